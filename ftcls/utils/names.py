@@ -1,0 +1,56 @@
+"""Names: the nearest ones to a misspelt one, and which parameters a pattern matches."""
+import difflib
+import re
+from collections.abc import Iterable
+
+__all__ = ['nearest', 'did_you_mean', 'is_regex', 'match_names']
+
+
+def nearest(name: str, allowed: Iterable[str], most: int = 3) -> list[str]:
+    """Return up to ``most`` of the ``allowed`` names that resemble ``name``, the nearest first.
+
+    Example:
+        >>> nearest('ResNte', ['ResNet', 'LeNet5'])
+        ['ResNet']
+    """
+    allowed = list(dict.fromkeys(allowed))
+    lowered = {}
+    for candidate in allowed:
+        lowered.setdefault(candidate.lower(), candidate)
+    hits = difflib.get_close_matches(name.lower(), lowered, n=most, cutoff=0.55)
+    return [lowered[hit] for hit in hits]
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """Return ``"; did you mean 'a' or 'b'?"``, or the whole list where it is short and nothing is near, or ``''``."""
+    allowed = list(dict.fromkeys(allowed))
+    near = nearest(name, allowed)
+    if near:
+        return '; did you mean ' + ' or '.join(repr(n) for n in near) + '?'
+    if allowed and len(allowed) <= 20:
+        return '; allowed: ' + ', '.join(sorted(allowed))
+    return ''
+
+
+def is_regex(key: str) -> bool:
+    """Tell whether a key over parameter names is a regular expression (a plain dot is a dot)."""
+    return re.search(r'[\\^$*+?{}\[\]|()]', key) is not None
+
+
+def match_names(key: str, names: Iterable[str]) -> list[str]:
+    """Return the names that ``key`` matches: those that contain it or, for a regular expression, that it is found in.
+
+    Raises:
+        ValueError: If ``key`` is meant as a regular expression and is not a valid one.
+
+    Example:
+        >>> match_names('layer[12]', ['layer1.conv', 'layer3.conv'])
+        ['layer1.conv']
+    """
+    if not is_regex(key):
+        return [n for n in names if key in n]
+    try:
+        pattern = re.compile(key)
+    except re.error as err:
+        raise ValueError(f'{key!r} is not a valid regular expression over parameter names: {err}') from None
+    return [n for n in names if pattern.search(n)]

@@ -1,0 +1,2 @@
+"""The one place that states the version; ``setup.py`` reads it without importing torch."""
+__version__ = '0.1.0'
