@@ -1,6 +1,6 @@
 """Errors that are the user's to mend: each message names the key or file, the value, what is allowed, and the fix."""
 
-__all__ = ['UserError', 'ConfigError', 'DataError', 'CheckpointError', 'MissingFileError']
+__all__ = ['UserError', 'ConfigError', 'DataError', 'CheckpointError', 'MissingFileError', 'DownloadError']
 
 
 class UserError(Exception):
@@ -21,3 +21,7 @@ class CheckpointError(UserError, ValueError):
 
 class MissingFileError(UserError, FileNotFoundError):
     """A file or folder that the config names is not there."""
+
+
+class DownloadError(UserError, OSError):
+    """A file could not be fetched, or what came is not what was asked for."""
