@@ -1,0 +1,7 @@
+"""The metrics that a config's ``val_evaluator`` and ``test_evaluator`` name."""
+from .accuracy import Accuracy
+from .confusion_matrix import ConfusionMatrix
+from .loss import LossMetric
+from .single_label import SingleLabelMetric
+
+__all__ = ['Accuracy', 'ConfusionMatrix', 'LossMetric', 'SingleLabelMetric']

@@ -1,0 +1,148 @@
+"""Which class is taken for which."""
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ftcls.registry import METRICS
+from ftcls.utils import ConfigError
+from .predictions import SingleLabelBase, check_targets, to_tensor, top1
+
+__all__ = ['ConfusionMatrix']
+
+# Backends of matplotlib that draw into memory or a file and cannot open a window.
+_WINDOWLESS = {'agg', 'cairo', 'pdf', 'pgf', 'ps', 'svg', 'template'}
+
+
+@METRICS.register_module()
+class ConfusionMatrix(SingleLabelBase):
+    """Counts how often class i (row) was taken for class j (column).
+
+    Args:
+        num_classes: Number of classes; needed only where the model predicts classes without scores.
+        collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
+        prefix: Goes before the result's name; 'confusion_matrix' where it is None.
+
+    Results: ``confusion_matrix/result``, a tensor (C, C) int64.
+
+    Example:
+        >>> ConfusionMatrix.calculate([0, 1, 1], [0, 1, 0], num_classes=2)
+        tensor([[1, 1],
+                [0, 1]])
+    """
+    default_prefix = 'confusion_matrix'
+
+    def __init__(self, num_classes: int | None = None, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.num_classes = num_classes
+
+    def compute_metrics(self, results: Sequence[Mapping]) -> dict[str, torch.Tensor]:
+        """Count over the collected entries of all processes.
+
+        Raises:
+            DataError: If there are none.
+            ConfigError: If ``num_classes`` is missing though the model gave no scores.
+        """
+        return dict(result=self.calculate(*self.stack(results), num_classes=self.num_classes))
+
+    @staticmethod
+    def calculate(pred: Any, target: Any, num_classes: int | None = None) -> torch.Tensor:
+        """Count how often each class was taken for each.
+
+        Args:
+            pred: Scores (N, C), or predicted classes (N, ).
+            target: True classes (N, ).
+            num_classes: C; needed for predicted classes only.
+
+        Returns:
+            (C, C) int64; row: true class, column: predicted class.
+
+        Raises:
+            ValueError: If ``pred`` and ``target`` differ in length.
+            ConfigError: If ``num_classes`` is missing for predicted classes.
+            DataError: If a class is outside of [0, C).
+        """
+        pred, target = to_tensor(pred, 'pred'), to_tensor(target, 'target')
+        if len(pred) != len(target):
+            raise ValueError(f'pred and target must be of one length, got {len(pred)} and {len(target)}')
+        if pred.ndim == 1:
+            if num_classes is None:
+                raise ConfigError('`num_classes` of ConfusionMatrix is needed where the model predicts classes without '
+                                  'scores')
+            label = check_targets(pred, num_classes)
+        else:
+            num_classes = pred.shape[1]
+            label = top1(pred.float())[1]
+        target = check_targets(target, num_classes).to(label.device)
+        return torch.bincount(target * num_classes + label, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+    @staticmethod
+    def plot(confusion_matrix: torch.Tensor | np.ndarray,
+             include_values: bool = False,
+             cmap: str = 'viridis',
+             classes: Sequence[str] | None = None,
+             colorbar: bool = True,
+             show: bool = True,
+             out: str | os.PathLike | None = None) -> Figure:
+        """Draw a confusion matrix.
+
+        Args:
+            confusion_matrix: (C, C), as :meth:`calculate` returns it.
+            include_values: Write the counts into the cells.
+            cmap: Name of a colour map of matplotlib.
+            classes: Names of the classes; their indices where it is None.
+            colorbar: Draw the scale of the colours.
+            show: Open a window, where there is a display that can; without one nothing happens.
+            out: Also write the figure to this file.
+
+        Returns:
+            The figure.
+
+        Raises:
+            ValueError: If the matrix is not square, or ``classes`` are not as many as its rows.
+        """
+        matrix = np.asarray(confusion_matrix)
+        size = len(matrix)
+        names = [str(i) for i in range(size)] if classes is None else list(classes)
+        if matrix.shape != (size, size) or len(names) != size:
+            raise ValueError(
+                f'a square matrix and a name for each row are needed, got {matrix.shape}, {len(names)} names')
+        side = min(max(4., 0.45 * size + 2), 20.)
+        figure, window = _figure((side + 1, side), show)
+        axes = figure.add_subplot()
+        image = axes.imshow(matrix, cmap=cmap)
+        if colorbar:
+            figure.colorbar(image, ax=axes, label='pictures', fraction=0.046, pad=0.04)
+        axes.set(xlabel='predicted class', ylabel='true class')
+        if size <= 50:  # More names than that could not be read.
+            slanted = dict(rotation=45, ha='right', rotation_mode='anchor') if max(map(len, names)) > 2 else {}
+            axes.set_xticks(range(size), names, **slanted)
+            axes.set_yticks(range(size), names)
+        if include_values:
+            for row, column in np.ndindex(size, size):
+                red, green, blue, _ = image.cmap(image.norm(matrix[row, column]))
+                # Black on a light cell, white on a dark one, by the perceived lightness (ITU-R BT.601).
+                light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
+                axes.text(column, row, f'{matrix[row, column]}', ha='center', va='center', color='k' if light else 'w')
+        if out is not None:
+            figure.savefig(out, dpi=120)
+        if window is not None:
+            window.show()
+        return figure
+
+
+def _figure(size: tuple[float, float], show: bool) -> tuple[Figure, Any]:
+    """Make a figure of ``size`` inches; in pyplot, which is returned as the second, only where a window can be shown."""
+    if show:
+        # Imported here, because pyplot keeps global state and looks for a display, which only `show` needs.
+        from matplotlib import pyplot
+        if pyplot.get_backend().lower() not in _WINDOWLESS:
+            return pyplot.figure(figsize=size, layout='constrained'), pyplot
+    figure = Figure(figsize=size, layout='constrained')
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    FigureCanvasAgg(figure)
+    return figure, None

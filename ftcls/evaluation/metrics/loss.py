@@ -1,0 +1,60 @@
+"""The loss on data that was not trained on."""
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.evaluator import BaseMetric
+
+from ftcls.registry import METRICS
+from ftcls.utils import DataError
+
+__all__ = ['LossMetric']
+
+
+@METRICS.register_module()
+class LossMetric(BaseMetric):
+    """Mean over all samples of the loss that the model's own head computes.
+
+    The model leaves the mean loss of a batch in each of its samples (``DataSample.loss``). Averaging over samples weighs
+    each batch by its size, so that the result is the same for any batch size wherever the head's loss is a plain mean.
+
+    Args:
+        collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
+        prefix: Goes before the result's name; nothing does where it is None.
+
+    Results: ``loss``, which MMEngine logs as ``val/loss`` beside the training's ``train/loss``.
+    """
+    # An empty string and not None: for None, MMEngine warns that there is no prefix.
+    default_prefix = ''
+
+    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping]) -> None:
+        """Collect the loss of each sample.
+
+        Args:
+            data_batch: The batch that went into the model; not used.
+            data_samples: One dict a sample, with ``loss`` ().
+
+        Raises:
+            DataError: If a sample has no loss, as the model computes none where the truth is missing.
+        """
+        for sample in data_samples:
+            loss = sample.get('loss')
+            if loss is None:
+                where = f' ({sample["img_path"]})' if sample.get('img_path') else ''
+                raise DataError(
+                    f'LossMetric found a sample without a loss{where}: the model computes it only for batches '
+                    'in which every sample has its true label')
+            self.results.append(float(torch.as_tensor(loss)))
+
+    def compute_metrics(self, results: Sequence[float]) -> dict[str, float]:
+        """Average the losses of all processes.
+
+        Raises:
+            DataError: If there are none.
+        """
+        if not results:
+            raise DataError('there is no sample to evaluate: the validation or test set is empty')
+        return dict(loss=torch.tensor(results, dtype=torch.float64).mean().item())

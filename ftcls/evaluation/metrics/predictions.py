@@ -1,0 +1,122 @@
+"""What the single-label metrics share: reading one sample's truth and prediction, checking them, stacking them."""
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+
+from ftcls.utils import ConfigError, DataError
+
+__all__ = ['SingleLabelBase', 'Thresholds', 'as_thresholds', 'check_targets', 'threshold_suffix', 'to_tensor', 'top1']
+
+Thresholds = float | Sequence[float | None] | None
+
+
+def to_tensor(value: Any, name: str) -> torch.Tensor:
+    """Turn an array, a sequence or a tensor into a tensor.
+
+    Raises:
+        TypeError: If ``value`` is none of these.
+    """
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return torch.tensor(value)
+    raise TypeError(f'{name} must be a tensor, an array or a sequence, got {type(value).__name__}')
+
+
+def as_thresholds(thrs: Thresholds) -> tuple[float | None, ...]:
+    """Turn the argument ``thrs`` of a metric, one value or several, into a tuple."""
+    return (thrs, ) if thrs is None or isinstance(thrs, (int, float)) else tuple(thrs)
+
+
+def threshold_suffix(thr: float | None, several: bool) -> str:
+    """Return what is appended to a result's name: nothing where there is one threshold, else ``_thr-0.50``, ``_no-thr``."""
+    if not several:
+        return ''
+    return '_no-thr' if thr is None else f'_thr-{thr:.2f}'
+
+
+def check_targets(target: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Return ``target``, (N, ) int64, once every value is known to be in [0, num_classes).
+
+    Raises:
+        DataError: If a label is outside of that range.
+    """
+    target = target.to(torch.int64).reshape(-1)
+    wrong = target[(target < 0) | (target >= num_classes)]
+    if len(wrong):
+        raise DataError(
+            f'label {int(wrong[0])} cannot be judged by scores of {num_classes} classes, which are numbered 0 to '
+            f'{num_classes - 1}; set `num_classes` of the model\'s head to the number of classes of the data')
+    return target
+
+
+def top1(score: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the highest of each row's scores and its class, the first one of equals; (N, C) -> (N, ), (N, ) int64.
+
+    ``torch.max`` leaves open which one of equals it takes, so that a result could depend on the device.
+    """
+    best = score.amax(dim=1)
+    return best, (score == best[:, None]).to(torch.uint8).argmax(dim=1)
+
+
+class SingleLabelBase(BaseMetric):
+    """Collects one entry a sample: its true class, and its scores or, where it has none, its predicted class."""
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping]) -> None:
+        """Collect what the model made of one batch.
+
+        Args:
+            data_batch: The batch that went into the model; not used.
+            data_samples: One dict a sample with ``gt_label`` (1, ), and ``pred_score`` (C, ) or ``pred_label`` (1, ).
+
+        Raises:
+            DataError: If a sample has no true label, or several, or one that the scores do not cover.
+            ConfigError: If a sample has no prediction.
+        """
+        for sample in data_samples:
+            truth = self._truth(sample)
+            if sample.get('pred_score') is not None:
+                # Half precision scores are judged as they are; they are exact in float32.
+                score = sample['pred_score'].detach().cpu().float()
+                check_targets(truth, len(score))
+                self.check_score(score)
+                self.results.append(dict(gt_label=truth, pred_score=score))
+            elif sample.get('pred_label') is not None:
+                self.results.append(dict(gt_label=truth, pred_label=sample['pred_label'].detach().cpu().reshape(-1)))
+            else:
+                raise ConfigError(f'{type(self).__name__} found neither `pred_score` nor `pred_label` in a sample: the '
+                                  'model must be a classifier whose head predicts')
+
+    def check_score(self, score: torch.Tensor) -> None:
+        """Refuse scores, (C, ), that the metric's own arguments do not suit; here nothing is refused."""
+
+    def _truth(self, sample: Mapping) -> torch.Tensor:
+        """Return the true class of one sample, (1, ) int64."""
+        where = f' ({sample["img_path"]})' if sample.get('img_path') else ''
+        label = sample.get('gt_label')
+        if label is None:
+            raise DataError(f'{type(self).__name__} needs the true label of every sample, and one has none{where}; '
+                            'evaluate on a dataset with labels, or use tools/predict.py for pictures without')
+        label = torch.as_tensor(label).detach().cpu().reshape(-1)
+        if len(label) != 1:
+            raise DataError(f'{type(self).__name__} is for one label a picture, and one has {label.tolist()}{where}')
+        return label.to(torch.int64)
+
+    @staticmethod
+    def stack(results: Sequence[Mapping]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Put the collected entries together: scores (N, C) or classes (N, ), and the true classes (N, ).
+
+        Raises:
+            DataError: If there is nothing to evaluate.
+        """
+        if not results:
+            raise DataError('there is no sample to evaluate: the validation or test set is empty')
+        target = torch.cat([result['gt_label'] for result in results])
+        if 'pred_score' in results[0]:
+            return torch.stack([result['pred_score'] for result in results]), target
+        return torch.cat([result['pred_label'] for result in results]), target

@@ -1,0 +1,159 @@
+"""Precision, recall, F1 score and support."""
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ftcls.registry import METRICS
+from ftcls.utils import ConfigError, did_you_mean
+from .predictions import SingleLabelBase, Thresholds, as_thresholds, check_targets, threshold_suffix, to_tensor, top1
+
+__all__ = ['SingleLabelMetric']
+
+_ITEMS = ('precision', 'recall', 'f1-score', 'support')
+_AVERAGES = ('micro', 'macro', None)
+Scores = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def _check_average(average: str | None) -> None:
+    """Refuse an unknown kind of average."""
+    if average not in _AVERAGES:
+        raise ConfigError(f"`average` of SingleLabelMetric must be 'micro', 'macro' or None, got {average!r}")
+
+
+def _ratio(numerator: torch.Tensor, denominator: torch.Tensor) -> torch.Tensor:
+    """Divide, with 0 where the denominator is 0."""
+    return torch.where(denominator > 0, numerator / denominator.clamp(min=1e-12), torch.zeros_like(denominator))
+
+
+def _from_counts(counts: tuple[torch.Tensor, torch.Tensor, torch.Tensor], average: str | None) -> Scores:
+    """Compute precision, recall and F1 score (percent) and support from the counts of each class.
+
+    Args:
+        counts: For each class, (C, ) float64 each: samples rightly taken for it, all taken for it, all that belong to it.
+        average: See :class:`SingleLabelMetric`.
+    """
+    correct, predicted, true = counts
+    support = true
+    if average == 'micro':
+        correct, predicted, true = correct.sum(), predicted.sum(), true.sum()
+    precision, recall = 100 * _ratio(correct, predicted), 100 * _ratio(correct, true)
+    f1_score = _ratio(2 * precision * recall, precision + recall)
+    if average == 'macro':
+        precision, recall, f1_score = precision.mean(), recall.mean(), f1_score.mean()
+    if average is not None:
+        support = support.sum()
+    return precision.float(), recall.float(), f1_score.float(), support.to(torch.int64)
+
+
+@METRICS.register_module()
+class SingleLabelMetric(SingleLabelBase):
+    """Precision, recall, F1 score (percent) and support (number of samples) where each picture has one label.
+
+    A class that is never predicted has precision 0, one that never occurs has recall 0; both count in the macro average.
+
+    Args:
+        thrs: The class with the highest score counts as predicted only above this threshold; None applies none. Several
+            thresholds give a result each.
+        items: What to report, of 'precision', 'recall', 'f1-score' and 'support'.
+        average: 'macro' for the mean over classes, 'micro' for the counts of all classes taken together, None for one
+            value a class.
+        num_classes: Number of classes; needed only where the model predicts classes without scores.
+        collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
+        prefix: Goes before the results' names; 'single-label' where it is None.
+
+    Results: ``single-label/precision`` …; with ``average=None`` lists named ``single-label/precision_classwise``, with
+    'micro' ``single-label/precision_micro``.
+
+    Example:
+        >>> SingleLabelMetric.calculate([0, 1, 1, 3], [0, 2, 1, 3], num_classes=4)
+        (tensor(62.5000), tensor(75.), tensor(66.6667), tensor(4))
+    """
+    default_prefix = 'single-label'
+
+    def __init__(self,
+                 thrs: Thresholds = 0.,
+                 items: Sequence[str] = ('precision', 'recall', 'f1-score'),
+                 average: str | None = 'macro',
+                 num_classes: int | None = None,
+                 collect_device: str = 'cpu',
+                 prefix: str | None = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.thrs = as_thresholds(thrs)
+        self.items = (items, ) if isinstance(items, str) else tuple(items)
+        for item in self.items:
+            if item not in _ITEMS:
+                raise ConfigError(f'`items` of SingleLabelMetric has no {item!r}{did_you_mean(item, _ITEMS)}')
+        _check_average(average)
+        self.average = average
+        self.num_classes = num_classes
+
+    def compute_metrics(self, results: Sequence[Mapping]) -> dict[str, float | int | list]:
+        """Compute the chosen items from the collected entries of all processes.
+
+        Raises:
+            DataError: If there are none.
+            ConfigError: If ``num_classes`` is missing though the model gave no scores.
+        """
+        pred, target = self.stack(results)
+        computed = self.calculate(pred, target, self.thrs, self.average, self.num_classes)
+        if pred.ndim == 1:
+            thrs, computed = (None, ), [computed]
+        else:
+            thrs = self.thrs
+        metrics = {}
+        for thr, scores in zip(thrs, computed):
+            for name, value in zip(_ITEMS, scores):
+                if name in self.items:
+                    metrics[name + threshold_suffix(thr, len(thrs) > 1)] = value
+        if self.average is None:
+            return {f'{name}_classwise': value.tolist() for name, value in metrics.items()}
+        suffix = '_micro' if self.average == 'micro' else ''
+        return {name + suffix: value.item() for name, value in metrics.items()}
+
+    @staticmethod
+    def calculate(pred: Any,
+                  target: Any,
+                  thrs: Thresholds = (0., ),
+                  average: str | None = 'macro',
+                  num_classes: int | None = None) -> Scores | list[Scores]:
+        """Compute precision, recall, F1 score and support of predictions.
+
+        Args:
+            pred: Scores (N, C), or predicted classes (N, ).
+            target: True classes (N, ).
+            thrs: Thresholds on the scores; without effect on predicted classes.
+            average: 'macro', 'micro' or None, as for the class.
+            num_classes: C; needed for predicted classes only.
+
+        Returns:
+            For predicted classes one tuple of precision, recall, F1 score and support; for scores a list of such tuples,
+            one a threshold. Each is a scalar tensor or, with ``average=None``, a tensor (C, ).
+
+        Raises:
+            ValueError: If ``pred`` and ``target`` differ in length.
+            ConfigError: If ``average`` is unknown, or ``num_classes`` is missing for predicted classes.
+            DataError: If a class is outside of [0, C).
+        """
+        _check_average(average)
+        pred, target = to_tensor(pred, 'pred'), to_tensor(target, 'target')
+        if len(pred) != len(target):
+            raise ValueError(f'pred and target must be of one length, got {len(pred)} and {len(target)}')
+        if pred.ndim == 1:
+            if num_classes is None:
+                raise ConfigError(
+                    '`num_classes` of SingleLabelMetric is needed where the model predicts classes without '
+                    'scores')
+            label, score, thrs = check_targets(pred, num_classes), None, (None, )
+        else:
+            num_classes, thrs = pred.shape[1], as_thresholds(thrs)
+            score, label = top1(pred.float())
+        target = check_targets(target, num_classes).to(label.device)
+        computed = []
+        for thr in thrs:
+            counted = torch.ones_like(label, dtype=torch.bool) if thr is None else score > thr
+            counts = tuple(
+                torch.bincount(classes, minlength=num_classes).double()
+                for classes in (target[(label == target) & counted], label[counted], target))
+            computed.append(_from_counts(counts, average))
+        return computed[0] if score is None else computed

@@ -1,0 +1,268 @@
+"""The curves of one run, and of several runs compared, as PNG files."""
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from ftcls.utils import ConfigError, DataError, did_you_mean
+from .records import Record, Series, learning_rates, metric_names, read_records, series, steps_per_epoch
+
+__all__ = ['plot_compare', 'plot_curves']
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; yellow left out, too faint on white.
+_COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+_DASHES = ('-', '--', '-.', ':')
+# Metrics in these groups are percentages.
+_PERCENT = ('accuracy/', 'single-label/', 'multi-label/')
+# A metric whose name holds one of these words is the better the lower it is.
+_LOWER_IS_BETTER = ('loss', 'error', 'mae', 'mse', 'distance')
+
+
+def plot_curves(records: Sequence[Record] | str | os.PathLike,
+                out: str | os.PathLike,
+                title: str | None = None) -> Path:
+    """Draw the losses, the validation metrics and the learning rates of one run.
+
+    Args:
+        records: The run's records, or the path of its ``metrics.jsonl``; see :func:`.records.read_records`.
+        out: The PNG file to write; its folder is made where it is absent.
+        title: Stands above the panels.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        MissingFileError: If the ``metrics.jsonl`` does not exist.
+        DataError: If there is no record with a value to draw.
+    """
+    if isinstance(records, (str, os.PathLike)):
+        records = read_records(records)
+    records = list(records)
+    lines = dict(train=series(records, 'train', 'loss'), val=series(records, 'val', 'loss'))
+    metrics = {name: series(records, 'val', name) for name in metric_names(records)}
+    if not any(lines.values()) and not metrics:
+        raise DataError('there is nothing to draw: no record holds a loss or a validation metric')
+    per_epoch = steps_per_epoch(records)
+    figure, (left, middle, right) = _panels(3, title)
+    _draw_losses(left, lines, per_epoch)
+    _draw_metrics(middle, metrics, per_epoch)
+    _draw_rates(right, learning_rates(records), per_epoch)
+    for axes in (left, middle, right):
+        _label_steps(axes, per_epoch)
+    return _save(figure, out)
+
+
+def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
+                 out: str | os.PathLike,
+                 metric: str | None = None,
+                 title: str | None = None) -> Path:
+    """Draw several arms of a comparison, each the mean over its seeds in a band of one standard deviation.
+
+    Args:
+        runs: For each arm's name the records of its runs, one list a seed.
+        out: The PNG file to write; its folder is made where it is absent.
+        metric: The validation metric on the right; the first one that the records hold where it is None.
+        title: Stands above the panels.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        DataError: If no run holds a loss or a metric.
+        ConfigError: If no run holds ``metric``.
+    """
+    names = list(dict.fromkeys(name for seeds in runs.values() for records in seeds for name in metric_names(records)))
+    if metric is not None and metric not in names:
+        raise ConfigError(f'no run holds the validation metric {metric!r}{did_you_mean(metric, names)}')
+    metric = metric or (names[0] if names else None)
+    lengths = [steps_per_epoch(records) for seeds in runs.values() for records in seeds]
+    # Arms may have epochs of different lengths; an axis of epochs then holds for each arm by its own.
+    by_epoch = bool(lengths) and None not in lengths
+    figure, (left, right) = _panels(2, title)
+    for index, (arm, seeds) in enumerate(runs.items()):
+        color = _COLORS[index % len(_COLORS)]
+        _draw_arm(left, arm, [_scaled(series(r, 'train', 'loss'), r, by_epoch) for r in seeds], color)
+        if metric is not None:
+            _draw_arm(right, arm, [_scaled(series(r, 'val', metric), r, by_epoch) for r in seeds], color, True)
+    if not left.lines and not right.lines:
+        raise DataError('there is nothing to draw: no record holds a loss or a validation metric')
+    seeds = sorted({len(runs_of_arm) for runs_of_arm in runs.values()})
+    spread = f'mean ± standard deviation over {"–".join(map(str, seeds))} seeds' if seeds != [1] else 'one seed'
+    left.set(title='Training loss', ylabel='loss')
+    _log_where_it_spans(left, 20)
+    right.set(title=f'Validation {metric or "metric"}', ylabel=_unit([metric] if metric else []))
+    for axes in (left, right):
+        _label_steps(axes, 1. if by_epoch else None)
+        _finish(axes)
+    figure.supxlabel(spread, fontsize=9, color='0.35')
+    return _save(figure, out)
+
+
+def _panels(count: int, title: str | None) -> tuple[Figure, Sequence[Axes]]:
+    """Make a figure with ``count`` panels in a row, without pyplot, which would keep it in memory and look for a display."""
+    figure = Figure(figsize=(4.6 * count, 4.), layout='constrained')
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(wspace=0.06)
+    if title:
+        figure.suptitle(title, fontsize=13, fontweight='bold')
+    return figure, figure.subplots(1, count)
+
+
+def _save(figure: Figure, out: str | os.PathLike) -> Path:
+    """Write the figure beside its place and move it there, so that a reader never meets half a file."""
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f'.{out.name}.partial')
+    figure.savefig(partial, format='png', dpi=120)
+    partial.replace(out)
+    return out
+
+
+def _xy(points: Series, per_epoch: float | None) -> tuple[list[float], list[float]]:
+    """Split points into what goes along x, epochs where their length is known, else steps, and what goes along y."""
+    return [step / (per_epoch or 1) for step, _ in points], [value for _, value in points]
+
+
+def _draw_losses(axes: Axes, lines: Mapping[str, Series], per_epoch: float | None) -> None:
+    """Draw the training loss, thin and smoothed, and the validation loss."""
+    axes.set(title='Loss', ylabel='loss')
+    x, y = _xy(lines['train'], per_epoch)
+    if len(y) > 60:
+        axes.plot(x, y, color=_COLORS[0], alpha=0.3, linewidth=0.8)
+        axes.plot(x, _smooth(y), color=_COLORS[0], label='training (smoothed)')
+    elif y:
+        axes.plot(x, y, color=_COLORS[0], label='training', **_marks(y))
+    x, y = _xy(lines['val'], per_epoch)
+    if y:
+        best = _mark_best(axes, x, y, lower=True, color=_COLORS[1])
+        axes.plot(x, y, color=_COLORS[1], label=f'validation (best {best:.3f})', **_marks(y))
+    _log_where_it_spans(axes, 20)
+    _finish(axes)
+
+
+def _draw_metrics(axes: Axes, metrics: Mapping[str, Series], per_epoch: float | None) -> None:
+    """Draw each validation metric, and mark its best value."""
+    axes.set(title='Validation metrics', ylabel=_unit(list(metrics)))
+    for index, (name, points) in enumerate(metrics.items()):
+        x, y = _xy(points, per_epoch)
+        color = _COLORS[index % len(_COLORS)]
+        lower = any(word in name.lower() for word in _LOWER_IS_BETTER)
+        best = _mark_best(axes, x, y, lower=lower, color=color)
+        axes.plot(x, y, color=color, label=f'{name} (best {best:.4g})', **_marks(y))
+    _finish(axes)
+
+
+def _draw_rates(axes: Axes, rates: Mapping[str, Series], per_epoch: float | None) -> None:
+    """Draw one line for each distinct course of a learning rate."""
+    axes.set(title='Learning rate', ylabel='learning rate')
+    for index, (name, points) in enumerate(rates.items()):
+        x, y = _xy(points, per_epoch)
+        style = dict(color=_COLORS[index % len(_COLORS)], linestyle=_DASHES[index % len(_DASHES)], linewidth=1.6)
+        # A rate holds from its step until the next one is set.
+        axes.plot(x, y, label=name, drawstyle='steps-post', marker='o' if len(x) == 1 else None, **style)
+    if not _log_where_it_spans(axes, 5) and axes.lines:
+        axes.set_ylim(bottom=0)
+    _finish(axes)
+
+
+def _scaled(points: Series, records: Sequence[Record], by_epoch: bool) -> list[tuple[float, float]]:
+    """Turn the steps of a run's points into epochs, where asked to."""
+    per_epoch = steps_per_epoch(records) if by_epoch else None
+    return list(zip(*_xy(points, per_epoch)))
+
+
+def _draw_arm(axes: Axes,
+              arm: str,
+              seeds: Sequence[Sequence[tuple[float, float]]],
+              color: str,
+              name_last: bool = False) -> None:
+    """Draw the mean of an arm's seeds and the band of one standard deviation around it."""
+    seeds = [points for points in seeds if points]
+    if not seeds:
+        return
+    # Seeds are logged at the same steps; where they are not, all are read off at those of the first, within their common range.
+    start, stop = max(points[0][0] for points in seeds), min(points[-1][0] for points in seeds)
+    x = np.array([at for at, _ in seeds[0] if start <= at <= stop])
+    if not len(x):
+        return
+    values = np.stack([np.interp(x, *zip(*points)) for points in seeds])
+    if values.shape[1] > 60:
+        values = np.stack([_smooth(row) for row in values])
+    # Of seeds drawn from many, hence the sample's deviation (n - 1).
+    mean, spread = values.mean(0), values.std(0, ddof=1) if len(seeds) > 1 else np.zeros(len(x))
+    label = arm
+    if name_last:
+        label += f' ({mean[-1]:.1f} ± {spread[-1]:.1f})' if len(seeds) > 1 else f' ({mean[-1]:.1f})'
+    axes.plot(x, mean, color=color, label=label, **_marks(mean))
+    if len(seeds) > 1:
+        axes.fill_between(x, mean - spread, mean + spread, color=color, alpha=0.18, linewidth=0)
+
+
+def _smooth(values: Sequence[float]) -> np.ndarray:
+    """Average each value with its neighbours, over a fortieth of the series; NaN where all of them are."""
+    values = np.asarray(values, dtype=float)
+    half = max(1, len(values) // 80)
+    smoothed = np.full(len(values), np.nan)
+    for i in range(len(values)):
+        window = values[max(0, i - half):i + half + 1]
+        window = window[np.isfinite(window)]
+        if len(window):
+            smoothed[i] = window.mean()
+    return smoothed
+
+
+def _marks(values: Sequence[float], most: int = 40) -> dict[str, object]:
+    """Return how a line is drawn: with a dot at each value where there are few."""
+    return dict(marker='o', markersize=3.5, linewidth=1.6) if len(values) <= most else dict(linewidth=1.6)
+
+
+def _mark_best(axes: Axes, x: Sequence[float], y: Sequence[float], *, lower: bool, color: str) -> float:
+    """Put a star at the best value and return it; NaN is no value."""
+    finite = [i for i, value in enumerate(y) if math.isfinite(value)]
+    if not finite:
+        return math.nan
+    best = min(finite, key=lambda i: y[i] if lower else -y[i])
+    axes.plot(x[best], y[best], marker='*', markersize=13, color=color, markeredgecolor='white', linestyle='', zorder=5)
+    return y[best]
+
+
+def _log_where_it_spans(axes: Axes, factor: float) -> bool:
+    """Make the y axis logarithmic, and return True, where all values are positive and they span more than ``factor``."""
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines] or [np.empty(0)])
+    values = values[np.isfinite(values)]
+    if not len(values) or values.min() <= 0 or values.max() / values.min() <= factor:
+        return False
+    axes.set_yscale('log')
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    return True
+
+
+def _unit(metrics: Sequence[str]) -> str:
+    """Return the label of the axis that the metrics share."""
+    name = metrics[0] if len(metrics) == 1 else 'value'
+    return f'{name} (%)' if metrics and all(metric.startswith(_PERCENT) for metric in metrics) else name
+
+
+def _label_steps(axes: Axes, per_epoch: float | None) -> None:
+    """Name the x axis and number it in whole epochs or steps."""
+    axes.set_xlabel('epoch' if per_epoch else 'iteration')
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
+
+
+def _finish(axes: Axes) -> None:
+    """Add grid and legend, or say that there is nothing to show."""
+    for side in ('top', 'right'):
+        axes.spines[side].set_visible(False)
+    axes.grid(True, color='0.9', linewidth=0.8)
+    axes.set_axisbelow(True)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=9, frameon=True, framealpha=0.85, edgecolor='0.85')
+    else:
+        axes.text(0.5, 0.5, 'not recorded', transform=axes.transAxes, ha='center', va='center', color='0.5')
+        axes.set_yticks([])

@@ -1,0 +1,109 @@
+"""What a run wrote down about itself (``metrics.jsonl``), read and put into series that can be drawn."""
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ftcls.utils import DataError, MissingFileError
+
+__all__ = ['Record', 'Series', 'learning_rates', 'metric_names', 'read_records', 'series', 'steps_per_epoch']
+
+Record = Mapping[str, object]
+# Points of one line: (step, value), in the order of the steps.
+Series = list[tuple[int, float]]
+
+# What a record holds beside losses and metrics.
+_BOOKKEEPING = {'kind', 'epoch', 'iter', 'step', 'time', 'data_time', 'memory', 'loss', 'lr', 'momentum', 'eta'}
+
+
+def read_records(path: str | os.PathLike) -> list[dict]:
+    """Read a ``metrics.jsonl``: one JSON object a line, with ``kind`` 'train' or 'val', ``step`` and values.
+
+    A last line that was cut off, as a stopped run leaves it, is passed over.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        DataError: If another line is not a JSON object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f'{path} does not exist; a run writes metrics.jsonl into its work dir')
+    lines = path.read_text(encoding='utf-8').splitlines()
+    records = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as err:
+            if number == len(lines):
+                break
+            raise DataError(f'{path}, line {number} is not JSON ({err}); delete the line') from None
+        if not isinstance(record, dict):
+            raise DataError(f'{path}, line {number} is not a JSON object; delete the line')
+        records.append(record)
+    return records
+
+
+def series(records: Iterable[Record], kind: str, name: str) -> Series:
+    """Return the values called ``name`` in the records of one ``kind``, by step.
+
+    Where a run was stopped and resumed, the steps between the last checkpoint and the stop were done twice; the second
+    time counts, and what was written the first time is dropped.
+    """
+    points: Series = []
+    for record in records:
+        value = record.get(name)
+        if record.get('kind') != kind or isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        step = int(record.get('step', 0))
+        while points and points[-1][0] >= step:
+            points.pop()
+        points.append((step, float(value)))
+    return points
+
+
+def metric_names(records: Iterable[Record]) -> list[str]:
+    """Return the names of the validation metrics other than the loss, in the order of their appearance."""
+    names = {}
+    for record in records:
+        if record.get('kind') == 'val':
+            names.update(
+                (name, None) for name, value in record.items()
+                if name not in _BOOKKEEPING and not isinstance(value, bool) and isinstance(value, (int, float)))
+    return list(names)
+
+
+def learning_rates(records: Iterable[Record]) -> dict[str, Series]:
+    """Return one series for each distinct course of a learning rate, named by the groups that follow it.
+
+    ``lr`` is the rate of the first parameter group, ``lr/<group>`` that of the group.
+    """
+    records = list(records)
+    names = {name: None for record in records for name in record if name == 'lr' or name.startswith('lr/')}
+    groups: dict[tuple, list[str]] = {}
+    for name in names:
+        points = series(records, 'train', name)
+        if points:
+            groups.setdefault(tuple(points), []).append(name.partition('/')[2])
+    rates = {}
+    for points, members in groups.items():
+        members = [member for member in members if member]
+        label = ', '.join(members[:3]) + (f' and {len(members) - 3} more' if len(members) > 3 else '')
+        rates[label or 'all parameters'] = list(points)
+    return rates
+
+
+def steps_per_epoch(records: Iterable[Record]) -> float | None:
+    """Return how many steps an epoch has, from the records of the validations, which stand at the end of epochs.
+
+    None where there are none, or where validations do not fall on the ends of epochs of one length.
+    """
+    ratios = [
+        record['step'] / record['epoch'] for record in records
+        if record.get('kind') == 'val' and record.get('epoch') and record.get('step')
+    ]
+    if not ratios or any(not math.isclose(ratio, ratios[0], rel_tol=1e-6) for ratio in ratios):
+        return None
+    return ratios[0]
