@@ -1,0 +1,71 @@
+"""Keep a picture of the run's curves in its work dir."""
+import time
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ftcls.registry import HOOKS
+
+__all__ = ['CurvesHook']
+
+
+@HOOKS.register_module()
+class CurvesHook(Hook):
+    """Draw ``<work_dir>/curves.png`` from ``metrics.jsonl`` after each validation and at the end of the training.
+
+    A picture that cannot be drawn (no matplotlib, a full disk) is said once and never stops the run.
+
+    Args:
+        filename: Name of the picture in the work dir.
+        source: Name of the file of records, as ``MetricsRecordHook`` writes it.
+        max_share: The largest share of the run's time to spend on drawing; a picture that would exceed it waits for the
+            next validation. The last one, at the end of the training, is drawn in any case.
+    """
+    # After ``MetricsRecordHook`` has written the records.
+    priority = 'VERY_LOW'
+
+    def __init__(self, filename: str = 'curves.png', source: str = 'metrics.jsonl', max_share: float = 0.02) -> None:
+        self.filename = filename
+        self.source = source
+        self.max_share = max_share
+        self._training = False
+        self._began = 0.
+        self._spent = 0.
+        self._last_cost = 0.
+        self._failed = False
+
+    def before_train(self, runner: Runner) -> None:
+        """Start the clock that the share is taken of."""
+        self._training = True
+        self._began = time.monotonic()
+        self._spent = self._last_cost = 0.
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
+        """Draw, if it is not too early after the last time."""
+        elapsed = time.monotonic() - self._began
+        if self._training and self._spent + self._last_cost <= self.max_share * elapsed:
+            self._draw(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Draw the whole run."""
+        self._draw(runner)
+        self._training = False
+
+    def _draw(self, runner: Runner) -> None:
+        source = Path(runner.work_dir) / self.source
+        if self._failed or not is_main_process() or not source.exists():
+            return
+        began = time.monotonic()
+        try:
+            # Here, because matplotlib takes long to import and only the main process draws.
+            from ftcls.visualization import plot_curves
+            plot_curves(source, Path(runner.work_dir) / self.filename, title=Path(runner.work_dir).name)
+        except Exception as err:  # noqa: B902  whatever goes wrong, the run is worth more than its picture
+            self._failed = True
+            runner.logger.warning(f'{self.filename} cannot be drawn and is left out from here on: '
+                                  f'{type(err).__name__}: {err}')
+        self._last_cost = time.monotonic() - began
+        self._spent += self._last_cost

@@ -1,0 +1,191 @@
+"""Mixed precision: bfloat16 where the device has it, else float16 with loss scaling."""
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
+from torch import nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from ftcls.registry import OPTIM_WRAPPERS
+from ftcls.utils import ConfigError, did_you_mean
+
+__all__ = ['AmpOptimWrapper', 'convert_to_amp']
+
+_DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
+_SCALER_OPTIONS = ('init_scale', 'growth_factor', 'backoff_factor', 'growth_interval', 'enabled')
+
+
+@OPTIM_WRAPPERS.register_module()
+class AmpOptimWrapper(OptimWrapper):
+    """Run the forward pass in half precision; keep weights, gradients and updates in float32.
+
+    Takes the place of MMEngine's class of the same name, which needs a GPU: this one also runs on the CPU (bfloat16).
+
+    Args:
+        loss_scale: How the loss is scaled so that small gradients survive in float16: ``'dynamic'`` (doubled every 2,000
+            steps, halved after an overflow), a number (kept), or a dict of ``torch.amp.GradScaler``'s options. With
+            ``'dynamic'``, bfloat16 is not scaled, since it has float32's range.
+        dtype: ``'bfloat16'`` or ``'float16'``, or as a ``torch.dtype``. None takes bfloat16 on a CPU and on a GPU that
+            computes it natively, else float16.
+        **kwargs: ``optimizer``, ``accumulative_counts`` and ``clip_grad``, as in MMEngine's ``OptimWrapper``.
+
+    Attributes:
+        cast_dtype: The chosen dtype.
+        skipped_steps: How many updates were left out because a gradient was not finite.
+
+    Raises:
+        ConfigError: If the device cannot do what is asked: float16 on the CPU, or bfloat16 on a GPU without it.
+
+    Example:
+        >>> model = nn.Linear(2, 2)
+        >>> wrapper = AmpOptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> with wrapper.optim_context(model):
+        ...     loss = model(torch.ones(1, 2)).sum()
+        >>> wrapper.cast_dtype, loss.dtype
+        (torch.bfloat16, torch.bfloat16)
+    """
+
+    def __init__(self,
+                 loss_scale: str | float | Mapping[str, Any] = 'dynamic',
+                 dtype: str | torch.dtype | None = None,
+                 **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.device_type = _device_type(self.optimizer)
+        self.cast_dtype = _choose_dtype(dtype, self.device_type)
+        self._fixed_scale = _as_number(loss_scale)
+        self.loss_scaler = _build_scaler(loss_scale, self.cast_dtype, self.device_type)
+        self.skipped_steps = 0
+        self._stepped = True
+        if self.loss_scaler.is_enabled():
+            self.optimizer.register_step_post_hook(self._note_step)
+        scaling = f'loss scale {self.loss_scaler.get_scale():g}' if self.loss_scaler.is_enabled() else 'no loss scaling'
+        print_log(
+            f'mixed precision: {str(self.cast_dtype).removeprefix("torch.")} on {self.device_type}, {scaling}',
+            logger='current')
+
+    def _note_step(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
+        """Note that the optimizer ran; a fused one always runs, and is told by ``found_inf`` to change nothing."""
+        found_inf = getattr(optimizer, 'found_inf', None)
+        self._stepped = found_inf is None or not bool(found_inf)
+
+    def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
+        """Back-propagate the scaled ``loss``, shape ()."""
+        self.loss_scaler.scale(loss).backward(**kwargs)
+        self._inner_count += 1
+
+    def step(self, **kwargs: Any) -> None:
+        """Update the parameters, or skip the update where a gradient is not finite, and adapt the loss scale."""
+        if not self.loss_scaler.is_enabled():
+            super().step(**kwargs)
+            return
+        if self.clip_grad_kwargs:
+            self.loss_scaler.unscale_(self.optimizer)
+            self._clip_grad()
+        self._stepped = False
+        self.loss_scaler.step(self.optimizer, **kwargs)
+        if not self._stepped:
+            self._note_skip()
+        self.loss_scaler.update(self._fixed_scale)
+
+    def _note_skip(self) -> None:
+        """Count a skipped update, and say so at the 1st, 2nd, 4th, 8th …: a few at the start are normal."""
+        self.skipped_steps += 1
+        if self.skipped_steps & (self.skipped_steps - 1) == 0:
+            print_log(
+                f'update skipped: a gradient is not finite at loss scale {self.loss_scaler.get_scale():g} '
+                f'({self.skipped_steps} skipped so far)',
+                logger='current',
+                level=logging.WARNING)
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Cast the forward pass, and hold back the exchange of gradients while they are accumulated."""
+        with super().optim_context(model), torch.autocast(self.device_type, dtype=self.cast_dtype):
+            yield
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the optimizer's state with the scaler's, ``loss_scaler``, and ``skipped_steps``."""
+        return {
+            **super().state_dict(), 'loss_scaler': self.loss_scaler.state_dict(),
+            'skipped_steps': self.skipped_steps
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load a state; one that was saved without loss scaling leaves the scaler as it is."""
+        state_dict = dict(state_dict)
+        scaler_state = state_dict.pop('loss_scaler', None)
+        self.skipped_steps = state_dict.pop('skipped_steps', 0)
+        # An empty state is that of a run without scaling, which GradScaler refuses to load.
+        if scaler_state:
+            self.loss_scaler.load_state_dict(scaler_state)
+        super().load_state_dict(state_dict)
+
+
+def _device_type(optimizer: Optimizer) -> str:
+    """Return where the parameters lie: ``'cpu'``, ``'cuda'`` …"""
+    return next(param.device.type for group in optimizer.param_groups for param in group['params'])
+
+
+def _choose_dtype(dtype: str | torch.dtype | None, device_type: str) -> torch.dtype:
+    """Return the dtype asked for, if the device has it, or the best one that it has."""
+    native_bfloat16 = device_type != 'cuda' or torch.cuda.is_bf16_supported(including_emulation=False)
+    if dtype is None:
+        return torch.bfloat16 if native_bfloat16 else torch.float16
+    name = dtype if isinstance(dtype, str) else str(dtype).removeprefix('torch.')
+    if name not in _DTYPES:
+        raise ConfigError(f"optim_wrapper.dtype = {name!r}: mixed precision runs in bfloat16 or float16, and full "
+                          f"precision with type='OptimWrapper'{did_you_mean(name, _DTYPES)}")
+    if name == 'float16' and device_type == 'cpu':
+        raise ConfigError(
+            "optim_wrapper.dtype = 'float16': the CPU trains in bfloat16; set dtype='bfloat16' or leave it out")
+    if name == 'bfloat16' and not native_bfloat16:
+        raise ConfigError(
+            "optim_wrapper.dtype = 'bfloat16': this GPU does not compute it; set dtype='float16' or leave it out")
+    return _DTYPES[name]
+
+
+def _as_number(loss_scale: Any) -> float | None:
+    """Return a fixed loss scale, or None where the scale is not a number."""
+    is_number = isinstance(loss_scale, (int, float)) and not isinstance(loss_scale, bool)
+    return float(loss_scale) if is_number else None
+
+
+def _build_scaler(loss_scale: Any, dtype: torch.dtype, device_type: str) -> GradScaler:
+    """Build the scaler, disabled where nothing is to be scaled."""
+    fixed = _as_number(loss_scale)
+    if fixed is not None:
+        if not 0 < fixed < float('inf'):
+            raise ConfigError(f'optim_wrapper.loss_scale = {loss_scale!r}: must be above 0')
+        return GradScaler(device_type, init_scale=fixed)
+    if loss_scale == 'dynamic':
+        return GradScaler(device_type, enabled=dtype == torch.float16)
+    if isinstance(loss_scale, Mapping):
+        for key in loss_scale:
+            if key not in _SCALER_OPTIONS:
+                raise ConfigError(f'optim_wrapper.loss_scale: unknown key {key!r}{did_you_mean(key, _SCALER_OPTIONS)}')
+        return GradScaler(device_type, **loss_scale)
+    raise ConfigError(f"optim_wrapper.loss_scale = {loss_scale!r}: must be 'dynamic', a number, or a dict of "
+                      f'{", ".join(_SCALER_OPTIONS)}')
+
+
+def convert_to_amp(optim_wrapper_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of an ``optim_wrapper`` config that trains in mixed precision, as ``--amp`` asks.
+
+    Raises:
+        ConfigError: If its type is one that is not known to have a counterpart in mixed precision.
+
+    Example:
+        >>> convert_to_amp(dict(optimizer=dict(type='SGD', lr=0.1)))
+        {'loss_scale': 'dynamic', 'optimizer': {'type': 'SGD', 'lr': 0.1}, 'type': 'AmpOptimWrapper'}
+    """
+    wrapper_type = optim_wrapper_cfg.get('type', 'OptimWrapper')
+    name = wrapper_type if isinstance(wrapper_type, str) else wrapper_type.__name__
+    if name.rpartition('.')[2] not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ConfigError(f"--amp: optim_wrapper.type = {name!r} has no counterpart in mixed precision; it must be "
+                          "'OptimWrapper' or 'AmpOptimWrapper'")
+    return {'loss_scale': 'dynamic', **optim_wrapper_cfg, 'type': 'AmpOptimWrapper'}

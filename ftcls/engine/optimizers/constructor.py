@@ -1,0 +1,103 @@
+"""From an ``optim_wrapper`` config and a model to an optimizer over the trainable parameters."""
+import copy
+import inspect
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from ftcls.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from ftcls.utils import ConfigError, did_you_mean
+from .groups import Rules, merge_groups, named_settings
+
+__all__ = ['DefaultOptimWrapperConstructor']
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class DefaultOptimWrapperConstructor:
+    """Build the optimizer wrapper, with learning rate and weight decay by parameter.
+
+    It has the name, and the keys with the meaning, of MMEngine's constructor, whose place it takes in scope ``ftcls``.
+    Unlike that one it puts only trainable parameters into the optimizer, merges parameters with equal settings into one
+    group, takes regular expressions as custom keys, and refuses keys that match nothing.
+
+    ======================  ============================================================================================
+    ``paramwise_cfg`` key   meaning
+    ======================  ============================================================================================
+    ``custom_keys``         ``{key: dict(lr_mult=…, decay_mult=…, <option of the optimizer>=…)}``. A key is part of a
+                            parameter's name, or a regular expression found in it. The longest matching key decides
+                            alone; the rules below do not count for its parameters.
+    ``norm_decay_mult``     factor of the weight decay of normalisation layers
+    ``bias_lr_mult``        factor of the learning rate of biases, not those of normalisation layers
+    ``bias_decay_mult``     factor of the weight decay of biases, not those of normalisation layers
+    ``dwconv_decay_mult``   factor of the weight decay of depthwise convolutions
+    ``flat_decay_mult``     factor of the weight decay of all other one-dimensional parameters
+    ``dcn_offset_lr_mult``  factor of the learning rate of the offset layer of deformable convolutions
+    ``bypass_duplicate``    a parameter shared under two names with different settings keeps the first name's
+                            (False: an error)
+    ======================  ============================================================================================
+
+    Each group of the optimizer also has ``name`` (the custom key, the kind, or ``'default'``), ``param_names``,
+    ``lr_mult`` and ``decay_mult``.
+
+    Args:
+        optim_wrapper_cfg: Config of the wrapper, with the key ``optimizer``.
+        paramwise_cfg: See the table.
+
+    Raises:
+        ConfigError: If a key is unknown, a custom key matches no parameter, a weight decay is multiplied that is not
+            given, or the model has nothing to train.
+
+    Example:
+        >>> from torch import nn
+        >>> cfg = dict(optimizer=dict(type='SGD', lr=0.1, weight_decay=1e-4))
+        >>> build = DefaultOptimWrapperConstructor(cfg, dict(custom_keys={'0': dict(lr_mult=0.1)}))
+        >>> wrapper = build(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
+        >>> [(g['name'], round(g['lr'], 3), g['param_names']) for g in wrapper.optimizer.param_groups]
+        [('default', 0.1, ['1.weight', '1.bias']), ('0', 0.01, ['0.weight', '0.bias'])]
+    """
+
+    def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
+        if not isinstance(optim_wrapper_cfg, Mapping):
+            raise ConfigError(f'optim_wrapper must be a dict, got {optim_wrapper_cfg!r}')
+        if not isinstance(paramwise_cfg, Mapping | None):
+            raise ConfigError(f'optim_wrapper.paramwise_cfg must be a dict, got {paramwise_cfg!r}')
+        # A copy to its depth, because MMEngine's OptimWrapper takes keys out of ``clip_grad``.
+        self.wrapper_cfg = {'type': 'OptimWrapper', **copy.deepcopy(optim_wrapper_cfg)}
+        # Plain dicts: a ConfigDict inside the optimizer would end up, pickled, in the checkpoint.
+        self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer', None) or {})
+        if 'type' not in self.optimizer_cfg:
+            raise ConfigError("optim_wrapper.optimizer must name its type, such as dict(type='SGD', lr=0.01)")
+        optimizer_type = self.optimizer_cfg['type']
+        optimizer_cls = OPTIMIZERS.get(optimizer_type) if isinstance(optimizer_type, str) else optimizer_type
+        if optimizer_cls is None:
+            known = [*OPTIMIZERS.module_dict, *OPTIMIZERS.parent.module_dict]
+            raise ConfigError(
+                f'optim_wrapper.optimizer.type = {optimizer_type!r}: no such optimizer{did_you_mean(optimizer_type, known)}'
+            )
+        # Not all optimizers call the first argument ``params``.
+        self.params_arg, *options = inspect.signature(optimizer_cls).parameters
+        lr = inspect.signature(optimizer_cls).parameters.get('lr')
+        default_lr = lr.default if lr is not None and isinstance(lr.default, float) else None
+        self.base_lr = self.optimizer_cfg.get('lr', default_lr)
+        self.base_wd = self.optimizer_cfg.get('weight_decay')
+        self.rules = Rules(paramwise_cfg or {}, options)
+        for value, name, keys in ((self.base_lr, 'lr', self.rules.multiplied('lr')), (self.base_wd, 'weight_decay',
+                                                                                      self.rules.multiplied('decay'))):
+            if value is None and keys:
+                raise ConfigError(f'{keys[0]} multiplies a value that is not given: optim_wrapper.optimizer.{name}; '
+                                  'give it, or remove the factor')
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the wrapper for ``model``, which may be wrapped in DistributedDataParallel."""
+        model = model.module if is_model_wrapper(model) else model
+        settings, notes = named_settings(model, self.rules)
+        for note in notes:
+            print_log(note, logger='current', level=logging.WARNING)
+        groups = merge_groups(settings, self.base_lr, self.base_wd)
+        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, self.params_arg: groups})
+        return OPTIM_WRAPPERS.build({**self.wrapper_cfg, 'optimizer': optimizer})
