@@ -1,0 +1,42 @@
+# Each target works on a fresh checkout. Where no virtual environment is active, .venv is made and used.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+BASE_PYTHON ?= python3
+ifdef VIRTUAL_ENV
+PYTHON := $(VIRTUAL_ENV)/bin/python
+else ifdef CONDA_PREFIX
+PYTHON := $(CONDA_PREFIX)/bin/python
+else
+PYTHON := $(CURDIR)/.venv/bin/python
+endif
+# What was installed is noted per environment, and anew when a requirement changes.
+STAMP := $(dir $(PYTHON))../.ftcls-installed
+
+.PHONY: demo test test-all lint bench install
+
+install: $(STAMP)
+
+$(STAMP): setup.py $(wildcard requirements/*.txt)
+	@if [ ! -x "$(PYTHON)" ]; then echo "making .venv with $(BASE_PYTHON)"; $(BASE_PYTHON) -m venv .venv; fi
+	"$(PYTHON)" -m pip install --quiet --upgrade pip
+	"$(PYTHON)" -m pip install --quiet -e '.[optional,tests]'
+	@touch "$@"
+
+demo: $(STAMP)
+	"$(PYTHON)" tools/demo.py
+
+test: $(STAMP)
+	"$(PYTHON)" -m pytest -n 2 --dist loadfile
+
+test-all: $(STAMP)
+	"$(PYTHON)" -m pytest -m ''
+
+lint: $(STAMP)
+	"$(PYTHON)" -m yapf --diff --recursive --parallel ftcls tools tests configs benchmarks setup.py
+	"$(PYTHON)" -m isort --check-only --diff ftcls tools tests configs benchmarks setup.py
+	"$(PYTHON)" -m flake8 ftcls tools tests configs benchmarks setup.py
+	"$(PYTHON)" -m codespell_lib ftcls tools tests configs benchmarks docs README.md CHANGELOG.md CONTRIBUTING.md setup.py
+
+bench: $(STAMP)
+	@for script in benchmarks/*.py; do echo "== $$script"; "$(PYTHON)" "$$script" || exit 1; done

@@ -1,0 +1,27 @@
+"""What every run shares: logging, checkpoints, the environment."""
+# registries look names up in ftcls first, then in MMEngine
+default_scope = 'ftcls'
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=100),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    # the last checkpoint and the best one are kept
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='auto'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+)
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    # gloo takes its place where there is no GPU
+    dist_cfg=dict(backend='nccl'),
+)
+
+log_level = 'INFO'
+# a checkpoint whose weights the whole model starts from
+load_from = None
+# True goes on from the latest checkpoint of the work dir
+resume = False
+# a seed of None is drawn anew and stated in the log
+randomness = dict(seed=None, deterministic=False)

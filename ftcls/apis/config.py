@@ -1,0 +1,221 @@
+"""Reading a config file, with its ``_base_`` files, and overriding parts of it from the command line."""
+import ast
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ftcls.utils import ConfigError, MissingFileError, did_you_mean
+
+from .config_schema import TOP_LEVEL_KEYS
+
+__all__ = ['load_config', 'apply_overrides', 'parse_override', 'parse_value']
+
+
+def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] | None = None) -> Config:
+    """Read a config file and apply overrides to it.
+
+    Args:
+        path: A ``.py``, ``.json`` or ``.yaml`` config.
+        overrides: ``{'a.b.0.c': value}``, or ``['a.b.0.c=value', …]`` as typed on the command line.
+
+    Raises:
+        MissingFileError: If the file or one of its ``_base_`` files does not exist.
+        ConfigError: For a syntax error, a circular ``_base_``, or an override of something that does not exist.
+    """
+    path = Path(path).expanduser()
+    _check_file(path, chain=())
+    try:
+        # MMEngine's guess whether a config is of the lazy-import kind is fooled by an import before `_base_`.
+        cfg = Config.fromfile(path, lazy_import=False)
+    except Exception as err:
+        raise ConfigError(f'{path}: {_where(err)}{type(err).__name__}: {err}') from err
+    if overrides:
+        if not isinstance(overrides, Mapping):
+            overrides = dict(parse_override(item) for item in overrides)
+        apply_overrides(cfg, overrides)
+    return cfg
+
+
+def _where(err: Exception) -> str:
+    """Return the config's own line that an exception came from, as ``'line 3: '``."""
+    lines = [frame.lineno for frame in traceback.extract_tb(err.__traceback__) if frame.filename in ('', '<string>')]
+    return f'line {lines[-1]}: ' if lines else ''
+
+
+def _check_file(path: Path, chain: tuple[Path, ...]) -> None:
+    """Check that a config and its bases exist, are valid Python and do not include one another."""
+    resolved = path.resolve()
+    if resolved in chain:
+        ring = ' -> '.join(p.name for p in chain[chain.index(resolved):] + (resolved, ))
+        raise ConfigError(f'{path}: circular `_base_`: {ring}; remove one of these')
+    if not path.is_file():
+        by = f' (a `_base_` of {chain[-1]})' if chain else ''
+        siblings = [p.name for p in path.parent.glob('*.*')] if path.parent.is_dir() else []
+        what = 'is a folder, not a config file' if path.is_dir() else 'does not exist'
+        raise MissingFileError(f'config file {path}{by} {what}{did_you_mean(path.name, siblings) if siblings else ""}')
+    if path.suffix != '.py':
+        return
+    try:
+        tree = ast.parse(path.read_text(encoding='utf-8'))
+    except SyntaxError as err:
+        raise ConfigError(f'{path}, line {err.lineno}: syntax error: {err.msg}: {(err.text or "").strip()}') from None
+    for base in _bases(tree, path):
+        if '::' not in base:  # `mmengine::…` names a config inside an installed package
+            _check_file(path.parent / base, chain + (resolved, ))
+
+
+def _bases(tree: ast.Module, path: Path) -> list[str]:
+    """Return what a config assigns to ``_base_``."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == '_base_' for t in node.targets):
+            try:
+                value = ast.literal_eval(node.value)
+            except ValueError:
+                raise ConfigError(f'{path}, line {node.lineno}: `_base_` must be a plain string or list of them') from None
+            return [value] if isinstance(value, str) else list(value)
+    return []
+
+
+def parse_override(item: str) -> tuple[str, Any]:
+    """Split ``'key.path=value'`` and parse the value.
+
+    Example:
+        >>> parse_override('train_dataloader.batch_size=8')
+        ('train_dataloader.batch_size', 8)
+    """
+    key, sep, value = item.partition('=')
+    if not sep or not key.strip():
+        raise ConfigError(f'--cfg-options: {item!r} is not of the form key=value, for example train_dataloader.batch_size=8')
+    return key.strip(), parse_value(value)
+
+
+def parse_value(text: str) -> Any:
+    """Parse a command-line value: any Python literal, ``dict(…)``, ``[a,b]`` without quotes, ``true``, ``null``, a string.
+
+    Example:
+        >>> parse_value('1e-3'), parse_value('[a, 2]'), parse_value('dict(type="SGD", lr=0.1)'), parse_value('true')
+        (0.001, ['a', 2], {'type': 'SGD', 'lr': 0.1}, True)
+    """
+    text = text.strip()
+    words = {'true': True, 'false': False, 'none': None, 'null': None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        node = ast.parse(text, mode='eval').body
+        value = _literal(node)
+    except (SyntaxError, ValueError):
+        pass
+    else:
+        # `1,2,3` without brackets is a list for MMEngine's users, `(1,2,3)` a tuple.
+        bare = isinstance(node, ast.Tuple) and node.elts and node.elts[0].col_offset == 0
+        return list(value) if bare else value
+    parts = _split_commas(text[1:-1] if text[:1] in '[(' and text[-1:] in '])' else text)
+    if text[:1] == '[' and text[-1:] == ']':
+        return [parse_value(p) for p in parts]
+    if text[:1] == '(' and text[-1:] == ')':
+        return tuple(parse_value(p) for p in parts)
+    return [parse_value(p) for p in parts] if len(parts) > 1 else text
+
+
+def _literal(node: ast.AST) -> Any:
+    """Evaluate a literal; ``dict(a=1)``, ``true``, ``false`` and ``null`` count as literals."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
+        return {kw.arg: _literal(kw.value) for kw in node.keywords}
+    if isinstance(node, ast.List):
+        return [_literal(item) for item in node.elts]
+    if isinstance(node, ast.Tuple):
+        return tuple(_literal(item) for item in node.elts)
+    if isinstance(node, ast.Dict):
+        return {_literal(k): _literal(v) for k, v in zip(node.keys, node.values)}
+    if isinstance(node, ast.Name) and node.id in ('true', 'false', 'null'):
+        return {'true': True, 'false': False, 'null': None}[node.id]
+    return ast.literal_eval(node)
+
+
+def _split_commas(text: str) -> list[str]:
+    """Split at the commas that are not inside brackets or quotes."""
+    parts, depth, quote, start = [], 0, '', 0
+    for i, char in enumerate(text):
+        if quote:
+            quote = '' if char == quote else quote
+        elif char in '\'"':
+            quote = char
+        elif char in '([{':
+            depth += 1
+        elif char in ')]}':
+            depth -= 1
+        elif char == ',' and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    return [p for p in parts + [text[start:]] if p.strip()]
+
+
+def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
+    """Set nested keys and list items of a config in place.
+
+    Whether a *new* last key is one that its component accepts is checked with the whole config, by ``validate_config``.
+
+    Raises:
+        ConfigError: If the path leads nowhere, or ends at an intermediate variable that nothing reads any more.
+    """
+    for path, value in overrides.items():
+        _check_override_path(cfg, path)
+    try:
+        cfg.merge_from_dict(dict(overrides), allow_list_keys=True)
+    except (KeyError, TypeError, ValueError) as err:
+        raise ConfigError(f'--cfg-options: cannot set {", ".join(overrides)}: {err}') from err
+
+
+def _check_override_path(cfg: Config, path: str) -> None:
+    keys = path.split('.')
+    top = keys[0]
+    if top not in TOP_LEVEL_KEYS:
+        if top in cfg:
+            raise ConfigError(f'--cfg-options {path}: {_intermediate_advice(cfg, keys)}')
+        raise ConfigError(f'--cfg-options {path}: the config has no key {top!r}{did_you_mean(top, TOP_LEVEL_KEYS)}')
+    node: Any = cfg._cfg_dict
+    for depth, key in enumerate(keys):
+        here = '.'.join(keys[:depth]) or 'the config'
+        if isinstance(node, Mapping):
+            if key not in node:
+                return  # new: the validation decides whether the component takes it
+            node = node[key]
+        elif isinstance(node, list | tuple):
+            if not key.lstrip('-').isdigit() or not -len(node) <= int(key) < len(node):
+                raise ConfigError(f'--cfg-options {path}: {here} is a list of {len(node)}; {key!r} is not one of its indices '
+                                  f'0 to {len(node) - 1}')
+            node = node[int(key)]
+        elif node is None:
+            return
+        else:
+            raise ConfigError(f'--cfg-options {path}: {here} is the {type(node).__name__} {node!r}, which has nothing inside it '
+                              f'to set; set {here} itself')
+
+
+def _intermediate_advice(cfg: Config, keys: list[str]) -> str:
+    """Say where the value of an intermediate variable ended up, which is where to override it."""
+    value = cfg[keys[0]]
+    places = [p for p in places_of(cfg._cfg_dict, value) if p != keys[0] and p.split('.')[0] in TOP_LEVEL_KEYS]
+    rest = ''.join('.' + k for k in keys[1:])
+    text = f'{keys[0]!r} is a variable of the config file; it was copied when the file was read, so that setting it now would ' \
+           'change nothing'
+    if places and not isinstance(value, bool) and value is not None:
+        return text + '; set ' + ' or '.join(f'{p}{rest}' for p in places[:4]) + ' instead'
+    return text + '; edit the config file, or set the key that uses it'
+
+
+def places_of(node: Any, value: Any, path: str = '') -> list[str]:
+    """Return the paths inside ``node`` at which ``value`` stands."""
+    found = [path] if path and type(node) is type(value) and node == value else []
+    if isinstance(node, Mapping):
+        items = list(node.items())
+    elif isinstance(node, list | tuple):
+        items = list(enumerate(node))
+    else:
+        items = []
+    for key, child in items:
+        found += places_of(child, value, f'{path}.{key}' if path else str(key))
+    return found

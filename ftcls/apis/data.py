@@ -1,0 +1,196 @@
+"""Building the dataloaders so that every split speaks of the same classes, and reporting what is in them."""
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader, Dataset
+
+from ftcls.registry import DATASETS
+from ftcls.utils import ConfigError, DataError
+
+from .validate import accepted_arguments
+
+__all__ = ['DataReport', 'build_loaders', 'check_heads', 'check_missing_classes']
+
+
+@dataclass
+class DataReport:
+    """What the splits hold.
+
+    Attributes:
+        classes: The names of the classes in the order of their indices, or None where the data has none.
+        sizes: Samples a split.
+        counts: Samples a class name, a split; None where a split has no single labels.
+        ignored: Classes that stand in a split's data and not among ``classes``.
+    """
+    classes: tuple[str, ...] | None = None
+    sizes: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, dict[str, int] | None] = field(default_factory=dict)
+    ignored: dict[str, list[str]] = field(default_factory=dict)
+
+    def missing(self) -> dict[str, list[str]]:
+        """Return, a split, the classes of which it has no sample."""
+        found = {}
+        for split, counts in self.counts.items():
+            if counts is not None:
+                empty = [name for name in self.classes or () if not counts.get(name)]
+                if empty:
+                    found[split] = empty
+        return found
+
+    def describe(self) -> list[str]:
+        """Return the lines that the preflight shows, one a split."""
+        lines = []
+        if self.classes:
+            lines.append(f'classes: {len(self.classes)} ({_shorten(self.classes)})')
+        missing = self.missing()
+        for split, size in self.sizes.items():
+            line = f'{split}: {size:,} samples'
+            counts = self.counts.get(split)
+            if counts and len(counts) <= 10:
+                line += ' (' + ', '.join(f'{name} {n}' for name, n in counts.items()) + ')'
+            elif counts:
+                line += f' ({min(counts.values())} to {max(counts.values())} a class)'
+            if split in missing:
+                line += f'; NONE of {_shorten(missing[split])}'
+            if self.ignored.get(split):
+                line += f'; ignored, since not among the classes: {_shorten(self.ignored[split])}'
+            lines.append(line)
+        return lines
+
+
+def _shorten(names: Sequence[str], most: int = 10) -> str:
+    shown = ', '.join(str(n) for n in names[:most])
+    return shown if len(names) <= most else f'{shown}, … {len(names) - most} more'
+
+
+def build_loaders(cfg: Config, splits: Sequence[str], classes: Sequence[str] | None = None) -> tuple[dict, DataReport]:
+    """Build the dataloaders of some splits; the first split's classes, or those given, hold for all.
+
+    Args:
+        cfg: The config; it is not changed.
+        splits: For example ``('train', 'val')``; the training set first, since it fixes the list of classes.
+        classes: The list of classes, where it is known from a checkpoint.
+
+    Returns:
+        Split name to dataloader, and a report.
+
+    Raises:
+        DataError: If a split has classes that the first has not.
+    """
+    loaders: dict[str, DataLoader] = {}
+    report = DataReport(classes=tuple(classes) if classes else None)
+    randomness = cfg.get('randomness') or {}
+    for split in splits:
+        settings = copy.deepcopy(cfg[f'{split}_dataloader'])
+        chosen_by_user = _set_classes(settings.dataset, report.classes)
+        loader = Runner.build_dataloader(settings, randomness.get('seed'), randomness.get('diff_rank_seed', False))
+        dataset = loader.dataset
+        if len(dataset) == 0:
+            raise DataError(f'{split}_dataloader.dataset: holds no sample; see its data_root, data_prefix and ann_file')
+        names = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+        if report.classes is None:
+            report.classes = tuple(names) if names else None
+        elif names and tuple(names) != report.classes:
+            raise DataError(f'{split}_dataloader.dataset: its classes ({_shorten(names)}) are not those of the training set '
+                            f'({_shorten(report.classes)}); the indices would not mean the same. Set '
+                            f'{split}_dataloader.dataset.classes to the training set\'s')
+        ignored = _ignored(dataset)
+        if ignored and not chosen_by_user and len(report.sizes):
+            raise DataError(f'{split}_dataloader.dataset: has classes that the training set has not: {_shorten(ignored)}; '
+                            f'rename or remove them, or choose classes by {split}_dataloader.dataset.classes')
+        report.ignored[split] = ignored
+        report.sizes[split] = len(dataset)
+        report.counts[split] = _counts(dataset)
+        loaders[split] = loader
+    return loaders, report
+
+
+def _set_classes(dataset: ConfigDict, classes: tuple[str, ...] | None) -> bool:
+    """Give every dataset inside a dataset dict the list of classes; tell whether the user had chosen one."""
+    if not isinstance(dataset, Mapping):
+        return True
+    inner = [dataset[k] for k in ('dataset', 'datasets') if k in dataset]
+    if inner:
+        children = inner[0] if isinstance(inner[0], list | tuple) else [inner[0]]
+        return all([_set_classes(child, classes) for child in children])
+    if 'classes' in dataset or 'classes' in dataset.get('metainfo', {}):
+        return True
+    if classes:
+        accepted = accepted_arguments(DATASETS.get(dataset['type']))
+        if accepted is None or 'classes' in accepted:
+            dataset['classes'] = list(classes)
+    return False
+
+
+def _inner(dataset: Dataset) -> list[Dataset]:
+    """Return the datasets that a wrapper wraps, or the dataset itself."""
+    if hasattr(dataset, 'datasets'):
+        return [d for child in dataset.datasets for d in _inner(child)]
+    if hasattr(dataset, 'dataset'):
+        return _inner(dataset.dataset)
+    return [dataset]
+
+
+def _ignored(dataset: Dataset) -> list[str]:
+    return sorted({name for d in _inner(dataset) for name in getattr(d, 'ignored_classes', ())})
+
+
+def _counts(dataset: Dataset) -> dict[str, int] | None:
+    total: dict[str, int] = {}
+    for part in _inner(dataset):
+        if not hasattr(part, 'class_counts'):
+            return None
+        for name, count in part.class_counts().items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def check_heads(cfg: Config, report: DataReport) -> None:
+    """Check every number of classes in the model, the preprocessor and the metrics against the data.
+
+    Raises:
+        ConfigError: Naming the key and the number to set.
+    """
+    if not report.classes or report.counts.get('train', report.counts.get('test')) is None:
+        return
+    size, faults = len(report.classes), []
+    places = {
+        'model.head.num_classes': (cfg.model.get('head') or {}).get('num_classes'),
+        'model.backbone.num_classes': (cfg.model.get('backbone') or {}).get('num_classes'),
+        'data_preprocessor.num_classes': (cfg.get('data_preprocessor') or {}).get('num_classes'),
+        'model.data_preprocessor.num_classes': (cfg.model.get('data_preprocessor') or {}).get('num_classes'),
+    }
+    for key, value in places.items():
+        if value is not None and value > 0 and value != size:
+            faults.append(f'{key} is {value}, but the data has {size} classes ({_shorten(report.classes, 5)}); set {key}={size}')
+    for key in ('val_evaluator', 'test_evaluator'):
+        faults += [f'{path}={value}: the data has only {size} classes' for path, value in _too_large_topk(cfg.get(key), key, size)]
+    if faults:
+        raise ConfigError('\n'.join(faults))
+
+
+def _too_large_topk(evaluator: Any, path: str, size: int) -> list[tuple[str, Any]]:
+    if isinstance(evaluator, list | tuple):
+        return [hit for i, item in enumerate(evaluator) for hit in _too_large_topk(item, f'{path}.{i}', size)]
+    topk = evaluator.get('topk') if isinstance(evaluator, Mapping) else None
+    if topk is None:
+        return []
+    largest = max(topk) if isinstance(topk, list | tuple) else topk
+    return [(f'{path}.topk', topk)] if largest > size else []
+
+
+def check_missing_classes(cfg: Config, report: DataReport) -> None:
+    """Stop where a split has no sample of a class, unless the config says ``allow_missing_classes = True``.
+
+    Raises:
+        DataError: Naming the split and the classes.
+    """
+    missing = report.missing()
+    if missing and not cfg.get('allow_missing_classes', False):
+        lines = [f'{split}_dataloader.dataset: no sample of {_shorten(names)}' for split, names in missing.items()]
+        raise DataError('\n'.join(lines) + '\nadd samples (a folder of that name), leave the class out by `classes`, or accept '
+                        'it with allow_missing_classes=True; the other classes keep their indices either way')

@@ -1,0 +1,73 @@
+"""Evaluating a checkpoint on the test set of a config."""
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.evaluator import DumpResults
+
+from ftcls.utils import CheckpointError, ConfigError
+from ftcls.utils.checkpoint import read_checkpoint
+
+from .data import build_loaders, check_heads, check_missing_classes
+from .distributed import init_distributed
+from .train import TrainOptions, build_runner, prepare_config
+
+__all__ = ['test']
+
+
+def test(cfg: Config, checkpoint: str, out: str | None = None, *, work_dir: str | None = None,
+         launcher: str = 'none') -> dict[str, float]:
+    """Measure a checkpoint on ``test_dataloader`` with ``test_evaluator``.
+
+    Args:
+        cfg: The config; it is not changed.
+        checkpoint: A file, URL or ``torchvision://`` name.
+        out: Where the numbers go: a ``.json`` file of the metrics, or a ``.pkl`` of every prediction.
+        work_dir: Where the log goes; None takes the config's, then ``work_dirs/<config name>``.
+        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+
+    Returns:
+        Metric name to value.
+    """
+    if out and Path(out).suffix not in ('.json', '.pkl', '.pickle'):
+        raise ConfigError(f'--out {out}: must end in .json (the metrics) or .pkl (every prediction)')
+    cfg = copy.deepcopy(cfg)
+    prepare_config(cfg, TrainOptions(work_dir=work_dir, launcher=launcher))
+    if not cfg.get('test_dataloader'):
+        raise ConfigError('test_dataloader: missing; which pictures shall be tested? Add test_dataloader, test_cfg, test_evaluator')
+    init_distributed(launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
+    cfg.load_from, cfg.resume = checkpoint, False
+    for owner in (cfg.model, cfg.model.get('backbone') or {}):
+        owner['init_cfg'] = None  # the checkpoint holds every weight
+    loaders, report = build_loaders(cfg, ['test'], _classes_of(read_checkpoint(checkpoint)))
+    check_heads(cfg, report)
+    check_missing_classes(cfg, report)
+    runner = build_runner(cfg, loaders)
+    if out and Path(out).suffix != '.json':
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+    metrics = runner.test()
+    if is_main_process() and out and Path(out).suffix == '.json':
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        Path(out).write_text(json.dumps(_plain(metrics), indent=2) + '\n', encoding='utf-8')
+    return metrics
+
+
+def _classes_of(checkpoint: dict[str, Any]) -> list[str] | None:
+    """Return the class names that a checkpoint of ours carries."""
+    meta = checkpoint.get('meta')
+    classes = ((meta or {}).get('dataset_meta') or {}).get('classes') if isinstance(meta, dict) else None
+    if classes is not None and not all(isinstance(c, str) for c in classes):
+        raise CheckpointError('meta.dataset_meta.classes of the checkpoint holds something else than names')
+    return list(classes) if classes else None
+
+
+def _plain(value: Any) -> Any:
+    """Turn tensors and NumPy values into what JSON can hold."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if hasattr(value, 'tolist'):
+        return value.tolist()
+    return value

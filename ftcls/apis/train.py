@@ -1,0 +1,249 @@
+"""From a config to a trained model: everything is checked first, then MMEngine's Runner does the work."""
+import copy
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.logging import print_log
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from ftcls.engine.hooks import DryRunFinished, DryRunHook, PreflightHook
+from ftcls.engine.optimizers import convert_to_amp
+from ftcls.utils import ConfigError, MissingFileError, UserError
+from ftcls.utils.checkpoint import locate_checkpoint
+
+from .batch_policy import BatchPlan, apply_batch_policy
+from .data import DataReport, build_loaders, check_heads, check_missing_classes
+from .distributed import init_distributed
+from .validate import validate_config
+
+__all__ = ['TrainOptions', 'train', 'prepare_config', 'build_runner', 'with_house_hooks', 'with_loss_metric']
+
+# What every run has, whether its config says so or not.
+_HOUSE_HOOKS = ('SafeCheckpointHook', 'MetricsRecordHook', 'CurvesHook', 'ProgressHook')
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What the command line adds to a config.
+
+    Attributes:
+        work_dir: Where the run writes; None takes the config's, then ``work_dirs/<config name>``.
+        resume: False, True (the work dir's latest checkpoint), or a checkpoint's path.
+        amp: Train in half precision where that is safe.
+        validate: Validate during training.
+        batch_policy: See ``apply_batch_policy``.
+        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        seed: Seed of everything random; None takes the config's, then draws one, which the log states.
+        dry_run: Stop after the preflight and one checked training step.
+    """
+    work_dir: str | None = None
+    resume: bool | str = False
+    amp: bool = False
+    validate: bool = True
+    batch_policy: str | None = None
+    launcher: str = 'none'
+    seed: int | None = None
+    dry_run: bool = False
+
+
+def train(cfg: Config, options: TrainOptions | None = None) -> Runner:
+    """Train what a config describes.
+
+    Args:
+        cfg: The config; it is not changed.
+        options: What the command line adds to it.
+
+    Returns:
+        The Runner after training.
+
+    Raises:
+        UserError: Before the first step, if anything in the config, the data or the weights is not as it says.
+    """
+    options = options or TrainOptions()
+    cfg = copy.deepcopy(cfg)
+    prepare_config(cfg, options)
+    world_size = init_distributed(options.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
+    _settle_seed(cfg, options.seed)
+    plan = apply_batch_policy(cfg, options.batch_policy, world_size)
+    splits = ['train'] + (['val'] if cfg.get('val_dataloader') else [])
+    loaders, report = _check_sources(cfg, splits)
+    runner = build_runner(cfg, loaders, [_preflight_hook(report, plan)] + ([DryRunHook()] if options.dry_run else []))
+    try:
+        runner.train()
+    except DryRunFinished as done:
+        print_log(done.text, logger='current')
+        if done.faults:
+            raise ConfigError('the dry run found that the run would not do what its table says:\n' + '\n'.join(done.faults))
+    return runner
+
+
+def _preflight_hook(report: DataReport, plan: BatchPlan) -> PreflightHook:
+    device = get_device()
+    name = f'{torch.cuda.get_device_name()}' if device == 'cuda' else device
+    return PreflightHook([('data', report.describe()), ('batch', [plan.describe()]), ('device', [name])])
+
+
+def prepare_config(cfg: Config, options: TrainOptions) -> None:
+    """Write the command line's options into the config, validate it, and fill in what every run needs."""
+    init_default_scope(cfg.setdefault('default_scope', 'ftcls'))
+    if options.work_dir is not None:
+        cfg.work_dir = options.work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename or 'run').stem)
+    if not options.validate:
+        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    validate_config(cfg)
+    cfg.launcher = options.launcher
+    if options.amp:
+        cfg.optim_wrapper = convert_to_amp(cfg.optim_wrapper)
+    _settle_resume(cfg, options.resume)
+    for key in ('val_evaluator', 'test_evaluator'):
+        if cfg.get(key):
+            cfg[key] = with_loss_metric(cfg[key])
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(key)
+        if loader and not loader.get('num_workers') and loader.get('persistent_workers'):
+            loader.persistent_workers = False  # torch refuses the pair, and without workers it has no meaning
+    if options.launcher != 'none' and not torch.cuda.is_available():
+        # On the CPU, DistributedDataParallel refuses the device ids that MMEngine passes by default.
+        wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None,
+                       find_unused_parameters=cfg.get('find_unused_parameters', False))
+        cfg.setdefault('model_wrapper_cfg', wrapper)
+
+
+def _settle_resume(cfg: Config, resume: bool | str) -> None:
+    """Find the checkpoint to resume from; a run that resumes loads no pretrained weights before."""
+    resume = resume or cfg.get('resume', False)
+    cfg.resume = False
+    if not resume:
+        return
+    path = resume if isinstance(resume, str) else cfg.load_from if cfg.get('resume') and cfg.get('load_from') else None
+    if path is None:
+        has_any = Path(cfg.work_dir, 'last_checkpoint').is_file()
+        path = find_latest_checkpoint(cfg.work_dir) if has_any else None
+        if path is None:
+            print_log(f'--resume: {cfg.work_dir} holds no checkpoint; training starts from the beginning', logger='current')
+            return
+    if not Path(path).is_file():
+        raise MissingFileError(f'--resume {path}: no such checkpoint; give the path of one, or none for the latest of the work dir')
+    cfg.load_from, cfg.resume = str(path), True
+    for owner in list(_owners_of_pretrained(cfg.model)):
+        others = [c for c in _as_list(owner['init_cfg']) if c.get('type') != 'Pretrained']
+        owner['init_cfg'] = others or None
+
+
+def _as_list(value: Any) -> list:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _owners_of_pretrained(node: Any) -> Iterator[dict]:
+    """Yield the component dicts whose ``init_cfg`` loads a checkpoint."""
+    if isinstance(node, Mapping):
+        init = node.get('init_cfg')
+        if init and any(isinstance(c, Mapping) and c.get('type') == 'Pretrained' for c in _as_list(init)):
+            yield node
+        for child in node.values():
+            yield from _owners_of_pretrained(child)
+    elif isinstance(node, list | tuple):
+        for child in node:
+            yield from _owners_of_pretrained(child)
+
+
+def _settle_seed(cfg: Config, seed: int | None) -> None:
+    """Fix the seed before anything random is built, the same in all processes."""
+    randomness = dict(cfg.get('randomness') or {})
+    if seed is not None:
+        randomness['seed'] = seed
+    if randomness.get('seed') is None:
+        drawn = [random.SystemRandom().randrange(2**31)]
+        broadcast_object_list(drawn)
+        randomness['seed'] = drawn[0]
+    cfg.randomness = randomness
+
+
+def _check_sources(cfg: Config, splits: list[str]) -> tuple[dict, DataReport]:
+    """Build the dataloaders and find the weights; what is wanting in either is said in one message."""
+    faults: list[str] = []
+    loaders, report = {}, DataReport()
+    try:
+        loaders, report = build_loaders(cfg, splits)
+        check_heads(cfg, report)
+        check_missing_classes(cfg, report)
+    except UserError as err:
+        faults.append(str(err))
+    sources = [c['checkpoint'] for owner in _owners_of_pretrained(cfg.model) for c in _as_list(owner['init_cfg'])
+               if c.get('type') == 'Pretrained']
+    for source in sources + ([cfg.load_from] if cfg.get('load_from') else []):
+        try:
+            # One process fetches, the others find the file in the cache.
+            if is_main_process():
+                locate_checkpoint(source)
+        except UserError as err:
+            faults.append(str(err))
+    shared = [faults]
+    broadcast_object_list(shared)
+    faults += [f for f in shared[0] if f not in faults]
+    barrier()
+    if faults:
+        raise ConfigError('\n\n'.join(faults))
+    return loaders, report
+
+
+def with_loss_metric(evaluator: Any) -> Any:
+    """Add the loss to what an evaluator measures."""
+    if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
+        return {**evaluator, 'metrics': with_loss_metric(evaluator['metrics'])}
+    metrics = _as_list(evaluator)
+    if any(isinstance(m, Mapping) and m.get('type') == 'LossMetric' for m in metrics):
+        return metrics
+    return metrics + [dict(type='LossMetric')]
+
+
+def with_house_hooks(cfg: Config) -> list:
+    """Return the config's custom hooks and, before them, those that every run has."""
+    custom = list(cfg.get('custom_hooks') or [])
+    named = {h.get('type') for h in custom + list((cfg.get('default_hooks') or {}).values()) if isinstance(h, Mapping)}
+    return [dict(type=name) for name in _HOUSE_HOOKS if name not in named] + custom
+
+
+def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runner:
+    """Build MMEngine's Runner around dataloaders that are built already.
+
+    Args:
+        cfg: A prepared config.
+        loaders: ``{'train': DataLoader, 'val': …, 'test': …}``; a split that is absent is left out of the run.
+        hooks: Hook objects to add.
+    """
+    parts: dict[str, Any] = {}
+    keys = {'train': ('train_cfg', 'optim_wrapper', 'param_scheduler'), 'val': ('val_cfg', 'val_evaluator'),
+            'test': ('test_cfg', 'test_evaluator')}
+    for split, names in keys.items():
+        if split in loaders:
+            parts[f'{split}_dataloader'] = loaders[split]
+            parts.update({name: copy.deepcopy(cfg.get(name)) for name in names})
+    return Runner(
+        model=copy.deepcopy(cfg.model),
+        work_dir=cfg.work_dir,
+        default_hooks=cfg.get('default_hooks'),
+        custom_hooks=with_house_hooks(cfg) + list(hooks or []),
+        data_preprocessor=copy.deepcopy(cfg.get('data_preprocessor')),
+        load_from=cfg.get('load_from'),
+        resume=cfg.get('resume', False),
+        launcher=cfg.get('launcher', 'none'),
+        env_cfg=cfg.get('env_cfg', dict(dist_cfg=dict(backend='nccl'))),
+        log_processor=cfg.get('log_processor'),
+        log_level=cfg.get('log_level', 'INFO'),
+        visualizer=cfg.get('visualizer'),
+        default_scope=cfg.default_scope,
+        randomness=cfg.get('randomness', dict(seed=None)),
+        experiment_name=cfg.get('experiment_name'),
+        cfg=cfg,
+        **parts)

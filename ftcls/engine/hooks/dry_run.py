@@ -1,0 +1,85 @@
+"""One real training step, and a check that it changed what the preflight says is trained, and nothing else."""
+import functools
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ftcls.engine.parameter_table import unwrap
+from ftcls.registry import HOOKS
+
+__all__ = ['DryRunHook', 'DryRunFinished']
+
+
+class DryRunFinished(Exception):
+    """Raised to leave the training loop after the step; ``faults`` lists what did not hold, ``text`` tells the result."""
+
+    def __init__(self, text: str, faults: list[str]) -> None:
+        super().__init__(text)
+        self.text, self.faults = text, faults
+
+
+@HOOKS.register_module()
+class DryRunHook(Hook):
+    """Compare every tensor before and after the first optimizer step, then end the run.
+
+    Args:
+        most_steps: Optimizer steps to wait for one that changes anything: float16 loss scaling skips the first ones.
+
+    Raises:
+        DryRunFinished: Always, after the check.
+    """
+    priority = 'LOWEST'
+
+    def __init__(self, most_steps: int = 16) -> None:
+        self.most_steps = most_steps
+        self._before: dict[str, torch.Tensor] = {}
+        self._reached: set[str] = set()
+        self._iterations = 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Remember all parameters and buffers, and watch which parameters a gradient reaches."""
+        model = unwrap(runner.model)
+        self._before = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        self._reached, self._iterations = set(), 0
+        for name, param in model.named_parameters():
+            if param.requires_grad:
+                # The optimizer wrapper clears the gradients after the step, too early to look at them afterwards.
+                param.register_hook(functools.partial(self._note, name))
+
+    def _note(self, name: str, grad: torch.Tensor) -> None:
+        self._reached.add(name)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
+                         outputs: dict | None = None) -> None:
+        """Check once a whole optimizer step has been made."""
+        self._iterations += 1
+        accumulation = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        if self._iterations % accumulation:
+            return
+        model = unwrap(runner.model)
+        changed = {k for k, v in model.state_dict().items() if not torch.equal(v, self._before[k])}
+        trained = {n for n, p in model.named_parameters() if p.requires_grad}
+        if trained and not changed & trained and self._iterations < accumulation * self.most_steps:
+            return
+        raise DryRunFinished(*self._verdict(model, changed, trained))
+
+    def _verdict(self, model: torch.nn.Module, changed: set[str], trained: set[str]) -> tuple[str, list[str]]:
+        params = dict(model.named_parameters())
+        fixed = {f'{name}.{stat}' for name, m in model.named_modules() if isinstance(m, _BatchNorm) and not m.training
+                 for stat in ('running_mean', 'running_var', 'num_batches_tracked')}
+        frozen = set(params) - trained
+        faults = [f'{n}: frozen, and changed' for n in sorted(changed & frozen)]
+        faults += [f'{n}: a fixed BatchNorm statistic, and it moved' for n in sorted(changed & fixed)]
+        idle = sorted(trained - changed)
+        faults += [f'{n}: to be trained, and no gradient reaches it' for n in idle if n not in self._reached]
+        if trained and len(idle) == len(trained):
+            faults.append('no trained tensor changed: is the learning rate 0?')
+        lines = [f'one step: {len(trained & changed)} of {len(trained)} trained tensors changed, '
+                 f'{len(changed & frozen)} of {len(frozen)} frozen ones, '
+                 f'{len(changed & fixed)} of {len(fixed)} fixed BatchNorm statistics']
+        if idle and not faults:
+            lines.append(f'not changed, since the gradient of this step was zero or too small for float: {", ".join(idle[:8])}'
+                         + (f', … {len(idle) - 8} more' if len(idle) > 8 else ''))
+        return '\n'.join(lines + [f'FAULT {f}' for f in faults]), faults

@@ -1,0 +1,67 @@
+"""Showing what a run will do before it does it."""
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ftcls.engine.parameter_table import parameter_rows, render_rows, unwrap
+from ftcls.registry import HOOKS
+
+__all__ = ['PreflightHook']
+
+
+@HOOKS.register_module()
+class PreflightHook(Hook):
+    """Print and write, before the first step: the data, the batch, the schedule, and a table of the parameters.
+
+    Args:
+        facts: ``(title, lines)`` pairs of what is known before the model is built, such as the data and the batch.
+        filename: Where in the work dir the text goes.
+
+    Raises:
+        ConfigError: If nothing is trained, or a parameter that is to be trained is not in the optimizer.
+    """
+    # After every hook that still changes the model or the optimizer in `before_train`.
+    priority = 'LOWEST'
+
+    def __init__(self, facts: Sequence[tuple[str, Sequence[str]]] = (), filename: str = 'preflight.txt') -> None:
+        self.facts = [(title, list(lines)) for title, lines in facts]
+        self.filename = filename
+
+    def before_train(self, runner: Runner) -> None:
+        """Build the text once the weights are loaded and the optimizer stands."""
+        text = self.describe(runner)
+        if is_main_process():
+            (Path(runner.work_dir) / self.filename).write_text(text + '\n', encoding='utf-8')
+        runner.logger.info('what this run will do:\n' + text)
+
+    def describe(self, runner: Runner) -> str:
+        """Return the whole text."""
+        runner.model.train()  # what BatchNorm does shows in training mode only
+        model = unwrap(runner.model)
+        rows = parameter_rows(model, runner.optim_wrapper)
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        total = sum(p.numel() for p in model.parameters())
+        sections = self.facts + [('schedule', self._schedule(runner)), ('optimizer', [self._optimizer(runner)])]
+        lines = [f'{title:10}{line}' if i == 0 else f'{"":10}{line}' for title, body in sections for i, line in enumerate(body)]
+        return '\n'.join(lines + ['', render_rows(rows), '', f'{trained:,} of {total:,} parameters are trained'])
+
+    @staticmethod
+    def _schedule(runner: Runner) -> list[str]:
+        loop = runner.train_loop
+        lines = [f'{loop.max_epochs} epochs, {loop.max_iters} iterations' + (f', from iteration {loop.iter} on' if loop.iter else '')]
+        configs = runner.cfg.get('param_scheduler') or []
+        for scheduler in [configs] if isinstance(configs, dict) else configs:
+            settings = ', '.join(f'{k}={v}' for k, v in scheduler.items() if k != 'type')
+            lines.append(f'{scheduler["type"]}({settings})')
+        return lines if configs else lines + ['constant learning rate']
+
+    @staticmethod
+    def _optimizer(runner: Runner) -> str:
+        wrapper = runner.optim_wrapper
+        settings = {k: v for k, v in wrapper.optimizer.defaults.items() if k in ('momentum', 'betas', 'nesterov') and v}
+        text = type(wrapper.optimizer).__name__ + (f'({", ".join(f"{k}={v}" for k, v in settings.items())})' if settings else '')
+        dtype = getattr(wrapper, 'dtype', None) or getattr(wrapper, 'cast_dtype', None)
+        return text + (f', {dtype} where it is safe (automatic mixed precision)' if dtype else ', float32')

@@ -1,0 +1,97 @@
+"""Reading configs and overriding parts of them."""
+from pathlib import Path
+
+import pytest
+
+from ftcls.apis.config import load_config, parse_value
+from ftcls.utils import ConfigError, MissingFileError
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Write config files; returns the first one's path."""
+    for name, text in files.items():
+        (folder / f'{name}.py').write_text(text)
+    return folder / f'{next(iter(files))}.py'
+
+
+@pytest.mark.parametrize(('text', 'value'), [
+    ('8', 8),
+    ('1e-3', 1e-3),
+    ('-2', -2),
+    ('true', True),
+    ('False', False),
+    ('None', None),
+    ('null', None),
+    ('adam', 'adam'),
+    ("'8'", '8'),
+    ('a/b c.pth', 'a/b c.pth'),
+    ('https://a.b/c-1.pth', 'https://a.b/c-1.pth'),
+    ('1,2', [1, 2]),
+    ('a,b', ['a', 'b']),
+    ('[1, 2]', [1, 2]),
+    ('(1, 2)', (1, 2)),
+    ('[a,[b,1]]', ['a', ['b', 1]]),
+    ('[(1,2),(3,4)]', [(1, 2), (3, 4)]),
+    ('{"a": 1}', {'a': 1}),
+    ('dict(type="SGD", lr=0.1)', {'type': 'SGD', 'lr': 0.1}),
+    ('[dict(type="A"), true]', [{'type': 'A'}, True]),
+    ('', ''),
+    ('a=b', 'a=b'),
+])
+def test_command_line_values_keep_their_type(text, value):
+    parsed = parse_value(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+def test_bases_are_merged_and_lists_reached(tmp_path):
+    path = write(tmp_path, child="_base_ = './base.py'\nmodel = dict(a=2)\n",
+                 base="model = dict(a=1, b=[dict(c=1), dict(c=2)])\n")
+    cfg = load_config(path, ['model.b.1.c=7', 'model.b.0.d=[1,2]', 'model.new.deep=x'])
+    assert cfg.model == dict(a=2, b=[dict(c=1, d=[1, 2]), dict(c=7)], new=dict(deep='x'))
+
+
+def test_an_import_before_base_is_no_lazy_config(tmp_path):
+    path = write(tmp_path, child="import os\n_base_ = './base.py'\nlog_level = os.path.basename('x/INFO')\n",
+                 base='model = dict(a=1)\n')
+    cfg = load_config(path)
+    assert (cfg.model.a, cfg.log_level) == (1, 'INFO')
+
+
+@pytest.mark.parametrize(('override', 'parts'), [
+    ('modle.a=1', ["'modle'", "'model'"]),
+    ('model.b.5.c=1', ['model.b is a list of 2', "'5'", '0 to 1']),
+    ('model.b.x=1', ['model.b is a list of 2']),
+    ('model.a.x=1', ['model.a is the int 1']),
+    ('model.a', ['key=value']),
+    ('train_pipeline.0.c=1', ['would change nothing', 'train_dataloader.dataset.pipeline.0.c']),
+    ('rate=2', ["'rate' is a variable", 'optim_wrapper.optimizer.lr']),
+])
+def test_overrides_that_lead_nowhere_are_refused(tmp_path, override, parts):
+    path = write(tmp_path, cfg='rate = 0.25\nmodel = dict(a=1, b=[dict(c=1), dict(c=2)])\ntrain_pipeline = [dict(c=3)]\n'
+                 'train_dataloader = dict(dataset=dict(pipeline=train_pipeline))\n'
+                 'optim_wrapper = dict(optimizer=dict(lr=rate))\n')
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, [override])
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_broken_config_files_are_named_with_their_line(tmp_path):
+    with pytest.raises(MissingFileError, match=r'lenet\.py does not exist.*lenet5\.py'):
+        write(tmp_path, lenet5='model = 1\n')
+        load_config(tmp_path / 'lenet.py')
+    with pytest.raises(MissingFileError, match=r"gone\.py \(a `_base_` of .*child\.py\) does not exist"):
+        load_config(write(tmp_path, child="_base_ = './gone.py'\n"))
+    with pytest.raises(ConfigError, match=r'circular `_base_`: a\.py -> b\.py -> a\.py'):
+        load_config(write(tmp_path, a="_base_ = './b.py'\n", b="_base_ = ['./a.py']\n"))
+    with pytest.raises(ConfigError, match=r'bad\.py, line 2: syntax error: .*model = dict\(a=1'):
+        load_config(write(tmp_path, bad='x = 1\nmodel = dict(a=1\n'))
+    with pytest.raises(ConfigError, match=r'name\.py: .*undefined_name'):
+        load_config(write(tmp_path, name='model = undefined_name\n'))
+    with pytest.raises(MissingFileError, match='is a folder'):
+        load_config(tmp_path)
+    with pytest.raises(ConfigError, match='_base_.*plain string'):
+        load_config(write(tmp_path, dyn="_base_ = 'a' + str(1)\n"))
+    with pytest.raises(ConfigError, match=r'[Dd]uplicate'):
+        load_config(write(tmp_path, two="_base_ = ['./x.py', './y.py']\n", x='model = dict(a=1)\n', y='model = dict(a=2)\n'))

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# What dist_train.sh and dist_test.sh share: torchrun with GPUS processes on this machine.
+set -euo pipefail
+gpus=$1
+case "$gpus" in
+  ''|*[!0-9]*|0) echo "error: GPUS must be a whole number above 0, got '$gpus'" >&2; exit 2 ;;
+esac
+PYTHONPATH="$(cd "$(dirname "$0")/.." && pwd):${PYTHONPATH:-}" exec "${PYTHON:-python}" -m torch.distributed.run \
+  --nnodes="${NNODES:-1}" \
+  --node_rank="${NODE_RANK:-0}" \
+  --master_addr="${MASTER_ADDR:-127.0.0.1}" \
+  --master_port="${PORT:-29500}" \
+  --nproc_per_node="$gpus" \
+  "${@:2}"

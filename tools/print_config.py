@@ -1,0 +1,19 @@
+"""Print a config as it is after its bases and overrides are merged."""
+import argparse
+
+from ftcls.apis import load_config, run_tool, validate_config
+
+
+def main() -> None:
+    """Read, check and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    args = parser.parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    validate_config(cfg)
+    print(cfg.pretty_text)
+
+
+if __name__ == '__main__':
+    run_tool(main)

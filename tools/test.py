@@ -1,0 +1,30 @@
+"""Evaluate a checkpoint on the test set of a config."""
+import argparse
+import os
+
+from ftcls.apis import LAUNCHERS, load_config, run_tool, test
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('checkpoint', help='file, URL or torchvision:// name')
+    parser.add_argument('--work-dir', help='where the log goes; default: work_dirs/<config name>')
+    parser.add_argument('--out', help='write the metrics to a .json file, or every prediction to a .pkl file')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    """Read the config and test."""
+    args = parse_args()
+    test(load_config(args.config, args.cfg_options), args.checkpoint, args.out, work_dir=args.work_dir, launcher=args.launcher)
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,48 @@
+"""Fine-tune a model from a config file."""
+import argparse
+import os
+
+from ftcls.apis import BATCH_POLICIES, LAUNCHERS, TrainOptions, load_config, run_tool, train
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('--work-dir', help='where the run writes; default: work_dirs/<config name>')
+    parser.add_argument('--resume', nargs='?', const=True, default=False, metavar='CKPT',
+                        help='go on from this checkpoint, or from the latest of the work dir')
+    parser.add_argument('--amp', action='store_true', help='half precision where it is safe (bfloat16, else float16)')
+    parser.add_argument('--no-validate', action='store_true', help='do not validate during training')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='the same as --batch-policy scale-lr')
+    parser.add_argument('--batch-policy', choices=BATCH_POLICIES,
+                        help='what happens where batch size x processes is not auto_scale_lr.base_batch_size; default: accumulate')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
+                        help='override parts of the config, e.g. train_dataloader.batch_size=8 model.head.num_classes=2')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
+    parser.add_argument('--seed', type=int, help='seed of everything random')
+    parser.add_argument('--dry-run', action='store_true', help='stop after the preflight and one checked training step')
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    """Read the config and train."""
+    args = parse_args()
+    train(
+        load_config(args.config, args.cfg_options),
+        TrainOptions(
+            work_dir=args.work_dir,
+            resume=args.resume,
+            amp=args.amp,
+            validate=not args.no_validate,
+            batch_policy='scale-lr' if args.auto_scale_lr else args.batch_policy,
+            launcher=args.launcher,
+            seed=args.seed,
+            dry_run=args.dry_run))
+
+
+if __name__ == '__main__':
+    run_tool(main)
