@@ -1,10 +1,12 @@
 """What happens at fixed points of a run."""
+from .checkpoint_io import AtomicLocalBackend, SafeCheckpointHook, register_atomic_saving
 from .curves import CurvesHook
 from .loss_watch import DivergedError, LossWatch
-from .metrics_file import MetricsFile, read_records
+from .metrics_file import MetricsFile
 from .progress import ProgressHook
 from .record import MetricsRecordHook
 
 __all__ = [
-    'CurvesHook', 'DivergedError', 'LossWatch', 'MetricsFile', 'MetricsRecordHook', 'ProgressHook', 'read_records'
+    'AtomicLocalBackend', 'SafeCheckpointHook', 'register_atomic_saving', 'CurvesHook', 'DivergedError', 'LossWatch',
+    'MetricsFile', 'MetricsRecordHook', 'ProgressHook'
 ]

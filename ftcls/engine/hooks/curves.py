@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ftcls.registry import HOOKS
+from ftcls.visualization import plot_curves
 
 __all__ = ['CurvesHook']
 
@@ -16,7 +17,7 @@ __all__ = ['CurvesHook']
 class CurvesHook(Hook):
     """Draw ``<work_dir>/curves.png`` from ``metrics.jsonl`` after each validation and at the end of the training.
 
-    A picture that cannot be drawn (no matplotlib, a full disk) is said once and never stops the run.
+    A picture that cannot be drawn (a full disk, for one) is said once and never stops the run.
 
     Args:
         filename: Name of the picture in the work dir.
@@ -60,8 +61,6 @@ class CurvesHook(Hook):
             return
         began = time.monotonic()
         try:
-            # Here, because matplotlib takes long to import and only the main process draws.
-            from ftcls.visualization import plot_curves
             plot_curves(source, Path(runner.work_dir) / self.filename, title=Path(runner.work_dir).name)
         except Exception as err:  # noqa: B902  whatever goes wrong, the run is worth more than its picture
             self._failed = True

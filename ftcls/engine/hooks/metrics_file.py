@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ['MetricsFile', 'to_json', 'read_records']
+from ftcls.visualization import read_records
+
+__all__ = ['MetricsFile', 'to_json']
 
 # A confusion matrix of 31 classes still fits; longer values would swell the file at every validation.
 MOST_NUMBERS = 1000
@@ -39,23 +41,6 @@ def to_json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
     raise TypeError(f'{type(value).__name__} has no form in JSON')
-
-
-def read_records(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """Read the records of a ``metrics.jsonl``; a line cut off when a run was killed is left out.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-    """
-    records = []
-    for line in Path(path).read_text(encoding='utf-8').splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(record, dict):
-            records.append(record)
-    return records
 
 
 class MetricsFile:
@@ -88,7 +73,11 @@ class MetricsFile:
     def cut_after(self, step: int) -> int:
         """Drop the records past global iteration ``step``, as a run resumed there makes them anew; return how many.
 
-        The file is replaced in one go, so that a crash leaves the old or the new one.
+        A line that was cut off when the run was killed goes too. The file is replaced in one go, so that a crash leaves the
+        old or the new one.
+
+        Raises:
+            DataError: If another line is not a record.
         """
         if not self.path.exists():
             return 0

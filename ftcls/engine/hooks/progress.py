@@ -13,7 +13,7 @@ from rich.file_proxy import FileProxy
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ftcls.registry import HOOKS
-from .record import distinct_lrs
+from .record import as_floats, distinct_lrs
 
 __all__ = ['ProgressHook']
 
@@ -88,8 +88,9 @@ class ProgressHook(Hook):
             return
         self._last_update = now
         state = []
-        if outputs and 'loss' in outputs:
-            state.append(f'loss {float(outputs["loss"]):.4f}')
+        values = as_floats(outputs)
+        if 'loss' in values:
+            state.append(f'loss {values["loss"]:.4f}')
         state.append(f'lr {distinct_lrs(runner.optim_wrapper)["lr"]:.2e}')
         if self._images_since:
             state.append(f'{self._images_since / max(now - self._images_began, 1e-9):.0f} img/s')

@@ -17,7 +17,7 @@ from ftcls.utils import ConfigError
 from .loss_watch import LossWatch
 from .metrics_file import MetricsFile, to_json
 
-__all__ = ['MetricsRecordHook', 'distinct_lrs']
+__all__ = ['MetricsRecordHook', 'as_floats', 'distinct_lrs']
 
 _RESERVED = ('kind', 'epoch', 'iter', 'step', 'time')
 
@@ -43,6 +43,17 @@ def distinct_lrs(optim_wrapper: OptimWrapper | OptimWrapperDict) -> dict[str, fl
             seen.add(start)
             rates['lr' if not rates else f'lr/{name}'] = float(group['lr'])
     return rates
+
+
+def as_floats(outputs: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return the single numbers among the outputs of a training step."""
+    values = {}
+    for key, value in (outputs or {}).items():
+        if isinstance(value, torch.Tensor) and value.numel() == 1:
+            value = value.item()
+        if isinstance(value, (int, float)):
+            values[key] = float(value)
+    return values
 
 
 class _Averages:
@@ -146,7 +157,7 @@ class MetricsRecordHook(Hook):
                          data_batch: Any = None,
                          outputs: Mapping[str, Any] | None = None) -> None:
         """Add the iteration to the means, check its loss, and write a record where one is due."""
-        values = {key: float(value) for key, value in (outputs or {}).items() if _is_number(value)}
+        values = as_floats(outputs)
         self._averages.add(values)
         self._rates = distinct_lrs(runner.optim_wrapper)
         self._position = _train_position(runner, batch_idx)
@@ -201,10 +212,6 @@ class MetricsRecordHook(Hook):
         means = self._averages.take()
         if self._file is not None:
             self._file.append(self._record('train', means, iters=iterations, **self._rates))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) or isinstance(value, torch.Tensor) and value.numel() == 1
 
 
 def _train_position(runner: Runner, batch_idx: int) -> dict[str, int]:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from ftcls.utils import ConfigError, did_you_mean, match_names
+from ftcls.utils import ConfigError, did_you_mean, is_regex, match_names
 
 __all__ = ['PARAMWISE_KEYS', 'Setting', 'Rules', 'named_settings', 'merge_groups']
 
@@ -94,7 +94,7 @@ class Rules:
         decided: dict[str, str] = {}
         for key in self.custom:
             try:
-                hits = match_names(key, names)
+                hits = _matches(key, names)
             except ValueError as err:
                 raise ConfigError(f'{WHERE}.custom_keys[{key!r}]: {err}') from None
             if not hits:
@@ -135,6 +135,13 @@ class Rules:
         kinds = dict.fromkeys(rule.removesuffix('_mult').rpartition('_')[0] for rule in (lr_rule, decay_rule) if rule)
         return Setting('+'.join(kinds), float(self.mults.get(lr_rule, 1.)), float(self.mults.get(decay_rule,
                                                                                                  1.))), rules
+
+
+def _matches(key: str, names: Iterable[str]) -> list[str]:
+    """Return the names that a key matches; as in MMEngine, a plain '.cls_token' matches 'cls_token' of the model itself."""
+    if is_regex(key):
+        return match_names(key, names)
+    return [name for name in names if match_names(key, [name if '.' in name else f'.{name}'])]
 
 
 def _name_parts(names: Iterable[str]) -> list[str]:
@@ -211,8 +218,8 @@ def _idle_rules(rules: Rules, owned: list[tuple], decided: Mapping[str, str], us
     for key in rules.custom:
         if key in used:
             continue
-        if match_names(key, trainable):
-            winners = sorted({decided[name] for name in match_names(key, trainable)})
+        if _matches(key, trainable):
+            winners = sorted({decided[name] for name in _matches(key, trainable)})
             why = f'longer keys decide for all parameters that it matches ({", ".join(map(repr, winners))})'
         else:
             why = 'all parameters that it matches are frozen'

@@ -1,0 +1,63 @@
+"""The picture of the curves appears, costs little, and never stops a run."""
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine.runner import Runner
+
+from ftcls.engine.hooks import curves
+
+HOOKS = [dict(type='MetricsRecordHook'), dict(type='CurvesHook')]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many records each drawing was made from."""
+    calls: list[int] = []
+
+    def draw(source: Path, out: Path, title: str | None = None) -> None:
+        assert (out.name, title) == ('curves.png', 'run')
+        calls.append(len(source.read_text().splitlines()))
+
+    monkeypatch.setattr(curves, 'plot_curves', draw)
+    return calls
+
+
+def test_the_real_picture(make_runner: Callable[..., Runner]) -> None:
+    runner = make_runner(HOOKS)
+    runner.train()
+    assert (Path(runner.work_dir) / 'curves.png').read_bytes().startswith(b'\x89PNG')
+    assert 'cannot be drawn' not in Path(runner.logger.log_file).read_text()
+
+
+def test_it_is_drawn_after_each_validation_and_at_the_end(make_runner: Callable[..., Runner], drawn: list[int]) -> None:
+    make_runner([HOOKS[0], dict(type='CurvesHook', max_share=1.)]).train()
+    assert drawn == [3, 6, 9, 9]
+
+
+def test_slow_drawing_waits(make_runner: Callable[..., Runner], drawn: list[int],
+                            monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(100))
+    # Each look at the clock is a second later: a drawing takes one, and a share of 2 % allows no second one.
+    monkeypatch.setattr(curves.time, 'monotonic', lambda: next(now))
+    make_runner([dict(type='MetricsRecordHook'), HOOKS[1]]).train()
+    assert drawn == [3, 9]
+
+
+def test_a_failure_is_said_once_and_stops_nothing(make_runner: Callable[..., Runner],
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise OSError('no space left')
+
+    monkeypatch.setattr(curves, 'plot_curves', fail)
+    runner = make_runner(HOOKS)
+    runner.train()
+    assert runner.iter == 9
+    assert Path(runner.logger.log_file).read_text().count('curves.png cannot be drawn') == 1
+
+
+def test_a_validation_alone_draws_nothing(make_runner: Callable[..., Runner], drawn: list[int]) -> None:
+    make_runner(HOOKS).val()
+    assert drawn == []
