@@ -1,0 +1,221 @@
+"""Checkpoints of a run: written so that they load safely, read safely, fitted to the model."""
+import logging
+import os
+import random
+import tempfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from torch import nn
+
+from ftcls.registry import HOOKS
+from ftcls.utils.checkpoint import (check_finite, check_report, find_state_dict, match_state_dict,
+                                    register_safe_loading, unwrap_model)
+from ftcls.utils.errors import CheckpointError
+from ftcls.utils.plain import from_plain, to_plain
+
+__all__ = ['AtomicLocalBackend', 'SafeCheckpointHook', 'register_atomic_saving']
+
+
+class AtomicLocalBackend(LocalBackend):
+    """MMEngine's local files, written beside their place and moved there in one step.
+
+    MMEngine writes straight to the final name. A run killed while it writes ``epoch_3.pth`` anew, or ``best_….pth``,
+    then leaves a half file under a name that ``last_checkpoint`` may already point to.
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes to ``filepath``: whole, or not at all."""
+        path = Path(filepath)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.part', dir=path.parent)
+        try:
+            with os.fdopen(handle, 'wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(part, 0o666 & ~umask)  # mkstemp makes it the owner's alone
+            os.replace(part, path)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+
+
+def register_atomic_saving() -> None:
+    """Make MMEngine write local files through :class:`AtomicLocalBackend`; may be called any number of times."""
+    register_backend('local', AtomicLocalBackend, force=True, prefixes='')
+
+
+def _make_plain(checkpoint: dict) -> None:
+    """Turn all of a checkpoint into plain types, in place at the top level only; the run's own objects stay as they are."""
+    plain, left_out = to_plain(checkpoint)
+    for key in list(checkpoint):
+        del checkpoint[key]
+    checkpoint.update(plain)
+    if left_out:
+        print_log(
+            'not kept in the checkpoint, because a file that loads safely cannot hold it: ' + ', '.join(left_out),
+            logger='current',
+            level=logging.WARNING)
+
+
+class _MakePlainLast(Hook):
+    """Turns into plain types also what other hooks put into the checkpoint."""
+    priority = 'LOWEST'
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        _make_plain(checkpoint)
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(Hook):
+    """Makes a run's checkpoints load under ``torch.load(weights_only=True)``, and what is loaded fit the model.
+
+    - Saving: log histories, NumPy values and the like are turned into plain types, after all other hooks; the file
+      appears whole or not at all.
+    - Loading: everything goes through :func:`ftcls.utils.read_checkpoint`, which runs no code. On resuming the plain
+      types are turned back, and a checkpoint that is not of this very model is refused; the model's ``Pretrained``
+      weights are not fetched, since the checkpoint replaces them. ``load_from`` takes files from anywhere
+      (torchvision's, timm's, a bare state dict, ``module.`` before all names): names are fitted to the model's, with a
+      report kept as ``model.load_report``; too little of it stops the run. Testing and validation ask for all of the
+      model, the classifier's weights too.
+    - Every epoch starts from random numbers given by seed, epoch and rank, so that dropout and augmentation in a resumed
+      run go on as they would have without the break. (In a loop by iterations that holds for the start only.)
+
+    Args:
+        allow_partial: Go on where ``load_from`` gives less than ``min_loaded`` of the model, or a test has untrained
+            weights.
+        min_loaded: Share of the model's tensors, classifier apart, that ``load_from`` must give (0 to 1).
+        reseed: Set the random numbers at the start of each epoch.
+    """
+    # Before EMAHook and all others that look into a checkpoint that was loaded.
+    priority = 'VERY_HIGH'
+
+    def __init__(self, allow_partial: bool = False, min_loaded: float = 0.95, reseed: bool = True) -> None:
+        self.allow_partial = allow_partial
+        self.min_loaded = min_loaded
+        self.reseed = reseed
+        register_safe_loading()
+        register_atomic_saving()
+
+    def before_run(self, runner: Runner) -> None:
+        """Add the part that must come last on saving; drop ``Pretrained`` where a checkpoint will replace it."""
+        if not any(isinstance(hook, _MakePlainLast) for hook in runner.hooks):
+            runner.register_hook(_MakePlainLast(), priority='LOWEST')
+        if runner._resume and (runner._load_from or find_latest_checkpoint(runner.work_dir)):
+            _drop_pretrained(unwrap_model(runner.model))
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set the random numbers from seed, epoch and rank."""
+        if not self.reseed:
+            return
+        # 1,000,003 is prime: no two epochs and ranks of a run share a seed.
+        seed = (runner.seed + 1_000_003 * (runner.epoch + 1) + 7919 * get_rank()) % 2**32
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Turn the checkpoint into plain types (once more after the other hooks, see :class:`_MakePlainLast`)."""
+        _make_plain(checkpoint)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Turn plain types back, and fit the weights to the model, both in the dict that MMEngine then uses.
+
+        Raises:
+            CheckpointError: If the checkpoint cannot be resumed from, or too little of it fits the model.
+        """
+        model = unwrap_model(runner.model)
+        source = str(
+            runner._load_from or (runner._resume and find_latest_checkpoint(runner.work_dir)) or 'the checkpoint')
+        tensors, container = find_state_dict(checkpoint)
+        for key in [k for k in checkpoint if k not in ('state_dict', 'ema_state_dict')]:
+            checkpoint[key] = from_plain(checkpoint[key])
+        if runner._resume and isinstance(runner._train_loop, BaseLoop):
+            _check_resumable(checkpoint, tensors, model, source)
+            _keep_dataset_meta(runner, checkpoint)
+            return
+        matched, report = match_state_dict(tensors, model)
+        report.source, report.container = source, container
+        if not self.allow_partial:
+            if not isinstance(runner._train_loop, BaseLoop) and not report.complete:
+                raise CheckpointError(
+                    'these weights are not all of the model, and testing untrained weights means nothing:\n'
+                    f'{report.summary()}\n  train it first, or give the checkpoint that was trained with this config; to go '
+                    'on all the same: SafeCheckpointHook(allow_partial=True)')
+            check_report(report, tensors, model, self.min_loaded, 'SafeCheckpointHook(allow_partial=True)')
+        check_finite(matched, source, allow=self.allow_partial)
+        # What the file has not is filled in with the model's own values, so that MMEngine's loader finds all names.
+        whole = OrderedDict(model.state_dict())
+        whole.update(matched)
+        checkpoint['state_dict'] = whole
+        model.load_report = report
+        print_log('Loaded ' + report.summary(), logger='current')
+        print_log(report.details(), logger='current', level=logging.DEBUG)
+
+
+def _drop_pretrained(model: nn.Module) -> None:
+    """Take ``Pretrained`` out of every ``init_cfg``."""
+    for name, module in model.named_modules():
+        init_cfg = getattr(module, 'init_cfg', None)
+        entries = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
+        kept = [e for e in entries if e.get('type') != 'Pretrained']
+        if len(kept) != len(entries):
+            module.init_cfg = kept
+            print_log(f'resuming: pretrained weights of {name or type(module).__name__} not needed', logger='current')
+
+
+def _check_resumable(checkpoint: dict, tensors: dict[str, torch.Tensor], model: nn.Module, source: str) -> None:
+    """Raise a CheckpointError unless the checkpoint was written by a run of this very model."""
+    lacking = [k for k in ('meta', 'message_hub') if k not in checkpoint]
+    if lacking or 'epoch' not in checkpoint['meta']:
+        raise CheckpointError(
+            f'{source} holds weights but not the state of a run (no {", ".join(lacking) or "epoch"}): it '
+            'cannot be resumed from. To start a new run from its weights give it as load_from, without '
+            'resume')
+    if 'optimizer' not in checkpoint:  # MMEngine's best_….pth
+        print_log(
+            f'{source} holds no state of the optimizer: momentum and the like start afresh',
+            logger='current',
+            level=logging.WARNING)
+    hub = checkpoint['message_hub']
+    for key in ('log_scalars', 'runtime_info', 'resumed_keys'):
+        hub.setdefault(key, {})
+    _, report = match_state_dict(tensors, model)
+    report.source = source
+    if report.missing or report.mismatched or report.unexpected or report.expected or report.prefix:
+        raise CheckpointError(
+            'the checkpoint to resume from was written by another model than the config describes:\n'
+            f'{report.summary()}\n  resume with the config it was made with, or give it as load_from to '
+            'start a new run from its weights')
+    model.load_report = report
+
+
+def _keep_dataset_meta(runner: Runner, checkpoint: dict) -> None:
+    """Where the data is described as in the checkpoint, put the data's own description in it.
+
+    MMEngine compares the two by their pickles, which differ between equal values and then warns for nothing.
+    """
+    own = getattr(runner.train_dataloader.dataset, 'metainfo', None)
+    kept = checkpoint['meta'].get('dataset_meta')
+    if own is not None and kept is not None and _same(to_plain(own)[0], to_plain(kept)[0]):
+        checkpoint['meta']['dataset_meta'] = own
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
+        return isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(v, other[k]) for k, v in one.items())
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(_same(a, b) for a, b in zip(one, other))
+    return one == other

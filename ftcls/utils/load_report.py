@@ -1,0 +1,115 @@
+"""What became of every tensor when weights were loaded."""
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+__all__ = ['LoadReport', 'fold_names']
+
+Shape = tuple[int, ...]
+
+
+def fold_names(names: Iterable[str], most: int = 6) -> str:
+    """Fold parameter names to their modules: ``'layer4.* (12), fc.* (2)'``; at most ``most`` groups are named.
+
+    Example:
+        >>> fold_names(['layer4.0.conv1.weight', 'layer4.0.bn1.bias', 'fc.bias'])
+        'layer4.* (2), fc.bias'
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        parts = name.split('.')
+        # 'backbone.layer4.0.conv1.weight' belongs to 'backbone.layer4', 'layer4.0.conv1.weight' to 'layer4'.
+        depth = 2 if parts[0] in ('backbone', 'neck', 'head', 'module', 'model') and len(parts) > 3 else 1
+        groups.setdefault('.'.join(parts[:depth]), []).append(name)
+    texts = [m[0] if len(m) == 1 else f'{group}.* ({len(m)})' for group, m in groups.items()]
+    rest = len(texts) - most
+    return ', '.join(texts[:most]) + (f' and {rest} more modules' if rest > 0 else '')
+
+
+@dataclass
+class LoadReport:
+    """What was loaded into a module, from where, and what was not.
+
+    Attributes:
+        source: The path or address as it was given.
+        container: Key of the checkpoint that the weights lay under (``'state_dict'``), ``''`` for the file itself.
+        strip: Beginning taken off the file's names (``'module.'``).
+        add: Beginning put in its place to have the module's names (``'backbone.'``).
+        loaded: Names, as in the module, of the tensors that were loaded.
+        missing: Names in the module for which the file has nothing (``num_batches_tracked`` is not counted).
+        unexpected: Names in the file for which the module has no place.
+        mismatched: Names in the module, with the shape in the file and the shape in the module.
+        expected: Names of either side that make up the classifier and differ as they do in any fine-tuning, with what
+            became of them. They are in none of the lists above.
+        casts: Changes of type, as ``{'float16 -> float32': number of tensors}``.
+        required: How many tensors of the module had to be found: all but the classifier's.
+        required_loaded: How many of those were.
+        num_tensors: How many tensors the module has.
+        num_params: How many numbers the module has.
+        num_loaded_params: How many of those were loaded.
+    """
+    source: str = ''
+    container: str = ''
+    strip: str = ''
+    add: str = ''
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
+    expected: dict[str, str] = field(default_factory=dict)
+    casts: dict[str, int] = field(default_factory=dict)
+    required: int = 0
+    required_loaded: int = 0
+    num_tensors: int = 0
+    num_params: int = 0
+    num_loaded_params: int = 0
+
+    @property
+    def prefix(self) -> str:
+        """How names were changed, ``"'module.*' -> 'backbone.*'"``, or ``''``."""
+        return f"'{self.strip}*' -> '{self.add}*'" if self.strip or self.add else ''
+
+    @property
+    def fraction(self) -> float:
+        """Share, 0 to 1, of the module's tensors, classifier apart, that were loaded."""
+        return self.required_loaded / self.required if self.required else 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor of the module, the classifier's too, was loaded (``num_batches_tracked`` apart)."""
+        absent = any(note.startswith('not loaded') for note in self.expected.values())
+        return not (self.missing or self.mismatched or absent)
+
+    def summary(self) -> str:
+        """Return a few lines, names folded by module."""
+        where = self.source or 'the weights'
+        if self.container:
+            where += f' [{self.container}]'
+        lines = [
+            f'{where}: {len(self.loaded)} of {self.num_tensors} tensors loaded '
+            f'({self.num_loaded_params:,} of {self.num_params:,} numbers)' +
+            (f', names {self.prefix}' if self.prefix else '')
+        ]
+        notes: dict[str, list[str]] = {}
+        for name, note in self.expected.items():
+            notes.setdefault(note.split(':')[0], []).append(name)
+        lines += [f'  as expected: {fold_names(names)} {note}' for note, names in notes.items()]
+        if self.missing:
+            lines.append(f'  missing in the file ({len(self.missing)}): {fold_names(self.missing)}')
+        if self.unexpected:
+            lines.append(f'  in the file only ({len(self.unexpected)}): {fold_names(self.unexpected)}')
+        if self.mismatched:
+            name, (theirs, ours) = next(iter(self.mismatched.items()))
+            lines.append(f'  of another shape ({len(self.mismatched)}): {fold_names(self.mismatched)}; '
+                         f'{name} is {theirs} in the file and {ours} in the model')
+        lines += [f'  types changed: {cast} ({count} tensors)' for cast, count in self.casts.items()]
+        return '\n'.join(lines)
+
+    def details(self) -> str:
+        """Return everything, one tensor a line."""
+        lines = [self.summary()]
+        lines += [f'  loaded      {name}' for name in self.loaded]
+        lines += [f'  expected    {name}: {note}' for name, note in self.expected.items()]
+        lines += [f'  missing     {name}' for name in self.missing]
+        lines += [f'  unexpected  {name}' for name in self.unexpected]
+        lines += [f'  mismatched  {n}: {a} in the file, {b} in the model' for n, (a, b) in self.mismatched.items()]
+        return '\n'.join(lines)

@@ -1,0 +1,123 @@
+"""Turn what a training run keeps into types that ``torch.load(weights_only=True)`` reads, and back."""
+import enum
+import os
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+__all__ = ['from_plain', 'to_plain']
+
+# Marks a dict that stands for another type, with that type's name as its value.
+_MARK = '__ftcls_type__'
+_LEFT_OUT = object()
+
+
+def _array_to_plain(array: np.ndarray) -> Any:
+    if array.dtype.kind not in 'biuf':
+        return array.tolist()
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder('='))
+    return {_MARK: 'ndarray', 'data': torch.from_numpy(native.reshape(array.shape).copy())}
+
+
+def _history_to_plain(buffer: HistoryBuffer) -> dict:
+    values, counts = buffer.data
+    return {
+        _MARK: 'HistoryBuffer',
+        'values': torch.from_numpy(np.array(values)),
+        'counts': torch.from_numpy(np.array(counts)),
+        'max_length': int(buffer._max_length),
+    }
+
+
+def _history_from_plain(entry: Mapping) -> HistoryBuffer:
+    return HistoryBuffer(entry['values'].cpu().numpy(), entry['counts'].cpu().numpy(), entry['max_length'])
+
+
+def _tensor_to_plain(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach() if type(tensor) is torch.Tensor else tensor.detach().as_subclass(torch.Tensor)
+
+
+# Types with their own way; the first that a value is an instance of counts.
+_TO_PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (torch.Tensor, _tensor_to_plain),
+    (HistoryBuffer, _history_to_plain),
+    (np.ndarray, _array_to_plain),
+    (np.generic, lambda v: v.item()),
+    (enum.Enum, lambda v: v.value),
+    (os.PathLike, os.fspath),
+    (bool, bool),
+    (int, int),
+    (float, float),
+    (str, str),
+    (bytes, bytes),
+    (torch.dtype, lambda v: v),
+    (torch.device, lambda v: v),
+)
+_FROM_PLAIN: dict[str, Callable[[Mapping], Any]] = {
+    'HistoryBuffer': _history_from_plain,
+    'ndarray': lambda entry: entry['data'].cpu().numpy(),
+    'Counter': lambda entry: Counter(dict(entry['items'])),
+}
+
+
+def _walk(value: Any, path: str, left_out: list[str]) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, Counter):
+        return {_MARK: 'Counter', 'items': [[_walk(k, path, left_out), int(n)] for k, n in value.items()]}
+    if isinstance(value, Mapping):
+        plain = OrderedDict() if isinstance(value, OrderedDict) else {}
+        for key, inner in value.items():
+            new = _walk(inner, f'{path}.{key}' if path else str(key), left_out)
+            if new is not _LEFT_OUT:
+                plain[_walk(key, path, left_out)] = new
+        if hasattr(value, '_metadata'):  # a state dict's versions, which torch keeps beside its entries
+            plain._metadata = _walk(value._metadata, path, left_out)
+        return plain
+    if isinstance(value, (list, tuple, set, frozenset)) and not isinstance(value, torch.Size):
+        items = [_walk(v, f'{path}[{i}]', left_out) for i, v in enumerate(value)]
+        items = [i for i in items if i is not _LEFT_OUT]
+        return tuple(items) if isinstance(value, tuple) else set(items) if isinstance(value,
+                                                                                      (set, frozenset)) else items
+    if isinstance(value, torch.Size):
+        return tuple(value)
+    for kind, convert in _TO_PLAIN:
+        if isinstance(value, kind):
+            converted = convert(value)
+            return _walk(converted, path, left_out) if isinstance(value, (enum.Enum, np.ndarray)) else converted
+    left_out.append(f'{path} ({type(value).__name__})')
+    return _LEFT_OUT
+
+
+def to_plain(value: Any) -> tuple[Any, list[str]]:
+    """Copy a nested value with all of it turned into tensors, numbers, strings, lists, tuples, sets and dicts.
+
+    NumPy numbers become Python's; NumPy arrays, ``Counter`` and MMEngine's ``HistoryBuffer`` become marked dicts, which
+    :func:`from_plain` turns back. Tensors are shared, not copied. Plain values come out as they went in.
+
+    Returns:
+        The copy, and where something of another type was, with the type; it is left out of the copy.
+    """
+    left_out: list[str] = []
+    plain = _walk(value, '', left_out)
+    return (None if plain is _LEFT_OUT else plain), left_out
+
+
+def from_plain(value: Any) -> Any:
+    """Copy a nested value with the marked dicts of :func:`to_plain` turned back into what they stand for."""
+    if isinstance(value, Mapping):
+        if value.get(_MARK) in _FROM_PLAIN:
+            return _FROM_PLAIN[value[_MARK]](value)
+        restored = type(value)() if type(value) in (dict, OrderedDict) else {}
+        for key, inner in value.items():
+            restored[key] = from_plain(inner)
+        if hasattr(value, '_metadata'):
+            restored._metadata = value._metadata
+        return restored
+    if type(value) in (list, tuple):
+        return type(value)(from_plain(v) for v in value)
+    return value
