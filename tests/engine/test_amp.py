@@ -1,11 +1,13 @@
 """Mixed precision on the CPU: bfloat16, and the loss scaling that float16 has on a GPU."""
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
@@ -27,6 +29,7 @@ def one_weight() -> nn.Linear:
 
 def test_bfloat16_is_chosen_on_the_cpu_and_said(log_lines: list[str]) -> None:
     wrapper = make(one_weight())
+    wrapper.initialize_count_status(one_weight(), 0, 1)
     assert wrapper.cast_dtype is torch.bfloat16
     assert not wrapper.loss_scaler.is_enabled()
     assert log_lines == ['mixed precision: bfloat16 on cpu, no loss scaling']
@@ -154,3 +157,20 @@ def test_convert_to_amp() -> None:
     assert cfg == before
     with pytest.raises(ConfigError, match="--amp: optim_wrapper.type = 'ApexOptimWrapper' has no counterpart"):
         convert_to_amp(dict(type='ApexOptimWrapper'))
+
+
+def test_the_state_is_plain_enough_for_safe_loading(tmp_path: Path) -> None:
+    init_default_scope('ftcls')
+    cfg = Config(
+        dict(
+            type='AmpOptimWrapper',
+            loss_scale=dict(init_scale=8.),
+            optimizer=dict(type='AdamW', lr=0.1, betas=(0.9, 0.99)),
+            paramwise_cfg=dict(custom_keys=dict(bias=dict(lr_mult=2., eps=1e-6)))))
+    model = nn.Linear(2, 1)
+    wrapper = build_optim_wrapper(model, cfg)
+    wrapper.update_params(model(torch.ones(1, 2)).sum())
+    torch.save(wrapper.state_dict(), tmp_path / 'state.pth')
+    state = torch.load(tmp_path / 'state.pth', weights_only=True)
+    assert [group['name'] for group in state['param_groups']] == ['default', 'bias']
+    build_optim_wrapper(model, cfg).load_state_dict(state)

@@ -28,9 +28,9 @@ class LossWatch:
     Example:
         >>> watch = LossWatch(patience=1)
         >>> watch.update(0.5, iteration=1, lr=0.1)
-        >>> watch.update(float('nan'), iteration=2, lr=0.1)
+        >>> watch.update(float('nan'), iteration=2, lr=0.1)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ftcls.engine.hooks.loss_watch.DivergedError: the training loss is nan at iteration 2 (1 in a row not finite) ...
+        ftcls.engine.hooks.loss_watch.DivergedError: the training loss is nan at iteration 2 (1 in a row ...
     """
 
     def __init__(self, patience: int | None = 3) -> None:

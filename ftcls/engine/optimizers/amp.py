@@ -63,10 +63,13 @@ class AmpOptimWrapper(OptimWrapper):
         self._stepped = True
         if self.loss_scaler.is_enabled():
             self.optimizer.register_step_post_hook(self._note_step)
+
+    def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
+        """Get ready for a training, as MMEngine's runner asks, and say what was chosen."""
         scaling = f'loss scale {self.loss_scaler.get_scale():g}' if self.loss_scaler.is_enabled() else 'no loss scaling'
-        print_log(
-            f'mixed precision: {str(self.cast_dtype).removeprefix("torch.")} on {self.device_type}, {scaling}',
-            logger='current')
+        name = str(self.cast_dtype).removeprefix('torch.')
+        print_log(f'mixed precision: {name} on {self.device_type}, {scaling}', logger='current')
+        super().initialize_count_status(model, init_counts, max_counts)
 
     def _note_step(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         """Note that the optimizer ran; a fused one always runs, and is told by ``found_inf`` to change nothing."""
