@@ -17,12 +17,11 @@ from torch import nn
 from ftcls.registry import DATASETS, MODELS
 from ftcls.utils import CheckpointError, ConfigError, MissingFileError, did_you_mean
 from ftcls.utils.checkpoint import load_pretrained, read_checkpoint
-
 from .config import load_config
 
 __all__ = [
-    'CHECKPOINT_SUFFIXES', 'find_checkpoint', 'find_config', 'get_model', 'list_models', 'load_weights', 'resolve_model',
-    'validation_dataset'
+    'CHECKPOINT_SUFFIXES', 'find_checkpoint', 'find_config', 'get_model', 'list_models', 'load_weights',
+    'resolve_model', 'validation_dataset'
 ]
 
 CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.th', '.ckpt', '.bin', '.safetensors')
@@ -90,7 +89,8 @@ def find_checkpoint(work_dir: str | os.PathLike) -> Path:
         last = folder / Path(pointer.read_text(encoding='utf-8').strip()).name
         if last.is_file():
             return last
-    numbered = [(int(match[1]), f) for f in folder.glob('*.pth') if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)', f.stem))]
+    numbered = [(int(match[1]), f) for f in folder.glob('*.pth')
+                if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)', f.stem))]
     if not numbered:
         raise MissingFileError(f'work dir {folder} holds no checkpoint (best_*.pth, epoch_*.pth, iter_*.pth); it holds '
                                f'{_contents(folder)}; finish the training, or give a checkpoint')
@@ -103,7 +103,8 @@ def _contents(folder: Path) -> str:
     return ', '.join(names[:10]) + (f' and {len(names) - 10} more' if len(names) > 10 else '') if names else 'nothing'
 
 
-def resolve_model(model: str | os.PathLike | Config, pretrained: str | os.PathLike | bool | None) -> tuple[Config, str | None]:
+def resolve_model(model: str | os.PathLike | Config,
+                  pretrained: str | os.PathLike | bool | None) -> tuple[Config, str | None]:
     """Find the config and the checkpoint that are meant.
 
     Args:
@@ -129,9 +130,10 @@ def resolve_model(model: str | os.PathLike | Config, pretrained: str | os.PathLi
     if pretrained is False or (pretrained is None and not is_run):
         return cfg, None
     if not is_run and not (folder and Path(folder).is_dir()):
-        raise MissingFileError(f'no checkpoint is given for {cfg.filename or "the config"}, and it has no run of its own '
-                               f'({folder or "no work_dir"} does not exist); give a checkpoint or a work dir, or train first: '
-                               f'python tools/train.py {cfg.filename or "CONFIG"}')
+        raise MissingFileError(
+            f'no checkpoint is given for {cfg.filename or "the config"}, and it has no run of its own '
+            f'({folder or "no work_dir"} does not exist); give a checkpoint or a work dir, or train first: '
+            f'python tools/train.py {cfg.filename or "CONFIG"}')
     return cfg, str(find_checkpoint(folder))
 
 
@@ -202,9 +204,12 @@ def load_weights(model: nn.Module, source: str | os.PathLike) -> None:
     Raises:
         CheckpointError: If a part of the model would be left without weights.
     """
-    checkpoint = read_checkpoint(source)
-    load_pretrained(model, source)
-    meta = checkpoint.get('meta')
+    report = load_pretrained(model, source)
+    if not report.complete:
+        raise CheckpointError(
+            'parts of the model would be left without weights, and its predictions would mean nothing; is '
+            f'this the checkpoint of this config?\n{report.summary()}')
+    meta = read_checkpoint(source).get('meta')
     meta = meta if isinstance(meta, Mapping) else {}
     # mmcls 0.x wrote the names as CLASSES.
     classes = (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
@@ -226,8 +231,9 @@ def validation_dataset(cfg: Config) -> Mapping:
             dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
         if dataset is not None:
             return dataset
-    raise ConfigError(f'{cfg.filename or "the config"} has neither test_dataloader nor val_dataloader, which say how a picture '
-                      'is prepared for the model')
+    raise ConfigError(
+        f'{cfg.filename or "the config"} has neither test_dataloader nor val_dataloader, which say how a picture '
+        'is prepared for the model')
 
 
 def _config_classes(cfg: Config) -> list[str] | None:

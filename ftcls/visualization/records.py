@@ -14,7 +14,9 @@ Record = Mapping[str, object]
 Series = list[tuple[int, float]]
 
 # What a record holds beside losses and metrics.
-_BOOKKEEPING = {'kind', 'epoch', 'iter', 'step', 'time', 'data_time', 'memory', 'loss', 'lr', 'momentum', 'eta'}
+_BOOKKEEPING = {
+    'kind', 'epoch', 'iter', 'iters', 'step', 'time', 'data_time', 'memory', 'loss', 'lr', 'momentum', 'eta'
+}
 
 
 def read_records(path: str | os.PathLike) -> list[dict]:
@@ -78,7 +80,8 @@ def metric_names(records: Iterable[Record]) -> list[str]:
 def learning_rates(records: Iterable[Record]) -> dict[str, Series]:
     """Return one series for each distinct course of a learning rate, named by the groups that follow it.
 
-    ``lr`` is the rate of the first parameter group, ``lr/<group>`` that of the group.
+    ``lr`` is the rate of the first parameter group, ``lr/<group>`` that of a group; groups that are not named have the
+    first one's.
     """
     records = list(records)
     names = {name: None for record in records for name in record if name == 'lr' or name.startswith('lr/')}
@@ -91,7 +94,7 @@ def learning_rates(records: Iterable[Record]) -> dict[str, Series]:
     for points, members in groups.items():
         members = [member for member in members if member]
         label = ', '.join(members[:3]) + (f' and {len(members) - 3} more' if len(members) > 3 else '')
-        rates[label or 'all parameters'] = list(points)
+        rates[label or ('all parameters' if len(groups) == 1 else 'the others')] = list(points)
     return rates
 
 

@@ -1,0 +1,169 @@
+"""Predicting many pictures, and putting the predictions into a table or a file; what tools/predict.py does."""
+import csv
+import glob
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ftcls.utils import ConfigError, DataError
+from .inference import ImageClassificationInferencer
+from .model_zoo import CHECKPOINT_SUFFIXES
+
+__all__ = ['PredictionReport', 'find_pictures', 'predict_files', 'split_checkpoint']
+
+PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
+
+
+@dataclass
+class PredictionReport:
+    """What came out.
+
+    Attributes:
+        rows: One a picture: ``img_path``, ``pred_label``, ``pred_score``, ``pred_class`` (where the classes have names)
+            and ``topk``; or ``img_path`` and ``error``.
+        notes: What else is to be said, one line each.
+    """
+    rows: list[dict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def broken(self) -> list[dict]:
+        """The rows of the pictures that could not be predicted."""
+        return [row for row in self.rows if 'error' in row]
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every picture was predicted, else 1."""
+        return 1 if self.broken else 0
+
+    def table(self) -> str:
+        """Return the predictions as a plain table, then what could not be predicted and why."""
+        cells = [('picture', 'class', 'score')]
+        for row in self.rows:
+            for rank, hit in enumerate(row.get('topk', ())):
+                cells.append(('' if rank else row['img_path'], _class_text(hit), f'{hit["score"]:.4f}'))
+        widths = [max(len(line[column]) for line in cells) for column in range(3)]
+        lines = [f'{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}' for a, b, c in cells] if len(cells) > 1 else []
+        lines += self.notes
+        if self.broken:
+            lines.append(f'{len(self.broken)} of {len(self.rows)} pictures could not be predicted:')
+            lines += [f'  {row["error"]}' for row in self.broken]
+        return '\n'.join(lines)
+
+    def write(self, out: str | os.PathLike) -> None:
+        """Write the rows to a .json file (a list), or a .csv file (one line a picture and rank)."""
+        path = Path(out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() == '.json':
+            path.write_text(json.dumps(self.rows, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+            return
+        with path.open('w', newline='', encoding='utf-8') as file:
+            writer = csv.writer(file)
+            writer.writerow(('img_path', 'rank', 'label', 'class', 'score', 'error'))
+            for row in self.rows:
+                for rank, hit in enumerate(row.get('topk', ()), 1):
+                    writer.writerow((row['img_path'], rank, hit['label'], hit.get('class', ''), hit['score'], ''))
+                if 'error' in row:
+                    writer.writerow((row['img_path'], '', '', '', '', row['error']))
+
+
+def _class_text(hit: dict) -> str:
+    """Return a class as the table shows it: its name and index, or its index alone."""
+    return f'{hit["class"]} ({hit["label"]})' if 'class' in hit else str(hit['label'])
+
+
+def split_checkpoint(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Tell a checkpoint apart from pictures: the first input is one if it ends as checkpoints do or names a model online.
+
+    Checkpoints end in .pth, .pt, .th, .ckpt, .bin or .safetensors, or start with ``torchvision://``.
+
+    Example:
+        >>> split_checkpoint(['best.pth', 'bee.jpg'])
+        ('best.pth', ['bee.jpg'])
+    """
+    inputs = list(inputs)
+    if inputs and (inputs[0].split('?')[0].lower().endswith(CHECKPOINT_SUFFIXES)
+                   or inputs[0].startswith('torchvision://')):
+        return inputs[0], inputs[1:]
+    return None, inputs
+
+
+def find_pictures(images: Sequence[str | os.PathLike]) -> tuple[list[str], list[str]]:
+    """Return the pictures that files, folders and glob patterns name, each once, and notes on what was passed over.
+
+    A folder stands for the pictures in it and in its subfolders, known by their file names' ends. A file that is named
+    itself is taken as it is, whether or not it exists: that is found out when it is read.
+    """
+    pictures: dict[str, None] = {}
+    notes = []
+    for image in map(os.fspath, images):
+        if os.path.isfile(image):
+            hits = [image]
+        elif os.path.isdir(image) or glob.has_magic(image):
+            inside = f'{glob.escape(image)}/**/*' if os.path.isdir(image) else image
+            files = [f for f in sorted(glob.glob(inside, recursive=True)) if os.path.isfile(f)]
+            hits = [f for f in files if f.lower().endswith(PICTURE_SUFFIXES)]
+            if len(files) > len(hits):
+                notes.append(
+                    f'{image}: passed over {len(files) - len(hits)} files that are not pictures by their names')
+            if not hits:
+                hits = [image]
+        else:
+            hits = [image]
+        pictures.update(dict.fromkeys(hits))
+    return list(pictures), notes
+
+
+def predict_files(model: str | os.PathLike,
+                  images: Sequence[str | os.PathLike],
+                  checkpoint: str | os.PathLike | None = None,
+                  *,
+                  topk: int = 1,
+                  out: str | os.PathLike | None = None,
+                  device: str | torch.device | None = None,
+                  batch_size: int = 1,
+                  show_dir: str | os.PathLike | None = None) -> PredictionReport:
+    """Predict pictures; a broken or missing one does not lose the others.
+
+    Args:
+        model: A work dir, a config file or the name of a config.
+        images: Files, folders and glob patterns.
+        checkpoint: The weights; those of the run where it is None.
+        topk: How many classes a picture is given.
+        out: A .json or .csv file to write.
+        device: Where the model runs.
+        batch_size: How many pictures go through the model at once.
+        show_dir: A folder for the pictures with their predictions drawn on them.
+
+    Raises:
+        ConfigError: If ``out`` ends otherwise, or ``topk`` is larger than the number of classes.
+        DataError: If there is no picture to predict.
+        MissingFileError: If there is no such config or checkpoint.
+    """
+    if out is not None and Path(out).suffix.lower() not in ('.json', '.csv'):
+        raise ConfigError(f'--out {out} must end in .json or .csv')
+    pictures, notes = find_pictures(images)
+    if not pictures:
+        raise DataError('there is no picture to predict; give files, folders or glob patterns')
+    inferencer = ImageClassificationInferencer(model, checkpoint, device)
+    results = inferencer(pictures, batch_size=batch_size, show_dir=show_dir, topk=topk, skip_broken=True)
+    report = PredictionReport(notes=notes)
+    for picture, result in zip(pictures, results):
+        # All the scores of a picture are too many for a file; `topk` chooses.
+        report.rows.append(
+            dict(img_path=picture, **{
+                key: value
+                for key, value in result.items() if key != 'pred_scores'
+            }))
+    if inferencer.classes is None:
+        report.notes.append('neither the checkpoint nor the config names the classes: these are indices')
+    if out is not None:
+        report.write(out)
+        report.notes.append(f'written to {out}')
+    if show_dir is not None:
+        report.notes.append(f'drawn in {show_dir}')
+    return report

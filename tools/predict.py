@@ -1,0 +1,46 @@
+"""Predict the classes of pictures with a trained model.
+
+The first INPUT is taken for a checkpoint if it ends in .pth, .pt, .th, .ckpt, .bin or .safetensors (or starts with
+torchvision://); without one, the best checkpoint of the run is used, else its last. Exits with 1 if a picture could not
+be predicted; the others are, all the same.
+"""
+import argparse
+
+from ftcls.apis import predict_files, run_tool, split_checkpoint
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('model', metavar='CONFIG_OR_WORK_DIR', help='config file, name of a config, or folder of a run')
+    parser.add_argument(
+        'inputs', metavar='[CHECKPOINT] IMAGES', nargs='+', help='files, folders or quoted glob patterns')
+    parser.add_argument(
+        '--topk', type=int, default=1, metavar='K', help='classes to list for each picture (default: 1)')
+    parser.add_argument('--out', metavar='FILE', help='also write the predictions to this .json or .csv file')
+    parser.add_argument('--device', help='for example cpu or cuda:0; default: the GPU where there is one')
+    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='pictures at once (default: 1)')
+    parser.add_argument(
+        '--show-dir', metavar='DIR', help='write the pictures with their predictions drawn on them here')
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Predict and print a table; return the exit code."""
+    args = parse_args()
+    checkpoint, images = split_checkpoint(args.inputs)
+    report = predict_files(
+        args.model,
+        images,
+        checkpoint,
+        topk=args.topk,
+        out=args.out,
+        device=args.device,
+        batch_size=args.batch_size,
+        show_dir=args.show_dir)
+    print(report.table())
+    return report.exit_code
+
+
+if __name__ == '__main__':
+    run_tool(main)
