@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
@@ -61,7 +62,11 @@ class DefaultOptimWrapperConstructor:
         [('default', 0.1, ['1.weight', '1.bias']), ('0', 0.01, ['0.weight', '0.bias'])]
     """
 
-    def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
+    def __init__(self,
+                 optim_wrapper_cfg: Mapping[str, Any] | Config,
+                 paramwise_cfg: Mapping[str, Any] | None = None) -> None:
+        if isinstance(optim_wrapper_cfg, Config):
+            optim_wrapper_cfg = optim_wrapper_cfg.to_dict()
         if not isinstance(optim_wrapper_cfg, Mapping):
             raise ConfigError(f'optim_wrapper must be a dict, got {optim_wrapper_cfg!r}')
         if not isinstance(paramwise_cfg, Mapping | None):
