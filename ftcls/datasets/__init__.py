@@ -1,0 +1,10 @@
+"""Where pictures and labels come from, and the transforms of single samples."""
+from .base_dataset import BaseDataset
+from .cifar import CIFAR10, CIFAR100
+from .custom import CustomDataset
+from .digits import Digits
+from .imagenet import ImageNet
+from .mnist import MNIST, FashionMNIST
+from .transforms import *  # noqa: F401,F403 (so that importing the datasets registers the transforms)
+
+__all__ = ['BaseDataset', 'CIFAR10', 'CIFAR100', 'CustomDataset', 'Digits', 'FashionMNIST', 'ImageNet', 'MNIST']

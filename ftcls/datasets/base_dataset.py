@@ -1,0 +1,271 @@
+"""The base of all datasets: labels are matched to the list of classes by name."""
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.dataset import BaseDataset as MMEngineBaseDataset
+from mmengine.fileio import load
+from mmengine.logging import print_log
+
+from ftcls.registry import DATASETS, TRANSFORMS
+from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean, nearest
+
+__all__ = ['BaseDataset', 'listed', 'missing_hint']
+
+
+def _expanduser(path: str | os.PathLike | None) -> str:
+    """Return the path as a string, with ``~`` expanded; '' for None."""
+    return '' if path is None else os.path.expanduser(os.fspath(path))
+
+
+def _read_classes(classes: str | os.PathLike | Sequence[str]) -> tuple[str, ...]:
+    """Return class names from a sequence or from a file with one name a line."""
+    if isinstance(classes, (str, os.PathLike)):
+        path = Path(_expanduser(classes))
+        if not path.is_file():
+            raise MissingFileError(
+                f'classes={str(classes)!r}: no such file; give a text file with one class name a line, or '
+                "a list of names, ['ants', 'bees'] for one")
+        names = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines()]
+        names = [name for name in names if name]
+    elif isinstance(classes, Sequence):
+        names = list(classes)
+    else:
+        raise ConfigError(f'classes={classes!r}: expected a list of names, or a text file with one a line')
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f'classes={classes!r}: expected at least one name, all of them strings')
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ConfigError(f'classes has {doubled[0]!r} twice; each name must stand once')
+    return tuple(names)
+
+
+@DATASETS.register_module()
+class BaseDataset(MMEngineBaseDataset):
+    """A dataset of pictures with class labels, on top of MMEngine's; by itself it reads OpenMMLab 2.0 annotation files.
+
+    ``metainfo['classes']`` is the tuple of class names, in the order of the labels. Where ``classes`` is given, it is that
+    list, and what the data holds is matched to it by name: labels are renumbered, samples of other classes are left out
+    and their names kept in :attr:`ignored_classes`. So val and test agree with the training set's list, also where a class
+    is missing from them.
+
+    Args:
+        ann_file: Annotation file.
+        metainfo: What is known about the data; its ``classes`` outweigh the argument ``classes``.
+        data_root: Folder that ``ann_file`` and ``data_prefix`` count from.
+        data_prefix: Folder of the pictures, or a dict of such.
+        filter_cfg: Not used here; kept for subclasses.
+        indices: Take the first so many samples, or those of the given numbers.
+        serialize_data: Keep the list of samples as one block of bytes, which workers share.
+        pipeline: Transforms, as configs or as callables.
+        test_mode: Whether a sample that cannot be read may be replaced by another (not in test mode).
+        lazy_init: Read nothing until :meth:`full_init`.
+        max_refetch: How many other samples are tried in place of one that the pipeline passes over.
+        classes: Class names, or a text file with one a line.
+    """
+
+    def __init__(self,
+                 ann_file: str,
+                 metainfo: Mapping | None = None,
+                 data_root: str = '',
+                 data_prefix: str | dict = '',
+                 filter_cfg: dict | None = None,
+                 indices: int | Sequence[int] | None = None,
+                 serialize_data: bool = True,
+                 pipeline: Sequence[dict | Callable] = (),
+                 test_mode: bool = False,
+                 lazy_init: bool = False,
+                 max_refetch: int = 1000,
+                 classes: str | Sequence[str] | None = None) -> None:
+        #: Names that the data has and the given list of classes has not.
+        self.ignored_classes: list[str] = []
+        metainfo = dict(metainfo or {})
+        if classes is not None:
+            metainfo.setdefault('classes', classes)
+        #: The list of classes that was given, by ``classes`` or ``metainfo``; None where the data decides.
+        self.given_classes = None if metainfo.get('classes') is None else _read_classes(metainfo['classes'])
+        if self.given_classes is not None:
+            metainfo['classes'] = self.given_classes
+        if not isinstance(data_prefix, Mapping):
+            data_prefix = {'img_path': data_prefix}
+        super().__init__(
+            ann_file=_expanduser(ann_file),
+            metainfo=metainfo,
+            data_root=_expanduser(data_root),
+            data_prefix={
+                key: _expanduser(prefix)
+                for key, prefix in data_prefix.items()
+            },
+            filter_cfg=filter_cfg,
+            indices=indices,
+            serialize_data=serialize_data,
+            pipeline=[TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in pipeline],
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+            max_refetch=max_refetch)
+
+    @property
+    def img_prefix(self) -> str:
+        """Folder of the pictures."""
+        return self.data_prefix['img_path']
+
+    @property
+    def CLASSES(self) -> tuple[str, ...] | None:  # noqa: N802 (MMClassification's name)
+        """Class names in the order of the labels; None where nobody has named them yet."""
+        return self._metainfo.get('classes')
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """The label of each class name."""
+        return {name: index for index, name in enumerate(self.CLASSES or ())}
+
+    def full_init(self) -> None:
+        """Read the data, if that has not been done yet.
+
+        Raises:
+            DataError: If there is no sample.
+        """
+        if self._fully_initialized:
+            return
+        super().full_init()
+        if len(self) == 0:
+            raise DataError(f'{type(self).__name__} has no samples ({"; ".join(self.extra_repr())})')
+
+    def load_data_list(self) -> list[dict]:
+        """Read an OpenMMLab 2.0 annotation file: ``{"metainfo": {"classes": […]}, "data_list": [{"img_path": …}]}``.
+
+        Raises:
+            MissingFileError: If there is no such file.
+            DataError: If it is of another form.
+        """
+        if not os.path.isfile(self.ann_file):
+            raise MissingFileError(
+                f'ann_file={self.ann_file!r}: no such file{missing_hint(self.ann_file)}; check data_root '
+                'and ann_file')
+        annotations = load(self.ann_file)
+        if not isinstance(annotations, dict) or not {'metainfo', 'data_list'} <= set(annotations):
+            raise DataError(
+                f'{self.ann_file} is not an OpenMMLab 2.0 annotation file: it must hold a dict with the keys '
+                "'metainfo' and 'data_list'; for lines of `path label` use CustomDataset")
+        metainfo = dict(annotations['metainfo'])
+        if 'classes' not in metainfo and 'categories' in metainfo:
+            categories = sorted(metainfo['categories'], key=lambda category: category['id'])
+            metainfo['classes'] = [category['category_name'] for category in categories]
+        if 'classes' in metainfo:
+            metainfo['classes'] = tuple(metainfo['classes'])
+        for key, value in metainfo.items():
+            self._metainfo.setdefault(key, value)
+        data_list = []
+        for raw in annotations['data_list']:
+            absent = [key for key in self.data_prefix if key not in raw]
+            if absent:
+                raise DataError(f'{self.ann_file}: a sample has no {absent[0]!r}: {str(raw)[:200]}')
+            data_list.append(self.parse_data_info(dict(raw)))
+        return self.match_classes(data_list, metainfo.get('classes') or self.CLASSES or ())
+
+    def match_classes(self, data_list: list[dict], own: Sequence[str]) -> list[dict]:
+        """Renumber labels that count in ``own`` to those of :attr:`CLASSES`, by name.
+
+        Args:
+            data_list: Samples, whose ``gt_label`` is an int or a list of ints.
+            own: The class names of the data, in the order of its labels.
+
+        Returns:
+            The samples that have a label left; the names that were left out are added to :attr:`ignored_classes`.
+
+        Raises:
+            DataError: If none of the given classes is in the data.
+        """
+        if self.CLASSES is None or tuple(own) == self.CLASSES:
+            return data_list
+        self.note_classes(own)
+        new_label = {old: self.class_to_idx[name] for old, name in enumerate(own) if name in self.class_to_idx}
+        kept = []
+        for info in data_list:
+            labels = info.get('gt_label')
+            if isinstance(labels, (list, tuple)):
+                label = [new_label[old] for old in labels if old in new_label]
+            else:
+                label = new_label.get(labels)
+            if label is not None:
+                kept.append({**info, 'gt_label': label})
+        return kept
+
+    def note_classes(self, found: Sequence[str]) -> None:
+        """Compare the classes ``found`` in the data with :attr:`CLASSES`, note and say what differs.
+
+        Raises:
+            DataError: If they have none in common.
+        """
+        name = type(self).__name__
+        ignored = [found_name for found_name in found if found_name not in self.class_to_idx]
+        absent = [class_name for class_name in self.CLASSES if class_name not in found]
+        if len(absent) == len(self.CLASSES):
+            raise DataError(
+                f'{name}: none of the classes {listed(self.CLASSES)} is in the data, which has {listed(found)}; '
+                f'classes are matched by name: give those of the data{did_you_mean(self.CLASSES[0], found)}')
+        self.ignored_classes.extend(n for n in ignored if n not in self.ignored_classes)
+        if ignored:
+            print_log(f'{name}: left out, because not among the classes: {listed(ignored)}', logger='current')
+        for class_name in absent[:10]:
+            near = nearest(class_name, ignored, most=1)
+            hint = f' (there is {near[0]!r})' if near else ''
+            print_log(f'{name}: no picture of class {class_name!r}{hint}', logger='current')
+
+    def get_gt_labels(self) -> np.ndarray:
+        """Return the label of every sample, (len(self), ) int64.
+
+        Raises:
+            DataError: If samples have no label, or not exactly one.
+        """
+        if not self._fully_initialized:
+            self.full_init()
+        labels = [self.get_data_info(index).get('gt_label') for index in range(len(self))]
+        if any(label is None or isinstance(label, (list, tuple)) for label in labels):
+            raise DataError(
+                f'{type(self).__name__}: not every sample has exactly one label (with_label=False, or several '
+                'labels a picture)')
+        return np.asarray(labels, dtype=np.int64)
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Return the labels of sample ``idx``."""
+        label = self.get_data_info(idx).get('gt_label', [])
+        return [int(one) for one in label] if isinstance(label, (list, tuple)) else [int(label)]
+
+    def class_counts(self) -> dict[str, int]:
+        """Return how many samples each class has, in the order of the classes; 0 for a class that is missing."""
+        if not self._fully_initialized:
+            self.full_init()
+        counts = dict.fromkeys(self.CLASSES or (), 0)
+        for index in range(len(self)):
+            for label in self.get_cat_ids(index):
+                counts[self.CLASSES[label]] += 1
+        return counts
+
+    def extra_repr(self) -> list[str]:
+        """Lines of :meth:`__repr__` about where the data is."""
+        return [f'annotation file: {self.ann_file or "none"}', f'pictures: {self.img_prefix or "as the file says"}']
+
+    def __repr__(self) -> str:
+        size = f'{len(self)} samples' if self._fully_initialized else 'not read yet'
+        classes = f'{len(self.CLASSES)} classes' if self.CLASSES else 'classes not named'
+        lines = [f'{type(self).__name__}: {size}, {classes}', *self.extra_repr(), *map(repr, self.pipeline.transforms)]
+        return '\n    '.join(lines)
+
+
+def missing_hint(path: str) -> str:
+    """Return a hint at a file or folder beside ``path`` with a similar name, or at the first part that is missing."""
+    target = Path(path)
+    parent = target.parent
+    if parent.is_dir():
+        return did_you_mean(target.name, [entry.name for entry in parent.iterdir()])
+    while not parent.exists() and parent != parent.parent:
+        target, parent = parent, parent.parent
+    return f' (already {str(target)!r} is missing)'
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Return the names in quotes, the first ``most`` of them."""
+    rest = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(repr(name) for name in names[:most]) + rest

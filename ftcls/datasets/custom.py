@@ -1,0 +1,264 @@
+"""Your own pictures: in class folders, or listed in a file."""
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+
+from ftcls.registry import DATASETS
+from ftcls.utils import ConfigError, DataError, MissingFileError
+from .base_dataset import BaseDataset, listed, missing_hint
+
+__all__ = ['CustomDataset']
+
+_SPLIT_NAMES = {'train', 'training', 'val', 'valid', 'validation', 'test', 'testing'}
+_CHECKED_FILES = 20_000  # so many listed files are looked for on the disk at most, evenly spread
+
+
+@DATASETS.register_module()
+class CustomDataset(BaseDataset):
+    """Pictures in class folders, or listed in an annotation file.
+
+    Without ``ann_file``, each folder in ``data_root/data_prefix`` is a class, and the classes are the folders' names in
+    alphabetical order, unless ``classes`` are given: ::
+
+        data/pets/train/          data_root='data/pets', data_prefix='train'
+        ├── cat/
+        │   ├── 01.jpg
+        │   └── more/02.png       pictures are found at any depth
+        └── dog/
+            └── 03.gif
+
+    Files of other kinds, hidden files and folders (``.ipynb_checkpoints``) and ``__MACOSX`` are passed over, and the log
+    says so. With ``ann_file``, each line is a path, counted from ``data_prefix``, and a label: ::
+
+        cat/01.jpg cat            a class name (it may hold spaces) …
+        my pictures/03.gif 1      … or its number among the classes
+
+    Args:
+        data_root: Folder that the others count from.
+        data_prefix: Folder of the pictures.
+        ann_file: File with a line a picture; '' for class folders.
+        with_label: Whether there are labels; if not, the folder is searched for pictures, or the lines are paths alone.
+        extensions: Endings of picture files, in any case.
+        metainfo: As of :class:`BaseDataset`.
+        lazy_init: As of :class:`BaseDataset`.
+        **kwargs: The other arguments of :class:`BaseDataset`, ``classes``, ``pipeline`` and ``test_mode`` among them.
+
+    Raises:
+        MissingFileError: If the folder, the annotation file, or a listed picture is not there.
+        DataError: If there are no pictures, or labels and classes do not fit together.
+    """
+
+    def __init__(self,
+                 data_root: str = '',
+                 data_prefix: str | dict = '',
+                 ann_file: str = '',
+                 with_label: bool = True,
+                 extensions: Sequence[str] = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp',
+                                              '.gif'),
+                 metainfo: Mapping | None = None,
+                 lazy_init: bool = False,
+                 **kwargs: Any) -> None:
+        if not (data_root or data_prefix or ann_file):
+            raise ConfigError(
+                f'{type(self).__name__} needs data_root, data_prefix or ann_file: where are the pictures?')
+        self.with_label = with_label
+        self.extensions = tuple(sorted({extension.lower() for extension in extensions}))
+        #: Classes whose folder holds no picture.
+        self.empty_classes: list[str] = []
+        super().__init__(
+            ann_file=ann_file,
+            metainfo=metainfo,
+            data_root=data_root,
+            data_prefix=data_prefix,
+            lazy_init=True,
+            **kwargs)
+        if not lazy_init:
+            self.full_init()
+
+    def load_data_list(self) -> list[dict]:
+        """Return ``dict(img_path, gt_label)`` for every picture."""
+        if self.ann_file:
+            return self._load_lines()
+        if not os.path.isdir(self.img_prefix):
+            raise MissingFileError(
+                f'{type(self).__name__}: no folder {self.img_prefix!r}{missing_hint(self.img_prefix)}; put '
+                'the pictures there, or set data_root and data_prefix to where they are')
+        return self._load_folders() if self.with_label else self._load_unlabelled()
+
+    def is_valid_file(self, filename: str) -> bool:
+        """Tell by its ending whether a file is a picture."""
+        return filename.lower().endswith(self.extensions)
+
+    def _load_unlabelled(self) -> list[dict]:
+        """Return every picture under the folder, without labels."""
+        skipped: Counter = Counter()
+        paths = self._pictures(self.img_prefix, skipped)
+        self._say_skipped(skipped)
+        if not paths:
+            raise DataError(f'{type(self).__name__}: no pictures in {self.img_prefix!r}; endings looked for: '
+                            f'{", ".join(self.extensions)}')
+        return [{'img_path': path} for path in paths]
+
+    def _load_folders(self) -> list[dict]:
+        """Return the pictures of the class folders, with labels."""
+        skipped: Counter = Counter()
+        folders = self._class_folders(skipped)
+        names = self.folder_names(folders)
+        if self.CLASSES is None:
+            self._metainfo['classes'] = tuple(names)
+        elif names:
+            self.note_classes(names)
+        data_list = []
+        for folder, name in zip(folders, names):
+            if name not in self.class_to_idx:
+                continue
+            paths = self._pictures(os.path.join(self.img_prefix, folder), skipped)
+            data_list += [{'img_path': path, 'gt_label': self.class_to_idx[name]} for path in paths]
+            if not paths:
+                self.empty_classes.append(name)
+        self._say_skipped(skipped)
+        if not data_list:
+            raise self._no_pictures(folders)
+        if self.empty_classes:
+            print_log(f'{type(self).__name__}: no pictures in the folders of {listed(self.empty_classes)} in '
+                      f'{self.img_prefix}', logger='current')  # yapf: disable
+        return data_list
+
+    def folder_names(self, folders: list[str]) -> list[str]:
+        """Return the class name of each of the (sorted) class folders: here, the folder's own."""
+        if self.given_classes is None and len(folders) > 1 and {folder.lower() for folder in folders} <= _SPLIT_NAMES:
+            raise DataError(
+                f'the folders in {self.img_prefix!r} are {listed(folders)}: parts of a dataset, not classes; '
+                f'choose one with data_prefix={folders[0]!r}')
+        return folders
+
+    def _class_folders(self, skipped: Counter) -> list[str]:
+        """Return the names of the folders that may be classes, sorted."""
+        folders = []
+        for entry in sorted(os.scandir(self.img_prefix), key=lambda entry: entry.name):
+            if entry.is_dir():
+                if _is_clutter(entry.name):
+                    skipped[f'folder {entry.name!r}'] += 1
+                else:
+                    folders.append(entry.name)
+        return folders
+
+    def _no_pictures(self, folders: list[str]) -> DataError:
+        """Say why there is nothing to be had from the folder."""
+        loose = [entry.name for entry in os.scandir(self.img_prefix) if self.is_valid_file(entry.name)]
+        if folders:
+            why = f'none of its folders {listed(folders)} holds any; endings looked for: {", ".join(self.extensions)}'
+        elif loose:
+            why = (
+                f'{len(loose)} pictures, {loose[0]!r} for one, lie in it directly: put them into one folder a class, or '
+                'list them in an ann_file, or set with_label=False')
+        else:
+            why = 'it has no class folders; expected one folder a class with the pictures in it'
+        return DataError(f'{type(self).__name__}: no labelled pictures in {self.img_prefix!r}: {why}')
+
+    def _pictures(self, folder: str, skipped: Counter) -> list[str]:
+        """Return the paths of the pictures in ``folder`` at any depth, sorted; count what is passed over."""
+        paths, seen = [], set()
+        for root, dirs, files in os.walk(folder, followlinks=True):
+            real = os.path.realpath(root)
+            if real in seen:  # a link to a folder above: a circle
+                dirs.clear()
+                continue
+            seen.add(real)
+            for name in [name for name in dirs if _is_clutter(name)]:
+                skipped[f'folder {name!r}'] += 1
+                dirs.remove(name)
+            dirs.sort()
+            for name in files:
+                if not _is_clutter(name) and self.is_valid_file(name):
+                    paths.append(os.path.join(root, name))
+                else:
+                    skipped['hidden files' if _is_clutter(name) else f'*{Path(name).suffix or " without ending"}'] += 1
+        return sorted(paths)
+
+    def _say_skipped(self, skipped: Counter) -> None:
+        if skipped:
+            what = ', '.join(f'{name} ({count})' for name, count in sorted(skipped.items()))
+            print_log(f'{type(self).__name__}: passed over in {self.img_prefix}: {what}', logger='current')
+
+    def _load_lines(self) -> list[dict]:
+        """Return the pictures that the annotation file lists."""
+        if not os.path.isfile(self.ann_file):
+            raise MissingFileError(f'{type(self).__name__}: ann_file={self.ann_file!r}: no such file'
+                                   f'{missing_hint(self.ann_file)}; check data_root and ann_file')
+        with open(self.ann_file, encoding='utf-8-sig') as file:
+            lines = [(number, line.strip()) for number, line in enumerate(file, start=1) if line.strip()]
+        if not lines:
+            raise DataError(f'{self.ann_file} is empty; expected a line `path label` for each picture')
+        if not self.with_label:
+            samples = [{'img_path': os.path.join(self.img_prefix, line)} for _, line in lines]
+        else:
+            rows = [(number, *self._split(number, line)) for number, line in lines]
+            self._name_classes([label for _, _, label in rows])
+            samples = []
+            for number, path, label in rows:
+                index = self._label(number, label)
+                if index is not None:
+                    samples.append({'img_path': os.path.join(self.img_prefix, path), 'gt_label': index})
+        self._check_files(samples)
+        return samples
+
+    def _split(self, number: int, line: str) -> tuple[str, str]:
+        """Split a line into path and label: at the last tab, after the ending of a picture, or at the last space."""
+        if '\t' in line:
+            path, label = line.rsplit('\t', 1)
+            return path.strip(), label.strip()
+        endings = '|'.join(re.escape(extension) for extension in self.extensions)
+        found = re.fullmatch(rf'(.+(?:{endings}))\s+(.+)', line, flags=re.IGNORECASE)
+        parts = list(found.groups()) if found else line.rsplit(maxsplit=1)
+        if len(parts) != 2:
+            raise DataError(f'{self.ann_file}, line {number}: {line!r} has no label; expected `path label`, or set '
+                            'with_label=False')
+        return parts[0], parts[1]
+
+    def _name_classes(self, labels: list[str]) -> None:
+        """Fix the list of classes where none is given, and note what of a given one is not in the file."""
+        numbers = [int(label) for label in labels if re.fullmatch(r'\d+', label)]
+        if self.CLASSES is None:
+            if len(numbers) == len(labels):
+                names = [str(index) for index in range(max(numbers) + 1)]
+                print_log(f'{type(self).__name__}: {self.ann_file} has numbers for labels and no `classes` are given: '
+                          f'calling them 0 to {max(numbers)}', logger='current')  # yapf: disable
+            else:
+                names = sorted(set(labels))
+            self._metainfo['classes'] = tuple(names)
+        present = [label for label in dict.fromkeys(labels) if label in self.class_to_idx or not label.isdigit()]
+        numbered = {self.CLASSES[n] for n in numbers if str(n) not in self.class_to_idx and n < len(self.CLASSES)}
+        self.note_classes(present + sorted(numbered))
+
+    def _label(self, number: int, label: str) -> int | None:
+        """Return the index of a label, None for a class that is left out."""
+        if label in self.class_to_idx:
+            return self.class_to_idx[label]
+        if not re.fullmatch(r'-?\d+', label):
+            return None
+        if not 0 <= int(label) < len(self.CLASSES):
+            raise DataError(
+                f'{self.ann_file}, line {number}: label {label} is not among the {len(self.CLASSES)} classes, '
+                f'which count from 0 to {len(self.CLASSES) - 1}')
+        return int(label)
+
+    def _check_files(self, samples: list[dict]) -> None:
+        """Raise a MissingFileError if listed pictures are not there."""
+        step = max(1, len(samples) // _CHECKED_FILES)
+        absent = [info['img_path'] for info in samples[::step] if not os.path.isfile(info['img_path'])]
+        if absent:
+            raise MissingFileError(
+                f'{self.ann_file} lists {len(absent)} pictures (of {len(samples[::step])} looked for) that '
+                f'are not there, {absent[0]!r} for one{missing_hint(absent[0])}; paths count from '
+                f'data_prefix, which is {self.img_prefix!r}')
+
+
+def _is_clutter(name: str) -> bool:
+    """Tell whether a file or folder is hidden, or is what macOS puts into archives."""
+    return name.startswith('.') or name == '__MACOSX'

@@ -1,0 +1,77 @@
+"""The last step: from a dict of arrays to tensors."""
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from ftcls.registry import TRANSFORMS
+from ftcls.structures import DataSample
+from ftcls.utils import ConfigError
+from .base import BaseTransform
+
+__all__ = ['PackInputs', 'PackClsInputs']
+
+
+@TRANSFORMS.register_module(name=['PackInputs', 'PackClsInputs'])
+class PackInputs(BaseTransform):
+    """Pack a sample for the model: a tensor, and a :class:`~ftcls.structures.DataSample` with all that is known about it.
+
+    - reads: ``img`` (or another ``input_key``); ``gt_label``, ``gt_score``, ``gt_mask``, the ``algorithm_keys`` and the
+      ``meta_keys``, as far as they are there
+    - adds: ``inputs``, a tensor (C, H, W) of the image's dtype and channel order; ``data_samples``
+    - removes: all other keys
+
+    ``channel_order`` and ``img_norm_cfg`` are always packed, because the data preprocessor goes by them.
+
+    Args:
+        input_key: The key of the image.
+        algorithm_keys: Keys of arrays to become fields of the data sample.
+        meta_keys: Keys to become its meta information.
+    """
+
+    DEFAULT_META_KEYS: ClassVar[tuple[str, ...]] = ('sample_idx', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
+                                                    'flip', 'flip_direction', 'channel_order', 'img_norm_cfg')
+    REQUIRED_KEYS = ()
+
+    def __init__(self,
+                 input_key: str = 'img',
+                 algorithm_keys: Sequence[str] = (),
+                 meta_keys: Sequence[str] = DEFAULT_META_KEYS) -> None:
+        self.input_key = input_key
+        self.algorithm_keys = tuple(algorithm_keys)
+        self.meta_keys = tuple(meta_keys)
+
+    def transform(self, results: dict) -> dict:
+        """Pack the sample."""
+        if self.input_key not in results:
+            raise ConfigError(f'PackInputs(input_key={self.input_key!r}): the sample has only {sorted(results)}; '
+                              'put LoadImageFromFile before it')
+        sample = DataSample()
+        if 'gt_label' in results:
+            sample.set_gt_label(results['gt_label'])
+        if 'gt_score' in results:
+            sample.set_gt_score(results['gt_score'])
+        for key in ('gt_mask', *self.algorithm_keys):
+            if key in results:
+                value = results[key]
+                sample.set_field(torch.tensor(value) if isinstance(value, np.ndarray) else value, key)
+        metainfo = {key: results[key] for key in (*self.meta_keys, 'channel_order', 'img_norm_cfg') if key in results}
+        sample.set_metainfo(metainfo)
+        return {'inputs': self.format_input(results[self.input_key]), 'data_samples': sample}
+
+    @staticmethod
+    def format_input(img: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """Turn an image (H, W, C) or (H, W) into a contiguous tensor (C, H, W); a tensor stays as it is."""
+        if isinstance(img, torch.Tensor):
+            return img
+        if not isinstance(img, np.ndarray) or img.ndim not in (2, 3):
+            shape = f' of shape {img.shape}' if isinstance(img, np.ndarray) else ''
+            raise TypeError(
+                f'PackInputs takes an array (H, W, C) or a tensor (C, H, W), got {type(img).__name__}{shape}')
+        img = img[..., np.newaxis] if img.ndim == 2 else img
+        # np.array copies: a tensor must not share read-only or strided memory.
+        return torch.from_numpy(np.array(img.transpose(2, 0, 1), order='C'))
+
+
+PackClsInputs = PackInputs  # the name of MMClassification 1.0

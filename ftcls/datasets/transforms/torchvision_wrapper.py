@@ -1,0 +1,118 @@
+"""Every transform of ``torchvision.transforms.v2``, under the name ``torchvision/<Name>``."""
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from ftcls.registry import TRANSFORMS
+from ftcls.utils import ConfigError, did_you_mean
+from .base import BaseTransform, with_image
+
+__all__ = ['TorchvisionTransform', 'TORCHVISION_TRANSFORMS']
+
+# These work on batches, on boxes or key points, need a function that a config cannot hold, or give several pictures.
+_LEFT_OUT = ('CutMix', 'MixUp', 'Lambda', 'ToTensor', 'Transform', 'LinearTransformation', 'FiveCrop', 'TenCrop',
+             'ClampBoundingBoxes', 'ClampKeyPoints', 'ConvertBoundingBoxFormat', 'RandomIoUCrop', 'SanitizeBoundingBoxes',
+             'SanitizeKeyPoints', 'SetClampingMode', 'UniformTemporalSubsample')  # yapf: disable
+
+
+class TorchvisionTransform(BaseTransform):
+    """Runs a torchvision v2 transform on image and mask together.
+
+    torchvision sees the image as an RGB tensor (C, H, W), whatever the sample's order, and the mask as one of its masks; the
+    sample gets them back in its own layout. Strings stand for torch dtypes and interpolation modes, and nested transforms
+    are dicts with a ``type``, with or without ``torchvision/``.
+
+    - reads: ``img``, ``channel_order`` ('bgr' where absent), ``gt_mask`` (if there)
+    - changes: ``img``, ``gt_mask``
+    - adds: ``img_shape``; after ``torchvision/Normalize`` also ``img_norm_cfg``
+    - removes: nothing
+    """
+
+    #: The torchvision class; each registered subclass has its own.
+    wrapped: Callable
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        arguments = {key: _from_config(key, value) for key, value in kwargs.items()}
+        try:
+            self.t = self.wrapped(*args, **arguments)
+        except (TypeError, ValueError) as err:
+            raise ConfigError(f'torchvision/{self.wrapped.__name__}({kwargs}): {err}; its arguments are '
+                              f'{inspect.signature(self.wrapped)}') from err
+
+    def transform(self, results: dict) -> dict:
+        """Run the transform on the sample."""
+        img = results['img']
+        flipped = img.shape[2] == 3 and results.get('channel_order', 'bgr') == 'bgr'
+        rgb = np.ascontiguousarray((img[..., ::-1] if flipped else img).transpose(2, 0, 1))
+        mask = results.get('gt_mask')
+        inputs = [tv_tensors.Image(torch.tensor(rgb))]
+        if mask is not None:
+            inputs.append(tv_tensors.Mask(torch.tensor(mask)[None]))
+        outputs = self.t(*inputs)
+        outputs = list(outputs) if len(inputs) > 1 else [outputs]
+        out = outputs[0] if isinstance(outputs[0], torch.Tensor) else F.pil_to_tensor(outputs[0])
+        out = out.numpy().transpose(1, 2, 0)
+        if flipped and out.shape[2] == 3:
+            out = out[..., ::-1]
+        if self.wrapped is v2.Normalize:
+            results['img_norm_cfg'] = {'mean': self.t.mean, 'std': self.t.std, 'to_rgb': False}
+        return with_image(results, np.ascontiguousarray(out), None if mask is None else outputs[1][0].numpy())
+
+    def __repr__(self) -> str:
+        return f'torchvision/{self.t!r}'
+
+
+def _from_config(key: str, value: Any) -> Any:
+    """Turn what a config can hold into what torchvision takes."""
+    if key in ('interpolation', 'interpolations') and isinstance(value, str):
+        names = {mode.value: mode for mode in v2.InterpolationMode}
+        if value.lower() not in names:
+            raise ConfigError(f'interpolation={value!r} is none of {", ".join(names)}{did_you_mean(value, names)}')
+        return names[value.lower()]
+    if key == 'dtype' and isinstance(value, str):
+        dtype = getattr(torch, value.removeprefix('torch.'), None)
+        if not isinstance(dtype, torch.dtype):
+            raise ConfigError(f'dtype={value!r} is no torch dtype; allowed: uint8, float32, float16 …')
+        return dtype
+    if isinstance(value, dict) and 'type' in value:
+        return _build_nested(value)
+    if isinstance(value, (list, tuple)) and any(isinstance(item, dict) and 'type' in item for item in value):
+        return [_from_config('', item) for item in value]
+    return value
+
+
+def _build_nested(config: dict) -> Any:
+    """Build the torchvision transform inside a Compose, RandomApply …"""
+    name = str(config['type']).removeprefix('torchvision/')
+    if name not in TORCHVISION_TRANSFORMS:
+        raise ConfigError(f'torchvision has no transform {name!r} that stands in another one'
+                          f'{did_you_mean(name, TORCHVISION_TRANSFORMS)}')
+    return TORCHVISION_TRANSFORMS[name](**{key: value for key, value in config.items() if key != 'type'}).t
+
+
+def _register_all() -> dict[str, type[TorchvisionTransform]]:
+    """Register a subclass for each transform; return them by torchvision's name."""
+    registered = {}
+    for name, wrapped in sorted(vars(v2).items()):
+        if not (inspect.isclass(wrapped) and issubclass(wrapped, v2.Transform)) or name in _LEFT_OUT:
+            continue
+        doc = f'``torchvision.transforms.v2.{name}`` on a sample.\n\n{inspect.getdoc(TorchvisionTransform)}'
+        members = {
+            'wrapped': wrapped,
+            '__doc__': doc,
+            '__module__': __name__,
+            '__signature__': inspect.signature(wrapped)
+        }
+        registered[name] = type(name, (TorchvisionTransform, ), members)
+        TRANSFORMS.register_module(name=f'torchvision/{name}', module=registered[name])
+    return registered
+
+
+#: The registered classes, by torchvision's own name.
+TORCHVISION_TRANSFORMS = _register_all()
