@@ -251,5 +251,5 @@ def _config_classes(cfg: Config) -> list[str] | None:
         if not Path(classes).is_file():
             print_log(f'the file of class names {classes} does not exist', 'current', level=30)
             return None
-        classes = [line.strip() for line in Path(classes).read_text(encoding='utf-8').splitlines() if line.strip()]
+        classes = [line.strip() for line in Path(classes).read_text(encoding='utf-8-sig').splitlines() if line.strip()]
     return list(classes) if isinstance(classes, Sequence) and classes else None
