@@ -1,0 +1,135 @@
+"""What every backbone shares: its stages, and the one place where they are frozen."""
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ftcls.utils import ConfigError
+from ..default_init import InitCfg, with_default_init
+
+__all__ = ['BaseBackbone', 'Stage', 'check_out_indices']
+
+# A stage: modules, and parameters that hang on no module of their own (a class token).
+Stage = list[nn.Module | nn.Parameter]
+
+
+def check_out_indices(out_indices: Sequence[int], num_stages: int, name: str) -> tuple[int, ...]:
+    """Return ``out_indices`` as a tuple of ints in 0 ... ``num_stages`` - 1; -1 is the last stage.
+
+    Raises:
+        ConfigError: If one is out of range, or there is none.
+    """
+    indices = (out_indices, ) if isinstance(out_indices, int) else tuple(out_indices)
+    wrong = [i for i in indices if not -num_stages <= i < num_stages]
+    if wrong or not indices:
+        raise ConfigError(f'out_indices={tuple(indices)}: {name} has {num_stages} stages, so each must be in 0 ... '
+                          f'{num_stages - 1} (0 is the first stage after the stem), and at least one is needed')
+    return tuple(i % num_stages for i in indices)
+
+
+class BaseBackbone(BaseModule):
+    """Base of all backbones: images in, a tuple of feature maps out.
+
+    A subclass builds its modules, sets ``out_channels``, defines :meth:`stages` and :meth:`forward`, and ends its
+    ``__init__`` with ``self.freeze_stages(frozen_stages)``. Freezing is written here and nowhere else.
+
+    Args:
+        init_cfg: Where the weights come from, in MMEngine's form. Entries of type ``Pretrained`` are loaded over the
+            default initialization; other entries replace it.
+        default_init: The default initialization, MMEngine ``init_cfg`` dicts; none keeps what the layers start with.
+        norm_eval: Keep all BatchNorm layers in eval mode, so that their running statistics do not move.
+
+    Attributes:
+        out_channels: Channels of each returned feature map.
+        frozen_stages: How many stages are frozen, see :meth:`freeze_stages`.
+    """
+
+    out_channels: tuple[int, ...]
+
+    def __init__(self, init_cfg: InitCfg = None, default_init: Sequence[dict] = (), norm_eval: bool = False) -> None:
+        super().__init__(init_cfg=with_default_init(init_cfg, default_init) or None)
+        self.norm_eval = norm_eval
+        self.frozen_stages = -1
+        self._frozen_names: list[str] = []
+
+    @abstractmethod
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the feature maps of a batch of images (N, C, H, W) float, one for each of ``out_channels``."""
+
+    @abstractmethod
+    def stages(self) -> list[Stage]:
+        """Return the stages in order from the input: item 0 is the stem, item k the k-th stage.
+
+        Each stage is a list of modules, and of parameters that hang on none of these modules. Every parameter of the
+        backbone is in exactly one stage.
+        """
+
+    @property
+    def num_stages_total(self) -> int:
+        """The number of stages, the stem not counted: the largest allowed ``frozen_stages``."""
+        return len(self.stages()) - 1
+
+    def stage_of_parameters(self) -> dict[str, int]:
+        """Return for each parameter, by its name in the backbone, the index of its stage (0 the stem).
+
+        Example:
+            >>> from ftcls.models.backbones import ResNet
+            >>> ResNet(18).stage_of_parameters()['layer2.0.conv1.weight']
+            2
+        """
+        index = {}
+        for k, stage in enumerate(self.stages()):
+            for item in stage:
+                for param in ([item] if isinstance(item, nn.Parameter) else item.parameters()):
+                    index[id(param)] = k
+        return {name: index[id(param)] for name, param in self.named_parameters()}
+
+    def freeze_stages(self, frozen_stages: int) -> None:
+        """Freeze the stem and the first ``frozen_stages`` stages, and thaw what an earlier call froze beyond them.
+
+        Frozen parameters need no gradient; frozen modules are in eval mode, also after ``train()``: BatchNorm statistics
+        do not move and dropout is off. Parameters that do not learn for another reason (``norm_cfg`` with
+        ``requires_grad=False``) are left as they are.
+
+        Args:
+            frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages.
+
+        Raises:
+            ConfigError: If there are not that many stages.
+        """
+        most = self.num_stages_total
+        if not isinstance(frozen_stages, int) or isinstance(frozen_stages, bool) or not -1 <= frozen_stages <= most:
+            raise ConfigError(
+                f'frozen_stages={frozen_stages!r}: {type(self).__name__} has {most} stages here, so it must '
+                f'be an integer from -1 (nothing) over 0 (the stem) to {most} (everything)')
+        params = dict(self.named_parameters())
+        for name in self._frozen_names:
+            params[name].requires_grad_(True)
+        stage_of = self.stage_of_parameters()
+        self._frozen_names = [n for n, p in params.items() if stage_of[n] <= frozen_stages and p.requires_grad]
+        for name in self._frozen_names:
+            params[name].requires_grad_(False)
+        self.frozen_stages = frozen_stages
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> 'BaseBackbone':
+        """Switch to training mode, all but what is frozen; or, with ``mode=False``, to eval mode."""
+        super().train(mode)
+        if not mode or not hasattr(self, '_frozen_names'):
+            return self
+        stages = self.stages() if self.frozen_stages >= 0 else []
+        for item in [item for stage in stages[:self.frozen_stages + 1] for item in stage]:
+            if isinstance(item, nn.Module):
+                item.eval()
+        if stages and self.frozen_stages == len(stages) - 1:
+            # Nothing trains: containers around the stages, which may apply dropout themselves, rest as well.
+            for child in self.children():
+                child.eval()
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self

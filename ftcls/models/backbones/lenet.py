@@ -1,0 +1,70 @@
+"""LeNet-5 (LeCun et al., Gradient-based learning applied to document recognition, 1998)."""
+import torch
+from torch import nn
+
+from ftcls.registry import MODELS
+from ftcls.utils import DataError
+from ..default_init import InitCfg
+from .base_backbone import BaseBackbone, Stage
+
+__all__ = ['LeNet5']
+
+
+@MODELS.register_module()
+class LeNet5(BaseBackbone):
+    """LeNet-5 for images of 32x32 pixels, with or without its classifier.
+
+    The stages are: the stem (first convolution and pooling), 1 (second convolution and pooling), 2 (third convolution),
+    and, with a classifier, 3.
+
+    Args:
+        num_classes: Classes of the classifier; -1 for none, to use the network as a feature extractor.
+        in_channels: Channels of the images.
+        frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages.
+        norm_eval: Has no effect, there is no BatchNorm; kept alike for all backbones.
+        init_cfg: Where the weights come from; None for PyTorch's default.
+
+    Example:
+        >>> import torch
+        >>> from ftcls.models.backbones import LeNet5
+        >>> LeNet5()(torch.rand(2, 1, 32, 32))[0].shape, LeNet5(num_classes=10)(torch.rand(2, 1, 32, 32))[0].shape
+        (torch.Size([2, 120, 1, 1]), torch.Size([2, 10]))
+    """
+
+    def __init__(self,
+                 num_classes: int = -1,
+                 in_channels: int = 1,
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 init_cfg: InitCfg = None) -> None:
+        super().__init__(init_cfg, norm_eval=norm_eval)
+        self.num_classes = num_classes
+        self.features = nn.Sequential(
+            nn.Conv2d(in_channels, 6, kernel_size=5), nn.Tanh(), nn.AvgPool2d(kernel_size=2),
+            nn.Conv2d(6, 16, kernel_size=5), nn.Tanh(), nn.AvgPool2d(kernel_size=2),
+            nn.Conv2d(16, 120, kernel_size=5), nn.Tanh())  # yapf: disable
+        if num_classes > 0:
+            self.classifier = nn.Sequential(nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, num_classes))
+        self.out_channels = (num_classes if num_classes > 0 else 120, )
+        self.freeze_stages(frozen_stages)
+
+    def stages(self) -> list[Stage]:
+        """Return the stem, the second and third convolution with what follows each, and the classifier if there is one."""
+        layers = list(self.features)
+        stages = [layers[:3], layers[3:6], layers[6:]]
+        return stages + [[self.classifier]] if self.num_classes > 0 else stages
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return features (N, 120, 1, 1), or logits (N, num_classes) with a classifier, of (N, C, 32, 32) float.
+
+        Raises:
+            DataError: If the images are not of 32x32 pixels, as far as it matters.
+        """
+        height, width = int(x.shape[-2]), int(x.shape[-1])
+        # 32 - 4 = 28 -> 14, 14 - 4 = 10 -> 5, 5 - 4 = 1; up to 35 pixels the result is the same size
+        most = 35 if self.num_classes > 0 else max(height, width)
+        if min(height, width) < 32 or max(height, width) > most:
+            raise DataError(f'LeNet5 takes images of 32x32 pixels, got {height}x{width}; '
+                            "add dict(type='Resize', scale=32) to the pipeline")
+        x = self.features(x)
+        return (self.classifier(x.flatten(1)) if self.num_classes > 0 else x, )

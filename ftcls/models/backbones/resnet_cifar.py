@@ -1,0 +1,119 @@
+"""Residual networks for small images: ImageNet's ResNet with a small stem, and the CIFAR ResNet of the paper."""
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ftcls.registry import MODELS
+from ftcls.utils import ConfigError
+from ..layers import build_conv, build_norm
+from .resnet import ResNet
+from .resnet_blocks import BasicBlock
+
+__all__ = ['CifarResNet', 'ResNet_CIFAR']
+
+
+@MODELS.register_module()
+class ResNet_CIFAR(ResNet):
+    """ResNet for images of about 32x32: a 3x3 convolution of stride 1 in the stem, and no pooling.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        deep_stem: Must be False; kept for the signature.
+        **kwargs: :class:`ResNet`'s arguments.
+
+    Raises:
+        ConfigError: If ``deep_stem`` is set.
+    """
+
+    def __init__(self, depth: int, deep_stem: bool = False, **kwargs: object) -> None:
+        if deep_stem:
+            raise ConfigError(
+                f'deep_stem=True: {type(self).__name__} has a stem of one 3x3 convolution; remove deep_stem')
+        super().__init__(depth, deep_stem=False, **kwargs)
+
+    def _make_stem(self, in_channels: int, stem_channels: int) -> tuple[str, ...]:
+        self.conv1 = build_conv(self.conv_cfg, in_channels, stem_channels, 3, stride=1, padding=1, bias=False)
+        self.bn1 = build_norm(self.norm_cfg, stem_channels)
+        self.relu = nn.ReLU(inplace=True)
+        return 'conv1', 'bn1', 'relu'
+
+
+class SubsampleAndPad(nn.Module):
+    """The parameter-free shortcut ("option A"): every ``stride``-th pixel, and channels of zeros on both sides.
+
+    Args:
+        stride: Step between the pixels kept.
+        extra_channels: Channels of zeros added, half of them before, half after.
+    """
+
+    def __init__(self, stride: int, extra_channels: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.extra_channels = extra_channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Take (N, C, H, W) float to (N, C + extra_channels, H / stride, W / stride) float."""
+        before = self.extra_channels // 2
+        kept = x[:, :, ::self.stride, ::self.stride]
+        return F.pad(kept, (0, 0, 0, 0, before, self.extra_channels - before))
+
+
+@MODELS.register_module()
+class CifarResNet(ResNet_CIFAR):
+    """The ResNet for CIFAR of He et al., `section 4.2 <https://arxiv.org/abs/1512.03385>`_.
+
+    Three stages of 16, 32 and 64 channels, (depth - 2) / 6 blocks each, shortcuts without parameters. ResNet-20 has
+    0.27 million parameters.
+
+    Args:
+        depth: 20, 32, 44, 56 or 110.
+        stem_channels: Channels of the stem's output.
+        base_channels: Channels of the first stage; doubled in each stage.
+        num_stages: How many stages are built, 1 to 3.
+        strides: Stride of each stage's first block.
+        dilations: Dilation of each stage.
+        out_indices: Stages whose output is returned, 0 the first.
+        zero_init_residual: Let each block's last norm start at 0; the paper does not.
+        **kwargs: :class:`ResNet`'s other arguments.
+
+    Example:
+        >>> import torch
+        >>> from ftcls.models.backbones import CifarResNet
+        >>> CifarResNet(20)(torch.rand(1, 3, 32, 32))[0].shape
+        torch.Size([1, 64, 8, 8])
+    """
+
+    arch_settings: ClassVar[dict] = {
+        # depth = 6 n + 2: n blocks of two convolutions in each of three stages, the stem and the classifier
+        depth: (BasicBlock, ((depth - 2) // 6, ) * 3)
+        for depth in (20, 32, 44, 56, 110)
+    }
+
+    def __init__(self,
+                 depth: int,
+                 stem_channels: int = 16,
+                 base_channels: int = 16,
+                 num_stages: int = 3,
+                 strides: Sequence[int] = (1, 2, 2),
+                 dilations: Sequence[int] = (1, 1, 1),
+                 out_indices: Sequence[int] = (2, ),
+                 zero_init_residual: bool = False,
+                 **kwargs: object) -> None:
+        super().__init__(
+            depth,
+            stem_channels=stem_channels,
+            base_channels=base_channels,
+            num_stages=num_stages,
+            strides=strides,
+            dilations=dilations,
+            out_indices=out_indices,
+            zero_init_residual=zero_init_residual,
+            **kwargs)
+
+    def _make_shortcut(self, in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
+        if stride == 1 and in_channels == out_channels:
+            return None
+        return SubsampleAndPad(stride, out_channels - in_channels)

@@ -1,0 +1,124 @@
+"""Any network of timm as a backbone."""
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from ftcls.registry import MODELS
+from ftcls.utils import ConfigError, did_you_mean
+from ..default_init import InitCfg
+from ..layers import norm_class
+from . import wrapping
+from .base_backbone import BaseBackbone, Stage
+
+__all__ = ['TIMMBackbone']
+
+
+def _import_timm() -> ModuleType:
+    try:
+        import timm
+    except ImportError as err:
+        raise ConfigError('TIMMBackbone needs timm, which is not installed here: run `pip install timm`, '
+                          f'or use TorchvisionBackbone ({err})') from None
+    return timm
+
+
+def _build(model_name: str, features_only: bool, pretrained: bool, in_channels: int, options: dict) -> nn.Module:
+    """Build a timm network without its classifier."""
+    timm = _import_timm()
+    base_name = model_name.split('.')[0] if isinstance(model_name, str) else model_name
+    if ':' not in str(model_name) and not timm.is_model(base_name):
+        raise ConfigError(f'model_name={model_name!r}: timm {timm.__version__} has no such network'
+                          f'{did_you_mean(str(base_name), timm.list_models())}')
+    try:
+        return timm.create_model(
+            model_name, features_only=features_only, pretrained=pretrained, in_chans=in_channels, **options)
+    except (TypeError, AttributeError) as err:
+        raise ConfigError(
+            f"timm's {model_name} does not take features_only={features_only} and {options!r}: {err}") from None
+
+
+def _probe_shape(model: nn.Module, in_channels: int, options: dict) -> tuple[int, ...]:
+    """Return the shape of one image that the network takes."""
+    cfg = getattr(model, 'pretrained_cfg', None) or {}
+    size = options.get('img_size') or tuple(cfg.get('input_size', (3, 224, 224)))[1:]
+    height, width = (size, size) if isinstance(size, int) else size
+    return 1, in_channels, height, width
+
+
+@MODELS.register_module()
+class TIMMBackbone(BaseBackbone):
+    """A network of `timm <https://github.com/huggingface/pytorch-image-models>`_ without its classifier.
+
+    Convolutional networks return the feature map (N, C, H, W) before the pooling. Networks over tokens (ViT) return the
+    vector (N, C) that they give their classifier, which :class:`GlobalAveragePooling` lets through. The stages are found
+    by resolution: see :func:`ftcls.models.backbones.wrapping.find_stages`; in a ViT each block is one. The parameters
+    are timm's, under the prefix ``timm_model.``.
+
+    Args:
+        model_name: Name of the network, as in ``timm.list_models()``.
+        features_only: Return the feature maps of all resolutions.
+        pretrained: Let timm load its own weights, which it downloads; to load a file, use ``init_cfg``.
+        checkpoint_path: A file of weights; the same as ``init_cfg=dict(type='Pretrained', checkpoint=...)``, so that it
+            is read without running code from it.
+        in_channels: Channels of the images.
+        init_cfg: Where the weights come from; None for timm's initialization.
+        frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages.
+        norm_eval: Keep BatchNorm in eval mode.
+        **kwargs: Further arguments of ``timm.create_model``; ``norm_layer`` may be a name ('SyncBN').
+
+    Raises:
+        ConfigError: If timm is not installed, has no such network, or does not take an argument.
+    """
+
+    def __init__(self,
+                 model_name: str,
+                 features_only: bool = False,
+                 pretrained: bool = False,
+                 checkpoint_path: str = '',
+                 in_channels: int = 3,
+                 init_cfg: InitCfg = None,
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 **kwargs: Any) -> None:
+        if not isinstance(pretrained, bool):
+            raise ConfigError(f'pretrained={pretrained!r} must be True or False; a file goes into checkpoint_path')
+        if sum((pretrained, bool(checkpoint_path), bool(init_cfg))) > 1:
+            raise ConfigError('TIMMBackbone: give one of pretrained, checkpoint_path and init_cfg, not several')
+        if checkpoint_path:
+            init_cfg = dict(type='Pretrained', checkpoint=checkpoint_path)
+        super().__init__(init_cfg, norm_eval=norm_eval)
+        if isinstance(kwargs.get('norm_layer'), str):
+            kwargs['norm_layer'] = norm_class(kwargs['norm_layer'])
+        self.model_name = model_name
+        self.timm_model = _build(model_name, features_only, pretrained, in_channels, kwargs)
+        # timm has loaded its weights already: ``init_weights`` must not start them anew.
+        self._is_init = pretrained
+        images = _probe_shape(self.timm_model, in_channels, kwargs)
+        if hasattr(self.timm_model, 'reset_classifier'):
+            self._cut_classifier(images)
+
+        groups, _, outs = wrapping.find_stages(self.timm_model, images)
+        self._stage_names = [[name for name, _ in group] for group in groups]
+        self._shapes = outs
+        self.out_channels = tuple(wrapping.channels_of(shape) for shape in outs)
+        self.freeze_stages(frozen_stages)
+
+    def _cut_classifier(self, images: tuple[int, ...]) -> None:
+        """Remove the classifier, and the pooling too where that leaves a feature map (tokens keep theirs)."""
+        pooling = getattr(self.timm_model, 'global_pool', None)
+        self.timm_model.reset_classifier(0, '')
+        _, outs = wrapping.output_shapes(self.timm_model, {}, images)
+        if len(outs[0]) == 3 and isinstance(pooling, str) and pooling:
+            self.timm_model.reset_classifier(0, pooling)
+
+    def stages(self) -> list[Stage]:
+        """Return the stem and the stages of the network, each as its modules and parameters in order."""
+        return wrapping.resolve(self.timm_model, self._stage_names)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return feature maps (N, C, H', W') float, or (N, C) of networks over tokens, of images (N, C, H, W) float."""
+        out = self.timm_model(x)
+        outs = (out, ) if isinstance(out, torch.Tensor) else tuple(out)
+        return tuple(wrapping.images_first(y, shape) for y, shape in zip(outs, self._shapes, strict=True))

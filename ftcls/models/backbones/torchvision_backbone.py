@@ -1,0 +1,130 @@
+"""Any classification network of torchvision as a backbone."""
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torchvision import models as tv_models
+
+from ftcls.registry import MODELS
+from ftcls.utils import ConfigError, did_you_mean
+from ..default_init import InitCfg
+from . import wrapping
+from .base_backbone import BaseBackbone, Stage, check_out_indices
+
+__all__ = ['TorchvisionBackbone']
+
+# The key of the point where the classifier was cut off; a name of a module never has a space.
+_LAST = 'last features'
+
+
+def _build(model_name: str, model_args: dict | None) -> nn.Module:
+    """Build a torchvision classification network with random weights."""
+    names = tv_models.list_models(module=tv_models)
+    if model_name not in names:
+        raise ConfigError(f'model_name={model_name!r}: torchvision has no such classification network'
+                          f'{did_you_mean(str(model_name), names)}')
+    try:
+        with warnings.catch_warnings():
+            # GoogLeNet and Inception announce a change of their default initialization.
+            warnings.simplefilter('ignore', FutureWarning)
+            return tv_models.get_model(model_name, weights=None, **(model_args or {}))
+    except TypeError as err:
+        raise ConfigError(f'model_args={model_args!r}: torchvision\'s {model_name} does not take them: {err}') from None
+
+
+def _has_parameters(*modules: nn.Module) -> bool:
+    return any(True for module in modules for _ in module.parameters())
+
+
+def _cut_classifier(model: nn.Module) -> tuple[str, bool]:
+    """Cut off the classifier; return the child whose input or output are the features, and whether it is the input.
+
+    The classifier begins at the first linear layer or convolution of the last child that has parameters. What stands
+    before it in that child is kept where it has parameters (ConvNeXt's norm): its output are the features. Otherwise they
+    are the feature map before the pooling, or, where there is no pooling layer, what the classifier was given.
+    """
+    name, child = [(n, c) for n, c in model.named_children() if _has_parameters(c)][-1]
+    kept = []
+    for layer in child.children() if isinstance(child, nn.Sequential) else ():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            break
+        kept.append(layer)
+    if _has_parameters(*kept):
+        setattr(model, name, nn.Sequential(*kept))
+        return name, False
+    setattr(model, name, nn.Identity())
+    pools = [n for n, c in model.named_children() if isinstance(c, nn.AdaptiveAvgPool2d)]
+    return (pools[-1] if pools else name), True
+
+
+def _probe_shape(model: nn.Module, model_args: dict | None) -> tuple[int, ...]:
+    """Return the shape of one image that the network takes; only ViT and MaxViT fix it."""
+    size = getattr(model, 'image_size', None) or (model_args or {}).get('input_size', 224)
+    height, width = (size, size) if isinstance(size, int) else size
+    return 1, 3, height, width
+
+
+@MODELS.register_module()
+class TorchvisionBackbone(BaseBackbone):
+    """A classification network of torchvision without its classifier.
+
+    It returns feature maps (N, C, H, W); the last stage of networks that pool without a layer of their own (DenseNet,
+    MobileNetV2, ShuffleNet, MNASNet, ConvNeXt, MaxViT, ViT) is a vector (N, C), which :class:`GlobalAveragePooling` lets through. The stages are
+    found by resolution: see :func:`ftcls.models.backbones.wrapping.find_stages`; in a ViT each block is one.
+
+    Weights come through ``init_cfg``: ``dict(type='Pretrained', checkpoint='torchvision://resnet50')`` or a file. The
+    parameters are torchvision's, under the prefix ``model.``.
+
+    Args:
+        model_name: Name of the network, as in ``torchvision.models.list_models()``.
+        out_indices: Stages whose output is returned, 0 the first after the stem, -1 the last.
+        frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages.
+        norm_eval: Keep BatchNorm in eval mode.
+        init_cfg: Where the weights come from; None for torchvision's initialization.
+        model_args: Further arguments of the network's constructor, ``dict(image_size=32)`` for a ViT.
+
+    Raises:
+        ConfigError: If there is no such network, or an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> from ftcls.models.backbones import TorchvisionBackbone
+        >>> TorchvisionBackbone('mobilenet_v3_small')(torch.rand(1, 3, 64, 64))[0].shape
+        torch.Size([1, 576, 2, 2])
+    """
+
+    def __init__(self,
+                 model_name: str,
+                 out_indices: Sequence[int] = (-1, ),
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 init_cfg: InitCfg = None,
+                 model_args: dict | None = None) -> None:
+        super().__init__(init_cfg, norm_eval=norm_eval)
+        self.model_name = model_name
+        self.model = _build(model_name, model_args)
+        last_point = _cut_classifier(self.model)
+
+        points = {_LAST: (self.model.get_submodule(last_point[0]), last_point[1])}
+        groups, shapes, _ = wrapping.find_stages(self.model, _probe_shape(self.model, model_args), points)
+        self._stage_names = [[name for name, _ in group] for group in groups]
+        last = len(groups) - 2
+        self.out_indices = check_out_indices(out_indices, last + 1, f"torchvision's {model_name}")
+        # Where each returned feature map is found: the output of the last unit that runs in its stage.
+        ends = [[name for name in names if name in shapes][-1] for names in self._stage_names[1:]]
+        self._points = {i: last_point if i == last else (ends[i], False) for i in self.out_indices}
+        self._shapes = {i: shapes[_LAST if i == last else ends[i]] for i in self.out_indices}
+        self.out_channels = tuple(wrapping.channels_of(self._shapes[i]) for i in self.out_indices)
+        self.freeze_stages(frozen_stages)
+
+    def stages(self) -> list[Stage]:
+        """Return the stem and the stages of the network, each as its modules and parameters in order."""
+        return wrapping.resolve(self.model, self._stage_names)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return feature maps (N, C, H', W') float, or (N, C) of some last stages, of images (N, 3, H, W) float."""
+        points = {i: (self.model.get_submodule(name), is_input) for i, (name, is_input) in self._points.items()}
+        with wrapping.recorded(points) as kept:
+            self.model(x)
+        return tuple(wrapping.images_first(kept[i], self._shapes[i]) for i in self.out_indices)

@@ -1,0 +1,172 @@
+"""The classifier of images."""
+import torch
+from torch import nn
+
+from ftcls.registry import MODELS
+from ftcls.structures import DataSample
+from ftcls.utils import ConfigError, did_you_mean
+from ..necks import GeneralizedMeanPooling, GlobalAveragePooling
+from .base import BaseClassifier
+
+__all__ = ['ImageClassifier']
+
+_MODES = ('tensor', 'loss', 'predict')
+_STAGES = ('backbone', 'neck', 'pre_logits')
+
+
+def _build_preprocessor(config: dict | nn.Module | None, train_cfg: dict | None) -> nn.Module:
+    """Build the data preprocessor, with the batch augmentations of ``train_cfg``."""
+    for key in train_cfg or ():
+        if key not in ('augments', 'probs'):
+            raise ConfigError(f'train_cfg: unknown key {key!r}{did_you_mean(key, ("augments", "probs"))}')
+    if isinstance(config, nn.Module):
+        if train_cfg:
+            raise ConfigError('train_cfg has an effect only where data_preprocessor is a config, not a module')
+        return config
+    config = {'type': 'ClsDataPreprocessor', **(config or {})}
+    if train_cfg:
+        if config.get('batch_augments') is not None:
+            raise ConfigError('batch augmentations are set twice: in model.train_cfg and in '
+                              'data_preprocessor.batch_augments; remove one')
+        config['batch_augments'] = dict(train_cfg)
+    return MODELS.build(config)
+
+
+def _built(part: dict | nn.Module | None) -> nn.Module | None:
+    """Build a part of the model from its config; a module, or None, is taken as it is."""
+    return part if part is None or isinstance(part, nn.Module) else MODELS.build(part)
+
+
+@MODELS.register_module()
+class ImageClassifier(BaseClassifier):
+    """A backbone, a neck that pools, a head that classifies.
+
+    Args:
+        backbone: The backbone, or its config; see :mod:`ftcls.models.backbones`.
+        neck: The neck; None for none.
+        head: The head; None for none, then features can be had but neither losses nor predictions.
+        pretrained: A checkpoint of the whole model; the same as ``init_cfg=dict(type='Pretrained', checkpoint=...)``.
+        train_cfg: ``dict(augments=..., probs=...)``, batch augmentations, see :class:`RandomBatchAugment`.
+        data_preprocessor: The data preprocessor; ``type`` is ``ClsDataPreprocessor`` where it is not given.
+        init_cfg: Where the weights come from.
+
+    Raises:
+        ConfigError: If the parts do not fit together.
+
+    Example:
+        >>> import torch
+        >>> from ftcls.registry import MODELS
+        >>> model = MODELS.build(dict(
+        ...     type='ImageClassifier', backbone=dict(type='ResNet', depth=18), neck=dict(type='GlobalAveragePooling'),
+        ...     head=dict(type='LinearClsHead', num_classes=10, in_channels=512)))
+        >>> model(torch.rand(2, 3, 64, 64)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(self,
+                 backbone: dict | nn.Module,
+                 neck: dict | nn.Module | None = None,
+                 head: dict | nn.Module | None = None,
+                 pretrained: str | None = None,
+                 train_cfg: dict | None = None,
+                 data_preprocessor: dict | nn.Module | None = None,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        if pretrained is not None:
+            if init_cfg is not None:
+                raise ConfigError(f'pretrained={pretrained!r} and init_cfg={init_cfg!r}: give one of them')
+            init_cfg = dict(type='Pretrained', checkpoint=pretrained)
+        super().__init__(_build_preprocessor(data_preprocessor, train_cfg), init_cfg)
+        self.backbone = _built(backbone)
+        self.neck = _built(neck)
+        self.head = _built(head)
+        self._check_channels()
+
+    def _check_channels(self) -> None:
+        """Raise a ConfigError if the head takes another number of channels than it will be given."""
+        given = getattr(self.backbone, 'out_channels', None)
+        wanted = getattr(self.head, 'in_channels', None)
+        keeps_channels = self.neck is None or isinstance(self.neck, (GlobalAveragePooling, GeneralizedMeanPooling))
+        if isinstance(given, tuple) and isinstance(wanted, int) and keeps_channels and wanted != given[-1]:
+            raise ConfigError(f'head.in_channels={wanted}, but the backbone {type(self.backbone).__name__} gives '
+                              f'{given[-1]} channels: set head.in_channels={given[-1]}')
+
+    def forward(self,
+                inputs: torch.Tensor,
+                data_samples: list[DataSample] | None = None,
+                mode: str = 'tensor') -> torch.Tensor | tuple[torch.Tensor, ...] | list[DataSample] | dict:
+        """Run the model.
+
+        Args:
+            inputs: (N, C, H, W) float, from the data preprocessor.
+            data_samples: N samples; with labels for ``mode='loss'``.
+            mode: 'tensor', 'loss' or 'predict'.
+
+        Returns:
+            'tensor': the logits (N, num_classes) float, without a head the features; 'loss': see :meth:`loss`;
+            'predict': see :meth:`predict`.
+
+        Raises:
+            ConfigError: If the mode is another, or there is no head for it.
+        """
+        if mode not in _MODES:
+            raise ConfigError(f'mode={mode!r}{did_you_mean(str(mode), _MODES)}')
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        feats = self.extract_feat(inputs)
+        return self.head(feats) if self.with_head else feats
+
+    def extract_feat(self, inputs: torch.Tensor, stage: str = 'neck') -> tuple[torch.Tensor, ...] | torch.Tensor:
+        """Return features of images (N, C, H, W) float.
+
+        Args:
+            inputs: (N, C, H, W) float.
+            stage: 'backbone': a tuple of feature maps; 'neck': what the neck makes of them, without a neck the same;
+                'pre_logits': what the head's last layer gets, (N, C) float.
+
+        Raises:
+            ConfigError: If the stage is another, or there is no head for 'pre_logits'.
+        """
+        if stage not in _STAGES:
+            raise ConfigError(f'stage={stage!r}{did_you_mean(str(stage), _STAGES)}')
+        feats = self.backbone(inputs)
+        if stage == 'backbone':
+            return feats
+        if self.with_neck:
+            feats = self.neck(feats)
+        return feats if stage == 'neck' else self._needed_head().pre_logits(feats)
+
+    def _needed_head(self) -> nn.Module:
+        if self.head is None:
+            raise ConfigError(
+                "the model has no head: add head=dict(type='LinearClsHead', num_classes=..., in_channels=...)")
+        return self.head
+
+    def loss(self, inputs: torch.Tensor, data_samples: list[DataSample]) -> dict[str, torch.Tensor]:
+        """Return the head's losses by name, each () float32, for images (N, C, H, W) float and their labels."""
+        return self._needed_head().loss(self.extract_feat(inputs), data_samples)
+
+    def predict(self,
+                inputs: torch.Tensor,
+                data_samples: list[DataSample] | None = None,
+                **kwargs: object) -> list[DataSample]:
+        """Return N samples with ``pred_score`` and ``pred_label``.
+
+        Where every sample has its label, ``loss`` is set on each too: the loss of the batch, () float32, so that
+        validation can report it.
+
+        Args:
+            inputs: (N, C, H, W) float.
+            data_samples: N samples to set the predictions on; None for new ones.
+            **kwargs: Further arguments of the head's ``predict``.
+        """
+        head = self._needed_head()
+        feats = self.extract_feat(inputs)
+        labelled = bool(data_samples) and all(
+            s is not None and ('gt_label' in s or 'gt_score' in s) for s in data_samples)
+        loss = self.parse_losses(head.loss(feats, data_samples))[0].detach() if labelled else None
+        samples = head.predict(feats, data_samples, **kwargs)
+        for sample in samples if labelled else ():
+            sample.set_field(loss, 'loss')
+        return samples

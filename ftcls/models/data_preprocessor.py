@@ -1,0 +1,172 @@
+"""From packed samples to the model's input, on the device: channel order, normalising, padding, batch augmentation."""
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseDataPreprocessor, stack_batch
+
+from ftcls.registry import MODELS
+from ftcls.structures import DataSample
+from ftcls.utils import ConfigError, DataError, did_you_mean
+from .batch_augments import RandomBatchAugment
+
+__all__ = ['ClsDataPreprocessor']
+
+
+@MODELS.register_module()
+class ClsDataPreprocessor(BaseDataPreprocessor):
+    """Preprocessor of classification; the one place where pixels are normalised, for train, val, predict and export.
+
+    Args:
+        mean: Pixel mean of each channel, 0 to 255, in the order that the model takes; None for no normalising.
+        std: Pixel standard deviation of each channel, likewise.
+        pad_size_divisor: Height and width are padded, below and at the right, to a multiple of this.
+        pad_value: Value of the padding, after normalising.
+        to_rgb: The model takes RGB: images of samples whose ``channel_order`` is 'bgr' (or is not given) are turned
+            around; those that are 'rgb' already are left.
+        to_onehot: Set ``gt_score`` from ``gt_label``.
+        num_classes: Number of classes, for ``to_onehot``; None for the samples' own ``num_classes``.
+        batch_augments: Arguments of :class:`RandomBatchAugment`, used in training; implies ``to_onehot``.
+
+    Raises:
+        ConfigError: If ``mean`` and ``std`` do not fit each other, or ``batch_augments`` has an unknown key.
+
+    Example:
+        >>> import torch
+        >>> from ftcls.models import ClsDataPreprocessor
+        >>> ClsDataPreprocessor(mean=[127.5], std=[127.5])(dict(inputs=[torch.zeros(1, 2, 2).byte()]))['inputs']
+        tensor([[[[-1., -1.],
+                  [-1., -1.]]]])
+    """
+
+    def __init__(self,
+                 mean: Sequence[float] | None = None,
+                 std: Sequence[float] | None = None,
+                 pad_size_divisor: int = 1,
+                 pad_value: float = 0,
+                 to_rgb: bool = False,
+                 to_onehot: bool = False,
+                 num_classes: int | None = None,
+                 batch_augments: dict | None = None) -> None:
+        super().__init__()
+        if (mean is None) != (std is None):
+            raise ConfigError(f'mean={mean}, std={std}: give both, or neither for no normalising')
+        self._enable_normalize = mean is not None
+        if mean is not None:
+            if len(mean) != len(std) or min(std) <= 0:
+                raise ConfigError(f'mean={list(mean)}, std={list(std)}: one of each for a channel, and std above 0')
+            self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+            self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self.pad_size_divisor = pad_size_divisor
+        self.pad_value = pad_value
+        self.to_rgb = to_rgb
+        self.num_classes = num_classes
+        self.batch_augments = None if batch_augments is None else self._build_augments(batch_augments)
+        self.to_onehot = to_onehot or batch_augments is not None
+
+    @staticmethod
+    def _build_augments(batch_augments: dict) -> RandomBatchAugment:
+        known = ('augments', 'probs')
+        for key in batch_augments:
+            if key not in known:
+                raise ConfigError(f'batch_augments: unknown key {key!r}{did_you_mean(key, known)}')
+        if 'augments' not in batch_augments:
+            raise ConfigError("batch_augments needs `augments`, dict(augments=[dict(type='Mixup', alpha=0.8)]) for one")
+        return RandomBatchAugment(**batch_augments)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Return the model's input.
+
+        Args:
+            data: ``inputs``, a tensor (N, C, H, W) or a list of N tensors (C, H, W), uint8 or float, 0 to 255; and
+                ``data_samples``, a list of N samples or None.
+            training: Apply the batch augmentations.
+
+        Returns:
+            ``inputs``, (N, C, H, W) float32 on the device, and ``data_samples``, the same samples with their labels on the
+            device.
+
+        Raises:
+            DataError: If the images do not have the channels of ``mean``, or labels are wanted and missing or wrong.
+        """
+        samples = data.get('data_samples')
+        inputs = data['inputs']
+        if not isinstance(inputs, torch.Tensor) and len({x.shape for x in inputs}) == 1:
+            # One transfer of bytes to the device, instead of one for each image.
+            inputs = torch.stack(list(inputs))
+        inputs = self.cast_data(inputs)
+        is_bgr = self._bgr(samples, len(inputs))
+        if isinstance(inputs, torch.Tensor):
+            inputs = self._pad(self._normalize(self._order(inputs, is_bgr)))
+        else:
+            single = [self._normalize(self._order(x[None], [bgr]))[0] for x, bgr in zip(inputs, is_bgr, strict=True)]
+            inputs = stack_batch(single, self.pad_size_divisor, self.pad_value)
+        if samples is not None:
+            inputs = self._prepare_labels(inputs, samples, training)
+        return dict(inputs=inputs, data_samples=samples)
+
+    @staticmethod
+    def _bgr(samples: list[DataSample | None] | None, count: int) -> list[bool]:
+        """Tell for each image whether its channels are in the order blue, green, red."""
+        orders = [None if s is None else s.metainfo.get('channel_order') for s in (samples or [None] * count)]
+        return [order in (None, 'bgr') for order in orders]
+
+    def _order(self, x: torch.Tensor, is_bgr: list[bool]) -> torch.Tensor:
+        """Turn images (N, 3, H, W) to RGB where the model wants it and they are not."""
+        if not self.to_rgb or x.shape[1] != 3 or not any(is_bgr):
+            return x
+        if all(is_bgr):
+            return x.flip(1)
+        return torch.where(torch.tensor(is_bgr, device=x.device).view(-1, 1, 1, 1), x.flip(1), x)
+
+    def _normalize(self, x: torch.Tensor) -> torch.Tensor:
+        """Return images (N, C, H, W) as float32, normalised where statistics are given."""
+        x = x.float()
+        if not self._enable_normalize:
+            return x
+        if len(self.mean) not in (1, x.shape[1]):
+            raise DataError(
+                f'the images have {x.shape[1]} channels, but data_preprocessor.mean has {len(self.mean)} values')
+        return (x - self.mean) / self.std
+
+    def _pad(self, x: torch.Tensor) -> torch.Tensor:
+        """Pad a batch (N, C, H, W) to a multiple of ``pad_size_divisor``."""
+        below, right = (-side % self.pad_size_divisor for side in x.shape[-2:])
+        return F.pad(x, (0, right, 0, below), value=self.pad_value) if below or right else x
+
+    def _prepare_labels(self, inputs: torch.Tensor, samples: list[DataSample | None], training: bool) -> torch.Tensor:
+        """Bring the samples' labels to the device, as scores where wanted, and augment the batch; return the images."""
+        augment = self.batch_augments if training else None
+        labelled = all(s is not None and ('gt_label' in s or 'gt_score' in s) for s in samples)
+        if augment is not None and not labelled:
+            raise DataError('batch augmentation needs the label of each picture, and at least one has none')
+        if not labelled:
+            return inputs
+        if all('gt_label' in s for s in samples):
+            counts = [len(s.gt_label) for s in samples]
+            labels = self.cast_data(torch.cat([s.gt_label for s in samples])).split(counts)
+            for sample, label in zip(samples, labels):
+                sample.set_gt_label(label)
+        if all('gt_score' in s for s in samples):
+            scores = self.cast_data(torch.stack([s.gt_score for s in samples]))
+        elif self.to_onehot:
+            scores = torch.stack([self._one_hot(s) for s in samples])
+        else:
+            return inputs
+        if augment is not None:
+            inputs, scores = augment(inputs, scores)
+        for sample, score in zip(samples, scores):
+            sample.set_gt_score(score)
+        return inputs
+
+    def _one_hot(self, sample: DataSample) -> torch.Tensor:
+        """Return the label of a sample as scores (num_classes, ) float of 0 and 1."""
+        num_classes = self.num_classes or sample.metainfo.get('num_classes')
+        if num_classes is None:
+            raise ConfigError('data_preprocessor.num_classes is not set, and labels as scores need it')
+        scores = torch.zeros(num_classes, device=sample.gt_label.device)
+        try:
+            return scores.index_fill_(0, sample.gt_label, 1.)
+        except (IndexError, RuntimeError):
+            raise DataError(f'labels {sample.gt_label.tolist()} in the data, but data_preprocessor.num_classes is '
+                            f'{num_classes} (0 ... {num_classes - 1})') from None
