@@ -18,7 +18,7 @@ def fold_names(names: Iterable[str], most: int = 6) -> str:
     for name in names:
         parts = name.split('.')
         # 'backbone.layer4.0.conv1.weight' belongs to 'backbone.layer4', 'layer4.0.conv1.weight' to 'layer4'.
-        depth = 2 if parts[0] in ('backbone', 'neck', 'head', 'module', 'model') and len(parts) > 3 else 1
+        depth = 2 if parts[0] in ('backbone', 'neck', 'head', 'module', 'model') and len(parts) > 2 else 1
         groups.setdefault('.'.join(parts[:depth]), []).append(name)
     texts = [m[0] if len(m) == 1 else f'{group}.* ({len(m)})' for group, m in groups.items()]
     rest = len(texts) - most
@@ -74,10 +74,15 @@ class LoadReport:
         return self.required_loaded / self.required if self.required else 0.0
 
     @property
+    def absent(self) -> list[str]:
+        """Names in the module of all tensors that were not loaded, the classifier's too (no ``num_batches_tracked``)."""
+        classifier = [name for name, note in self.expected.items() if note.startswith('not loaded')]
+        return self.missing + list(self.mismatched) + classifier
+
+    @property
     def complete(self) -> bool:
         """Whether every tensor of the module, the classifier's too, was loaded (``num_batches_tracked`` apart)."""
-        absent = any(note.startswith('not loaded') for note in self.expected.values())
-        return not (self.missing or self.mismatched or absent)
+        return not self.absent
 
     def summary(self) -> str:
         """Return a few lines, names folded by module."""

@@ -29,7 +29,7 @@ def _history_to_plain(buffer: HistoryBuffer) -> dict:
         _MARK: 'HistoryBuffer',
         'values': torch.from_numpy(np.array(values)),
         'counts': torch.from_numpy(np.array(counts)),
-        'max_length': int(buffer._max_length),
+        'max_length': int(buffer.max_length),
     }
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from mmengine.runner import CheckpointLoader, load_checkpoint
+from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner import load_checkpoint
 from torch import nn
 
 from ftcls.utils import checkpoint_file
@@ -185,8 +186,9 @@ def test_other_archives(tmp_path):
         read_checkpoint(tmp_path / 'graph.pb')
 
 
-@pytest.mark.parametrize('content, said', [({'epoch': 3}, 'without any tensor'), ([1, 2], 'a list'),
-                                           (torch.zeros(2), 'a Tensor')])
+@pytest.mark.parametrize('content, said', [({
+    'epoch': 3
+}, 'without any tensor'), ([1, 2], 'a list'), (torch.zeros(2), 'a Tensor')])
 def test_no_weights_inside(tmp_path, content, said):
     torch.save(content, tmp_path / 'w.pth')
     with pytest.raises(CheckpointError, match=f'holds no weights.*{said}'):

@@ -8,7 +8,7 @@ import torchvision
 from mmengine.logging import MMLogger
 from torch import nn
 
-from ftcls.utils.checkpoint import (check_finite, extract_state_dict, find_state_dict, load_pretrained, match_state_dict)
+from ftcls.utils.checkpoint import check_finite, extract_state_dict, find_state_dict, load_pretrained, match_state_dict
 from ftcls.utils.errors import CheckpointError
 from ftcls.utils.load_report import LoadReport, fold_names
 
@@ -184,7 +184,8 @@ class TestLoadPretrained:
         assert torch.equal(model.head.fc.weight, head)
         assert report.container == 'model' and report.num_tensors == 122 and len(report.loaded) == 120
         assert report.num_loaded_params == sum(v.numel() for v in state.values())
-        assert "'module.*' -> 'backbone.*'" in report.summary() and 'loaded      backbone.conv1.weight' in report.details()
+        assert "'module.*' -> 'backbone.*'" in report.summary(
+        ) and 'loaded      backbone.conv1.weight' in report.details()
 
     def test_outputs_equal_torchvisions(self, tmp_path, source):
         model, reference = resnet(), resnet()

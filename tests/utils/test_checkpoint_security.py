@@ -52,8 +52,11 @@ def _attack_file(path: Path, payload: object, legacy: bool, key: str = 'meta') -
 
 
 @pytest.mark.parametrize('legacy', [False, True], ids=['zip', 'legacy'])
-@pytest.mark.parametrize('wrap', [lambda c: c, BuildCall, lambda c: [(c, )], lambda c: {'args': Namespace(x=c)}],
-                         ids=['plain', 'build', 'nested', 'namespace'])
+@pytest.mark.parametrize(
+    'wrap', [lambda c: c, BuildCall, lambda c: [(c, )], lambda c: {
+        'args': Namespace(x=c)
+    }],
+    ids=['plain', 'build', 'nested', 'namespace'])
 @pytest.mark.parametrize('kind', ['system', 'eval', 'exec', 'popen', 'import', 'open'])
 def test_malicious_file_runs_nothing_and_is_refused(tmp_path, kind, wrap, legacy):
     mark = tmp_path / 'ran'
@@ -180,7 +183,12 @@ def test_weights_beside_harmless_types_are_read(tmp_path, legacy, protocol):
     state['view'] = state['a'].t()  # shares the storage of a, other strides
     state['empty'] = torch.empty(0, 3)
     state['bool'] = torch.tensor([True, False])
-    torch.save({'state_dict': state, **harmless()}, tmp_path / 'c.pth', pickle_protocol=protocol,
+    torch.save({
+        'state_dict': state,
+        **harmless()
+    },
+               tmp_path / 'c.pth',
+               pickle_protocol=protocol,
                _use_new_zipfile_serialization=not legacy)
     with warnings.catch_warnings(), pytest.raises(pickle.UnpicklingError):
         warnings.simplefilter('ignore')  # about the protocol

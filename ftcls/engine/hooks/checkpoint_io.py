@@ -19,6 +19,7 @@ from ftcls.registry import HOOKS
 from ftcls.utils.checkpoint import (check_finite, check_report, find_state_dict, match_state_dict,
                                     register_safe_loading, unwrap_model)
 from ftcls.utils.errors import CheckpointError
+from ftcls.utils.load_report import LoadReport, fold_names
 from ftcls.utils.plain import from_plain, to_plain
 
 __all__ = ['AtomicLocalBackend', 'SafeCheckpointHook', 'register_atomic_saving']
@@ -148,10 +149,7 @@ class SafeCheckpointHook(Hook):
         report.source, report.container = source, container
         if not self.allow_partial:
             if not isinstance(runner._train_loop, BaseLoop) and not report.complete:
-                raise CheckpointError(
-                    'these weights are not all of the model, and testing untrained weights means nothing:\n'
-                    f'{report.summary()}\n  train it first, or give the checkpoint that was trained with this config; to go '
-                    'on all the same: SafeCheckpointHook(allow_partial=True)')
+                raise CheckpointError(_untrained(report))
             check_report(report, tensors, model, self.min_loaded, 'SafeCheckpointHook(allow_partial=True)')
         check_finite(matched, source, allow=self.allow_partial)
         # What the file has not is filled in with the model's own values, so that MMEngine's loader finds all names.
@@ -161,6 +159,19 @@ class SafeCheckpointHook(Hook):
         model.load_report = report
         print_log('Loaded ' + report.summary(), logger='current')
         print_log(report.details(), logger='current', level=logging.DEBUG)
+
+
+def _untrained(report: LoadReport) -> str:
+    lines = [f'{report.source} lacks weights that the model has, and testing untrained ones means nothing:']
+    lines += [
+        f'  {name}: {report.mismatched.get(name) or report.expected.get(name, "not in the file")}'
+        for name in report.absent[:6]
+    ]
+    if len(report.absent) > 6:
+        lines.append(f'  and {len(report.absent) - 6} more: {fold_names(report.absent)}')
+    lines.append('  train the model first, or give the checkpoint that this config trained; to go on all the same: '
+                 'SafeCheckpointHook(allow_partial=True)')
+    return '\n'.join(lines)
 
 
 def _drop_pretrained(model: nn.Module) -> None:
