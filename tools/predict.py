@@ -13,7 +13,8 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('model', metavar='CONFIG_OR_WORK_DIR', help='config file, name of a config, or folder of a run')
-    parser.add_argument('inputs', metavar='INPUT', nargs='+', help='[CHECKPOINT] IMAGES: files, folders, quoted patterns')
+    parser.add_argument(
+        'inputs', metavar='INPUT', nargs='+', help='[CHECKPOINT] IMAGES: files, folders, quoted patterns')
     parser.add_argument(
         '--topk', type=int, default=1, metavar='K', help='classes to list for each picture (default: 1)')
     parser.add_argument('--out', metavar='FILE', help='also write the predictions to this .json or .csv file')
