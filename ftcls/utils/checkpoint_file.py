@@ -221,7 +221,7 @@ def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu'
         map_location: Device of the tensors, None for the CPU.
 
     Returns:
-        What the file holds: a dict of weights, or a dict that holds one (see :func:`ftcls.utils.extract_state_dict`).
+        What the file holds: a dict of weights, or a dict that holds one (see :func:`ftcls.utils.checkpoint.extract_state_dict`).
 
     Raises:
         MissingFileError: If the file is not there.

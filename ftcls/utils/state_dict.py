@@ -90,7 +90,7 @@ def extract_state_dict(checkpoint: Mapping) -> Tensors:
     """Return the weights inside a checkpoint, wrappers' prefixes (``module.``, ``_orig_mod.`` …) taken off.
 
     Args:
-        checkpoint: What :func:`ftcls.utils.read_checkpoint` returns; it is not changed.
+        checkpoint: What :func:`ftcls.utils.checkpoint.read_checkpoint` returns; it is not changed.
 
     Raises:
         CheckpointError: If it holds no weights.

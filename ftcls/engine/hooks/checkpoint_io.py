@@ -83,7 +83,7 @@ class SafeCheckpointHook(Hook):
 
     - Saving: log histories, NumPy values and the like are turned into plain types, after all other hooks; the file
       appears whole or not at all.
-    - Loading: everything goes through :func:`ftcls.utils.read_checkpoint`, which runs no code. On resuming the plain
+    - Loading: everything goes through :func:`ftcls.utils.checkpoint.read_checkpoint`, which runs no code. On resuming the plain
       types are turned back, and a checkpoint that is not of this very model is refused; the model's ``Pretrained``
       weights are not fetched, since the checkpoint replaces them. ``load_from`` takes files from anywhere
       (torchvision's, timm's, a bare state dict, ``module.`` before all names): names are fitted to the model's, with a
