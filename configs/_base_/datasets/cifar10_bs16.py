@@ -1,0 +1,37 @@
+"""CIFAR-10 at its own size of 32x32, 16 pictures a GPU."""
+dataset_type = 'CIFAR10'
+data_preprocessor = dict(
+    num_classes=10,
+    # Of CIFAR-10's training set. Fine-tuning wants those that the pretrained weights were trained with instead.
+    mean=[125.307, 122.961, 113.8575],
+    std=[51.5865, 50.847, 51.255],
+    # The model wants RGB; these pictures are RGB already and stay as they are.
+    to_rgb=True,
+)
+
+train_pipeline = [
+    dict(type='RandomCrop', crop_size=32, padding=4),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+test_pipeline = [dict(type='PackInputs')]
+
+# 128 = 8 GPUs x 16: the total batch that schedules/cifar10_bs128.py is made for.
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=2,
+    persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(type=dataset_type, data_root='data/cifar10/', split='train', pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=16,
+    num_workers=2,
+    persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type=dataset_type, data_root='data/cifar10/', split='test', test_mode=True, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(type='Accuracy', topk=(1, ))
+test_evaluator = val_evaluator
