@@ -4,11 +4,15 @@ python tools/train.py configs/tutorial/lenet5_pretrain_digits.py
 
 One CPU, seconds. `lenet5_finetune_digits.py` starts from what it leaves in work_dirs/lenet5_pretrain_digits/.
 """
-_base_ = ['../_base_/models/lenet5.py', '../_base_/datasets/digits.py', '../_base_/default_runtime.py']
+_base_ = ['../_base_/datasets/digits.py', '../_base_/default_runtime.py']
 
-train_dataloader = dict(dataset=dict(subset='source', split='train', invert=False))
-val_dataloader = dict(dataset=dict(subset='source', split='test', invert=False))
-test_dataloader = dict(dataset=dict(subset='source', split='test', invert=False))
+model = dict(
+    type='ImageClassifier',
+    # LeNet-5 up to its 120 features, without the classifier of 1998
+    backbone=dict(type='LeNet5', num_classes=-1),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead', num_classes=10, in_channels=120, loss=dict(type='CrossEntropyLoss', loss_weight=1.0)))
 
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=0.002))
 param_scheduler = dict(type='CosineAnnealingLR', by_epoch=True, T_max=15, convert_to_iter_based=True)

@@ -1,15 +1,16 @@
 """Training several arms of one experiment over several seeds, and reporting what the difference is worth."""
+import contextlib
 import copy
+import io
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
@@ -113,7 +114,7 @@ def _stage_count(cfg: Config) -> int:
 
 
 def compare(cfg: Config, arms: Sequence[str], seeds: Sequence[int], out_dir: str | Path, *, epochs: int | None = None,
-            metric: str | None = None, launcher: str = 'none') -> Comparison:
+            metric: str | None = None, launcher: str = 'none', say: Callable[[str], None] = print) -> Comparison:
     """Train each arm with each seed on the same data and budget, and write the table, the curves and the numbers.
 
     Args:
@@ -124,6 +125,7 @@ def compare(cfg: Config, arms: Sequence[str], seeds: Sequence[int], out_dir: str
         epochs: The budget of every arm; None leaves it as the config has it.
         metric: The score; None takes the first metric of the evaluator.
         launcher: As of ``train``.
+        say: Gets one line a finished run.
 
     Raises:
         ConfigError: If an arm is unknown, or a metric is.
@@ -138,14 +140,16 @@ def compare(cfg: Config, arms: Sequence[str], seeds: Sequence[int], out_dir: str
         for arm in arms:
             work_dir = out_dir / arm / f'seed{seed}'
             run_cfg = _arm_config(cfg, known[arm], seed, epochs, f'{arm}-seed{seed}')
-            runner = train(run_cfg, TrainOptions(work_dir=str(work_dir), seed=seed, launcher=launcher))
+            # the log of each run is in its work dir
+            with contextlib.redirect_stdout(io.StringIO()):
+                runner = train(run_cfg, TrainOptions(work_dir=str(work_dir), seed=seed, launcher=launcher))
+                metrics, split = evaluate_runner(runner)
             records[arm].append(read_records(work_dir / 'metrics.jsonl'))
-            metrics, split = evaluate_runner(runner)
             results.append(RunResult(arm, seed, str(work_dir), metrics))
             metric = metric or next(iter(metrics))
             if metric not in metrics:
                 raise ConfigError(f'--metric {metric}: not measured{did_you_mean(metric, metrics)}')
-            print_log(f'{arm}, seed {seed}: {split} {metric} {metrics[metric]:.2f}', logger='current')
+            say(f'{arm}, seed {seed}: {split} {metric} {metrics[metric]:.2f}')
     comparison = Comparison(metric, split, results)
     _write(comparison, records, out_dir)
     return comparison

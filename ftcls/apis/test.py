@@ -7,7 +7,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
+from mmengine.runner import Runner
 
+from ftcls.registry import LOOPS
 from ftcls.utils import CheckpointError, ConfigError
 from ftcls.utils.checkpoint import read_checkpoint
 
@@ -15,7 +17,7 @@ from .data import build_loaders, check_heads, check_missing_classes
 from .distributed import init_distributed
 from .train import TrainOptions, build_runner, prepare_config
 
-__all__ = ['test']
+__all__ = ['evaluate_runner', 'test']
 
 
 def test(cfg: Config, checkpoint: str, out: str | None = None, *, work_dir: str | None = None,
@@ -53,6 +55,26 @@ def test(cfg: Config, checkpoint: str, out: str | None = None, *, work_dir: str 
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         Path(out).write_text(json.dumps(_plain(metrics), indent=2) + '\n', encoding='utf-8')
     return metrics
+
+
+def evaluate_runner(runner: Runner) -> tuple[dict[str, float], str]:
+    """Measure the model that a Runner has trained on its config's test set.
+
+    Returns:
+        Metric name to value, and ``'test'``; where the config has no test set, on the validation set, and ``'val'``.
+    """
+    cfg = runner.cfg
+    split = 'test' if cfg.get('test_dataloader') else 'val'
+    if not cfg.get(f'{split}_dataloader'):
+        raise ConfigError('neither test_dataloader nor val_dataloader is given; there is nothing to measure on')
+    classes = (getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}).get('classes')
+    loaders, _ = build_loaders(cfg, [split], classes)
+    loop = LOOPS.build(
+        {'type': f'{split.capitalize()}Loop', **cfg[f'{split}_cfg']},
+        default_args=dict(runner=runner, dataloader=loaders[split], evaluator=copy.deepcopy(cfg[f'{split}_evaluator'])))
+    if split == 'test':
+        runner._test_loop = loop  # the hooks look there; the Runner takes a test loop at its construction only
+    return loop.run(), split
 
 
 def _classes_of(checkpoint: dict[str, Any]) -> list[str] | None:

@@ -1,12 +1,15 @@
 """From a config to a trained model: everything is checked first, then MMEngine's Runner does the work."""
 import copy
+import platform
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mmengine
 import torch
+import torchvision
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
@@ -14,10 +17,11 @@ from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from ftcls.engine.hooks import DryRunFinished, DryRunHook, PreflightHook
+from ftcls.engine.hooks import DryRunFinished, DryRunHook, PreflightHook, ProgressHook
 from ftcls.engine.optimizers import convert_to_amp
 from ftcls.utils import ConfigError, MissingFileError, UserError
 from ftcls.utils.checkpoint import locate_checkpoint
+from ftcls.version import __version__
 
 from .batch_policy import BatchPlan, apply_batch_policy
 from .data import DataReport, build_loaders, check_heads, check_missing_classes
@@ -75,20 +79,27 @@ def train(cfg: Config, options: TrainOptions | None = None) -> Runner:
     plan = apply_batch_policy(cfg, options.batch_policy, world_size)
     splits = ['train'] + (['val'] if cfg.get('val_dataloader') else [])
     loaders, report = _check_sources(cfg, splits)
-    runner = build_runner(cfg, loaders, [_preflight_hook(report, plan)] + ([DryRunHook()] if options.dry_run else []))
+    runner = build_runner(cfg, loaders, [_preflight_hook(report, plan, cfg.randomness.seed)] + ([DryRunHook()] if options.dry_run else []))
     try:
         runner.train()
     except DryRunFinished as done:
         print_log(done.text, logger='current')
         if done.faults:
             raise ConfigError('the dry run found that the run would not do what its table says:\n' + '\n'.join(done.faults))
+    finally:
+        # hooks hear nothing of an exception; a progress bar would keep the terminal
+        for hook in runner.hooks:
+            if isinstance(hook, ProgressHook):
+                hook.close()
     return runner
 
 
-def _preflight_hook(report: DataReport, plan: BatchPlan) -> PreflightHook:
+def _preflight_hook(report: DataReport, plan: BatchPlan, seed: int) -> PreflightHook:
     device = get_device()
     name = f'{torch.cuda.get_device_name()}' if device == 'cuda' else device
-    return PreflightHook([('data', report.describe()), ('batch', [plan.describe()]), ('device', [name])])
+    software = [f'{name}; Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}, '
+                f'MMEngine {mmengine.__version__}, ftcls {__version__}; seed {seed}']
+    return PreflightHook([('data', report.describe()), ('batch', [plan.describe()]), ('machine', software)])
 
 
 def prepare_config(cfg: Config, options: TrainOptions) -> None:
@@ -229,7 +240,7 @@ def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runne
         if split in loaders:
             parts[f'{split}_dataloader'] = loaders[split]
             parts.update({name: copy.deepcopy(cfg.get(name)) for name in names})
-    return Runner(
+    runner = Runner(
         model=copy.deepcopy(cfg.model),
         work_dir=cfg.work_dir,
         default_hooks=cfg.get('default_hooks'),
@@ -240,10 +251,22 @@ def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runne
         launcher=cfg.get('launcher', 'none'),
         env_cfg=cfg.get('env_cfg', dict(dist_cfg=dict(backend='nccl'))),
         log_processor=cfg.get('log_processor'),
-        log_level=cfg.get('log_level', 'INFO'),
+        log_level='WARNING',  # the Runner opens with 150 lines on its hooks; the preflight says what matters
         visualizer=cfg.get('visualizer'),
         default_scope=cfg.default_scope,
         randomness=cfg.get('randomness', dict(seed=None)),
         experiment_name=cfg.get('experiment_name'),
         cfg=cfg,
         **parts)
+    _set_log_level(runner, cfg.get('log_level', 'INFO'))
+    return runner
+
+
+def _set_log_level(runner: Runner, level: str) -> None:
+    """Let the log speak from here on, without MMEngine's remarks on its own code."""
+    runner.logger.setLevel(level)
+    for handler in runner.logger.handlers:
+        handler.setLevel(level)
+    runner.logger.addFilter(lambda record: 'will be deprecated in future' not in record.getMessage()
+                            and 'the former will be deprecated' not in record.getMessage()
+                            and not record.getMessage().startswith('Exp name:'))

@@ -174,6 +174,8 @@ def _component_faults(value: Mapping, path: str, registry: Registry, name: Any, 
         extra = ('paramwise_cfg', 'constructor')
         if 'clip_grad' in value:
             yield from _plain_faults(value['clip_grad'], 'optim_wrapper.clip_grad')
+    elif registry.name == 'parameter scheduler':
+        extra = ('convert_to_iter_based', )
     for key, child in value.items():
         if key in _BUILDER_KEYS or key in extra:
             continue
@@ -182,17 +184,17 @@ def _component_faults(value: Mapping, path: str, registry: Registry, name: Any, 
             continue
         if allowed is not None:
             yield from _kind_faults(component, allowed[key], child, f'{path}.{key}')
-    for key in _missing(component, allowed, value):
+    for key in _missing(component, registry, value):
         yield f'{path}.{key}: {label} needs this argument'
     yield from _children_faults({k: v for k, v in value.items() if k != 'clip_grad'}, path, registry)
 
 
-def _missing(component: Any, allowed: Mapping | None, value: Mapping) -> list[str]:
-    """Required arguments that are neither given nor added by a builder."""
-    if not allowed:
+def _missing(component: Any, registry: Registry, value: Mapping) -> list[str]:
+    """Required arguments that are neither given nor added by a builder; a base class's are its subclass's business."""
+    if registry.name == 'function':  # called later, not now
         return []
     return [
-        key for key, param in allowed.items()
+        key for key, param in inspect.signature(component).parameters.items()
         if param.default is inspect.Parameter.empty and key not in value and key not in GIVEN_BY_BUILDER
         and param.kind in (param.POSITIONAL_OR_KEYWORD, param.KEYWORD_ONLY)
     ]
