@@ -19,14 +19,16 @@ __all__ = ['BasicBlock', 'Bottleneck', 'ResLayer']
 @contextmanager
 def _statistics_at_rest(module: nn.Module) -> Iterator[None]:
     """Keep BatchNorm from counting a batch again when checkpointing recomputes a block; its output is the same."""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    before = [(m.momentum, m.num_batches_tracked.clone()) for m in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, before):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
 
 
 class _ResidualMixin:

@@ -1,0 +1,197 @@
+"""Contract of every registered backbone: what it returns, its stages, freezing. A new one is covered unasked."""
+import copy
+import pickle
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+import ftcls.models  # noqa: F401
+from ftcls.models.backbones import BaseBackbone
+from ftcls.registry import MODELS
+from ftcls.utils import ConfigError
+
+SMALL = dict(depth=18, stem_channels=8, base_channels=4)
+# Arguments that keep a backbone small, and the images it gets; by the class's name, then a name of the case.
+CASES = {
+    'ResNet': {
+        'basic': SMALL,
+        'bottleneck': dict(SMALL, depth=50, drop_path_rate=0.1, with_cp=True),
+        'norm_eval': dict(SMALL, norm_eval=True),
+        'multi': dict(SMALL, out_indices=(0, 3)),
+    },
+    'ResNetV1c': {
+        '': SMALL
+    },
+    'ResNetV1d': {
+        '': SMALL
+    },
+    'ResNet_CIFAR': {
+        '': SMALL
+    },
+    'ResNeXt': {
+        '': dict(depth=50, stem_channels=8, base_channels=8, groups=2, width_per_group=4)
+    },
+    'CifarResNet': {
+        '': dict(depth=20)
+    },
+    'LeNet5': {
+        'features': {},
+        'classifier': dict(num_classes=10)
+    },
+    'TorchvisionBackbone': {
+        'resnet18': dict(model_name='resnet18', out_indices=(0, -1)),
+        'mobilenet_v3_small': dict(model_name='mobilenet_v3_small'),
+        'efficientnet_b0': dict(model_name='efficientnet_b0'),
+        'convnext_tiny': dict(model_name='convnext_tiny', model_args=dict(stochastic_depth_prob=0.5)),
+        'vit_b_16': dict(model_name='vit_b_16', model_args=dict(image_size=64, dropout=0.1)),
+        'regnet_y_400mf': dict(model_name='regnet_y_400mf'),
+        'densenet121': dict(model_name='densenet121', model_args=dict(drop_rate=0.1)),
+        'swin_t': dict(model_name='swin_t'),
+        'vgg11_bn': dict(model_name='vgg11_bn'),
+        'squeezenet1_1': dict(model_name='squeezenet1_1'),
+        'googlenet': dict(model_name='googlenet'),
+    },
+    'TIMMBackbone': {
+        'resnet18': dict(model_name='resnet18'),
+        'features_only': dict(model_name='resnet18', features_only=True),
+        'vit': dict(model_name='vit_tiny_patch16_224', img_size=64, proj_drop_rate=0.1),
+        'mobilenetv3': dict(model_name='mobilenetv3_small_050'),
+    },
+}
+IMAGES = {'LeNet5': (2, 1, 32, 32)}
+
+
+def _cases() -> Iterator:
+    for name, cls in MODELS.module_dict.items():
+        if isinstance(cls, type) and issubclass(cls, BaseBackbone):
+            for case, args in CASES.get(name, {'': {}}).items():
+                yield pytest.param(name, args, id=f'{name}-{case}'.rstrip('-'))
+
+
+ALL = list(_cases())
+
+
+def build(name: str, args: dict, **more: object) -> BaseBackbone:
+    if name == 'TIMMBackbone':
+        pytest.importorskip('timm')
+    torch.manual_seed(0)
+    return MODELS.build(dict(type=name, **args, **more))
+
+
+def images(name: str) -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.randn(IMAGES.get(name, (2, 3, 64, 64)))
+
+
+def parameters_of(stage: list) -> list[nn.Parameter]:
+    return [p for item in stage for p in ([item] if isinstance(item, nn.Parameter) else item.parameters())]
+
+
+def modules_of(stage: list) -> list[nn.Module]:
+    return [m for item in stage if isinstance(item, nn.Module) for m in item.modules()]
+
+
+def test_all_cases_are_of_registered_backbones() -> None:
+    assert set(CASES) <= {p.values[0] for p in ALL}
+
+
+@pytest.mark.parametrize('name, args', ALL)
+def test_contract(name: str, args: dict) -> None:
+    """Every stage: what is frozen, what is at rest, what learns, after ``train()`` and a training step."""
+    backbone = build(name, args)
+    x = images(name)
+    stages = backbone.stages()
+
+    in_stages = [id(p) for stage in stages for p in parameters_of(stage)]
+    assert len(in_stages) == len(set(in_stages)), 'a parameter is in two stages'
+    assert set(in_stages) == {id(p) for p in backbone.parameters()}, 'a parameter is in no stage'
+    assert len(stages) > 1 and all(parameters_of(stage) for stage in stages)
+    assert all(p.requires_grad for p in backbone.parameters())
+
+    outs = backbone(x)
+    assert isinstance(outs, tuple) and len(outs) == len(backbone.out_channels)
+    assert tuple(y.shape[1] for y in outs) == backbone.out_channels
+    assert all(y.ndim in (2, 4) for y in outs)
+    sum(y.float().square().mean() for y in outs).backward()
+    untouched = [n for n, p in backbone.named_parameters() if p.grad is None]
+    assert not untouched, 'DistributedDataParallel waits for these in vain'
+
+    for k in {0, 1, len(stages) - 2, len(stages) - 1}:
+        check_frozen(backbone, k, x)
+    backbone.freeze_stages(-1)
+    assert all(p.requires_grad for p in backbone.parameters())
+    if not backbone.norm_eval:
+        assert all(m.training for m in backbone.train().modules())
+
+
+def check_frozen(backbone: BaseBackbone, k: int, x: torch.Tensor) -> None:
+    backbone.freeze_stages(k)
+    assert backbone.train() is backbone and backbone.training and backbone.frozen_stages == k
+    stages = backbone.stages()
+    frozen = {id(p) for stage in stages[:k + 1] for p in parameters_of(stage)}
+    assert frozen == {id(p) for p in backbone.parameters() if not p.requires_grad}
+    at_rest = [m for stage in stages[:k + 1] for m in modules_of(stage)]
+    assert not any(m.training for m in at_rest)
+    norms = (lambda m: isinstance(m, _BatchNorm)) if backbone.norm_eval else (lambda m: False)
+    assert all(m.training != norms(m) for stage in stages[k + 1:] for m in modules_of(stage))
+
+    before = {n: b.clone() for n, b in backbone.named_buffers()}
+    backbone(x)
+    names = {m: n for n, m in backbone.named_modules()}
+    resting = {names[m] for m in at_rest}
+    for name, buffer in backbone.named_buffers():
+        owner = name.rpartition('.')[0]
+        if owner in resting or backbone.norm_eval:
+            assert torch.equal(buffer, before[name]), f'{name} moved, though frozen'
+        elif name.endswith('running_mean'):
+            assert not torch.equal(buffer, before[name]), f'{name} did not move, though trained'
+    for name in {n for n in before if n.endswith('running_mean')}:
+        backbone.get_buffer(name).copy_(before[name])
+    backbone.eval()
+    assert not any(m.training for m in backbone.modules())
+
+
+@pytest.mark.parametrize('name, args', [p for p in ALL if p.values[0] not in ('TorchvisionBackbone', 'TIMMBackbone')])
+def test_frozen_from_the_start(name: str, args: dict) -> None:
+    backbone = build(name, args, frozen_stages=1)
+    index = backbone.stage_of_parameters()
+    assert list(index) == [n for n, _ in backbone.named_parameters()]
+    assert all(p.requires_grad == (index[n] > 1) for n, p in backbone.named_parameters())
+    assert not any(m.training for stage in backbone.stages()[:2] for m in modules_of(stage))
+
+
+@pytest.mark.parametrize('name', sorted(CASES))
+def test_out_of_range(name: str) -> None:
+    args = next(iter(CASES[name].values()))
+    with pytest.raises(ConfigError, match=r'frozen_stages=99: .* has \d+ stages'):
+        build(name, args, frozen_stages=99)
+    with pytest.raises(ConfigError, match='frozen_stages=-2'):
+        build(name, args, frozen_stages=-2)
+
+
+@pytest.mark.parametrize('name', sorted(CASES))
+def test_copies_and_eval(name: str) -> None:
+    """A copy and a pickled backbone give the same in eval mode and keep what is frozen."""
+    backbone = build(name, next(iter(CASES[name].values())), frozen_stages=0).eval()
+    x = images(name)
+    with torch.no_grad():
+        wanted = backbone(x)
+        for other in (copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))):
+            assert all(torch.equal(a, b) for a, b in zip(wanted, other(x), strict=True))
+            other.train()
+            assert not any(m.training for m in modules_of(other.stages()[0]))
+            other.freeze_stages(-1)
+            assert all(p.requires_grad for p in other.parameters())
+
+
+def test_norm_without_grad_stays_so() -> None:
+    backbone = build('ResNet', dict(SMALL, norm_cfg=dict(type='BN', requires_grad=False), frozen_stages=1))
+    backbone.freeze_stages(-1)
+    assert {n
+            for n, p in backbone.named_parameters() if not p.requires_grad} == {
+                f'{n}.{key}'
+                for n, m in backbone.named_modules() if isinstance(m, nn.BatchNorm2d) for key in ('weight', 'bias')
+            }
