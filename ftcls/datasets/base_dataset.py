@@ -120,17 +120,15 @@ class BaseDataset(MMEngineBaseDataset):
         """The label of each class name."""
         return {name: index for index, name in enumerate(self.CLASSES or ())}
 
-    def full_init(self) -> None:
-        """Read the data, if that has not been done yet.
+    def filter_data(self) -> list[dict]:
+        """Return the samples to keep: all of them.
 
         Raises:
-            DataError: If there is no sample.
+            DataError: If there is none.
         """
-        if self._fully_initialized:
-            return
-        super().full_init()
-        if len(self) == 0:
+        if not self.data_list:
             raise DataError(f'{type(self).__name__} has no samples ({"; ".join(self.extra_repr())})')
+        return self.data_list
 
     def load_data_list(self) -> list[dict]:
         """Read an OpenMMLab 2.0 annotation file: ``{"metainfo": {"classes": […]}, "data_list": [{"img_path": …}]}``.

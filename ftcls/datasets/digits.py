@@ -1,4 +1,5 @@
 """Scikit-learn's embedded digits, cut up for transfer: nothing to download."""
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,14 @@ __all__ = ['Digits']
 
 _CUT = 1797  # seed of the fixed cuts; the argument `seed` draws the shots only
 _VAL_PER_CLASS = 10
+
+
+@lru_cache(maxsize=1)
+def _scans() -> tuple[np.ndarray, np.ndarray]:
+    """Return images (1797, 8, 8, 1) uint8 and labels (1797, ); scikit-learn parses text for them each time."""
+    images, labels = load_digits(return_X_y=True)
+    # The scanner's 0 to 16 become 0 to 255.
+    return np.rint(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8), labels
 
 
 @DATASETS.register_module()
@@ -69,9 +78,7 @@ class Digits(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Return a dict with ``img`` (8, 8, 1) uint8 and ``gt_label`` for every scan of the split."""
-        images, labels = load_digits(return_X_y=True)
-        # The scanner's 0 to 16 become 0 to 255.
-        pixels = np.rint(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+        pixels, labels = _scans()
         if self.invert:
             pixels = 255 - pixels
         data_list = [{

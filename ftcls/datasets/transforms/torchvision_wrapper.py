@@ -1,5 +1,6 @@
 """Every transform of ``torchvision.transforms.v2``, under the name ``torchvision/<Name>``."""
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +55,7 @@ class TorchvisionTransform(BaseTransform):
         inputs = [tv_tensors.Image(torch.tensor(rgb))]
         if mask is not None:
             inputs.append(tv_tensors.Mask(torch.tensor(mask)[None]))
-        outputs = self.t(*inputs)
+        outputs = self._run(inputs)
         outputs = list(outputs) if len(inputs) > 1 else [outputs]
         out = outputs[0] if isinstance(outputs[0], torch.Tensor) else F.pil_to_tensor(outputs[0])
         out = out.numpy().transpose(1, 2, 0)
@@ -62,7 +63,17 @@ class TorchvisionTransform(BaseTransform):
             out = out[..., ::-1]
         if self.wrapped is v2.Normalize:
             results['img_norm_cfg'] = {'mean': self.t.mean, 'std': self.t.std, 'to_rgb': False}
-        return with_image(results, np.ascontiguousarray(out), None if mask is None else outputs[1][0].numpy())
+        return with_image(results, np.ascontiguousarray(out),
+                          None if mask is None else outputs[1][0].numpy().astype(mask.dtype))
+
+    def _run(self, inputs: list[tv_tensors.TVTensor]) -> Any:
+        """Call torchvision; some transforms refuse masks, some leave them as they are with a warning in each call."""
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings('ignore', message='.*currently passing through inputs')
+                return self.t(*inputs)
+        except TypeError as err:
+            raise ConfigError(f'torchvision/{type(self).__name__} cannot be used on this sample: {err}') from err
 
     def __repr__(self) -> str:
         return f'torchvision/{self.t!r}'

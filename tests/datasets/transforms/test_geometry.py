@@ -87,7 +87,8 @@ def test_crops_larger_than_the_picture() -> None:
 @pytest.mark.parametrize('mode', ['constant', 'edge', 'reflect', 'symmetric'])
 def test_random_crop_cuts_out_of_the_padded_picture(mode: str) -> None:
     data = sample(32, 32)
-    padded = F.pad(torch.tensor(data['img'].transpose(2, 0, 1)), [4, 4, 4, 4], padding_mode=mode).numpy().transpose(1, 2, 0)
+    padded = F.pad(
+        torch.tensor(data['img'].transpose(2, 0, 1)), [4, 4, 4, 4], padding_mode=mode).numpy().transpose(1, 2, 0)
     crop = RandomCrop(crop_size=32, padding=4, padding_mode=mode)
     places = set()
     for _ in range(60):

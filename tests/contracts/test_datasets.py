@@ -1,0 +1,135 @@
+"""What every registered dataset promises; a new one is found in the registry and needs a recipe for tiny data."""
+import gzip
+import inspect
+import json
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ftcls.datasets  # noqa: F401 (registers them)
+from ftcls.datasets import BaseDataset
+from ftcls.registry import DATASETS
+from ftcls.structures import DataSample
+
+NAMES = sorted(name for name, cls in DATASETS.module_dict.items() if issubclass(cls, BaseDataset))
+RNG = np.random.RandomState(0)
+
+
+def _pictures(root: Path) -> None:
+    for index, name in enumerate(('ant/1.png', 'ant/2.png', 'bee/1.png')):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((12, 10, 3), 40 * index, np.uint8)).save(root / name)
+
+
+def _custom(root: Path) -> dict:
+    _pictures(root)
+    return {'data_root': str(root)}
+
+
+def _imagenet(root: Path) -> dict:
+    _pictures(root / 'train')
+    return {'data_root': str(root), 'split': 'train', 'classes': ['ant', 'bee']}
+
+
+def _annotated(root: Path) -> dict:
+    _pictures(root)
+    samples = [{'img_path': 'ant/1.png', 'gt_label': 0}, {'img_path': 'bee/1.png', 'gt_label': 1}]
+    (root / 'ann.json').write_text(json.dumps({'metainfo': {'classes': ['ant', 'bee']}, 'data_list': samples}))
+    return {'data_root': str(root), 'ann_file': 'ann.json'}
+
+
+def _cifar(cls: type, key: str) -> Callable[[Path], dict]:
+
+    def write(root: Path) -> dict:
+        (root / cls.FOLDER).mkdir()
+        for name, _ in cls.FILES['train']:
+            batch = {'data': RNG.randint(0, 256, (2, 3072), dtype=np.uint8), key: [3, 1]}
+            (root / cls.FOLDER / name).write_bytes(pickle.dumps(batch))
+        return {'data_root': str(root), 'verify': False}
+
+    return write
+
+
+def _mnist(root: Path) -> dict:
+    for (name, _), array in zip(ftcls.datasets.MNIST.FILES['train'], (np.zeros((2, 28, 28)), np.array([1, 4]))):
+        head = struct.pack(f'>I{array.ndim}I', 0x800 + array.ndim, *array.shape)
+        (root / name).write_bytes(gzip.compress(head + array.astype(np.uint8).tobytes()))
+    return {'data_root': str(root), 'verify': False}
+
+
+RECIPES: dict[str, Callable[[Path], dict]] = {
+    'BaseDataset': _annotated,
+    'CIFAR10': _cifar(ftcls.datasets.CIFAR10, 'labels'),
+    'CIFAR100': _cifar(ftcls.datasets.CIFAR100, 'fine_labels'),
+    'CustomDataset': _custom,
+    'Digits': lambda root: {},
+    'FashionMNIST': _mnist,
+    'ImageNet': _imagenet,
+    'MNIST': _mnist,
+}
+
+
+@pytest.fixture(params=NAMES)
+def build(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., BaseDataset]:
+    """Builds the dataset from its recipe, with arguments changed."""
+    if request.param not in RECIPES:
+        pytest.fail(f'{request.param} is registered but has no recipe for tiny data in this file')
+    arguments = RECIPES[request.param](tmp_path)
+    return lambda **kwargs: DATASETS.build({'type': request.param, **arguments, **kwargs})
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_is_documented(name: str) -> None:
+    cls = DATASETS.get(name)
+    doc = inspect.getdoc(cls)
+    assert doc and doc != inspect.getdoc(BaseDataset) or cls is BaseDataset
+    for parameter in inspect.signature(cls).parameters.values():
+        assert parameter.annotation is not inspect.Parameter.empty, parameter
+
+
+def test_labels_and_counts_agree(build: Callable[..., BaseDataset]) -> None:
+    dataset = build()
+    classes = dataset.metainfo['classes']
+    assert isinstance(classes, tuple) and classes == dataset.CLASSES and len(set(classes)) == len(classes)
+    labels = dataset.get_gt_labels()
+    assert labels.dtype == np.int64 and labels.shape == (len(dataset), )
+    assert labels.min() >= 0 and labels.max() < len(classes)
+    counts = dataset.class_counts()
+    assert tuple(counts) == classes
+    assert list(counts.values()) == np.bincount(labels, minlength=len(classes)).tolist()
+    assert [dataset.get_cat_ids(index) for index in range(len(dataset))] == [[label] for label in labels]
+    assert dataset.ignored_classes == [] and type(dataset).__name__ in repr(dataset)
+
+
+def test_samples_and_packed_samples(build: Callable[..., BaseDataset]) -> None:
+    dataset = build()
+    load = [] if 'img' in dataset.get_data_info(0) else [dict(type='LoadImageFromFile')]
+    sample = build(pipeline=load)[0]
+    img = sample['img']
+    assert img.dtype == np.uint8 and img.ndim == 3 and sample['channel_order'] in ('bgr', 'rgb')
+    assert sample['img_shape'] == sample['ori_shape'] == img.shape[:2] and sample['sample_idx'] == 0
+    packed = build(pipeline=[*load, dict(type='PackInputs')])[0]
+    assert set(packed) == {'inputs', 'data_samples'} and isinstance(packed['data_samples'], DataSample)
+    assert packed['inputs'].dtype == torch.uint8 and (packed['inputs'].numpy() == img.transpose(2, 0, 1)).all()
+    assert packed['data_samples'].gt_label.tolist() == [dataset.get_gt_labels()[0]]
+    assert packed['data_samples'].channel_order == sample['channel_order']
+
+
+def test_classes_are_matched_by_name(build: Callable[..., BaseDataset]) -> None:
+    whole = build()
+    present = [name for name, count in whole.class_counts().items() if count]
+    given = [*present[:0:-1], 'never seen']  # in another order, the first one left out, one that the data has not
+    dataset = build(classes=given)
+    assert dataset.CLASSES == tuple(given)
+    assert present[0] in dataset.ignored_classes and 'never seen' not in dataset.ignored_classes
+    assert dataset.class_counts() == {name: whole.class_counts().get(name, 0) for name in given}
+
+
+def test_lazy_init_reads_nothing(build: Callable[..., BaseDataset]) -> None:
+    assert not build(lazy_init=True)._fully_initialized

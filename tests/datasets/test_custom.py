@@ -1,0 +1,164 @@
+"""Your own pictures: folders and lists, tidy and untidy."""
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ftcls.datasets import CustomDataset
+from ftcls.utils import ConfigError, DataError, MissingFileError
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes, with odd names and clutter around them."""
+    for name in ('dog/b.JPG', 'dog/deeper/a b.png', 'cat/ä ö.gif', 'cat/2.png', 'cat/x.y.webp'):
+        picture(tmp_path / 'train' / name)
+    for name in ('.ipynb_checkpoints/a.png', '__MACOSX/cat/2.png', 'cat/._2.png', 'cat/.hidden/3.png'):
+        picture(tmp_path / 'train' / name)
+    (tmp_path / 'train' / 'cat' / 'Thumbs.db').touch()
+    (tmp_path / 'train' / 'readme.txt').touch()
+    return tmp_path
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is logged."""
+    lines: list[str] = []
+    for module in ('custom', 'base_dataset'):
+        monkeypatch.setattr(f'ftcls.datasets.{module}.print_log', lambda text, logger=None, level=logging.INFO: lines.append(
+            text))  # yapf: disable
+    return lines
+
+
+def test_class_folders(folder: Path, said: list[str]) -> None:
+    dataset = CustomDataset(data_root=str(folder), data_prefix='train', pipeline=[dict(type='LoadImageFromFile')])
+    assert dataset.CLASSES == ('cat', 'dog')
+    assert dataset.class_counts() == {'cat': 3, 'dog': 2}
+    paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+    assert [str(Path(path).relative_to(folder / 'train')) for path in paths] == [
+        'cat/2.png', 'cat/x.y.webp', 'cat/ä ö.gif', 'dog/b.JPG', 'dog/deeper/a b.png'
+    ]  # yapf: disable
+    assert all(dataset[index]['img'].shape == (4, 5, 3) for index in range(5))
+    text = '\n'.join(said)
+    for clutter in ('.ipynb_checkpoints', '__MACOSX', '.hidden', '*.db (1)', 'hidden files (1)'):
+        assert clutter in text
+
+
+def test_given_classes(folder: Path, said: list[str]) -> None:
+    dataset = CustomDataset(data_root=str(folder / 'train'), classes=['dog', 'fox', 'cats'])
+    assert dataset.get_gt_labels().tolist() == [0, 0]
+    assert dataset.ignored_classes == ['cat']
+    assert dataset.class_counts() == {'dog': 2, 'fox': 0, 'cats': 0}
+    assert any("no picture of class 'cats' (there is 'cat')" in line for line in said)
+    with pytest.raises(DataError, match="none of the classes 'Dog'.*did you mean 'dog'"):
+        CustomDataset(data_root=str(folder / 'train'), classes=['Dog'])
+
+
+def test_empty_class_folder_is_said(folder: Path, said: list[str]) -> None:
+    (folder / 'train' / 'fox').mkdir()
+    dataset = CustomDataset(data_root=str(folder / 'train'))
+    assert dataset.class_counts() == {'cat': 3, 'dog': 2, 'fox': 0} and dataset.empty_classes == ['fox']
+    assert any("no pictures in the folders of 'fox'" in line for line in said)
+
+
+def test_where_nothing_is_found(folder: Path) -> None:
+    with pytest.raises(MissingFileError, match="no folder .*trian.*did you mean 'train'"):
+        CustomDataset(data_root=str(folder), data_prefix='trian')
+    with pytest.raises(MissingFileError, match='absent.* is missing'):
+        CustomDataset(data_root=str(folder / 'absent' / 'train'))
+    with pytest.raises(DataError, match="'2.png'.*one folder a class") as error:
+        CustomDataset(data_root=str(folder / 'train' / '__MACOSX' / 'cat'))
+    assert str(folder) in str(error.value)
+    with pytest.raises(DataError, match='none of its folders .* holds any; endings looked for: .bmp'):
+        CustomDataset(data_root=str(folder / 'train'), extensions=['.bmp'])
+    (folder / 'empty').mkdir()
+    with pytest.raises(DataError, match='no class folders'):
+        CustomDataset(data_root=str(folder / 'empty'))
+    with pytest.raises(ConfigError, match='where are the pictures'):
+        CustomDataset()
+
+
+def test_splits_are_not_classes(folder: Path) -> None:
+    picture(folder / 'val' / 'cat' / '1.png')
+    with pytest.raises(DataError, match="'train', 'val': parts of a dataset.*data_prefix='train'"):
+        CustomDataset(data_root=str(folder))
+
+
+def test_links_that_go_in_circles(folder: Path) -> None:
+    (folder / 'train' / 'dog' / 'loop').symlink_to(folder / 'train' / 'dog')
+    assert CustomDataset(data_root=str(folder / 'train')).class_counts() == {'cat': 3, 'dog': 2}
+
+
+def test_without_labels(folder: Path) -> None:
+    dataset = CustomDataset(data_root=str(folder), data_prefix='train', with_label=False)
+    assert len(dataset) == 5 and 'gt_label' not in dataset.get_data_info(0)
+    with pytest.raises(DataError, match='with_label=False'):
+        dataset.get_gt_labels()
+
+
+def listed(folder: Path, text: str, **kwargs: object) -> CustomDataset:
+    (folder / 'list.txt').write_text(text, encoding='utf-8')
+    return CustomDataset(data_root=str(folder), data_prefix='train', ann_file='list.txt', **kwargs)
+
+
+def test_list_with_names(folder: Path) -> None:
+    text = '\ufeffdog/deeper/a b.png dog\n\ncat/ä ö.gif  house cat\ncat/x.y.webp\thouse cat\r\n'
+    dataset = listed(folder, text)
+    assert dataset.CLASSES == ('dog', 'house cat')
+    assert dataset.get_gt_labels().tolist() == [0, 1, 1]
+    again = listed(folder, text, classes=['house cat'])
+    assert len(again) == 2 and again.ignored_classes == ['dog']
+
+
+def test_list_with_numbers(folder: Path) -> None:
+    text = 'dog/b.JPG 0\ncat/2.png 2\n'
+    assert listed(folder, text).CLASSES == ('0', '1', '2')
+    dataset = listed(folder, text, classes=['dog', 'fox', 'cat'])
+    assert dataset.class_counts() == {'dog': 1, 'fox': 0, 'cat': 1} and dataset.ignored_classes == []
+    with pytest.raises(DataError, match='line 2: label 2 is not among the 2 classes, which count from 0 to 1'):
+        listed(folder, text, classes=['dog', 'cat'])
+    # Labels that are names of classes are matched by name, digits or not.
+    assert listed(folder, text, classes=['2', '0']).get_gt_labels().tolist() == [1, 0]
+
+
+def test_list_without_labels(folder: Path) -> None:
+    assert len(listed(folder, 'dog/b.JPG\ncat/2.png\n', with_label=False)) == 2
+    with pytest.raises(DataError, match="line 1: 'dog/b.JPG' has no label"):
+        listed(folder, 'dog/b.JPG\n')
+
+
+def test_wrong_lists(folder: Path) -> None:
+    with pytest.raises(MissingFileError, match='lists 1 pictures .of 2 looked for. that are not there.*dgo'):
+        listed(folder, 'dgo/b.JPG dog\ncat/2.png cat\n')
+    with pytest.raises(DataError, match='is empty'):
+        listed(folder, '\n')
+    with pytest.raises(MissingFileError, match="did you mean 'list.txt'"):
+        CustomDataset(data_root=str(folder), ann_file='lists.txt')
+    with pytest.raises(DataError, match='none of the classes'):
+        listed(folder, 'cat/2.png cat\n', classes=['lion'])
+
+
+def test_broken_picture_is_named(folder: Path) -> None:
+    (folder / 'train' / 'cat' / '2.png').write_bytes(b'no picture')
+    dataset = CustomDataset(data_root=str(folder / 'train'), pipeline=[dict(type='LoadImageFromFile')])
+    with pytest.raises(DataError, match='cat/2.png'):
+        dataset[0]
+
+
+def test_hymenoptera(real_data: Path) -> None:
+    root = str(real_data / 'hymenoptera')
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=8), dict(type='PackInputs')]
+    train = CustomDataset(data_root=root, data_prefix='train', pipeline=pipeline)
+    val = CustomDataset(data_root=root, data_prefix='val', classes=['bees', 'ants'], pipeline=pipeline)
+    assert train.class_counts() == {'ants': 124, 'bees': 121}
+    assert val.class_counts() == {'bees': 83, 'ants': 70}
+    (gif, ) = (index for dataset in (train, ) for index in range(len(dataset))
+               if dataset.get_data_info(index)['img_path'].endswith('.gif'))  # yapf: disable
+    assert train[gif]['inputs'].shape == (3, 8, 8)
