@@ -173,15 +173,28 @@ class BaseDataset(MMEngineBaseDataset):
             The samples that have a label left; the names that were left out are added to :attr:`ignored_classes`.
 
         Raises:
-            DataError: If none of the given classes is in the data.
+            DataError: If a label is none of the data's own classes, or none of the given classes is in the data.
         """
-        if self.CLASSES is None or tuple(own) == self.CLASSES:
+        if self.CLASSES is None:
+            return data_list
+        for info in data_list:
+            labels = info.get('gt_label', [])
+            for label in labels if isinstance(labels, (list, tuple)) else [labels]:
+                if not isinstance(label, int) or not 0 <= label < len(own):
+                    raise DataError(
+                        f'{type(self).__name__}: label {label!r} is not among the {len(own)} classes, which count '
+                        f'from 0 to {len(own) - 1}: {str(info)[:200]}')
+        if tuple(own) == self.CLASSES:
             return data_list
         self.note_classes(own)
-        new_label = {old: self.class_to_idx[name] for old, name in enumerate(own) if name in self.class_to_idx}
+        class_to_idx = self.class_to_idx
+        new_label = {old: class_to_idx[name] for old, name in enumerate(own) if name in class_to_idx}
         kept = []
         for info in data_list:
-            labels = info.get('gt_label')
+            if 'gt_label' not in info:
+                kept.append(info)
+                continue
+            labels = info['gt_label']
             if isinstance(labels, (list, tuple)):
                 label = [new_label[old] for old in labels if old in new_label]
             else:
@@ -197,8 +210,9 @@ class BaseDataset(MMEngineBaseDataset):
             DataError: If they have none in common.
         """
         name = type(self).__name__
-        ignored = [found_name for found_name in found if found_name not in self.class_to_idx]
-        absent = [class_name for class_name in self.CLASSES if class_name not in found]
+        known, present = set(self.CLASSES), set(found)
+        ignored = [found_name for found_name in dict.fromkeys(found) if found_name not in known]
+        absent = [class_name for class_name in self.CLASSES if class_name not in present]
         if len(absent) == len(self.CLASSES):
             raise DataError(
                 f'{name}: none of the classes {listed(self.CLASSES)} is in the data, which has {listed(found)}; '
@@ -210,6 +224,8 @@ class BaseDataset(MMEngineBaseDataset):
             near = nearest(class_name, ignored, most=1)
             hint = f' (there is {near[0]!r})' if near else ''
             print_log(f'{name}: no picture of class {class_name!r}{hint}', logger='current')
+        if len(absent) > 10:
+            print_log(f'{name}: no picture of {len(absent) - 10} more classes', logger='current')
 
     def get_gt_labels(self) -> np.ndarray:
         """Return the label of every sample, (len(self), ) int64.
@@ -235,10 +251,11 @@ class BaseDataset(MMEngineBaseDataset):
         """Return how many samples each class has, in the order of the classes; 0 for a class that is missing."""
         if not self._fully_initialized:
             self.full_init()
-        counts = dict.fromkeys(self.CLASSES or (), 0)
+        classes = self.CLASSES or ()
+        counts = dict.fromkeys(classes, 0)
         for index in range(len(self)):
             for label in self.get_cat_ids(index):
-                counts[self.CLASSES[label]] += 1
+                counts[classes[label]] += 1
         return counts
 
     def extra_repr(self) -> list[str]:

@@ -68,6 +68,8 @@ class CustomDataset(BaseDataset):
                 f'{type(self).__name__} needs data_root, data_prefix or ann_file: where are the pictures?')
         self.with_label = with_label
         self.extensions = tuple(sorted({extension.lower() for extension in extensions}))
+        endings = '|'.join(re.escape(extension) for extension in self.extensions)
+        self._path_and_label = re.compile(rf'(.+(?:{endings}))\s+(.+)', flags=re.IGNORECASE)
         #: Classes whose folder holds no picture.
         self.empty_classes: list[str] = []
         super().__init__(
@@ -113,12 +115,12 @@ class CustomDataset(BaseDataset):
             self._metainfo['classes'] = tuple(names)
         elif names:
             self.note_classes(names)
-        data_list = []
+        data_list, class_to_idx = [], self.class_to_idx
         for folder, name in zip(folders, names):
-            if name not in self.class_to_idx:
+            if name not in class_to_idx:
                 continue
             paths = self._pictures(os.path.join(self.img_prefix, folder), skipped)
-            data_list += [{'img_path': path, 'gt_label': self.class_to_idx[name]} for path in paths]
+            data_list += [{'img_path': path, 'gt_label': class_to_idx[name]} for path in paths]
             if not paths:
                 self.empty_classes.append(name)
         self._say_skipped(skipped)
@@ -195,16 +197,16 @@ class CustomDataset(BaseDataset):
             lines = [(number, line.strip()) for number, line in enumerate(file, start=1) if line.strip()]
         if not lines:
             raise DataError(f'{self.ann_file} is empty; expected a line `path label` for each picture')
-        if not self.with_label:
-            samples = [{'img_path': os.path.join(self.img_prefix, line)} for _, line in lines]
+        if self.with_label:
+            rows = [self._split(number, line) for number, line in lines]
+            first_line = {label: number for (number, _), (_, label) in reversed(list(zip(lines, rows)))}
+            index_of = self._match_labels(first_line)
+            samples = [{
+                'img_path': os.path.join(self.img_prefix, path),
+                'gt_label': index_of[label]
+            } for path, label in rows if index_of[label] is not None]
         else:
-            rows = [(number, *self._split(number, line)) for number, line in lines]
-            self._name_classes([label for _, _, label in rows])
-            samples = []
-            for number, path, label in rows:
-                index = self._label(number, label)
-                if index is not None:
-                    samples.append({'img_path': os.path.join(self.img_prefix, path), 'gt_label': index})
+            samples = [{'img_path': os.path.join(self.img_prefix, line)} for _, line in lines]
         self._check_files(samples)
         return samples
 
@@ -213,40 +215,41 @@ class CustomDataset(BaseDataset):
         if '\t' in line:
             path, label = line.rsplit('\t', 1)
             return path.strip(), label.strip()
-        endings = '|'.join(re.escape(extension) for extension in self.extensions)
-        found = re.fullmatch(rf'(.+(?:{endings}))\s+(.+)', line, flags=re.IGNORECASE)
+        found = self._path_and_label.fullmatch(line)
         parts = list(found.groups()) if found else line.rsplit(maxsplit=1)
         if len(parts) != 2:
             raise DataError(f'{self.ann_file}, line {number}: {line!r} has no label; expected `path label`, or set '
                             'with_label=False')
         return parts[0], parts[1]
 
-    def _name_classes(self, labels: list[str]) -> None:
-        """Fix the list of classes where none is given, and note what of a given one is not in the file."""
-        numbers = [int(label) for label in labels if re.fullmatch(r'\d+', label)]
-        if self.CLASSES is None:
-            if len(numbers) == len(labels):
-                names = [str(index) for index in range(max(numbers) + 1)]
-                print_log(f'{type(self).__name__}: {self.ann_file} has numbers for labels and no `classes` are given: '
-                          f'calling them 0 to {max(numbers)}', logger='current')  # yapf: disable
-            else:
-                names = sorted(set(labels))
-            self._metainfo['classes'] = tuple(names)
-        present = [label for label in dict.fromkeys(labels) if label in self.class_to_idx or not label.isdigit()]
-        numbered = {self.CLASSES[n] for n in numbers if str(n) not in self.class_to_idx and n < len(self.CLASSES)}
-        self.note_classes(present + sorted(numbered))
+    def _match_labels(self, first_line: dict[str, int]) -> dict[str, int | None]:
+        """Return the index of each label in the file, None for a class that is left out.
 
-    def _label(self, number: int, label: str) -> int | None:
-        """Return the index of a label, None for a class that is left out."""
-        if label in self.class_to_idx:
-            return self.class_to_idx[label]
-        if not re.fullmatch(r'-?\d+', label):
-            return None
-        if not 0 <= int(label) < len(self.CLASSES):
-            raise DataError(
-                f'{self.ann_file}, line {number}: label {label} is not among the {len(self.CLASSES)} classes, '
-                f'which count from 0 to {len(self.CLASSES) - 1}')
-        return int(label)
+        A label that is the name of a class is that class, another whole number is an index. Where no classes are given,
+        the list of them is fixed here.
+
+        Args:
+            first_line: The labels, with the number of the line that each first stands in.
+        """
+        numbers = [int(label) for label in first_line if label.isdecimal()]
+        if self.CLASSES is None and len(numbers) == len(first_line):
+            self._metainfo['classes'] = tuple(str(index) for index in range(max(numbers) + 1))
+            print_log(f'{type(self).__name__}: {self.ann_file} has numbers for labels and no `classes` are given: '
+                      f'calling them 0 to {max(numbers)}', logger='current')  # yapf: disable
+        elif self.CLASSES is None:
+            self._metainfo['classes'] = tuple(sorted(first_line))
+        classes, class_to_idx = self.CLASSES, self.class_to_idx
+        index_of: dict[str, int | None] = {}
+        for label, number in first_line.items():
+            index_of[label] = class_to_idx.get(label)
+            if index_of[label] is None and re.fullmatch(r'-?\d+', label):
+                if not 0 <= int(label) < len(classes):
+                    raise DataError(
+                        f'{self.ann_file}, line {number}: label {label} is not among the {len(classes)} classes, '
+                        f'which count from 0 to {len(classes) - 1}')
+                index_of[label] = int(label)
+        self.note_classes([label if index is None else classes[index] for label, index in index_of.items()])
+        return index_of
 
     def _check_files(self, samples: list[dict]) -> None:
         """Raise a MissingFileError if listed pictures are not there."""

@@ -3,7 +3,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError
@@ -19,6 +18,8 @@ _VAL_PER_CLASS = 10
 @lru_cache(maxsize=1)
 def _scans() -> tuple[np.ndarray, np.ndarray]:
     """Return images (1797, 8, 8, 1) uint8 and labels (1797, ); scikit-learn parses text for them each time."""
+    from sklearn.datasets import load_digits  # here, because importing scikit-learn takes a second
+
     images, labels = load_digits(return_X_y=True)
     # The scanner's 0 to 16 become 0 to 255.
     return np.rint(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8), labels

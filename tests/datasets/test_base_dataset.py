@@ -87,6 +87,8 @@ def test_wrong_annotation_files(tmp_path: Path) -> None:
     (tmp_path / 'key.json').write_text('{"metainfo": {}, "data_list": [{"path": "a.png"}]}')
     with pytest.raises(DataError, match="no 'img_path'"):
         BaseDataset('key.json', data_root=str(tmp_path))
+    with pytest.raises(DataError, match='label 3 is not among the 3 classes.*2.png'):
+        build(tmp_path, [0, 1, 3])
     with pytest.raises(DataError, match='no samples'):
         build(tmp_path, [])
 
