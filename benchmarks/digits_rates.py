@@ -1,0 +1,36 @@
+"""Choose the learning rates of the demo's arms on the validation part of the digits, never on its test set.
+
+python tools/train.py configs/tutorial/lenet5_pretrain_digits.py
+python benchmarks/digits_rates.py
+
+Prints, an arm and rate, the mean validation accuracy over three seeds that the demo does not use.
+"""
+import argparse
+import tempfile
+from pathlib import Path
+
+from ftcls.apis import compare, load_config
+
+CONFIG = Path(__file__).resolve().parent.parent / 'configs' / 'tutorial' / 'lenet5_finetune_digits.py'
+
+
+def main() -> None:
+    """Train every arm at every rate and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--rates', type=float, nargs='+', default=[0.0003, 0.001, 0.003, 0.01])
+    parser.add_argument('--arms', nargs='+', default=['scratch', 'probe', 'finetune'])
+    parser.add_argument('--seeds', type=int, nargs='+', default=[100, 101, 102])
+    args = parser.parse_args()
+    print('rate      ' + ''.join(f'{arm:>12}' for arm in args.arms))
+    for rate in args.rates:
+        cfg = load_config(CONFIG)
+        # without a test set, `compare` measures on `val`
+        cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
+        cfg.arms = {arm: {**cfg.arms.get(arm, {}), 'optim_wrapper.optimizer.lr': rate} for arm in args.arms}
+        with tempfile.TemporaryDirectory() as folder:
+            rows = compare(cfg, args.arms, args.seeds, folder, say=lambda line: None).summary()
+        print(f'{rate:<10g}' + ''.join(f'{row["mean"]:12.2f}' for row in rows), flush=True)
+
+
+if __name__ == '__main__':
+    main()
