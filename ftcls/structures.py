@@ -15,7 +15,8 @@ def _label_tensor(value: Label) -> torch.Tensor:
     """Turn an int, a list of ints, an array or a tensor into an int64 tensor of shape (k, )."""
     tensor = torch.as_tensor(value)
     if tensor.is_floating_point():
-        raise TypeError(f'a label must be of an integer type, got {tensor.dtype} ({value!r}); scores go into set_gt_score')
+        raise TypeError(
+            f'a label must be of an integer type, got {tensor.dtype} ({value!r}); scores go into set_gt_score')
     return tensor.to(torch.int64).reshape(-1)
 
 
@@ -40,7 +41,7 @@ class DataSample(BaseDataElement):
     ``gt_mask``    (H, W) uint8               true mask, 0 background, 1 foreground, 255 to be ignored
     ``pred_mask``  (H, W) uint8               predicted mask, 0 or 1
     ``pred_prob``  (H, W) float               predicted probability of foreground
-    ``loss``       () float                   loss of the batch that the sample was validated in
+    ``loss``       () float                   loss in validation, of the sample or of its batch
     ============== ========================== ======================================================================
 
     Meta information (``img_path``, ``ori_shape``, ``img_shape``, ``channel_order``, ``num_classes`` …) is kept beside the

@@ -8,6 +8,7 @@ from mmengine.optim import OptimWrapper
 
 from ftcls.models import ClsDataPreprocessor, ImageClassifier
 from ftcls.models.classifiers import BaseClassifier
+from ftcls.models.heads import LinearClsHead
 from ftcls.registry import BATCH_AUGMENTS, MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError
@@ -60,20 +61,33 @@ def test_features() -> None:
 
 
 def test_loss_in_validation() -> None:
-    """Where every sample has its label, each gets the loss of the batch, also where the loss has several parts."""
+    """Where every sample has its label, each gets its own loss, so that the batch size does not matter."""
     model = build().eval()
     x = torch.randn(2, 3, 16, 16)
     given = samples([0, 1])
     with torch.no_grad():
         out = model(x, given, mode='predict')
-        wanted = model(x, given, mode='loss')['loss']
-    assert all(s.loss.ndim == 0 and torch.equal(s.loss, wanted) for s in out)
+        wanted = F.cross_entropy(model(x), torch.tensor([0, 1]), reduction='none')
+        mean = model(x, given, mode='loss')['loss']
+    assert all(s.loss.ndim == 0 for s in out)
+    torch.testing.assert_close(torch.stack([s.loss for s in out]), wanted)
+    torch.testing.assert_close(wanted.mean(), mean)
     assert not model(x, samples([0, 1]), mode='predict')[0].loss.requires_grad
     partly = model(x, [*samples([0]), DataSample()], mode='predict')
     assert not any('loss' in s for s in partly)
-    model.head.loss = lambda *_: dict(
-        loss_a=torch.tensor([1., 3.]), loss_b=torch.tensor(0.5), accuracy=torch.tensor(9.))
-    assert float(model(x, samples([0, 1]), mode='predict')[0].loss) == 2.5
+
+
+def test_loss_in_validation_of_a_head_that_knows_batches_only() -> None:
+    """A head with a loss of its own, of several parts: that of the batch stands for each of its samples."""
+
+    class TwoParts(LinearClsHead):
+
+        def loss(self, feats: tuple, data_samples: list) -> dict:
+            return dict(loss_a=torch.tensor([1., 3.]), loss_b=torch.tensor(0.5), accuracy=torch.tensor(9.))
+
+    model = build(head=TwoParts(num_classes=5, in_channels=32)).eval()
+    out = model(torch.randn(3, 3, 16, 16), samples([0, 1, 2]), mode='predict')
+    assert [float(s.loss) for s in out] == [2.5] * 3
 
 
 def test_training_and_validation_step() -> None:

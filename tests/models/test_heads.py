@@ -86,6 +86,34 @@ def test_scores_come_before_labels() -> None:
         ClsHead(cal_acc=True).loss((logits, ), given)
 
 
+@pytest.mark.parametrize('loss', [
+    dict(type='CrossEntropyLoss', loss_weight=0.5),
+    dict(type='CrossEntropyLoss', reduction='sum'),
+    dict(type='LabelSmoothLoss', label_smooth_val=0.1),
+    dict(type='CrossEntropyLoss', use_sigmoid=True),
+    dict(type='FocalLoss'),
+])
+def test_loss_per_sample(loss: dict) -> None:
+    """Its mean is the loss of the batch; a sample's does not depend on what else is in the batch."""
+    head = ClsHead(loss=loss)
+    logits, given = torch.randn(5, 4), samples([0, 3, 1, 1, 2])
+    each = head.loss_per_sample((logits, ), given)
+    whole = head.loss((logits, ), given)['loss'] / (5 if loss.get('reduction') == 'sum' else 1)
+    assert each.shape == (5, )
+    torch.testing.assert_close(each.mean(), whole)
+    torch.testing.assert_close(head.loss_per_sample((logits[1:3], ), given[1:3]), each[1:3])
+
+
+def test_loss_per_sample_of_a_loss_that_knows_batches_only() -> None:
+
+    class Constant(torch.nn.Module):
+
+        def forward(self, score: torch.Tensor, label: torch.Tensor, avg_factor: int) -> torch.Tensor:
+            return score.sum() * 0 + avg_factor
+
+    assert ClsHead(loss=Constant()).loss_per_sample((torch.zeros(2, 3), ), samples([0, 1])).tolist() == [2., 2.]
+
+
 def test_class_weight_through_the_head() -> None:
     logits, weight = torch.randn(4, 3), [0.1, 1.0, 5.0]
     head = ClsHead(loss=dict(type='CrossEntropyLoss', class_weight=weight))

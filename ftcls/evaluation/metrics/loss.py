@@ -15,8 +15,10 @@ __all__ = ['LossMetric']
 class LossMetric(BaseMetric):
     """Mean over all samples of the loss that the model's own head computes.
 
-    The model leaves the mean loss of a batch in each of its samples (``DataSample.loss``). Averaging over samples weighs
-    each batch by its size, so that the result is the same for any batch size wherever the head's loss is a plain mean.
+    The model leaves in each sample its loss (``DataSample.loss``), so that the result is the same for any batch size and any
+    number of processes. A head that knows the loss of a batch only leaves that, and the result weighs each batch by its size.
+    With ``class_weight`` it is the weighted sum over the number of samples, while the training's is over the sum of the
+    weights.
 
     Args:
         collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.

@@ -37,6 +37,11 @@ def _built(part: dict | nn.Module | None) -> nn.Module | None:
     return part if part is None or isinstance(part, nn.Module) else MODELS.build(part)
 
 
+def _definer(part: object, method: str) -> type:
+    """Return the class in whose body the method that ``part`` has is written."""
+    return next(c for c in type(part).__mro__ if method in vars(c))
+
+
 @MODELS.register_module()
 class ImageClassifier(BaseClassifier):
     """A backbone, a neck that pools, a head that classifies.
@@ -153,8 +158,8 @@ class ImageClassifier(BaseClassifier):
                 **kwargs: object) -> list[DataSample]:
         """Return N samples with ``pred_score`` and ``pred_label``.
 
-        Where every sample has its label, ``loss`` is set on each too: the loss of the batch, () float32, so that
-        validation can report it.
+        Where every sample has its label, ``loss`` is set on each too, () float32, so that validation can report it: the
+        sample's own where the head has ``loss_per_sample``, else that of the batch.
 
         Args:
             inputs: (N, C, H, W) float.
@@ -165,8 +170,16 @@ class ImageClassifier(BaseClassifier):
         feats = self.extract_feat(inputs)
         labelled = bool(data_samples) and all(
             s is not None and ('gt_label' in s or 'gt_score' in s) for s in data_samples)
-        loss = self.parse_losses(head.loss(feats, data_samples))[0].detach() if labelled else None
+        losses = self._losses_of_samples(feats, data_samples) if labelled else ()
         samples = head.predict(feats, data_samples, **kwargs)
-        for sample in samples if labelled else ():
+        for sample, loss in zip(samples, losses):
             sample.set_field(loss, 'loss')
         return samples
+
+    def _losses_of_samples(self, feats: tuple[torch.Tensor, ...], data_samples: list[DataSample]) -> torch.Tensor:
+        """Return the loss of each sample, (N, ) float32."""
+        # A head that computes another loss than the class it is derived from is asked for that one.
+        if hasattr(self.head, 'loss_per_sample') and issubclass(
+                _definer(self.head, 'loss_per_sample'), _definer(self.head, 'loss')):
+            return self.head.loss_per_sample(feats, data_samples).detach()
+        return self.parse_losses(self.head.loss(feats, data_samples))[0].detach().expand(len(data_samples))

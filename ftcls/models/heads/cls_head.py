@@ -1,4 +1,5 @@
 """The head without layers of its own: what the backbone returns are the logits."""
+import inspect
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -107,6 +108,27 @@ class ClsHead(BaseModule):
                                   'augmentation) and with several labels a picture')
             losses.update(_percent_in_topk(cls_score.detach(), target, self.topk))
         return losses
+
+    def loss_per_sample(self, feats: Feats, data_samples: list[DataSample]) -> torch.Tensor:
+        """Return the loss of each sample, (N, ) float32; their mean over all of a data set is its loss, however it is batched.
+
+        With ``class_weight`` and class indices, each is weighted but not divided: the mean is over the number of samples,
+        while that of :meth:`loss` is over the sum of their weights. A loss module without ``reduction_override`` knows whole
+        batches only, and each sample gets that of the batch.
+
+        Args:
+            feats: Features from backbone and neck; the last is used.
+            data_samples: Samples with ``gt_score`` or ``gt_label``.
+
+        Raises:
+            DataError: If a sample has no label, or not one the loss can take.
+        """
+        cls_score, target = self(feats), self._target(data_samples)
+        if 'reduction_override' not in inspect.signature(self.loss_module.forward).parameters:
+            return self.loss_module(cls_score, target, avg_factor=len(cls_score)).expand(len(cls_score))
+        losses = self.loss_module(cls_score, target, reduction_override='none')
+        # A loss over each class by itself is summed over them, as :meth:`loss` does it.
+        return losses.reshape(len(cls_score), -1).sum(dim=1)
 
     @staticmethod
     def _target(data_samples: list[DataSample]) -> torch.Tensor:
