@@ -5,7 +5,10 @@ gpus=$1
 case "$gpus" in
   ''|*[!0-9]*|0) echo "error: GPUS must be a whole number above 0, got '$gpus'" >&2; exit 2 ;;
 esac
-PYTHONPATH="$(cd "$(dirname "$0")/.." && pwd):${PYTHONPATH:-}" exec "${PYTHON:-python}" -m torch.distributed.run \
+here="$(cd "$(dirname "$0")" && pwd)"
+# One computing thread a process, as torchrun and MMEngine choose it too, though not without remarks.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" MKL_NUM_THREADS="${MKL_NUM_THREADS:-1}"
+PYTHONPATH="$(dirname "$here"):${PYTHONPATH:-}" exec "${PYTHON:-python}" "$here/dist_launch.py" \
   --nnodes="${NNODES:-1}" \
   --node_rank="${NODE_RANK:-0}" \
   --master_addr="${MASTER_ADDR:-127.0.0.1}" \

@@ -1,14 +1,13 @@
 """What all command-line tools share: an error that the user can mend is a plain message, not a traceback."""
+import hashlib
 import os
 import sys
 import traceback
 from collections.abc import Callable
 
-from mmengine.dist import get_rank
-
 from ftcls.utils import UserError
 
-from .distributed import close_distributed
+from .distributed import close_distributed, count_event
 
 __all__ = ['run_tool']
 
@@ -27,7 +26,8 @@ def _innermost(err: BaseException) -> UserError | None:
 def run_tool(main: Callable[[], int | None]) -> None:
     """Run a tool's ``main`` and exit: 0 done, 1 a defect (with traceback), 2 something for the user to mend, 130 Ctrl-C.
 
-    ``FTCLS_TRACEBACK=1`` in the environment shows the traceback of user errors too.
+    ``FTCLS_TRACEBACK=1`` in the environment shows the traceback of user errors too. Of several processes that fail, the
+    first one says why; the others add a line only if they know something else.
     """
     try:
         code = main() or 0
@@ -35,17 +35,31 @@ def run_tool(main: Callable[[], int | None]) -> None:
         print('interrupted', file=sys.stderr)
         code = 130
     except Exception as err:
-        user_error = _innermost(err) if isinstance(err, UserError) else None
-        if user_error is None:
-            raise
-        code = 2
-        if os.environ.get('FTCLS_TRACEBACK'):
-            traceback.print_exc()
-        rank = int(os.environ.get('RANK', get_rank()))
-        text = str(user_error)
-        # Eight processes would say the same eight times.
-        print(f'error: {text}' if rank == 0 else f'error in process {rank}: {text.splitlines()[0]}', file=sys.stderr)
+        code = _report(err)
     finally:
         close_distributed()
     sys.stdout.flush()
+    sys.stderr.flush()
     sys.exit(code)
+
+
+def _report(err: Exception) -> int:
+    """Say what went wrong and return the exit code."""
+    user_error = _innermost(err) if isinstance(err, UserError) else None
+    text = str(err if user_error is None else user_error)
+    failures = count_event('failed')
+    same = count_event('failed with ' + hashlib.sha256(text.encode()).hexdigest())
+    who = f' in process {os.environ["RANK"]}' if int(os.environ.get('WORLD_SIZE', 1)) > 1 else ''
+    if user_error is None:
+        if failures == 1:
+            traceback.print_exc()
+        else:  # most often: the connection to the process that failed is lost
+            print(
+                f'error{who}, after another one failed: {type(err).__name__}: {text.splitlines()[0] if text else ""}',
+                file=sys.stderr)
+        return 1
+    if os.environ.get('FTCLS_TRACEBACK'):
+        traceback.print_exc()
+    if same == 1:
+        print(f'error: {text}' if failures == 1 else f'error{who}: {text}', file=sys.stderr)
+    return 2

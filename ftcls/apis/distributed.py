@@ -2,6 +2,7 @@
 import os
 import socket
 import subprocess
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from mmengine.dist import init_dist, is_distributed
 
 from ftcls.utils import ConfigError
 
-__all__ = ['init_distributed', 'close_distributed', 'LAUNCHERS']
+__all__ = ['init_distributed', 'close_distributed', 'count_event', 'LAUNCHERS']
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -37,8 +38,9 @@ def init_distributed(launcher: str, dist_cfg: dict[str, Any] | None = None) -> i
     local_world = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     gpus = torch.cuda.device_count()
     if 0 < gpus < local_world:
-        raise ConfigError(f'{local_world} processes were asked for on this machine, which has {gpus} GPU'
-                          f'{"s" if gpus > 1 else ""}; use GPUS={gpus}, or CUDA_VISIBLE_DEVICES= for processes on the CPU')
+        raise ConfigError(
+            f'{local_world} processes were asked for on this machine, which has {gpus} GPU'
+            f'{"s" if gpus > 1 else ""}; use GPUS={gpus}, or CUDA_VISIBLE_DEVICES= for processes on the CPU')
     if gpus:
         init_dist('pytorch', **{'backend': 'nccl', **options})
     else:
@@ -75,7 +77,8 @@ def _need(launcher: str, *names: str) -> None:
     missing = [n for n in names if n not in os.environ]
     if missing:
         start = {'pytorch': 'tools/dist_train.sh or torchrun', 'slurm': 'tools/slurm_train.sh or srun', 'mpi': 'mpirun'}
-        raise ConfigError(f'--launcher {launcher}: {", ".join(missing)} not set in the environment; start with {start[launcher]}')
+        raise ConfigError(
+            f'--launcher {launcher}: {", ".join(missing)} not set in the environment; start with {start[launcher]}')
 
 
 def _first_slurm_node(nodelist: str) -> str:
@@ -83,8 +86,34 @@ def _first_slurm_node(nodelist: str) -> str:
     try:
         done = subprocess.run(['scontrol', 'show', 'hostname', nodelist], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as err:
-        raise ConfigError(f'--launcher slurm: cannot resolve SLURM_NODELIST={nodelist!r} ({err}); set MASTER_ADDR') from err
+        raise ConfigError(
+            f'--launcher slurm: cannot resolve SLURM_NODELIST={nodelist!r} ({err}); set MASTER_ADDR') from err
     return done.stdout.split()[0]
+
+
+def count_event(name: str) -> int:
+    """Count an event over all processes of the run, for what shall be said once.
+
+    The count is kept in the store that the processes met at; it needs no process group, and none of the others to answer.
+
+    Returns:
+        How often the event has happened, this time included. Where the store cannot be reached: 1 in the first process of
+        each machine, 2 in the others.
+    """
+    env = os.environ
+    if int(env.get('WORLD_SIZE', 1)) == 1:
+        return 1
+    try:
+        store = torch_dist.TCPStore(
+            env['MASTER_ADDR'],
+            int(env['MASTER_PORT']),
+            is_master=False,
+            wait_for_workers=False,
+            timeout=timedelta(seconds=5))
+        # A restart by torchrun meets at the same store.
+        return store.add(f'ftcls/{env.get("TORCHELASTIC_RESTART_COUNT", 0)}/{name}', 1)
+    except (KeyError, RuntimeError):
+        return 1 if int(env.get('LOCAL_RANK', 0)) == 0 else 2
 
 
 def close_distributed() -> None:

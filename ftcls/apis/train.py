@@ -1,5 +1,7 @@
 """From a config to a trained model: everything is checked first, then MMEngine's Runner does the work."""
 import copy
+import inspect
+import logging
 import platform
 import random
 from collections.abc import Iterator, Mapping
@@ -123,11 +125,20 @@ def prepare_config(cfg: Config, options: TrainOptions) -> None:
         loader = cfg.get(key)
         if loader and not loader.get('num_workers') and loader.get('persistent_workers'):
             loader.persistent_workers = False  # torch refuses the pair, and without workers it has no meaning
-    if options.launcher != 'none' and not torch.cuda.is_available():
-        # On the CPU, DistributedDataParallel refuses the device ids that MMEngine passes by default.
-        wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None,
-                       find_unused_parameters=cfg.get('find_unused_parameters', False))
-        cfg.setdefault('model_wrapper_cfg', wrapper)
+    if options.launcher != 'none':
+        cfg.setdefault('model_wrapper_cfg', _model_wrapper(cfg))
+
+
+def _model_wrapper(cfg: Config) -> dict[str, Any]:
+    """Return what MMEngine wraps the model of several processes in, fit for the CPU and for newer torch than MMEngine knows."""
+    # Each process keeps its own BatchNorm statistics, as in MMEngine; torch renamed the argument in 2.13.
+    known = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
+    buffers = 'forward_sync_buffers' if 'forward_sync_buffers' in known else 'broadcast_buffers'
+    wrapper = dict(type='MMDistributedDataParallel', find_unused_parameters=cfg.get('find_unused_parameters', False))
+    wrapper[buffers] = False
+    if not torch.cuda.is_available():
+        wrapper['device_ids'] = None  # on the CPU, the ids that MMEngine passes by default are refused
+    return wrapper
 
 
 def _settle_resume(cfg: Config, resume: bool | str) -> None:
@@ -266,7 +277,9 @@ def _set_log_level(runner: Runner, level: str) -> None:
     """Let the log speak from here on, without MMEngine's remarks on its own code."""
     runner.logger.setLevel(level)
     for handler in runner.logger.handlers:
-        handler.setLevel(level)
+        # On the terminal the first process speaks for all, but for errors.
+        if is_main_process() or isinstance(handler, logging.FileHandler):
+            handler.setLevel(level)
     runner.logger.addFilter(lambda record: 'will be deprecated in future' not in record.getMessage()
                             and 'the former will be deprecated' not in record.getMessage()
                             and not record.getMessage().startswith('Exp name:'))
