@@ -11,18 +11,19 @@ from typing import Any
 import torch
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
+from safetensors.torch import load_file
 
 from .download import download, hash_from_name
 from .errors import CheckpointError, MissingFileError
 from .names import did_you_mean, nearest
 from .restricted_pickle import read_restricted
-from .safetensors_file import looks_like_safetensors, read_safetensors
 
 __all__ = ['locate_checkpoint', 'read_checkpoint', 'register_safe_loading']
 
 MapLocation = str | torch.device | None
 _SUFFIXES = ('.pth', '.th', '.pt', '.bin', '.safetensors', '.tar', '.ckpt')
 _HEAD = 512  # bytes read to tell what a file is
+_MAX_TABLE = 100 << 20  # bytes of a .safetensors file's table of tensors, by its format
 
 # What a file that holds no weights begins with, and what it then is, with the way out.
 _FOREIGN = (
@@ -135,6 +136,11 @@ def _zip_fault(path: Path) -> str | None:
     return None
 
 
+def _is_safetensors(head: bytes) -> bool:
+    """Tell from what a file begins with (the length of a table, the table: JSON) whether it is a .safetensors file."""
+    return head[8:9] == b'{' and 2 <= int.from_bytes(head[:8], 'little') <= _MAX_TABLE
+
+
 def _fault(path: Path) -> str | None:
     """Say what a file is, with the fix, where it can be told beforehand that it is no checkpoint; else None."""
     size = path.stat().st_size
@@ -158,7 +164,7 @@ def _fault(path: Path) -> str | None:
                 'again')
     if b'onnx' in head[:64] or (head[:1] == b'\x08' and b'pytorch' in head[:64]):
         return _BY_SUFFIX['.onnx']
-    if not looks_like_safetensors(head, size) and head[:1] != b'\x80':
+    if not _is_safetensors(head) and head[:1] != b'\x80':
         kind = 'text' if all(32 <= b < 127 or b in b'\t\r\n' for b in head) else 'binary data'
         return f'{kind} of an unknown kind (it begins with {head[:16]!r}); files of torch.save and safetensors are read'
     return None
@@ -237,9 +243,9 @@ def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu'
     if fault is not None:
         raise CheckpointError(f'the checkpoint {shown} cannot be read: it is {fault}{_refetch(source, path)}')
     with open(path, 'rb') as file:
-        is_safetensors = looks_like_safetensors(file.read(9), path.stat().st_size)
+        is_safetensors = _is_safetensors(file.read(9))
     try:
-        content = _move(read_safetensors(path), map_location) if is_safetensors else _read_torch(path, map_location)
+        content = load_file(path, str(map_location)) if is_safetensors else _read_torch(path, map_location)
     except CheckpointError as err:
         raise CheckpointError(f'the checkpoint {shown} is refused: {err}') from None
     except MemoryError:
