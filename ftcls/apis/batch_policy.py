@@ -65,7 +65,8 @@ def apply_batch_policy(cfg: Config, policy: str | None, world_size: int) -> Batc
         raise ConfigError(f'--batch-policy {policy!r} is unknown{did_you_mean(policy, BATCH_POLICIES)}')
     per_device = cfg.train_dataloader.get('batch_size')
     if per_device is None:
-        return BatchPlan('none', 1, world_size, 1, None, 1., 'train_dataloader has a batch_sampler, which is left alone')
+        return BatchPlan('none', 1, world_size, 1, None, 1.,
+                         'train_dataloader has a batch_sampler, which is left alone')
     accumulation = int(cfg.optim_wrapper.get('accumulative_counts', 1))
     recipe = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     # `enable` would make MMEngine scale the rates a second time, and without regard to accumulation.
@@ -75,8 +76,10 @@ def apply_batch_policy(cfg: Config, policy: str | None, world_size: int) -> Batc
     total = per_device * world_size * accumulation
     if recipe is None:
         if policy == 'scale-lr':
-            raise ConfigError('--batch-policy scale-lr: the config states no auto_scale_lr.base_batch_size to scale from; add it')
-        return BatchPlan('none', per_device, world_size, accumulation, None, 1., 'the config states no total (auto_scale_lr)')
+            raise ConfigError(
+                '--batch-policy scale-lr: the config states no auto_scale_lr.base_batch_size to scale from; add it')
+        return BatchPlan('none', per_device, world_size, accumulation, None, 1.,
+                         'the config states no total (auto_scale_lr)')
     if total == recipe:
         return BatchPlan(policy, per_device, world_size, accumulation, recipe, 1., f'as the recipe has it ({recipe})')
     if policy == 'none':
@@ -90,13 +93,15 @@ def _accumulate(cfg: Config, per_device: int, world_size: int, accumulation: int
     if recipe % at_once:
         fits = [b for b in range(1, per_device + 1) if recipe % (b * world_size) == 0]
         fix = f'set train_dataloader.batch_size to {fits[-1]}' if fits else 'use another number of processes'
-        raise ConfigError(f'--batch-policy accumulate: the recipe\'s total of {recipe} images a step '
-                          f'(auto_scale_lr.base_batch_size) is no multiple of {per_device} images x {world_size} processes '
-                          f'= {at_once}; {fix}, or choose --batch-policy scale-lr or none')
+        raise ConfigError(
+            f'--batch-policy accumulate: the recipe\'s total of {recipe} images a step '
+            f'(auto_scale_lr.base_batch_size) is no multiple of {per_device} images x {world_size} processes '
+            f'= {at_once}; {fix}, or choose --batch-policy scale-lr or none')
     new = recipe // at_once
     _stretch_iterations(cfg, new, accumulation)
     cfg.optim_wrapper.accumulative_counts = new
-    return BatchPlan('accumulate', per_device, world_size, new, recipe, 1., f'the recipe\'s {recipe}, by accumulating gradients')
+    return BatchPlan('accumulate', per_device, world_size, new, recipe, 1.,
+                     f'the recipe\'s {recipe}, by accumulating gradients')
 
 
 def _stretch_iterations(cfg: Config, new: int, old: int) -> None:
@@ -124,8 +129,9 @@ def _stretch_iterations(cfg: Config, new: int, old: int) -> None:
 def _per_device(cfg: Config, per_device: int, world_size: int, accumulation: int, recipe: int) -> BatchPlan:
     if recipe % (world_size * accumulation):
         by = f'{world_size} processes' + (f' x {accumulation} accumulated batches' if accumulation > 1 else '')
-        raise ConfigError(f'--batch-policy per-device: {recipe} images a step (auto_scale_lr.base_batch_size) cannot be split '
-                          f'evenly over {by}; use another number of processes, or --batch-policy scale-lr or none')
+        raise ConfigError(
+            f'--batch-policy per-device: {recipe} images a step (auto_scale_lr.base_batch_size) cannot be split '
+            f'evenly over {by}; use another number of processes, or --batch-policy scale-lr or none')
     new = recipe // (world_size * accumulation)
     cfg.train_dataloader.batch_size = new
     return BatchPlan('per-device', new, world_size, accumulation, recipe, 1.,
@@ -138,8 +144,9 @@ def _scale_lr(cfg: Config, per_device: int, world_size: int, accumulation: int, 
     factor = total / recipe
     optimizer = cfg.optim_wrapper.optimizer
     if 'lr' not in optimizer:
-        raise ConfigError('--batch-policy scale-lr: optim_wrapper.optimizer.lr is not set, so that there is nothing to scale; '
-                          'set it')
+        raise ConfigError(
+            '--batch-policy scale-lr: optim_wrapper.optimizer.lr is not set, so that there is nothing to scale; '
+            'set it')
     old = optimizer.lr
     optimizer.lr = old * factor
     for scheduler in _schedulers(cfg):

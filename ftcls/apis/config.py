@@ -8,7 +8,6 @@ from typing import Any
 from mmengine.config import Config
 
 from ftcls.utils import ConfigError, MissingFileError, did_you_mean
-
 from .config_schema import TOP_LEVEL_KEYS
 
 __all__ = ['load_config', 'apply_overrides', 'parse_override', 'parse_value']
@@ -23,7 +22,8 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] |
 
     Raises:
         MissingFileError: If the file or one of its ``_base_`` files does not exist.
-        ConfigError: For a syntax error, a circular ``_base_``, or an override of something that does not exist.
+        ConfigError: For a syntax error, a circular ``_base_``, an override of something that does not exist, or a variable
+            of a ``_base_`` file that is set anew where that changes nothing.
     """
     path = Path(path).expanduser()
     _check_file(path, chain=())
@@ -32,6 +32,7 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] |
         cfg = Config.fromfile(path, lazy_import=False)
     except Exception as err:
         raise ConfigError(f'{path}: {_where(err)}{type(err).__name__}: {err}') from err
+    _check_idle_variables(path, cfg)
     if overrides:
         if not isinstance(overrides, Mapping):
             overrides = dict(parse_override(item) for item in overrides)
@@ -67,6 +68,25 @@ def _check_file(path: Path, chain: tuple[Path, ...]) -> None:
             _check_file(path.parent / base, chain + (resolved, ))
 
 
+def _check_idle_variables(path: Path, cfg: Config) -> None:
+    """Refuse a variable that a base used when it was read, and that is set to something else here, where nothing uses it."""
+    if path.suffix != '.py':
+        return
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    assigned = {
+        target.id: node.lineno
+        for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    idle = [name for name in assigned if name in cfg and name not in used and name not in TOP_LEVEL_KEYS]
+    for base in _bases(tree, path) if idle else ():
+        base_cfg = Config.fromfile(path.parent / base, lazy_import=False) if '::' not in base else {}
+        for name in idle:
+            if name in base_cfg and base_cfg[name] != cfg[name]:
+                raise ConfigError(f'{path}, line {assigned[name]}: {_intermediate_advice(base_cfg, [name], base)}')
+
+
 def _bases(tree: ast.Module, path: Path) -> list[str]:
     """Return what a config assigns to ``_base_``."""
     for node in tree.body:
@@ -74,7 +94,8 @@ def _bases(tree: ast.Module, path: Path) -> list[str]:
             try:
                 value = ast.literal_eval(node.value)
             except ValueError:
-                raise ConfigError(f'{path}, line {node.lineno}: `_base_` must be a plain string or list of them') from None
+                raise ConfigError(
+                    f'{path}, line {node.lineno}: `_base_` must be a plain string or list of them') from None
             return [value] if isinstance(value, str) else list(value)
     return []
 
@@ -88,7 +109,8 @@ def parse_override(item: str) -> tuple[str, Any]:
     """
     key, sep, value = item.partition('=')
     if not sep or not key.strip():
-        raise ConfigError(f'--cfg-options: {item!r} is not of the form key=value, for example train_dataloader.batch_size=8')
+        raise ConfigError(
+            f'--cfg-options: {item!r} is not of the form key=value, for example train_dataloader.batch_size=8')
     return key.strip(), parse_value(value)
 
 
@@ -185,23 +207,25 @@ def _check_override_path(cfg: Config, path: str) -> None:
             node = node[key]
         elif isinstance(node, list | tuple):
             if not key.lstrip('-').isdigit() or not -len(node) <= int(key) < len(node):
-                raise ConfigError(f'--cfg-options {path}: {here} is a list of {len(node)}; {key!r} is not one of its indices '
-                                  f'0 to {len(node) - 1}')
+                raise ConfigError(
+                    f'--cfg-options {path}: {here} is a list of {len(node)}; {key!r} is not one of its indices '
+                    f'0 to {len(node) - 1}')
             node = node[int(key)]
         elif node is None:
             return
         else:
-            raise ConfigError(f'--cfg-options {path}: {here} is the {type(node).__name__} {node!r}, which has nothing inside it '
-                              f'to set; set {here} itself')
+            raise ConfigError(
+                f'--cfg-options {path}: {here} is the {type(node).__name__} {node!r}, which has nothing inside it '
+                f'to set; set {here} itself')
 
 
-def _intermediate_advice(cfg: Config, keys: list[str]) -> str:
+def _intermediate_advice(cfg: Config, keys: list[str], file: str = 'the config file') -> str:
     """Say where the value of an intermediate variable ended up, which is where to override it."""
     value = cfg[keys[0]]
     places = [p for p in places_of(cfg._cfg_dict, value) if p != keys[0] and p.split('.')[0] in TOP_LEVEL_KEYS]
     rest = ''.join('.' + k for k in keys[1:])
-    text = f'{keys[0]!r} is a variable of the config file; it was copied when the file was read, so that setting it now would ' \
-           'change nothing'
+    text = f'{keys[0]!r} is a variable of {file}; it was copied when that was read, so that setting it now would change ' \
+           'nothing'
     if places and not isinstance(value, bool) and value is not None:
         return text + '; set ' + ' or '.join(f'{p}{rest}' for p in places[:4]) + ' instead'
     return text + '; edit the config file, or set the key that uses it'

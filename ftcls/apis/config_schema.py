@@ -1,21 +1,31 @@
 """Which keys a config may have where no component's signature says it, and which registry a key's ``type`` is looked up in."""
 import inspect
+from typing import Any, Literal
 
 import torch
 from mmengine.registry import Registry
 from torch.utils.data import DataLoader
 
 from ftcls import registry as R
+from .batch_policy import BATCH_POLICIES
+from .distributed import LAUNCHERS
 
-__all__ = ['TOP_LEVEL_KEYS', 'REGISTRY_OF_KEY', 'PLAIN_KEYS', 'DEFAULT_TYPES', 'GIVEN_BY_BUILDER', 'OPAQUE_KEYS', 'loader_keys']
+__all__ = [
+    'CLOSED_CLASSES', 'COMPONENT_KEYS', 'DEFAULT_TYPES', 'GIVEN_BY_BUILDER', 'LEAST', 'NESTING_REGISTRIES',
+    'OPAQUE_KEYS', 'PLAIN_KEYS', 'REGISTRY_OF_KEY', 'TAKEN_BY_BUILDER', 'TOP_LEVEL_KEYS', 'TOP_LEVEL_KINDS',
+    'TYPED_MODULES', 'loader_keys'
+]
 
 # Every key that the Runner or ftcls.apis reads; any other top-level name is a variable of the config file.
-TOP_LEVEL_KEYS: tuple[str, ...] = (
-    'model', 'data_preprocessor', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg',
-    'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator', 'default_hooks', 'custom_hooks', 'visualizer',
-    'log_processor', 'log_level', 'load_from', 'resume', 'launcher', 'env_cfg', 'randomness', 'auto_scale_lr', 'batch_policy',
-    'default_scope', 'allow_missing_classes', 'arms', 'work_dir', 'experiment_name', 'custom_imports', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn',
-    'compile', 'activation_checkpointing', 'efficient_conv_bn_eval', 'tta_model', 'tta_pipeline')
+TOP_LEVEL_KEYS: tuple[str,
+                      ...] = ('model', 'data_preprocessor', 'train_dataloader', 'val_dataloader', 'test_dataloader',
+                              'train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'param_scheduler', 'val_evaluator',
+                              'test_evaluator', 'default_hooks', 'custom_hooks', 'visualizer', 'log_processor',
+                              'log_level', 'load_from', 'resume', 'launcher', 'env_cfg', 'randomness', 'auto_scale_lr',
+                              'batch_policy', 'default_scope', 'allow_missing_classes', 'arms', 'work_dir',
+                              'experiment_name', 'custom_imports', 'model_wrapper_cfg', 'find_unused_parameters',
+                              'sync_bn', 'compile', 'activation_checkpointing', 'efficient_conv_bn_eval', 'tta_model',
+                              'tta_pipeline')
 
 # The registry that a key's value is looked up in, at any depth; other keys inherit their parent's.
 REGISTRY_OF_KEY: dict[str, Registry] = {
@@ -24,7 +34,6 @@ REGISTRY_OF_KEY: dict[str, Registry] = {
     'data_preprocessor': R.MODELS,
     'init_cfg': R.WEIGHT_INITIALIZERS,
     'augments': R.BATCH_AUGMENTS,
-    'batch_augments': R.BATCH_AUGMENTS,
     'dataset': R.DATASETS,
     'datasets': R.DATASETS,
     'pipeline': R.TRANSFORMS,
@@ -62,31 +71,111 @@ DEFAULT_TYPES: dict[str, str] = {
     'model_wrapper_cfg': 'MMDistributedDataParallel',
 }
 
-# Dicts without a `type`, and the keys that they may have.
-PLAIN_KEYS: dict[str, tuple[str, ...]] = {
-    'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
-    'env_cfg.mp_cfg': ('mp_start_method', 'opencv_num_threads'),
-    'randomness': ('seed', 'diff_rank_seed', 'deterministic'),
-    'auto_scale_lr': ('enable', 'base_batch_size'),
-    'custom_imports': ('imports', 'allow_failed_imports'),
-    'optim_wrapper.clip_grad': ('type', ) + tuple(
-        p for p in {
-            **inspect.signature(torch.nn.utils.clip_grad_norm_).parameters,
-            **inspect.signature(torch.nn.utils.clip_grad_value_).parameters
-        } if p != 'parameters'),
+# Dicts without a `type`: the keys that they may have, and what kind of value each takes.
+PLAIN_KEYS: dict[str, dict[str, Any]] = {
+    'env_cfg': {
+        'cudnn_benchmark': bool,
+        'mp_cfg': dict | None,
+        'dist_cfg': dict | None,
+        'resource_limit': int
+    },
+    'env_cfg.mp_cfg': {
+        'mp_start_method': Literal['fork', 'spawn', 'forkserver'] | None,
+        'opencv_num_threads': int | None
+    },
+    'randomness': {
+        'seed': int | None,
+        'diff_rank_seed': bool,
+        'deterministic': bool
+    },
+    'auto_scale_lr': {
+        'enable': bool,
+        'base_batch_size': int | None
+    },
+    'custom_imports': {
+        'imports': str | list,
+        'allow_failed_imports': bool
+    },
+    'optim_wrapper.clip_grad': {
+        'type': Literal['norm', 'value'],
+        **{
+            name: float if name in ('max_norm', 'clip_value', 'norm_type') else Any
+            for function in (torch.nn.utils.clip_grad_norm_, torch.nn.utils.clip_grad_value_)
+            for name in inspect.signature(function).parameters if name != 'parameters'
+        }
+    },
 }
 
-# Arguments that a builder adds, so that a config need not give them.
-GIVEN_BY_BUILDER = frozenset({
-    'optimizer', 'params', 'runner', 'dataloader', 'evaluator', 'dataset', 'seed', 'sampler', 'batch_size', 'model', 'module',
-    'name', 'save_dir', 'vis_backends', 'self', 'args', 'kwargs'
-})
+# Top-level values that are no dicts.
+TOP_LEVEL_KINDS: dict[str, Any] = {
+    'log_level': Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'],
+    'load_from': str | None,
+    'resume': bool | str,
+    'work_dir': str | None,
+    'experiment_name': str | None,
+    'default_scope': str,
+    'launcher': Literal[LAUNCHERS],
+    'batch_policy': Literal[BATCH_POLICIES] | None,
+    'allow_missing_classes': bool,
+    'find_unused_parameters': bool,
+    'arms': dict,
+}
+
+# The least that a number may be; MMEngine and torch would answer with an assertion.
+LEAST: dict[str, int] = {
+    'auto_scale_lr.base_batch_size': 1,
+    'optim_wrapper.accumulative_counts': 1,
+    'train_cfg.max_epochs': 1,
+    'train_cfg.max_iters': 1,
+    'train_cfg.val_interval': 1,
+    'train_dataloader.batch_size': 1,
+    'val_dataloader.batch_size': 1,
+    'test_dataloader.batch_size': 1,
+    'train_dataloader.num_workers': 0,
+    'val_dataloader.num_workers': 0,
+    'test_dataloader.num_workers': 0,
+}
+
+# Components that inherit their registry to what is nested in them under other names than those of REGISTRY_OF_KEY.
+NESTING_REGISTRIES = frozenset({R.MODELS.name, R.METRICS.name, R.TRANSFORMS.name, R.BATCH_AUGMENTS.name})
+# Keys inside such components whose value must name a `type`.
+COMPONENT_KEYS = frozenset({'backbone', 'neck', 'head', 'loss', 'metrics'})
+
+# Arguments that a builder adds, by registry, so that a config need not give them.
+GIVEN_BY_BUILDER: dict[str, frozenset[str]] = {
+    R.OPTIMIZERS.name: frozenset({'params'}),
+    R.PARAM_SCHEDULERS.name: frozenset({'optimizer', 'param_name'}),
+    R.LOOPS.name: frozenset({'runner', 'dataloader', 'evaluator'}),
+    R.DATA_SAMPLERS.name: frozenset({'dataset', 'seed', 'sampler', 'batch_size'}),
+    R.VISUALIZERS.name: frozenset({'name', 'save_dir', 'vis_backends'}),
+    R.VISBACKENDS.name: frozenset({'save_dir'}),
+    R.MODEL_WRAPPERS.name: frozenset({'module'}),
+    R.MODELS.name: frozenset({'module'}),
+}
+
+# What MMEngine's builders take out of a dict, by registry, beside the class's own arguments.
+TAKEN_BY_BUILDER: dict[str, tuple[str, ...]] = {
+    R.HOOKS.name: ('priority', ),
+    R.PARAM_SCHEDULERS.name: ('convert_to_iter_based', ),
+    R.OPTIM_WRAPPERS.name: ('paramwise_cfg', 'constructor'),
+    R.WEIGHT_INITIALIZERS.name: ('override', ),
+}
+
+# Classes of MMEngine with ``**kwargs`` that they make no use of.
+CLOSED_CLASSES = frozenset({'CheckpointHook'})
+
+# Classes whose annotations are trusted enough to check values against. (AmpOptimWrapper's says `str` of a number.)
+TYPED_MODULES = ('ftcls.', 'torch.optim', 'mmengine.optim.scheduler', 'mmengine.optim.optimizer.optimizer_wrapper',
+                 'mmengine.runner.loops', 'mmengine.hooks', 'mmengine.dataset')
 
 # Values that a component reads by its own rules.
-OPAQUE_KEYS = frozenset({'norm_cfg', 'act_cfg', 'conv_cfg', 'paramwise_cfg', 'metainfo', 'data_prefix', 'dist_cfg', 'compile'})
+OPAQUE_KEYS = frozenset({
+    'norm_cfg', 'act_cfg', 'conv_cfg', 'paramwise_cfg', 'metainfo', 'data_prefix', 'dist_cfg', 'compile', 'model_args',
+    'clip_grad', 'override'
+})
 
 
 def loader_keys() -> tuple[str, ...]:
-    """Return the keys that a dataloader dict may have: torch's arguments and the four that MMEngine adds."""
+    """Return the keys that a dataloader dict may have: torch's arguments and those that MMEngine adds."""
     own = tuple(p for p in inspect.signature(DataLoader.__init__).parameters if p != 'self')
-    return own + ('num_batch_per_epoch', )
+    return own + ('num_batch_per_epoch', 'disable_subprocess_warning')

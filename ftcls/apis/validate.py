@@ -1,26 +1,24 @@
 """Checking a whole config before anything is built: types, arguments, kinds of values, all faults in one message."""
-import inspect
-import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import typeguard
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from ftcls.registry import EVALUATOR, LOOPS, METRICS
+from ftcls.registry import BATCH_AUGMENTS, EVALUATOR, LOOPS, METRICS, MODELS, TRANSFORMS
 from ftcls.utils import ConfigError, did_you_mean, nearest
-
+from ftcls.utils.names import edits
 from .config import places_of
-from .config_schema import (DEFAULT_TYPES, GIVEN_BY_BUILDER, OPAQUE_KEYS, PLAIN_KEYS, REGISTRY_OF_KEY, TOP_LEVEL_KEYS,
-                            loader_keys)
+from .config_schema import (COMPONENT_KEYS, DEFAULT_TYPES, LEAST, NESTING_REGISTRIES, OPAQUE_KEYS, PLAIN_KEYS,
+                            REGISTRY_OF_KEY, TAKEN_BY_BUILDER, TOP_LEVEL_KEYS, TOP_LEVEL_KINDS, loader_keys)
+from .signatures import accepted_arguments, fits, kind_fault, missing_arguments, misspelt, own_arguments, wrong_kind
 
 __all__ = ['validate_config', 'accepted_arguments']
 
 # Keys that MMEngine's builder itself takes out of a dict.
 _BUILDER_KEYS = frozenset({'type', '_scope_', '_delete_'})
-# Classes whose annotations are trusted enough to check values against.
-_TYPED_MODULES = ('ftcls.', 'torch.optim', 'mmengine.optim.scheduler', 'mmengine.runner.loops')
+_AUGMENT_KEYS = ('augments', 'probs')
+_TORCHVISION = 'torchvision/'
 
 
 def validate_config(cfg: Config) -> None:
@@ -29,14 +27,13 @@ def validate_config(cfg: Config) -> None:
     Raises:
         ConfigError: With one line a fault, each naming its path in the config, the value, and the nearest valid name.
     """
-    faults = list(_faults(cfg))
+    faults = list(dict.fromkeys(_faults(cfg._cfg_dict)))
     if faults:
         head = f'{cfg.filename or "the config"}: {len(faults)} fault{"s" if len(faults) > 1 else ""}:'
         raise ConfigError('\n'.join([head] + [f'  {fault}' for fault in faults]))
 
 
-def _faults(cfg: Config) -> Iterator[str]:
-    root = cfg._cfg_dict
+def _faults(root: Mapping) -> Iterator[str]:
     for key, value in root.items():
         if key not in TOP_LEVEL_KEYS:
             yield from _misspelt_top_level(root, key, value)
@@ -46,21 +43,22 @@ def _faults(cfg: Config) -> Iterator[str]:
             name = 'EpochBasedTrainLoop' if value.get('by_epoch', True) else 'IterBasedTrainLoop'
             yield from _component_faults(value, key, LOOPS, name, extra=('by_epoch', ))
         elif key in REGISTRY_OF_KEY:
-            yield from _visit(value, key, REGISTRY_OF_KEY[key])
+            yield from _visit(value, key, REGISTRY_OF_KEY[key], slot=True)
         elif key in PLAIN_KEYS:
             yield from _plain_faults(value, key)
+        elif key in TOP_LEVEL_KINDS and not fits(value, TOP_LEVEL_KINDS[key]):
+            yield wrong_kind(key, value, TOP_LEVEL_KINDS[key])
     yield from _groups_faults(root)
+    yield from _least_faults(root)
 
 
 def _misspelt_top_level(root: Mapping, key: str, value: Any) -> Iterator[str]:
     """A name nearly like one that is read, whose value is used nowhere else, is a misspelling and not a variable."""
-    near = nearest(key, TOP_LEVEL_KEYS, most=1)
-    if near and isinstance(value, Mapping | list | tuple) and _similar(key, near[0]) and len(places_of(root, value)) < 2:
+    near = [known for known in nearest(key, TOP_LEVEL_KEYS) if known not in root or root[known] is None]
+    is_part = isinstance(value, Mapping | list | tuple)
+    # a number or a word may well be used by an expression, which leaves no trace in the config
+    if near and edits(key, near[0]) <= (2 if is_part else 1) and not (is_part and len(places_of(root, value)) > 1):
         yield f'{key}: nothing reads this name; did you mean {near[0]!r}?'
-
-
-def _similar(a: str, b: str) -> bool:
-    return nearest(a, [b], most=1) == [b] and abs(len(a) - len(b)) <= 2
 
 
 def _groups_faults(root: Mapping) -> Iterator[str]:
@@ -75,15 +73,28 @@ def _groups_faults(root: Mapping) -> Iterator[str]:
         yield 'model: missing; a config needs a model'
 
 
+def _least_faults(root: Mapping) -> Iterator[str]:
+    for path, least in LEAST.items():
+        top, key = path.split('.')
+        value = root[top].get(key) if isinstance(root.get(top), Mapping) else None
+        if fits(value, int) and value < least:
+            yield f'{path}: must be at least {least}, got {value}'
+
+
 def _plain_faults(value: Any, path: str) -> Iterator[str]:
     if value is None:
         return
     if not isinstance(value, Mapping):
         yield f'{path}: must be a dict, got {value!r}'
         return
+    kinds = PLAIN_KEYS[path]
     for key, child in value.items():
-        if key not in PLAIN_KEYS[path] and key not in _BUILDER_KEYS:
-            yield f'{path}.{key}: unknown key{did_you_mean(key, PLAIN_KEYS[path])}'
+        if key in _BUILDER_KEYS and key not in kinds:
+            continue
+        if key not in kinds:
+            yield f'{path}.{key}: unknown key{did_you_mean(key, kinds)}'
+        elif not fits(child, kinds[key]):
+            yield wrong_kind(f'{path}.{key}', child, kinds[key])
         elif f'{path}.{key}' in PLAIN_KEYS:
             yield from _plain_faults(child, f'{path}.{key}')
 
@@ -98,48 +109,85 @@ def _loader_faults(value: Any, path: str) -> Iterator[str]:
     for key, child in value.items():
         if key not in allowed and key not in _BUILDER_KEYS:
             yield f'{path}.{key}: not an argument of a dataloader{did_you_mean(key, allowed)}'
-        elif key in ('batch_size', 'num_workers') and (isinstance(child, bool) or not isinstance(child, int) or child < 0
-                                                       or (key == 'batch_size' and child == 0)):
-            yield f'{path}.{key}: must be a whole number{" above 0" if key == "batch_size" else ""}, got {child!r}'
+        elif key in ('batch_size', 'num_workers') and not fits(child, int):
+            yield f'{path}.{key}: must be a whole number, got {child!r}'
         elif key in REGISTRY_OF_KEY:
-            yield from _visit(child, f'{path}.{key}', REGISTRY_OF_KEY[key])
-    if 'dataset' not in value:
+            yield from _visit(child, f'{path}.{key}', REGISTRY_OF_KEY[key], slot=True)
+    if value.get('dataset') is None:
         yield f'{path}.dataset: missing; which pictures shall be loaded?'
     if 'batch_size' not in value and 'batch_sampler' not in value:
         yield f'{path}.batch_size: missing'
 
 
-def _visit(value: Any, path: str, registry: Registry) -> Iterator[str]:
-    """Walk lists and dicts of components below ``path``."""
+def _visit(value: Any, path: str, registry: Registry, slot: bool) -> Iterator[str]:
+    """Walk lists and dicts of components below ``path``.
+
+    Args:
+        value: What stands there.
+        path: Where it stands.
+        registry: Where its ``type`` is looked up.
+        slot: Whether a dict here must be a component, so that one without a ``type`` is a fault.
+    """
     if isinstance(value, list | tuple):
         for i, item in enumerate(value):
-            if isinstance(item, Mapping | list | tuple):
-                yield from _visit(item, f'{path}.{i}', registry)
+            yield from _visit(item, f'{path}.{i}', registry, slot)
     elif isinstance(value, Mapping):
-        if path == 'default_hooks':
-            for name, hook in value.items():
-                yield from _visit(hook, f'{path}.{name}', registry)
-        elif 'type' in value or path in DEFAULT_TYPES:
-            yield from _component_faults(value, path, registry, value.get('type', DEFAULT_TYPES.get(path)))
-        elif path.rpartition('.')[2] in ('train_cfg', 'test_cfg'):  # a model's own, without a type
-            yield from _children_faults(value, path, registry)
-        elif path.rpartition('.')[2] in REGISTRY_OF_KEY or registry.name in ('transform', 'hook'):
-            yield f'{path}: has no `type`; names such as {", ".join(sorted(_names(registry))[:4])} are possible'
-        else:
-            yield from _children_faults(value, path, registry)
+        yield from _visit_dict(value, path, registry, slot)
+    elif slot and isinstance(value, str | int | float):
+        yield f'{path}: must be a dict with a `type`, or a list of such, got {value!r}'
+
+
+def _visit_dict(value: Mapping, path: str, registry: Registry, slot: bool) -> Iterator[str]:
+    default = DEFAULT_TYPES.get(path)
+    if path in ('val_evaluator', 'test_evaluator') and 'metrics' in value:
+        default = 'Evaluator'
+    if 'type' in value or default is not None:
+        yield from _component_faults(value, path, registry, value.get('type', default))
+    elif path == 'default_hooks' or path == 'param_scheduler' and _holds_components(value):
+        for name, child in value.items():
+            yield from _visit(child, f'{path}.{name}', registry, slot)
+    elif slot:
+        yield f'{path}.type: missing{_examples(registry)}'
+    else:
+        yield from _children_faults(value, path, registry)
+
+
+def _holds_components(value: Mapping) -> bool:
+    """Tell whether a ``param_scheduler`` is a dict from an optimizer's name to its schedulers."""
+    return bool(value) and all(isinstance(child, Mapping | list | tuple) for child in value.values())
+
+
+def _examples(registry: Registry) -> str:
+    registry.import_from_location()
+    names = [name for name in sorted(registry.module_dict) if not name.startswith('Base')] or sorted(_names(registry))
+    return f'; {", ".join(names[:4])} … are possible'
 
 
 def _children_faults(value: Mapping, path: str, registry: Registry) -> Iterator[str]:
+    """Check what is nested in a component, or in a dict of a model."""
+    nests = registry.name in NESTING_REGISTRIES
     for key, child in value.items():
-        if key not in OPAQUE_KEYS and isinstance(child, Mapping | list | tuple):
-            yield from _visit(child, f'{path}.{key}', _child_registry(key, registry))
+        here = f'{path}.{key}'
+        if key in OPAQUE_KEYS or key in _BUILDER_KEYS:
+            continue
+        if registry is MODELS and key in ('train_cfg', 'batch_augments'):  # a model's own `train_cfg` is no loop
+            yield from _augments_faults(child, here)
+        elif registry is MODELS and key == 'test_cfg':
+            continue
+        elif key in REGISTRY_OF_KEY:
+            yield from _visit(child, here, REGISTRY_OF_KEY[key], slot=not isinstance(child, str | int | float))
+        elif nests and isinstance(child, Mapping | list | tuple):
+            yield from _visit(child, here, registry, slot=key in COMPONENT_KEYS)
 
 
-def _child_registry(key: str, registry: Registry) -> Registry:
-    """A model's own `train_cfg`/`test_cfg` hold no loops."""
-    if key in ('train_cfg', 'test_cfg'):
-        return registry
-    return REGISTRY_OF_KEY.get(key, registry)
+def _augments_faults(value: Any, path: str) -> Iterator[str]:
+    """Check a dict of batch augmentations."""
+    if not isinstance(value, Mapping):
+        return
+    for key, child in value.items():
+        if key not in _AUGMENT_KEYS and key not in _BUILDER_KEYS:
+            yield f'{path}.{key}: unknown key{did_you_mean(key, _AUGMENT_KEYS)}'
+    yield from _visit(value.get('augments'), f'{path}.augments', BATCH_AUGMENTS, slot=True)
 
 
 def _names(registry: Registry) -> set[str]:
@@ -157,7 +205,8 @@ def _find(registry: Registry, name: Any) -> Any:
     if not isinstance(name, str):
         return name if callable(name) else None
     registry.import_from_location()
-    return registry.get(name)
+    found = registry.get(name)
+    return found if callable(found) else None
 
 
 def _component_faults(value: Mapping, path: str, registry: Registry, name: Any, extra: tuple = ()) -> Iterator[str]:
@@ -168,90 +217,46 @@ def _component_faults(value: Mapping, path: str, registry: Registry, name: Any, 
     if component is None:
         yield f'{path}.type: {name!r} is not a registered {registry.name}{did_you_mean(str(name), _names(registry))}'
         return
-    label = getattr(component, '__name__', str(name))
-    allowed = accepted_arguments(component)
+    given = [key for key in value if key not in _BUILDER_KEYS]
+    yield from _argument_faults({key: value[key]
+                                 for key in given}, path, component,
+                                str(name) if isinstance(name, str) else component.__name__,
+                                (*extra, *TAKEN_BY_BUILDER.get(registry.name, ())))
+    for key in missing_arguments(component, registry, given):
+        yield f'{path}.{key}: {getattr(component, "__name__", name)} needs this argument'
     if path == 'optim_wrapper':
-        extra = ('paramwise_cfg', 'constructor')
-        if 'clip_grad' in value:
-            yield from _plain_faults(value['clip_grad'], 'optim_wrapper.clip_grad')
-    elif registry.name == 'parameter scheduler':
-        extra = ('convert_to_iter_based', )
-    for key, child in value.items():
-        if key in _BUILDER_KEYS or key in extra:
+        yield from _plain_faults(value.get('clip_grad'), 'optim_wrapper.clip_grad')
+    nested = _with_prefix(value) if isinstance(name, str) and name.startswith(_TORCHVISION) else value
+    yield from _children_faults(nested, path, registry)
+
+
+def _argument_faults(given: Mapping, path: str, component: Callable, label: str, extra: tuple) -> Iterator[str]:
+    accepted = accepted_arguments(component)
+    known = own_arguments(component)
+    for key, child in given.items():
+        if key in extra:
             continue
-        if allowed is not None and key not in allowed:
-            yield f'{path}.{key}: {label} takes no argument {key!r}{did_you_mean(key, list(allowed) + list(extra))}'
-            continue
-        if allowed is not None:
-            yield from _kind_faults(component, allowed[key], child, f'{path}.{key}')
-    for key in _missing(component, registry, value):
-        yield f'{path}.{key}: {label} needs this argument'
-    yield from _children_faults({k: v for k, v in value.items() if k != 'clip_grad'}, path, registry)
+        if key in known:
+            is_part = isinstance(child, Mapping | list | tuple) and (key in REGISTRY_OF_KEY or key in COMPONENT_KEYS)
+            fault = None if is_part or key == 'clip_grad' else kind_fault(component, known[key], child, f'{path}.{key}')
+            if fault:  # of parts, which are dicts with a type, `_children_faults` says it
+                yield fault
+        elif accepted is not None:
+            yield f'{path}.{key}: {label} takes no argument {key!r}{did_you_mean(key, [*accepted, *extra])}'
+        else:
+            near = misspelt(key, component, given)
+            if near:
+                yield f'{path}.{key}: {label} takes no argument {key!r}; did you mean {near!r}?'
 
 
-def _missing(component: Any, registry: Registry, value: Mapping) -> list[str]:
-    """Required arguments that are neither given nor added by a builder; a base class's are its subclass's business."""
-    if registry.name == 'function':  # called later, not now
-        return []
-    return [
-        key for key, param in inspect.signature(component).parameters.items()
-        if param.default is inspect.Parameter.empty and key not in value and key not in GIVEN_BY_BUILDER
-        and param.kind in (param.POSITIONAL_OR_KEYWORD, param.KEYWORD_ONLY)
-    ]
-
-
-def accepted_arguments(component: Callable) -> dict[str, inspect.Parameter] | None:
-    """Return the arguments that a class or function takes, those of its base classes included where it passes ``**kwargs`` on.
-
-    Returns:
-        Name to parameter, or None where anything goes: a class says so with ``accepts_extra_arguments = True``.
-    """
-    if getattr(component, 'accepts_extra_arguments', False):
-        return None
-    own = dict(inspect.signature(component).parameters)
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in own.values())
-    arguments = {k: p for k, p in own.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-    if not open_ended:
-        return arguments
-    if not inspect.isclass(component):
-        return None
-    for base in component.__mro__[1:]:
-        if '__init__' not in vars(base) or base is object:
-            continue
-        params = {k: p for k, p in inspect.signature(base.__init__).parameters.items() if k != 'self'}
-        arguments = {**{k: p for k, p in params.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}, **arguments}
-        if not any(p.kind is p.VAR_KEYWORD for p in params.values()):
-            break
-    return arguments
-
-
-def _kind_faults(component: Any, param: inspect.Parameter, value: Any, path: str) -> Iterator[str]:
-    """Check a plain value against the parameter's annotation; nested components are checked on their own."""
-    module = getattr(component, '__module__', '')
-    if isinstance(value, Mapping) or not module.startswith(_TYPED_MODULES) or param.annotation is inspect.Parameter.empty:
-        return
-    try:
-        annotation = typing.get_type_hints(component.__init__ if inspect.isclass(component) else component)[param.name]
-    except Exception:  # an annotation that cannot be resolved says nothing about the value
-        return
-    if not _fits(value, annotation):
-        shown = annotation.__name__ if isinstance(annotation, type) else str(annotation).replace('typing.', '')
-        yield f'{path}: must be of type {shown}, got {value!r} ({type(value).__name__})'
-
-
-def _fits(value: Any, annotation: Any) -> bool:
-    """Tell whether a value has the annotated type; lists stand for tuples, since overrides and JSON know no tuples."""
-    candidates = [value]
-    if isinstance(value, list):
-        candidates.append(tuple(value))
-    elif isinstance(value, tuple):
-        candidates.append(list(value))
-    for candidate in candidates:
-        try:
-            typeguard.check_type(candidate, annotation, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS,
-                                 forward_ref_policy=typeguard.ForwardRefPolicy.IGNORE)
-            return True
-        except typeguard.TypeCheckError:
-            continue
-    # True is an int for Python, hardly ever for a config
-    return False
+def _with_prefix(value: Any) -> Any:
+    """Return a torchvision transform's config with the prefix before all types in it, where it may be left out."""
+    if isinstance(value, list | tuple):
+        return [_with_prefix(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    copied = {key: _with_prefix(child) for key, child in value.items()}
+    name = copied.get('type')
+    if isinstance(name, str) and not name.startswith(_TORCHVISION) and _find(TRANSFORMS, _TORCHVISION + name):
+        copied['type'] = _TORCHVISION + name
+    return copied

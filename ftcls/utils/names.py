@@ -3,7 +3,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ['nearest', 'did_you_mean', 'is_regex', 'match_names']
+__all__ = ['nearest', 'did_you_mean', 'edits', 'is_regex', 'match_names']
 
 
 def nearest(name: str, allowed: Iterable[str], most: int = 3) -> list[str]:
@@ -30,6 +30,25 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     if allowed and len(allowed) <= 20:
         return '; allowed: ' + ', '.join(sorted(allowed))
     return ''
+
+
+def edits(one: str, other: str) -> int:
+    """Return how many letters must be put in, taken out, replaced, or exchanged with their neighbour to turn one into other.
+
+    Example:
+        >>> edits('modle', 'model'), edits('optim_wraper', 'optim_wrapper')
+        (1, 1)
+    """
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, start=1):
+        before, last, row = row, before, [i]
+        for j, b in enumerate(other, start=1):
+            best = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
+            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
+                best = min(best, last[j - 2] + 1)
+            row.append(best)
+    return row[-1]
 
 
 def is_regex(key: str) -> bool:

@@ -32,9 +32,16 @@ def write(folder: Path, **files: str) -> Path:
     ('(1, 2)', (1, 2)),
     ('[a,[b,1]]', ['a', ['b', 1]]),
     ('[(1,2),(3,4)]', [(1, 2), (3, 4)]),
-    ('{"a": 1}', {'a': 1}),
-    ('dict(type="SGD", lr=0.1)', {'type': 'SGD', 'lr': 0.1}),
-    ('[dict(type="A"), true]', [{'type': 'A'}, True]),
+    ('{"a": 1}', {
+        'a': 1
+    }),
+    ('dict(type="SGD", lr=0.1)', {
+        'type': 'SGD',
+        'lr': 0.1
+    }),
+    ('[dict(type="A"), true]', [{
+        'type': 'A'
+    }, True]),
     ('', ''),
     ('a=b', 'a=b'),
 ])
@@ -45,15 +52,19 @@ def test_command_line_values_keep_their_type(text, value):
 
 
 def test_bases_are_merged_and_lists_reached(tmp_path):
-    path = write(tmp_path, child="_base_ = './base.py'\nmodel = dict(a=2)\n",
-                 base="model = dict(a=1, b=[dict(c=1), dict(c=2)])\n")
+    path = write(
+        tmp_path,
+        child="_base_ = './base.py'\nmodel = dict(a=2)\n",
+        base="model = dict(a=1, b=[dict(c=1), dict(c=2)])\n")
     cfg = load_config(path, ['model.b.1.c=7', 'model.b.0.d=[1,2]', 'model.new.deep=x'])
     assert cfg.model == dict(a=2, b=[dict(c=1, d=[1, 2]), dict(c=7)], new=dict(deep='x'))
 
 
 def test_an_import_before_base_is_no_lazy_config(tmp_path):
-    path = write(tmp_path, child="import os\n_base_ = './base.py'\nlog_level = os.path.basename('x/INFO')\n",
-                 base='model = dict(a=1)\n')
+    path = write(
+        tmp_path,
+        child="import os\n_base_ = './base.py'\nlog_level = os.path.basename('x/INFO')\n",
+        base='model = dict(a=1)\n')
     cfg = load_config(path)
     assert (cfg.model.a, cfg.log_level) == (1, 'INFO')
 
@@ -68,9 +79,11 @@ def test_an_import_before_base_is_no_lazy_config(tmp_path):
     ('rate=2', ["'rate' is a variable", 'optim_wrapper.optimizer.lr']),
 ])
 def test_overrides_that_lead_nowhere_are_refused(tmp_path, override, parts):
-    path = write(tmp_path, cfg='rate = 0.25\nmodel = dict(a=1, b=[dict(c=1), dict(c=2)])\ntrain_pipeline = [dict(c=3)]\n'
-                 'train_dataloader = dict(dataset=dict(pipeline=train_pipeline))\n'
-                 'optim_wrapper = dict(optimizer=dict(lr=rate))\n')
+    path = write(
+        tmp_path,
+        cfg='rate = 0.25\nmodel = dict(a=1, b=[dict(c=1), dict(c=2)])\ntrain_pipeline = [dict(c=3)]\n'
+        'train_dataloader = dict(dataset=dict(pipeline=train_pipeline))\n'
+        'optim_wrapper = dict(optimizer=dict(lr=rate))\n')
     with pytest.raises(ConfigError) as caught:
         load_config(path, [override])
     for part in parts:
@@ -94,4 +107,17 @@ def test_broken_config_files_are_named_with_their_line(tmp_path):
     with pytest.raises(ConfigError, match='_base_.*plain string'):
         load_config(write(tmp_path, dyn="_base_ = 'a' + str(1)\n"))
     with pytest.raises(ConfigError, match=r'[Dd]uplicate'):
-        load_config(write(tmp_path, two="_base_ = ['./x.py', './y.py']\n", x='model = dict(a=1)\n', y='model = dict(a=2)\n'))
+        load_config(
+            write(tmp_path, two="_base_ = ['./x.py', './y.py']\n", x='model = dict(a=1)\n', y='model = dict(a=2)\n'))
+
+
+def test_a_variable_of_a_base_that_changes_nothing_is_refused(tmp_path):
+    base = 'rate = 0.25\npipeline = [dict(c=3)]\ntrain_dataloader = dict(dataset=dict(pipeline=pipeline))\nx = dict(lr=rate)\n'
+    idle = "_base_ = './base.py'\n\npipeline = [dict(c=4)]\n"
+    with pytest.raises(
+            ConfigError, match=r"child\.py, line 3: 'pipeline' .*base\.py.*train_dataloader\.dataset\.pipeline"):
+        load_config(write(tmp_path, child=idle, base=base))
+    used = load_config(
+        write(tmp_path, child=idle + 'train_dataloader = dict(dataset=dict(pipeline=pipeline))\n', base=base))
+    assert used.train_dataloader.dataset.pipeline == [dict(c=4)]
+    load_config(write(tmp_path, child="_base_ = './base.py'\nrate = 0.25\nown = 3\n", base=base))

@@ -72,6 +72,9 @@ class TIMMBackbone(BaseBackbone):
         ConfigError: If timm is not installed, has no such network, or does not take an argument.
     """
 
+    # The check of a config lets arguments through that are timm's.
+    accepts_extra_arguments = True
+
     def __init__(self,
                  model_name: str,
                  features_only: bool = False,
