@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOORS = dict(registry=0, structures=0, utils=0, version=0, datasets=1, models=1, evaluation=1, visualization=1, engine=2, apis=3)
+FLOORS = dict(
+    registry=0, structures=0, utils=0, version=0, datasets=1, models=1, evaluation=1, visualization=1, engine=2, apis=3)
 MAX_FILE, MAX_FUNCTION = 400, 60
 SOURCES = sorted((ROOT / 'ftcls').rglob('*.py'))
 TREES = {path: ast.parse(path.read_text(encoding='utf-8')) for path in SOURCES}
@@ -91,8 +92,10 @@ def test_tools_import_apis_alone():
 
 @pytest.mark.parametrize('folder', ['ftcls', 'tools', 'tests', 'configs', 'benchmarks'])
 def test_files_stay_small(folder):
-    long = {str(p.relative_to(ROOT)): n for p in (ROOT / folder).rglob('*.py')
-            if (n := len(p.read_text(encoding='utf-8').splitlines())) > MAX_FILE}
+    long = {
+        str(p.relative_to(ROOT)): n
+        for p in (ROOT / folder).rglob('*.py') if (n := len(p.read_text(encoding='utf-8').splitlines())) > MAX_FILE
+    }
     assert not long
 
 
@@ -132,7 +135,9 @@ def test_public_things_have_docstrings():
 
 def test_no_assert_and_no_print_in_the_library():
     # a text handed to a caller's `say=print` is a caller's choice
-    found = [f'{path.relative_to(ROOT)}:{node.lineno}' for path, tree in TREES.items() for node in ast.walk(tree)
-             if isinstance(node, ast.Assert) or (isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'print'
-                                                 and path.name not in ('cli.py', 'inference.py'))]
+    found = [
+        f'{path.relative_to(ROOT)}:{node.lineno}' for path, tree in TREES.items() for node in ast.walk(tree)
+        if isinstance(node, ast.Assert) or (isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'print'
+                                            and path.name not in ('cli.py', 'inference.py'))
+    ]
     assert not found

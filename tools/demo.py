@@ -25,16 +25,24 @@ def main() -> None:
     start = time.monotonic()
     print('1. pretrain LeNet-5 on 717 scans, light ink on dark (configs/tutorial/lenet5_pretrain_digits.py)')
     with contextlib.redirect_stdout(io.StringIO()):
-        train(load_config(TUTORIAL / 'lenet5_pretrain_digits.py'), TrainOptions(work_dir='work_dirs/lenet5_pretrain_digits'))
-    print('2. adapt it to dark ink on light with 3 labelled scans a class (configs/tutorial/lenet5_finetune_digits.py),\n'
-          '   beside training from scratch and a linear probe on its frozen features')
-    result = compare(load_config(TUTORIAL / 'lenet5_finetune_digits.py'), ('scratch', 'probe', 'finetune'), range(args.seeds),
-                     'work_dirs/demo', epochs=args.epochs, say=lambda line: print(f'   {line}', flush=True))
-    print(f'\n{result.table()}\n\n'
-          'wrote work_dirs/demo/compare.png        the curves of the three arms\n'
-          '      work_dirs/demo/results.json       every number\n'
-          '      work_dirs/demo/<arm>/seed<k>/     log, preflight.txt, metrics.jsonl, curves.png, checkpoint of each run\n'
-          f'{time.monotonic() - start:.0f} seconds')
+        train(
+            load_config(TUTORIAL / 'lenet5_pretrain_digits.py'),
+            TrainOptions(work_dir='work_dirs/lenet5_pretrain_digits'))
+    print(
+        '2. adapt it to dark ink on light with 3 labelled scans a class (configs/tutorial/lenet5_finetune_digits.py),\n'
+        '   beside training from scratch and a linear probe on its frozen features')
+    result = compare(
+        load_config(TUTORIAL / 'lenet5_finetune_digits.py'), ('scratch', 'probe', 'finetune'),
+        range(args.seeds),
+        'work_dirs/demo',
+        epochs=args.epochs,
+        say=lambda line: print(f'   {line}', flush=True))
+    print(
+        f'\n{result.table()}\n\n'
+        'wrote work_dirs/demo/compare.png        the curves of the three arms\n'
+        '      work_dirs/demo/results.json       every number\n'
+        '      work_dirs/demo/<arm>/seed<k>/     log, preflight.txt, metrics.jsonl, curves.png, checkpoint of each run\n'
+        f'{time.monotonic() - start:.0f} seconds')
 
 
 if __name__ == '__main__':

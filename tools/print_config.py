@@ -8,7 +8,8 @@ def main() -> None:
     """Read, check and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     args = parser.parse_args()
     cfg = load_config(args.config, args.cfg_options)
     validate_config(cfg)

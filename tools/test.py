@@ -12,7 +12,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='file, URL or torchvision:// name')
     parser.add_argument('--work-dir', help='where the log goes; default: work_dirs/<config name>')
     parser.add_argument('--out', help='write the metrics to a .json file, or every prediction to a .pkl file')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
     args = parser.parse_args()
@@ -23,7 +24,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Read the config and test."""
     args = parse_args()
-    test(load_config(args.config, args.cfg_options), args.checkpoint, args.out, work_dir=args.work_dir, launcher=args.launcher)
+    test(
+        load_config(args.config, args.cfg_options),
+        args.checkpoint,
+        args.out,
+        work_dir=args.work_dir,
+        launcher=args.launcher)
 
 
 if __name__ == '__main__':

@@ -10,15 +10,26 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('--work-dir', help='where the run writes; default: work_dirs/<config name>')
-    parser.add_argument('--resume', nargs='?', const=True, default=False, metavar='CKPT',
-                        help='go on from this checkpoint, or from the latest of the work dir')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const=True,
+        default=False,
+        metavar='CKPT',
+        help='go on from this checkpoint, or from the latest of the work dir')
     parser.add_argument('--amp', action='store_true', help='half precision where it is safe (bfloat16, else float16)')
     parser.add_argument('--no-validate', action='store_true', help='do not validate during training')
     parser.add_argument('--auto-scale-lr', action='store_true', help='the same as --batch-policy scale-lr')
-    parser.add_argument('--batch-policy', choices=BATCH_POLICIES,
-                        help='what happens where batch size x processes is not auto_scale_lr.base_batch_size; default: accumulate')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
-                        help='override parts of the config, e.g. train_dataloader.batch_size=8 model.head.num_classes=2')
+    parser.add_argument(
+        '--batch-policy',
+        choices=BATCH_POLICIES,
+        help='what happens where batch size x processes is not auto_scale_lr.base_batch_size; default: accumulate')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='override parts of the config, e.g. train_dataloader.batch_size=8 model.head.num_classes=2')
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
     parser.add_argument('--seed', type=int, help='seed of everything random')

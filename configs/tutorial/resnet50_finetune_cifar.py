@@ -18,7 +18,8 @@ model = dict(
         frozen_stages=2,
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='https://download.openmmlab.com/mmclassification/v0/resnet/resnet50_8xb32_in1k_20210831-ea4938fc.pth',
+            checkpoint='https://download.openmmlab.com/mmclassification/v0/resnet/'
+            'resnet50_8xb32_in1k_20210831-ea4938fc.pth',
             # of the file's `backbone.*` and `head.*`, the backbone alone is wanted
             prefix='backbone')),
     # CIFAR-10 has ten classes, ImageNet a thousand

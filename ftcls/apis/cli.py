@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Callable
 
 from ftcls.utils import UserError
-
 from .distributed import close_distributed, count_event
 
 __all__ = ['run_tool']

@@ -1,6 +1,7 @@
 """Training several arms of one experiment over several seeds, and reporting what the difference is worth."""
 import contextlib
 import copy
+import functools
 import io
 import json
 import math
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
@@ -18,7 +20,6 @@ from scipy import stats
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
 from ftcls.visualization import plot_compare, read_records
-
 from .config import apply_overrides
 from .test import evaluate_runner
 from .train import TrainOptions, train
@@ -55,8 +56,11 @@ class Comparison:
         first, rows = self.scores(arms[0]), []
         for arm in arms:
             scores = self.scores(arm)
-            row: dict[str, Any] = dict(arm=arm, runs=len(scores), mean=statistics.fmean(scores),
-                                       std=statistics.stdev(scores) if len(scores) > 1 else None)
+            row: dict[str, Any] = dict(
+                arm=arm,
+                runs=len(scores),
+                mean=statistics.fmean(scores),
+                std=statistics.stdev(scores) if len(scores) > 1 else None)
             differences = [a - b for a, b in zip(scores, first)]
             row['difference'] = statistics.fmean(differences)
             row['interval'] = _t_interval(differences) if arm != arms[0] else None
@@ -67,7 +71,8 @@ class Comparison:
         """Draw the summary as plain text."""
         rows = self.summary()
         table = Table(box=None, pad_edge=False, header_style='bold')
-        for title in ('arm', f'{self.split} {self.metric}', 'spread', 'runs', f'against {rows[0]["arm"]}', '95 % interval'):
+        for title in ('arm', f'{self.split} {self.metric}', 'spread', 'runs', f'against {rows[0]["arm"]}',
+                      '95 % interval'):
             table.add_column(title, justify='left' if title == 'arm' else 'right')
         for row in rows:
             spread = '-' if row['std'] is None else f'± {row["std"]:.2f}'
@@ -98,8 +103,14 @@ def standard_arms(cfg: Config) -> dict[str, dict[str, Any]]:
     The config's own ``arms = dict(scratch={'optim_wrapper.optimizer.lr': 0.1}, …)`` adds to these, or names further ones.
     """
     arms: dict[str, dict[str, Any]] = {
-        'scratch': {'model.backbone.init_cfg': None, 'model.backbone.frozen_stages': -1, 'load_from': None},
-        'probe': {'model.backbone.frozen_stages': _stage_count(cfg)},
+        'scratch': {
+            'model.backbone.init_cfg': None,
+            'model.backbone.frozen_stages': -1,
+            'load_from': None
+        },
+        'probe': {
+            'model.backbone.frozen_stages': _stage_count(cfg)
+        },
         'finetune': {},
     }
     for name, overrides in (cfg.get('arms') or {}).items():
@@ -113,8 +124,15 @@ def _stage_count(cfg: Config) -> int:
     return len(MODELS.build(backbone).stages()) - 1
 
 
-def compare(cfg: Config, arms: Sequence[str], seeds: Sequence[int], out_dir: str | Path, *, epochs: int | None = None,
-            metric: str | None = None, launcher: str = 'none', say: Callable[[str], None] = print) -> Comparison:
+def compare(cfg: Config,
+            arms: Sequence[str],
+            seeds: Sequence[int],
+            out_dir: str | Path,
+            *,
+            epochs: int | None = None,
+            metric: str | None = None,
+            launcher: str = 'none',
+            say: Callable[[str], None] = functools.partial(print, flush=True)) -> Comparison:
     """Train each arm with each seed on the same data and budget, and write the table, the curves and the numbers.
 
     Args:
@@ -144,6 +162,7 @@ def compare(cfg: Config, arms: Sequence[str], seeds: Sequence[int], out_dir: str
             with contextlib.redirect_stdout(io.StringIO()):
                 runner = train(run_cfg, TrainOptions(work_dir=str(work_dir), seed=seed, launcher=launcher))
                 metrics, split = evaluate_runner(runner)
+            _close_log(runner)
             records[arm].append(read_records(work_dir / 'metrics.jsonl'))
             results.append(RunResult(arm, seed, str(work_dir), metrics))
             metric = metric or next(iter(metrics))
@@ -153,6 +172,13 @@ def compare(cfg: Config, arms: Sequence[str], seeds: Sequence[int], out_dir: str
     comparison = Comparison(metric, split, results)
     _write(comparison, records, out_dir)
     return comparison
+
+
+def _close_log(runner: Runner) -> None:
+    """Close the log file of a finished run; dozens of runs in one process would keep dozens open."""
+    for handler in list(runner.logger.handlers):
+        runner.logger.removeHandler(handler)
+        handler.close()
 
 
 def _arm_config(cfg: Config, overrides: Mapping[str, Any], seed: int, epochs: int | None, name: str) -> Config:
@@ -171,7 +197,10 @@ def _arm_config(cfg: Config, overrides: Mapping[str, Any], seed: int, epochs: in
 
 def _write(comparison: Comparison, records: dict[str, list], out_dir: Path) -> None:
     (out_dir / 'table.txt').write_text(comparison.table() + '\n', encoding='utf-8')
-    content = dict(metric=comparison.metric, split=comparison.split, summary=comparison.summary(),
-                   runs=[asdict(r) for r in comparison.results])
+    content = dict(
+        metric=comparison.metric,
+        split=comparison.split,
+        summary=comparison.summary(),
+        runs=[asdict(r) for r in comparison.results])
     (out_dir / 'results.json').write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
     plot_compare(records, out_dir / 'compare.png')
