@@ -4,6 +4,7 @@ import inspect
 import logging
 import platform
 import random
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +23,13 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from ftcls.engine.hooks import DryRunFinished, DryRunHook, PreflightHook, ProgressHook
 from ftcls.engine.optimizers import convert_to_amp
 from ftcls.utils import ConfigError, MissingFileError, UserError
-from ftcls.utils.checkpoint import locate_checkpoint
+from ftcls.utils.checkpoint import locate_checkpoint, read_checkpoint
+from ftcls.utils.errors import unwrapped
 from ftcls.version import __version__
-
 from .batch_policy import BatchPlan, apply_batch_policy
 from .data import DataReport, build_loaders, check_heads, check_missing_classes
 from .distributed import init_distributed
+from .trial import build_late_parts, check_pass, config_errors, first_samples
 from .validate import validate_config
 
 __all__ = ['TrainOptions', 'train', 'prepare_config', 'build_runner', 'with_house_hooks', 'with_loss_metric']
@@ -76,18 +78,28 @@ def train(cfg: Config, options: TrainOptions | None = None) -> Runner:
     options = options or TrainOptions()
     cfg = copy.deepcopy(cfg)
     prepare_config(cfg, options)
+    if not cfg.get('train_dataloader'):
+        raise ConfigError(
+            'train_dataloader: missing; what shall be trained on? Add train_dataloader, train_cfg, optim_wrapper')
     world_size = init_distributed(options.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
     _settle_seed(cfg, options.seed)
     plan = apply_batch_policy(cfg, options.batch_policy, world_size)
     splits = ['train'] + (['val'] if cfg.get('val_dataloader') else [])
-    loaders, report = _check_sources(cfg, splits)
-    runner = build_runner(cfg, loaders, [_preflight_hook(report, plan, cfg.randomness.seed)] + ([DryRunHook()] if options.dry_run else []))
+    loaders, report, samples = _check_sources(cfg, splits)
+    runner = build_runner(cfg, loaders, [_preflight_hook(report, plan, cfg.randomness.seed)] +
+                          ([DryRunHook()] if options.dry_run else []))
+    build_late_parts(runner)
+    check_pass(runner, loaders, samples)
     try:
-        runner.train()
+        with warnings.catch_warnings():
+            # Schedulers by iteration go on while gradients are accumulated, before the first step; so they shall.
+            warnings.filterwarnings('ignore', r'Detected call of `scheduler\.step')
+            runner.train()
     except DryRunFinished as done:
         print_log(done.text, logger='current')
         if done.faults:
-            raise ConfigError('the dry run found that the run would not do what its table says:\n' + '\n'.join(done.faults))
+            raise ConfigError('the dry run found that the run would not do what its table says:\n' +
+                              '\n'.join(done.faults))
     finally:
         # hooks hear nothing of an exception; a progress bar would keep the terminal
         for hook in runner.hooks:
@@ -99,8 +111,10 @@ def train(cfg: Config, options: TrainOptions | None = None) -> Runner:
 def _preflight_hook(report: DataReport, plan: BatchPlan, seed: int) -> PreflightHook:
     device = get_device()
     name = f'{torch.cuda.get_device_name()}' if device == 'cuda' else device
-    software = [f'{name}; Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}, '
-                f'MMEngine {mmengine.__version__}, ftcls {__version__}; seed {seed}']
+    software = [
+        f'{name}; Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}, '
+        f'MMEngine {mmengine.__version__}, ftcls {__version__}; seed {seed}'
+    ]
     return PreflightHook([('data', report.describe()), ('batch', [plan.describe()]), ('machine', software)])
 
 
@@ -114,6 +128,9 @@ def prepare_config(cfg: Config, options: TrainOptions) -> None:
     if not options.validate:
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     validate_config(cfg)
+    if Path(cfg.work_dir).exists() and not Path(cfg.work_dir).is_dir():
+        raise ConfigError(
+            f'work_dir={cfg.work_dir!r} is a file; give a folder, which need not be there yet, by --work-dir')
     cfg.launcher = options.launcher
     if options.amp:
         cfg.optim_wrapper = convert_to_amp(cfg.optim_wrapper)
@@ -152,10 +169,12 @@ def _settle_resume(cfg: Config, resume: bool | str) -> None:
         has_any = Path(cfg.work_dir, 'last_checkpoint').is_file()
         path = find_latest_checkpoint(cfg.work_dir) if has_any else None
         if path is None:
-            print_log(f'--resume: {cfg.work_dir} holds no checkpoint; training starts from the beginning', logger='current')
+            print_log(
+                f'--resume: {cfg.work_dir} holds no checkpoint; training starts from the beginning', logger='current')
             return
     if not Path(path).is_file():
-        raise MissingFileError(f'--resume {path}: no such checkpoint; give the path of one, or none for the latest of the work dir')
+        raise MissingFileError(
+            f'--resume {path}: no such checkpoint; give the path of one, or none for the latest of the work dir')
     cfg.load_from, cfg.resume = str(path), True
     for owner in list(_owners_of_pretrained(cfg.model)):
         others = [c for c in _as_list(owner['init_cfg']) if c.get('type') != 'Pretrained']
@@ -180,10 +199,13 @@ def _owners_of_pretrained(node: Any) -> Iterator[dict]:
 
 
 def _settle_seed(cfg: Config, seed: int | None) -> None:
-    """Fix the seed before anything random is built, the same in all processes."""
+    """Fix the seed before anything random is built, the same in all processes and after a break as before it."""
     randomness = dict(cfg.get('randomness') or {})
     if seed is not None:
         randomness['seed'] = seed
+    if randomness.get('seed') is None and cfg.resume:
+        # The order of the data hangs on it, and the data is built before MMEngine looks into the checkpoint.
+        randomness['seed'] = (read_checkpoint(cfg.load_from).get('meta') or {}).get('seed')
     if randomness.get('seed') is None:
         drawn = [random.SystemRandom().randrange(2**31)]
         broadcast_object_list(drawn)
@@ -191,18 +213,21 @@ def _settle_seed(cfg: Config, seed: int | None) -> None:
     cfg.randomness = randomness
 
 
-def _check_sources(cfg: Config, splits: list[str]) -> tuple[dict, DataReport]:
+def _check_sources(cfg: Config, splits: list[str]) -> tuple[dict, DataReport, dict]:
     """Build the dataloaders and find the weights; what is wanting in either is said in one message."""
     faults: list[str] = []
-    loaders, report = {}, DataReport()
+    loaders, report, samples = {}, DataReport(), {}
     try:
         loaders, report = build_loaders(cfg, splits)
         check_heads(cfg, report)
         check_missing_classes(cfg, report)
+        samples = first_samples(loaders)
     except UserError as err:
-        faults.append(str(err))
-    sources = [c['checkpoint'] for owner in _owners_of_pretrained(cfg.model) for c in _as_list(owner['init_cfg'])
-               if c.get('type') == 'Pretrained']
+        faults.append(str(unwrapped(err)))
+    sources = [
+        c['checkpoint'] for owner in _owners_of_pretrained(cfg.model) for c in _as_list(owner['init_cfg'])
+        if c.get('type') == 'Pretrained'
+    ]
     for source in sources + ([cfg.load_from] if cfg.get('load_from') else []):
         try:
             # One process fetches, the others find the file in the cache.
@@ -216,7 +241,7 @@ def _check_sources(cfg: Config, splits: list[str]) -> tuple[dict, DataReport]:
     barrier()
     if faults:
         raise ConfigError('\n\n'.join(faults))
-    return loaders, report
+    return loaders, report, samples
 
 
 def with_loss_metric(evaluator: Any) -> Any:
@@ -245,30 +270,34 @@ def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runne
         hooks: Hook objects to add.
     """
     parts: dict[str, Any] = {}
-    keys = {'train': ('train_cfg', 'optim_wrapper', 'param_scheduler'), 'val': ('val_cfg', 'val_evaluator'),
-            'test': ('test_cfg', 'test_evaluator')}
+    keys = {
+        'train': ('train_cfg', 'optim_wrapper', 'param_scheduler'),
+        'val': ('val_cfg', 'val_evaluator'),
+        'test': ('test_cfg', 'test_evaluator')
+    }
     for split, names in keys.items():
         if split in loaders:
             parts[f'{split}_dataloader'] = loaders[split]
             parts.update({name: copy.deepcopy(cfg.get(name)) for name in names})
-    runner = Runner(
-        model=copy.deepcopy(cfg.model),
-        work_dir=cfg.work_dir,
-        default_hooks=cfg.get('default_hooks'),
-        custom_hooks=with_house_hooks(cfg) + list(hooks or []),
-        data_preprocessor=copy.deepcopy(cfg.get('data_preprocessor')),
-        load_from=cfg.get('load_from'),
-        resume=cfg.get('resume', False),
-        launcher=cfg.get('launcher', 'none'),
-        env_cfg=cfg.get('env_cfg', dict(dist_cfg=dict(backend='nccl'))),
-        log_processor=cfg.get('log_processor'),
-        log_level='WARNING',  # the Runner opens with 150 lines on its hooks; the preflight says what matters
-        visualizer=cfg.get('visualizer'),
-        default_scope=cfg.default_scope,
-        randomness=cfg.get('randomness', dict(seed=None)),
-        experiment_name=cfg.get('experiment_name'),
-        cfg=cfg,
-        **parts)
+    with config_errors('model, hooks or visualizer'):
+        runner = Runner(
+            model=copy.deepcopy(cfg.model),
+            work_dir=cfg.work_dir,
+            default_hooks=cfg.get('default_hooks'),
+            custom_hooks=with_house_hooks(cfg) + list(hooks or []),
+            data_preprocessor=copy.deepcopy(cfg.get('data_preprocessor')),
+            load_from=cfg.get('load_from'),
+            resume=cfg.get('resume', False),
+            launcher=cfg.get('launcher', 'none'),
+            env_cfg=cfg.get('env_cfg', dict(dist_cfg=dict(backend='nccl'))),
+            log_processor=cfg.get('log_processor'),
+            log_level='WARNING',  # the Runner opens with 150 lines on its hooks; the preflight says what matters
+            visualizer=cfg.get('visualizer'),
+            default_scope=cfg.default_scope,
+            randomness=cfg.get('randomness', dict(seed=None)),
+            experiment_name=cfg.get('experiment_name'),
+            cfg=cfg,
+            **parts)
     _set_log_level(runner, cfg.get('log_level', 'INFO'))
     return runner
 
@@ -280,6 +309,6 @@ def _set_log_level(runner: Runner, level: str) -> None:
         # On the terminal the first process speaks for all, but for errors.
         if is_main_process() or isinstance(handler, logging.FileHandler):
             handler.setLevel(level)
-    runner.logger.addFilter(lambda record: 'will be deprecated in future' not in record.getMessage()
-                            and 'the former will be deprecated' not in record.getMessage()
-                            and not record.getMessage().startswith('Exp name:'))
+    runner.logger.addFilter(
+        lambda record: 'will be deprecated in future' not in record.getMessage() and 'the former will be deprecated'
+        not in record.getMessage() and not record.getMessage().startswith('Exp name:'))

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 
 from ftcls.registry import DATASETS, TRANSFORMS
 from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean, nearest
+from .worker_seed import EpochSeed
 
 __all__ = ['BaseDataset', 'listed', 'missing_hint']
 
@@ -80,6 +81,8 @@ class BaseDataset(MMEngineBaseDataset):
                  classes: str | Sequence[str] | None = None) -> None:
         #: Names that the data has and the given list of classes has not.
         self.ignored_classes: list[str] = []
+        #: Where workers find the seed of the epoch, see :func:`seed_workers`.
+        self.epoch_seed = EpochSeed()
         metainfo = dict(metainfo or {})
         if classes is not None:
             metainfo.setdefault('classes', classes)
@@ -104,6 +107,11 @@ class BaseDataset(MMEngineBaseDataset):
             test_mode=test_mode,
             lazy_init=lazy_init,
             max_refetch=max_refetch)
+
+    def __getitem__(self, idx: int) -> dict:
+        """Return sample ``idx`` as the pipeline leaves it."""
+        self.epoch_seed.take()
+        return super().__getitem__(idx)
 
     @property
     def img_prefix(self) -> str:

@@ -15,12 +15,14 @@ from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch import nn
 
+from ftcls.datasets.worker_seed import seed_workers
 from ftcls.registry import HOOKS
 from ftcls.utils.checkpoint import (check_finite, check_report, find_state_dict, match_state_dict,
                                     register_safe_loading, unwrap_model)
 from ftcls.utils.errors import CheckpointError
 from ftcls.utils.load_report import LoadReport, fold_names
 from ftcls.utils.plain import from_plain, to_plain
+from .pending_gradients import are_pending, average_pending, pending_gradients, restore_gradients
 
 __all__ = ['AtomicLocalBackend', 'SafeCheckpointHook', 'register_atomic_saving']
 
@@ -89,8 +91,9 @@ class SafeCheckpointHook(Hook):
       (torchvision's, timm's, a bare state dict, ``module.`` before all names): names are fitted to the model's, with a
       report kept as ``model.load_report``; too little of it stops the run. Testing and validation ask for all of the
       model, the classifier's weights too.
-    - Every epoch starts from random numbers given by seed, epoch and rank, so that dropout and augmentation in a resumed
-      run go on as they would have without the break. (In a loop by iterations that holds for the start only.)
+    - Every epoch starts from random numbers given by seed, epoch and rank, in the processes that load pictures too, so that
+      dropout and augmentation in a resumed run go on as they would have without the break. (In a loop by iterations that
+      holds for the start only.) Gradients that were accumulated and not used yet are kept.
 
     Args:
         allow_partial: Go on where ``load_from`` gives less than ``min_loaded`` of the model, or a test has untrained
@@ -121,12 +124,20 @@ class SafeCheckpointHook(Hook):
             return
         # 1,000,003 is prime: no two epochs and ranks of a run share a seed.
         seed = (runner.seed + 1_000_003 * (runner.epoch + 1) + 7919 * get_rank()) % 2**32
+        seed_workers(runner.train_dataloader.dataset, seed)
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
 
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Let all processes agree on the gradients that wait for their step, before a checkpoint is written."""
+        if are_pending(runner.optim_wrapper):
+            average_pending(unwrap_model(runner.model))
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Turn the checkpoint into plain types (once more after the other hooks, see :class:`_MakePlainLast`)."""
+        if 'optimizer' in checkpoint and are_pending(runner.optim_wrapper):
+            checkpoint['pending_gradients'] = pending_gradients(unwrap_model(runner.model))
         _make_plain(checkpoint)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -144,6 +155,7 @@ class SafeCheckpointHook(Hook):
         if runner._resume and isinstance(runner._train_loop, BaseLoop):
             _check_resumable(checkpoint, tensors, model, source)
             _keep_dataset_meta(runner, checkpoint)
+            restore_gradients(model, checkpoint.pop('pending_gradients', None) or {})
             return
         matched, report = match_state_dict(tensors, model)
         report.source, report.container = source, container
