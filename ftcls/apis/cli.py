@@ -6,20 +6,10 @@ import traceback
 from collections.abc import Callable
 
 from ftcls.utils import UserError
+from ftcls.utils.errors import unwrapped
 from .distributed import close_distributed, count_event
 
 __all__ = ['run_tool']
-
-
-def _innermost(err: BaseException) -> UserError | None:
-    """Find the first user error in a chain: MMEngine's registry wraps it once a nesting level."""
-    found, seen = None, set()
-    node: BaseException | None = err
-    while node is not None and id(node) not in seen:
-        seen.add(id(node))
-        found = node if isinstance(node, UserError) else found
-        node = node.__cause__ or node.__context__
-    return found
 
 
 def run_tool(main: Callable[[], int | None]) -> None:
@@ -44,7 +34,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
 
 def _report(err: Exception) -> int:
     """Say what went wrong and return the exit code."""
-    user_error = _innermost(err) if isinstance(err, UserError) else None
+    user_error = unwrapped(err) if isinstance(err, UserError) else None
     text = str(err if user_error is None else user_error)
     failures = count_event('failed')
     same = count_event('failed with ' + hashlib.sha256(text.encode()).hexdigest())

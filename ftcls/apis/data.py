@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError
-
-from .validate import accepted_arguments
+from .signatures import accepted_arguments
+from .trial import config_errors
 
 __all__ = ['DataReport', 'build_loaders', 'check_heads', 'check_missing_classes']
 
@@ -87,7 +87,8 @@ def build_loaders(cfg: Config, splits: Sequence[str], classes: Sequence[str] | N
     for split in splits:
         settings = copy.deepcopy(cfg[f'{split}_dataloader'])
         chosen_by_user = _set_classes(settings.dataset, report.classes)
-        loader = Runner.build_dataloader(settings, randomness.get('seed'), randomness.get('diff_rank_seed', False))
+        with config_errors(f'{split}_dataloader'):
+            loader = Runner.build_dataloader(settings, randomness.get('seed'), randomness.get('diff_rank_seed', False))
         dataset = loader.dataset
         if len(dataset) == 0:
             raise DataError(f'{split}_dataloader.dataset: holds no sample; see its data_root, data_prefix and ann_file')
@@ -95,13 +96,15 @@ def build_loaders(cfg: Config, splits: Sequence[str], classes: Sequence[str] | N
         if report.classes is None:
             report.classes = tuple(names) if names else None
         elif names and tuple(names) != report.classes:
-            raise DataError(f'{split}_dataloader.dataset: its classes ({_shorten(names)}) are not those of the training set '
-                            f'({_shorten(report.classes)}); the indices would not mean the same. Set '
-                            f'{split}_dataloader.dataset.classes to the training set\'s')
+            raise DataError(
+                f'{split}_dataloader.dataset: its classes ({_shorten(names)}) are not those of the training set '
+                f'({_shorten(report.classes)}); the indices would not mean the same. Set '
+                f'{split}_dataloader.dataset.classes to the training set\'s')
         ignored = _ignored(dataset)
         if ignored and not chosen_by_user and len(report.sizes):
-            raise DataError(f'{split}_dataloader.dataset: has classes that the training set has not: {_shorten(ignored)}; '
-                            f'rename or remove them, or choose classes by {split}_dataloader.dataset.classes')
+            raise DataError(
+                f'{split}_dataloader.dataset: has classes that the training set has not: {_shorten(ignored)}; '
+                f'rename or remove them, or choose classes by {split}_dataloader.dataset.classes')
         report.ignored[split] = ignored
         report.sizes[split] = len(dataset)
         report.counts[split] = _counts(dataset)
@@ -166,9 +169,13 @@ def check_heads(cfg: Config, report: DataReport) -> None:
     }
     for key, value in places.items():
         if value is not None and value > 0 and value != size:
-            faults.append(f'{key} is {value}, but the data has {size} classes ({_shorten(report.classes, 5)}); set {key}={size}')
+            faults.append(
+                f'{key} is {value}, but the data has {size} classes ({_shorten(report.classes, 5)}); set {key}={size}')
     for key in ('val_evaluator', 'test_evaluator'):
-        faults += [f'{path}={value}: the data has only {size} classes' for path, value in _too_large_topk(cfg.get(key), key, size)]
+        faults += [
+            f'{path}={value}: the data has only {size} classes'
+            for path, value in _too_large_topk(cfg.get(key), key, size)
+        ]
     if faults:
         raise ConfigError('\n'.join(faults))
 
@@ -192,5 +199,6 @@ def check_missing_classes(cfg: Config, report: DataReport) -> None:
     missing = report.missing()
     if missing and not cfg.get('allow_missing_classes', False):
         lines = [f'{split}_dataloader.dataset: no sample of {_shorten(names)}' for split, names in missing.items()]
-        raise DataError('\n'.join(lines) + '\nadd samples (a folder of that name), leave the class out by `classes`, or accept '
+        raise DataError('\n'.join(lines) +
+                        '\nadd samples (a folder of that name), leave the class out by `classes`, or accept '
                         'it with allow_missing_classes=True; the other classes keep their indices either way')

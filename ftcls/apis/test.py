@@ -12,7 +12,6 @@ from mmengine.runner import Runner
 from ftcls.registry import LOOPS
 from ftcls.utils import CheckpointError, ConfigError
 from ftcls.utils.checkpoint import read_checkpoint
-
 from .data import build_loaders, check_heads, check_missing_classes
 from .distributed import init_distributed
 from .train import TrainOptions, build_runner, prepare_config
@@ -20,7 +19,11 @@ from .train import TrainOptions, build_runner, prepare_config
 __all__ = ['evaluate_runner', 'test']
 
 
-def test(cfg: Config, checkpoint: str, out: str | None = None, *, work_dir: str | None = None,
+def test(cfg: Config,
+         checkpoint: str,
+         out: str | None = None,
+         *,
+         work_dir: str | None = None,
          launcher: str = 'none') -> dict[str, float]:
     """Measure a checkpoint on ``test_dataloader`` with ``test_evaluator``.
 
@@ -39,7 +42,8 @@ def test(cfg: Config, checkpoint: str, out: str | None = None, *, work_dir: str 
     cfg = copy.deepcopy(cfg)
     prepare_config(cfg, TrainOptions(work_dir=work_dir, launcher=launcher))
     if not cfg.get('test_dataloader'):
-        raise ConfigError('test_dataloader: missing; which pictures shall be tested? Add test_dataloader, test_cfg, test_evaluator')
+        raise ConfigError(
+            'test_dataloader: missing; which pictures shall be tested? Add test_dataloader, test_cfg, test_evaluator')
     init_distributed(launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
     cfg.load_from, cfg.resume = checkpoint, False
     for owner in (cfg.model, cfg.model.get('backbone') or {}):
@@ -69,9 +73,13 @@ def evaluate_runner(runner: Runner) -> tuple[dict[str, float], str]:
         raise ConfigError('neither test_dataloader nor val_dataloader is given; there is nothing to measure on')
     classes = (getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}).get('classes')
     loaders, _ = build_loaders(cfg, [split], classes)
-    loop = LOOPS.build(
-        {'type': f'{split.capitalize()}Loop', **cfg[f'{split}_cfg']},
-        default_args=dict(runner=runner, dataloader=loaders[split], evaluator=copy.deepcopy(cfg[f'{split}_evaluator'])))
+    loop = LOOPS.build({
+        'type': f'{split.capitalize()}Loop',
+        **cfg[f'{split}_cfg']
+    },
+                       default_args=dict(
+                           runner=runner, dataloader=loaders[split],
+                           evaluator=copy.deepcopy(cfg[f'{split}_evaluator'])))
     if split == 'test':
         runner._test_loop = loop  # the hooks look there; the Runner takes a test loop at its construction only
     return loop.run(), split

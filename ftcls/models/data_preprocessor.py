@@ -87,10 +87,14 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
             device.
 
         Raises:
+            ConfigError: If the pipeline has normalised the images already.
             DataError: If the images do not have the channels of ``mean``, or labels are wanted and missing or wrong.
         """
         samples = data.get('data_samples')
         inputs = data['inputs']
+        if self._enable_normalize and any(s is not None and 'img_norm_cfg' in s.metainfo for s in samples or ()):
+            raise ConfigError('the pictures are normalised twice: by Normalize in the pipeline and by mean and std of '
+                              'data_preprocessor; remove one (the preprocessor does it on the device)')
         if not isinstance(inputs, torch.Tensor) and len({x.shape for x in inputs}) == 1:
             # One transfer of bytes to the device, instead of one for each image.
             inputs = torch.stack(list(inputs))

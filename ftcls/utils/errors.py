@@ -1,6 +1,6 @@
 """Errors that are the user's to mend: each message names the key or file, the value, what is allowed, and the fix."""
 
-__all__ = ['UserError', 'ConfigError', 'DataError', 'CheckpointError', 'MissingFileError', 'DownloadError']
+__all__ = ['UserError', 'ConfigError', 'DataError', 'CheckpointError', 'MissingFileError', 'DownloadError', 'unwrapped']
 
 
 class UserError(Exception):
@@ -25,3 +25,14 @@ class MissingFileError(UserError, FileNotFoundError):
 
 class DownloadError(UserError, OSError):
     """A file could not be fetched, or what came is not what was asked for."""
+
+
+def unwrapped(err: UserError) -> UserError:
+    """Return the error that a registry has wrapped.
+
+    Some versions of MMEngine raise it anew, as ``class `ResNet` in ftcls/models/backbones/resnet.py: <message>``, once for
+    each component that it was built in.
+    """
+    inner = err.__cause__ or err.__context__
+    is_wrapper = str(err).startswith('class `') and isinstance(inner, UserError) and str(err).endswith(str(inner))
+    return unwrapped(inner) if is_wrapper else err
