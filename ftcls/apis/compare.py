@@ -2,6 +2,7 @@
 import contextlib
 import copy
 import functools
+import gc
 import io
 import json
 import math
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
@@ -158,11 +158,7 @@ def compare(cfg: Config,
         for arm in arms:
             work_dir = out_dir / arm / f'seed{seed}'
             run_cfg = _arm_config(cfg, known[arm], seed, epochs, f'{arm}-seed{seed}')
-            # the log of each run is in its work dir
-            with contextlib.redirect_stdout(io.StringIO()):
-                runner = train(run_cfg, TrainOptions(work_dir=str(work_dir), seed=seed, launcher=launcher))
-                metrics, split = evaluate_runner(runner)
-            _close_log(runner)
+            metrics, split = _run(run_cfg, TrainOptions(work_dir=str(work_dir), seed=seed, launcher=launcher))
             records[arm].append(read_records(work_dir / 'metrics.jsonl'))
             results.append(RunResult(arm, seed, str(work_dir), metrics))
             metric = metric or next(iter(metrics))
@@ -174,11 +170,17 @@ def compare(cfg: Config,
     return comparison
 
 
-def _close_log(runner: Runner) -> None:
-    """Close the log file of a finished run; dozens of runs in one process would keep dozens open."""
+def _run(cfg: Config, options: TrainOptions) -> tuple[dict[str, float], str]:
+    """Train and measure one arm, and leave nothing open: dozens of runs in one process would add up."""
+    with contextlib.redirect_stdout(io.StringIO()):  # the log of each run is in its work dir
+        runner = train(cfg, options)
+        result = evaluate_runner(runner)
     for handler in list(runner.logger.handlers):
         runner.logger.removeHandler(handler)
         handler.close()
+    del runner
+    gc.collect()  # the Runner and its hooks point at one another; their dataloaders' workers live until it is gone
+    return result
 
 
 def _arm_config(cfg: Config, overrides: Mapping[str, Any], seed: int, epochs: int | None, name: str) -> Config:

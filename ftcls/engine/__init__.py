@@ -1,4 +1,5 @@
-"""What runs during training: hooks, optimizer wrappers and their constructors."""
+"""What runs during training: hooks, optimizer wrappers and their constructors, the log."""
 from . import hooks, optimizers
+from .log_processor import LogProcessor
 
-__all__ = ['hooks', 'optimizers']
+__all__ = ['LogProcessor', 'hooks', 'optimizers']
