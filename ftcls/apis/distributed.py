@@ -56,7 +56,8 @@ def _set_environment(launcher: str) -> None:
     if launcher == 'slurm':
         _need(launcher, 'SLURM_PROCID', 'SLURM_NTASKS')
         env['RANK'], env['WORLD_SIZE'] = env['SLURM_PROCID'], env['SLURM_NTASKS']
-        env.setdefault('LOCAL_RANK', env.get('SLURM_LOCALID', '0'))
+        # Over what is set: the tools set LOCAL_RANK to their --local-rank, 0 where it is not given.
+        env['LOCAL_RANK'] = env.get('SLURM_LOCALID', env.get('LOCAL_RANK', '0'))
         tasks = env.get('SLURM_NTASKS_PER_NODE') or env.get('SLURM_TASKS_PER_NODE', '1')
         env.setdefault('LOCAL_WORLD_SIZE', tasks.split('(')[0].split(',')[0])
         if 'MASTER_ADDR' not in env:
@@ -65,7 +66,7 @@ def _set_environment(launcher: str) -> None:
     elif launcher == 'mpi':
         _need(launcher, 'OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE')
         env['RANK'], env['WORLD_SIZE'] = env['OMPI_COMM_WORLD_RANK'], env['OMPI_COMM_WORLD_SIZE']
-        env.setdefault('LOCAL_RANK', env.get('OMPI_COMM_WORLD_LOCAL_RANK', '0'))
+        env['LOCAL_RANK'] = env.get('OMPI_COMM_WORLD_LOCAL_RANK', env.get('LOCAL_RANK', '0'))
         env.setdefault('LOCAL_WORLD_SIZE', env.get('OMPI_COMM_WORLD_LOCAL_SIZE', '1'))
         env.setdefault('MASTER_PORT', env.get('PORT', '29500'))
         _need(launcher, 'MASTER_ADDR')
