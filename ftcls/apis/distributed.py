@@ -2,6 +2,7 @@
 import os
 import socket
 import subprocess
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -120,4 +121,8 @@ def count_event(name: str) -> int:
 def close_distributed() -> None:
     """Leave the process group, so that no process hangs or warns at its end."""
     if is_distributed():
+        if torch_dist.get_backend() == 'gloo':
+            # Up to torch 2.7, destroying the group holds the interpreter's lock while it joins gloo's threads, one of which
+            # may be waiting for that lock to free the last tensors: a sleep lets it have it (pytorch/pytorch#154976).
+            time.sleep(0.1)
         torch_dist.destroy_process_group()

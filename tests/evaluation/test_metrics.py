@@ -11,6 +11,7 @@ import torch
 from mmengine.evaluator import Evaluator
 from sklearn import metrics as sklearn_metrics
 
+from ftcls.apis import close_distributed
 from ftcls.evaluation import Accuracy, ConfusionMatrix, LossMetric, SingleLabelMetric
 from ftcls.registry import METRICS
 from ftcls.structures import DataSample
@@ -225,7 +226,7 @@ def _evaluate_a_share(out: str) -> None:
     for start in range(0, len(share), 16):
         evaluator.process(share[start:start + 16])
     Path(out).write_text(json.dumps(_plain(evaluator.evaluate(len(samples)))))
-    torch.distributed.destroy_process_group()
+    close_distributed()
 
 
 if __name__ == '__main__':
