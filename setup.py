@@ -19,6 +19,12 @@ def version() -> str:
     return re.search(r"__version__ = '(.+)'", text).group(1)
 
 
+def config_packages() -> list[str]:
+    """Name the folders of ``configs/`` as packages of ``ftcls.configs``, where ``list_models`` finds them in a wheel."""
+    folders = {file.parent.relative_to(ROOT) for file in (ROOT / 'configs').glob('**/*.py')}
+    return sorted('.'.join(('ftcls', *folder.parts)) for folder in folders)
+
+
 extras = {name: requirements(name) for name in ('optional', 'tests', 'docs')}
 extras['all'] = sorted(set(sum(extras.values(), [])))
 
@@ -29,7 +35,8 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8') if (ROOT / 'README.md').exists() else '',
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    packages=find_packages(include=['ftcls', 'ftcls.*']),
+    packages=find_packages(include=['ftcls', 'ftcls.*']) + config_packages(),
+    package_dir={'ftcls.configs': 'configs'},
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
     extras_require=extras,

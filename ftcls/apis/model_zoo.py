@@ -26,8 +26,8 @@ __all__ = [
 
 CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.th', '.ckpt', '.bin', '.safetensors')
 _PACKAGE = Path(__file__).resolve().parents[1]
-# Where the configs are: beside the package in a checkout, inside of it where a wheel carries them.
-_CONFIG_FOLDERS = (_PACKAGE.parent / 'configs', _PACKAGE / 'configs', _PACKAGE / '.mim' / 'configs')
+# Where the configs are: inside of the package where it was installed (setup.py puts them there), beside it in a checkout.
+_CONFIG_FOLDERS = (_PACKAGE / 'configs', _PACKAGE.parent / 'configs')
 
 
 def _config_files() -> dict[str, Path]:
