@@ -211,7 +211,7 @@ def test_load_from_a_model_of_other_classes(digits: Digits, source: Path, tmp_pa
 
 
 def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(digits: Digits, tmp_path: Path) -> None:
-    cfg = digits(**{'train_dataloader.dataset.pipeline': RANDOM_PIPELINE})
+    cfg = digits(**{'train_dataloader.dataset.pipeline': RANDOM_PIPELINE, 'train_dataloader.dataset.indices': 160})
     for name, seed in (('a', 7), ('b', 7), ('c', 8)):
         train(cfg, TrainOptions(work_dir=str(tmp_path / name), seed=seed))
     assert_same_weights(final(tmp_path / 'a'), final(tmp_path / 'b'))
