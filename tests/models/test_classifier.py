@@ -133,7 +133,7 @@ def test_train_cfg() -> None:
 
 
 def test_parts_that_do_not_fit() -> None:
-    with pytest.raises(ConfigError, match='head.in_channels=33.*32 channels: set head.in_channels=32'):
+    with pytest.raises(ConfigError, match='model.head.in_channels=33.*32 channels: set model.head.in_channels=32'):
         build(head=dict(type='LinearClsHead', num_classes=5, in_channels=33))
     with pytest.raises(ConfigError, match='pretrained'):
         build(pretrained='a.pth', init_cfg=dict(type='Pretrained', checkpoint='a.pth'))
