@@ -13,6 +13,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='where the log goes; default: work_dirs/<config name>')
     parser.add_argument('--out', help='write the metrics to a .json file, or every prediction to a .pkl file')
     parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='average the predictions for several views of each picture: the config\'s tta_pipeline, else the picture and '
+        'its mirror image')
+    parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
@@ -29,7 +34,8 @@ def main() -> None:
         args.checkpoint,
         args.out,
         work_dir=args.work_dir,
-        launcher=args.launcher)
+        launcher=args.launcher,
+        tta=args.tta)
 
 
 if __name__ == '__main__':

@@ -1,96 +1,59 @@
-"""Training several arms of one experiment over several seeds, and reporting what the difference is worth."""
+"""Training several arms of one experiment over several seeds, in one call or spread over machines."""
 import contextlib
 import copy
 import functools
 import gc
+import hashlib
 import io
 import json
-import math
-import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from rich.console import Console
-from rich.table import Table
-from scipy import stats
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.logging import MMLogger
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
-from ftcls.visualization import plot_compare, read_records
+from ftcls.utils.download import file_digest
+from ftcls.utils.errors import unwrapped
+from .comparison import Comparison, RunResult
 from .config import apply_overrides
+from .data import dataset_configs
+from .distributed import init_distributed
 from .test import evaluate_runner
 from .train import TrainOptions, train
+from .validate import validate_config
 
-__all__ = ['Comparison', 'RunResult', 'compare', 'standard_arms']
+__all__ = ['Comparison', 'RunResult', 'Workers', 'compare', 'few_shots', 'standard_arms']
+
+_RESULT = 'result.json'
+_UNFREEZING = ('GradualUnfreezingHook', 'LinearProbeFineTuneHook')
+_SPLITS = ('train', 'val', 'test')
+# Settings of a schedule that count epochs, so that a budget stretches them.
+_EPOCHS_OF_SCHEDULE = ('begin', 'end', 'T_max', 'step_size', 'total_steps', 'milestones', 'periods')
+_ENDLESS = 10**8  # MMEngine's INF for a schedule without an end is 10**9
 
 
 @dataclass(frozen=True)
-class RunResult:
-    """What one arm came to with one seed: the test metrics, else the last validation's."""
-    arm: str
-    seed: int
-    work_dir: str
-    metrics: dict[str, float]
+class Workers:
+    """Who makes the runs.
 
+    Attributes:
+        launcher: As of ``train``; all processes take part in each run.
+        shard: (i, n): make the runs number i, i + n, i + 2n … only; the other calls, on other machines, make the others.
+        gather: Make none, and report what is there.
+    """
+    launcher: str = 'none'
+    shard: tuple[int, int] = (0, 1)
+    gather: bool = False
 
-@dataclass(frozen=True)
-class Comparison:
-    """All runs of a comparison; ``metric`` names the score, ``split`` the data that it was measured on."""
-    metric: str
-    split: str
-    results: list[RunResult]
-
-    def scores(self, arm: str) -> list[float]:
-        """Return the scores of one arm, in the order of the seeds."""
-        return [r.metrics[self.metric] for r in self.results if r.arm == arm]
-
-    def summary(self) -> list[dict[str, Any]]:
-        """Return, an arm: mean, standard deviation over seeds, and the difference to the first arm with its 95 % interval.
-
-        The interval is Student's t over the seed-wise differences (runs of one seed share data and order).
-        """
-        arms = list(dict.fromkeys(r.arm for r in self.results))
-        first, rows = self.scores(arms[0]), []
-        for arm in arms:
-            scores = self.scores(arm)
-            row: dict[str, Any] = dict(
-                arm=arm,
-                runs=len(scores),
-                mean=statistics.fmean(scores),
-                std=statistics.stdev(scores) if len(scores) > 1 else None)
-            differences = [a - b for a, b in zip(scores, first)]
-            row['difference'] = statistics.fmean(differences)
-            row['interval'] = _t_interval(differences) if arm != arms[0] else None
-            rows.append(row)
-        return rows
-
-    def table(self) -> str:
-        """Draw the summary as plain text."""
-        rows = self.summary()
-        table = Table(box=None, pad_edge=False, header_style='bold')
-        for title in ('arm', f'{self.split} {self.metric}', 'spread', 'runs', f'against {rows[0]["arm"]}',
-                      '95 % interval'):
-            table.add_column(title, justify='left' if title == 'arm' else 'right')
-        for row in rows:
-            spread = '-' if row['std'] is None else f'± {row["std"]:.2f}'
-            interval = '-' if row['interval'] is None else '{:+.2f} to {:+.2f}'.format(*row['interval'])
-            against = '-' if row['arm'] == rows[0]['arm'] else f'{row["difference"]:+.2f}'
-            table.add_row(row['arm'], f'{row["mean"]:.2f}', spread, str(row['runs']), against, interval)
-        console = Console(width=120, color_system=None, force_terminal=False)
-        with console.capture() as capture:
-            console.print(table)
-        return '\n'.join(line.rstrip() for line in capture.get().splitlines())
-
-
-def _t_interval(differences: Sequence[float]) -> tuple[float, float] | None:
-    if len(differences) < 2:
-        return None
-    half = stats.t.ppf(0.975, len(differences) - 1) * statistics.stdev(differences) / math.sqrt(len(differences))
-    mean = statistics.fmean(differences)
-    return mean - half, mean + half
+    def __post_init__(self) -> None:
+        index, count = self.shard
+        if not 0 <= index < count:
+            raise ConfigError(f'--shard {index}/{count}: must be one of 0/{count} … {count - 1}/{count}')
 
 
 def standard_arms(cfg: Config) -> dict[str, dict[str, Any]]:
@@ -99,17 +62,26 @@ def standard_arms(cfg: Config) -> dict[str, dict[str, Any]]:
     - ``finetune``: the config as it is.
     - ``scratch``: no pretrained weights, nothing frozen.
     - ``probe``: the whole backbone frozen, so that a linear classifier on its features learns alone.
+    - ``lpft``: the first half of the epochs as ``probe``, the second as ``finetune``.
+
+    A hook of the config that unfreezes in steps stays in ``finetune`` only.
 
     The config's own ``arms = dict(scratch={'optim_wrapper.optimizer.lr': 0.1}, …)`` adds to these, or names further ones.
     """
+    others = [h for h in cfg.get('custom_hooks') or [] if h.get('type') not in _UNFREEZING]
     arms: dict[str, dict[str, Any]] = {
         'scratch': {
+            'custom_hooks': others,
             'model.backbone.init_cfg': None,
             'model.backbone.frozen_stages': -1,
             'load_from': None
         },
         'probe': {
+            'custom_hooks': others,
             'model.backbone.frozen_stages': _stage_count(cfg)
+        },
+        'lpft': {
+            'custom_hooks': [*others, dict(type='LinearProbeFineTuneHook', probe=0.5)]
         },
         'finetune': {},
     }
@@ -124,85 +96,264 @@ def _stage_count(cfg: Config) -> int:
     return len(MODELS.build(backbone).stages()) - 1
 
 
-def compare(cfg: Config,
-            arms: Sequence[str],
-            seeds: Sequence[int],
-            out_dir: str | Path,
-            *,
-            epochs: int | None = None,
-            metric: str | None = None,
-            launcher: str = 'none',
-            say: Callable[[str], None] = functools.partial(print, flush=True)) -> Comparison:
+def few_shots(cfg: Config, shots: int) -> Config:
+    """Return a copy of a config whose training set is ``shots`` labelled samples a class, drawn by each run's seed."""
+    cfg = copy.deepcopy(cfg)
+    for split in _SPLITS:
+        for dataset in dataset_configs((cfg.get(f'{split}_dataloader') or {}).get('dataset')):
+            # `Digits` tests on what the draw has left, and is told of it in each split
+            if split == 'train' or dataset.get('shots_per_class'):
+                dataset['shots_per_class'] = shots
+    return cfg
+
+
+def compare(
+    cfg: Config,
+    arms: Sequence[str | Config],
+    seeds: Sequence[int],
+    out_dir: str | Path,
+    *,
+    epochs: int | None = None,
+    metric: str | None = None,
+    workers: Workers = Workers(),
+    say: Callable[[str], None] = functools.partial(print, flush=True)
+) -> Comparison:
     """Train each arm with each seed on the same data and budget, and write the table, the curves and the numbers.
+
+    A run that is finished leaves ``result.json`` in its folder and is not made again; one that was killed goes on from its
+    last checkpoint. So the same call resumes a comparison, and several calls with a ``shard`` each make one together, of
+    which a last one with ``gather`` reports. A run that fails is named, and the others go on; in several processes
+    (``launcher``) it ends the call, since the others cannot know of it.
 
     Args:
         cfg: The fine-tuning config; it is not changed.
-        arms: Names of ``standard_arms`` or of the config's ``arms``; the first is what the others are held against.
+        arms: Names of ``standard_arms`` or of the config's ``arms``, or whole configs on the same data, called by their
+            file's name; the first is what the others are held against.
         seeds: One run an arm and seed. Datasets that draw few shots (``shots_per_class``) draw them with the run's seed.
-        out_dir: Gets ``<arm>/seed<k>/`` of each run, ``compare.png``, ``results.json`` and ``table.txt``.
-        epochs: The budget of every arm; None leaves it as the config has it.
+        out_dir: Gets ``<arm>/seed<k>/`` of each run and, but for a shard, ``compare.png``, ``results.json``, ``table.txt``.
+        epochs: The budget of every arm, to which schedules by epoch are stretched; None leaves it as the config has it.
         metric: The score; None takes the first metric of the evaluator.
-        launcher: As of ``train``.
-        say: Gets one line a finished run.
+        workers: Who makes the runs.
+        say: Gets one line a run.
 
     Raises:
-        ConfigError: If an arm is unknown, or a metric is.
+        ConfigError: Before the first run: if an arm is unknown, or wrong, or on other data, or was run in ``out_dir`` with
+            other settings; later: if ``metric`` is unknown, or no run at all came to an end.
     """
-    known = standard_arms(cfg)
-    for arm in arms:
-        if arm not in known:
-            raise ConfigError(f'--arms {arm}: unknown{did_you_mean(arm, known)}')
     out_dir = Path(out_dir)
-    results, records = [], {arm: [] for arm in arms}
-    for seed in seeds:
-        for arm in arms:
-            work_dir = out_dir / arm / f'seed{seed}'
-            run_cfg = _arm_config(cfg, known[arm], seed, epochs, f'{arm}-seed{seed}')
-            metrics, split = _run(run_cfg, TrainOptions(work_dir=str(work_dir), seed=seed, launcher=launcher))
-            records[arm].append(read_records(work_dir / 'metrics.jsonl'))
-            results.append(RunResult(arm, seed, str(work_dir), metrics))
-            metric = metric or next(iter(metrics))
-            if metric not in metrics:
-                raise ConfigError(f'--metric {metric}: not measured{did_you_mean(metric, metrics)}')
-            say(f'{arm}, seed {seed}: {split} {metric} {metrics[metric]:.2f}')
-    comparison = Comparison(metric, split, results)
-    _write(comparison, records, out_dir)
+    configs = _arm_configs(cfg, arms, epochs)
+    runs = [_Run(arm, seed, out_dir, arm_cfg) for seed in seeds for arm, arm_cfg in configs.items()]
+    init_distributed(workers.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
+    finished = _broadcast({run.name: run.result() for run in runs})
+    index, count = workers.shard
+    failures: dict[str, str] = {}
+    for number, run in enumerate(runs):
+        before = finished[run.name] is not None
+        if not before and not workers.gather and number % count == index:
+            finished[run.name] = run.make(workers.launcher, failures)
+        if finished[run.name] is not None:
+            metric = metric or next(iter(finished[run.name]['metrics']))
+            _say_result(run.name, finished[run.name], metric, before, say)
+        elif run.name in failures:
+            _say(f'{run.name}: FAILED: {failures[run.name]}', say)
+    return _report(runs, finished, failures, metric, workers, out_dir)
+
+
+def _report(runs: Sequence['_Run'], finished: Mapping[str, dict | None], failures: Mapping[str, str],
+            metric: str | None, workers: Workers, out_dir: Path) -> Comparison:
+    done = [run for run in runs if finished[run.name]]
+    if not done and workers.shard == (0, 1):
+        why = [f'  {name}: {why}' for name, why in failures.items()] or [f'  {out_dir} holds no {_RESULT}']
+        raise ConfigError('no run came to an end:\n' + '\n'.join(why))
+    comparison = Comparison(metric or '', finished[done[0].name]['split'] if done else '',
+                            [run.named(finished[run.name]['metrics']) for run in done],
+                            tuple(dict.fromkeys(run.arm for run in runs)), failures,
+                            tuple(run.name for run in runs if not finished[run.name] and run.name not in failures))
+    if is_main_process() and workers.shard == (0, 1):
+        comparison.write(out_dir)
     return comparison
 
 
-def _run(cfg: Config, options: TrainOptions) -> tuple[dict[str, float], str]:
-    """Train and measure one arm, and leave nothing open: dozens of runs in one process would add up."""
-    with contextlib.redirect_stdout(io.StringIO()):  # the log of each run is in its work dir
-        runner = train(cfg, options)
-        result = evaluate_runner(runner)
-    for handler in list(runner.logger.handlers):
-        runner.logger.removeHandler(handler)
-        handler.close()
-    del runner
-    gc.collect()  # the Runner and its hooks point at one another; their dataloaders' workers live until it is gone
-    return result
+def _say(line: str, say: Callable[[str], None]) -> None:
+    if is_main_process():
+        say(line)
 
 
-def _arm_config(cfg: Config, overrides: Mapping[str, Any], seed: int, epochs: int | None, name: str) -> Config:
-    run_cfg = copy.deepcopy(cfg)
-    run_cfg.pop('arms', None)
-    apply_overrides(run_cfg, overrides)
-    if epochs is not None:
-        run_cfg.train_cfg.max_epochs = epochs
-    run_cfg.experiment_name = name
-    for split in ('train', 'val', 'test'):
-        dataset = (run_cfg.get(f'{split}_dataloader') or {}).get('dataset')
-        if isinstance(dataset, Mapping) and dataset.get('shots_per_class'):
-            dataset['seed'] = seed
-    return run_cfg
+def _say_result(name: str, result: Mapping, metric: str, before: bool, say: Callable[[str], None]) -> None:
+    metrics = result['metrics']
+    if metric not in metrics:
+        raise ConfigError(f'--metric {metric}: not measured{did_you_mean(metric, metrics)}')
+    _say(f'{name}: {result["split"]} {metric} {metrics[metric]:.2f}' + (' (made before)' if before else ''), say)
 
 
-def _write(comparison: Comparison, records: dict[str, list], out_dir: Path) -> None:
-    (out_dir / 'table.txt').write_text(comparison.table() + '\n', encoding='utf-8')
-    content = dict(
-        metric=comparison.metric,
-        split=comparison.split,
-        summary=comparison.summary(),
-        runs=[asdict(r) for r in comparison.results])
-    (out_dir / 'results.json').write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-    plot_compare(records, out_dir / 'compare.png')
+def _broadcast(value: Any) -> Any:
+    """Return the first process's value in all of them."""
+    shared = [value]
+    broadcast_object_list(shared)
+    return shared[0]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One arm with one seed."""
+    arm: str
+    seed: int
+    out_dir: Path
+    arm_cfg: Config
+
+    @property
+    def name(self) -> str:
+        return f'{self.arm}, seed {self.seed}'
+
+    @property
+    def folder(self) -> Path:
+        return self.out_dir / self.arm / f'seed{self.seed}'
+
+    def named(self, metrics: dict[str, float]) -> RunResult:
+        return RunResult(self.arm, self.seed, str(self.folder), metrics)
+
+    def config(self) -> Config:
+        """Return the arm's config, with the seed where shots are drawn."""
+        cfg = copy.deepcopy(self.arm_cfg)
+        cfg.experiment_name = f'{self.out_dir.name}-{self.arm}-seed{self.seed}'
+        for split in _SPLITS:
+            for dataset in dataset_configs((cfg.get(f'{split}_dataloader') or {}).get('dataset')):
+                if dataset.get('shots_per_class'):
+                    dataset['seed'] = self.seed
+        return cfg
+
+    def fingerprint(self) -> str:
+        """Return a digest of the settings and of the local checkpoints that they name."""
+        settings = {k: v for k, v in self.config().to_dict().items() if k != 'work_dir'}
+        text = json.dumps([settings, [file_digest(path, 'sha256') for path in _local_checkpoints(settings)]],
+                          default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def result(self) -> dict | None:
+        """Return what the run came to, None where it is not finished.
+
+        Raises:
+            ConfigError: If the folder is that of a run with other settings.
+        """
+        path = self.folder / _RESULT
+        if not path.is_file():
+            return None
+        result = json.loads(path.read_text(encoding='utf-8'))
+        if result['config'] != self.fingerprint():
+            raise ConfigError(
+                f'{self.folder} is a run with other settings, or from other weights; give another --out-dir, '
+                'or delete that folder')
+        return result if result['metrics'] is not None else None
+
+    def make(self, launcher: str, failures: dict[str, str]) -> dict | None:
+        """Make the run, or go on with it, and leave ``result.json``; a failure is put into ``failures``."""
+        self._leave(None, None)
+        resume = _broadcast((self.folder / 'last_checkpoint').is_file())
+        options = TrainOptions(work_dir=str(self.folder), seed=self.seed, launcher=launcher, resume=resume)
+        try:
+            metrics, split = _train_and_measure(self.config(), options)
+        except Exception as err:
+            if launcher != 'none':
+                raise
+            failures[self.name] = str(unwrapped(err)) or type(err).__name__
+            return None
+        self._leave(metrics, split)
+        return dict(metrics=metrics, split=split)
+
+    def _leave(self, metrics: dict[str, float] | None, split: str | None) -> None:
+        if is_main_process():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            content = dict(arm=self.arm, seed=self.seed, split=split, metrics=metrics, config=self.fingerprint())
+            partial = self.folder / f'.{_RESULT}'
+            partial.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+            partial.replace(self.folder / _RESULT)
+        barrier()
+
+
+def _local_checkpoints(node: Any) -> Iterator[str]:
+    """Yield the checkpoints that are files on this machine."""
+    if isinstance(node, Mapping):
+        for key, child in node.items():
+            if key in ('checkpoint', 'load_from', 'pretrained') and isinstance(child, str) and Path(child).is_file():
+                yield child
+            yield from _local_checkpoints(child)
+    elif isinstance(node, list | tuple):
+        for child in node:
+            yield from _local_checkpoints(child)
+
+
+def _train_and_measure(cfg: Config, options: TrainOptions) -> tuple[dict[str, float], str]:
+    """Train and measure, and leave nothing open: dozens of runs in one process would add up."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # the log of each run is in its work dir
+            metrics, split = evaluate_runner(train(cfg, options))
+    finally:
+        logger = MMLogger.get_current_instance()
+        for handler in list(logger.handlers) if logger.instance_name != 'mmengine' else ():  # that is no run's
+            logger.removeHandler(handler)
+            handler.close()
+        gc.collect()  # the Runner and its hooks point at one another; their dataloaders' workers live until it is gone
+    return {name: value for name, value in metrics.items() if isinstance(value, int | float)}, split
+
+
+def _arm_configs(cfg: Config, arms: Sequence[str | Config], epochs: int | None) -> dict[str, Config]:
+    """Return the config of each arm, checked."""
+    known = standard_arms(cfg)
+    configs: dict[str, Config] = {}
+    for arm in arms:
+        name = arm if isinstance(arm, str) else Path(arm.filename).stem
+        if name in configs:
+            raise ConfigError(f'--arms: {name!r} stands there twice')
+        if isinstance(arm, str) and arm not in known:
+            raise ConfigError(f'--arms {arm}: unknown{did_you_mean(arm, known)}; a config file\'s path is an arm too')
+        configs[name] = arm_cfg = copy.deepcopy(cfg if isinstance(arm, str) else arm)
+        if isinstance(arm, str):
+            apply_overrides(arm_cfg, known[arm])
+        else:
+            _check_same_data(cfg, arm_cfg, name)
+        arm_cfg.pop('arms', None)
+        if epochs is not None:
+            _set_budget(arm_cfg, epochs)
+        elif arm_cfg.train_cfg != cfg.train_cfg and not isinstance(arm, str):
+            raise ConfigError(f'--arms {name}: its train_cfg is another than the first config\'s; give --budget')
+        try:
+            validate_config(arm_cfg)
+        except ConfigError as err:
+            raise ConfigError(f'--arms {name}: {err}') from err
+    return configs
+
+
+def _check_same_data(cfg: Config, other: Config, name: str) -> None:
+    for split in _SPLITS:
+        sets = [
+            [
+                {
+                    k: v
+                    for k, v in dataset.items() if k != 'pipeline'
+                }  # an arm may well augment otherwise
+                for dataset in dataset_configs((c.get(f'{split}_dataloader') or {}).get('dataset'))
+            ] for c in (cfg, other)
+        ]
+        if sets[0] != sets[1]:
+            raise ConfigError(
+                f'--arms {name}: its {split}_dataloader.dataset is not that of the config that it is to be '
+                f'compared with: {sets[1]} against {sets[0]}')
+
+
+def _set_budget(cfg: Config, epochs: int) -> None:
+    """Set the number of epochs, and stretch the schedules that count epochs alike."""
+    before = cfg.train_cfg.get('max_epochs')
+    if before is None:
+        raise ConfigError('--budget: counts epochs, and train_cfg.max_epochs is not set')
+    cfg.train_cfg.max_epochs = epochs
+    schedulers = cfg.get('param_scheduler') or []
+
+    def stretched(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [stretched(one) for one in value]
+        is_count = isinstance(value, int) and 0 < value < _ENDLESS
+        return max(1, round(value * epochs / before)) if is_count else value
+
+    for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
+        if scheduler.get('by_epoch', True):
+            scheduler.update({key: stretched(scheduler[key]) for key in _EPOCHS_OF_SCHEDULE if key in scheduler})

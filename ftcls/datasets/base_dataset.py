@@ -64,6 +64,8 @@ class BaseDataset(MMEngineBaseDataset):
         lazy_init: Read nothing until :meth:`full_init`.
         max_refetch: How many other samples are tried in place of one that the pipeline passes over.
         classes: Class names, or a text file with one a line.
+        shots_per_class: Keep so many samples of each class only, see :meth:`draw_shots`; None keeps all.
+        seed: Seed of that draw.
     """
 
     def __init__(self,
@@ -78,7 +80,14 @@ class BaseDataset(MMEngineBaseDataset):
                  test_mode: bool = False,
                  lazy_init: bool = False,
                  max_refetch: int = 1000,
-                 classes: str | Sequence[str] | None = None) -> None:
+                 classes: str | Sequence[str] | None = None,
+                 shots_per_class: int | None = None,
+                 seed: int = 0) -> None:
+        if shots_per_class is not None and (not isinstance(shots_per_class, int) or shots_per_class < 1):
+            raise ConfigError(
+                f'shots_per_class={shots_per_class!r}: expected a whole number, 1 or more, or None for all')
+        self.shots_per_class = shots_per_class
+        self.seed = seed
         #: Names that the data has and the given list of classes has not.
         self.ignored_classes: list[str] = []
         #: Where workers find the seed of the epoch, see :func:`seed_workers`.
@@ -129,14 +138,43 @@ class BaseDataset(MMEngineBaseDataset):
         return {name: index for index, name in enumerate(self.CLASSES or ())}
 
     def filter_data(self) -> list[dict]:
-        """Return the samples to keep: all of them.
+        """Return the samples to keep: all of them, or some shots of each class.
 
         Raises:
             DataError: If there is none.
         """
         if not self.data_list:
             raise DataError(f'{type(self).__name__} has no samples ({"; ".join(self.extra_repr())})')
-        return self.data_list
+        return self.data_list if self.shots_per_class is None else self.draw_shots(self.data_list)
+
+    def draw_shots(self, data_list: list[dict]) -> list[dict]:
+        """Return ``shots_per_class`` samples of each class, drawn by ``seed``, in their old order.
+
+        Each class has a random order of its own, given by the seed and the class's index, and its first samples are taken:
+        of one seed, the smaller draw is part of the larger one.
+
+        Raises:
+            ConfigError: If not every sample has one label.
+            DataError: If a class has too few samples.
+        """
+        members: dict[int, list[int]] = {}
+        for number, info in enumerate(data_list):
+            if not isinstance(info.get('gt_label'), int):
+                raise ConfigError(f'shots_per_class={self.shots_per_class}: needs one label a sample: {str(info)[:200]}')
+            members.setdefault(info['gt_label'], []).append(number)
+        chosen: list[int] = []
+        for label, numbers in members.items():
+            if len(numbers) < self.shots_per_class:
+                raise DataError(f'shots_per_class={self.shots_per_class}: class {self.CLASSES[label]!r} has only '
+                                f'{len(numbers)} samples')
+            order = np.random.default_rng([self.seed, label]).permutation(numbers)
+            chosen.extend(order[:self.shots_per_class])
+        return [data_list[number] for number in sorted(chosen)]
+
+    @property
+    def drawn(self) -> str:
+        """How the samples were drawn, for the preflight; '' where they are all."""
+        return '' if self.shots_per_class is None else f'{self.shots_per_class} a class, drawn with seed {self.seed}'
 
     def load_data_list(self) -> list[dict]:
         """Read an OpenMMLab 2.0 annotation file: ``{"metainfo": {"classes": […]}, "data_list": [{"img_path": …}]}``.

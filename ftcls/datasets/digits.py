@@ -66,16 +66,11 @@ class Digits(BaseDataset):
         self.subset = choice_of(subset, ('source', 'target', 'all'), 'subset')
         self.split = choice_of(split, ('train', 'val', 'test'), 'split')
         self.invert = invert
-        if shots_per_class is not None and (not isinstance(shots_per_class, int) or shots_per_class < 1):
-            raise ConfigError(
-                f'shots_per_class={shots_per_class!r}: expected a whole number, 1 or more, or None for all')
         if shots_per_class is None and split == 'test' and subset != 'source':
             raise ConfigError(
                 f'Digits(subset={subset!r}, split=\'test\') needs shots_per_class and seed, the same as in '
                 'training: the test set is what training does not see')
-        self.shots_per_class = shots_per_class
-        self.seed = seed
-        super().__init__(ann_file='', **kwargs)
+        super().__init__(ann_file='', shots_per_class=shots_per_class, seed=seed, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Return a dict with ``img`` (8, 8, 1) uint8 and ``gt_label`` for every scan of the split."""
@@ -118,6 +113,15 @@ class Digits(BaseDataset):
                 f'shots_per_class={shots}: a class has only {len(pool)} scans to draw from, and some must be '
                 'left for the test')
         return {'val': val, 'train': pool[:shots], 'test': pool[shots:]}[self.split]
+
+    def draw_shots(self, data_list: list[dict]) -> list[dict]:
+        """Return all: :meth:`load_data_list` has drawn them, and left the others to the test."""
+        return data_list
+
+    @property
+    def drawn(self) -> str:
+        """How the samples were drawn; only the training set is."""
+        return super().drawn if self.split == 'train' else ''
 
     def extra_repr(self) -> list[str]:
         """Lines of ``repr`` about what was taken."""

@@ -7,10 +7,11 @@ from .data_preprocessor import ClsDataPreprocessor
 from .heads import *  # noqa: F401, F403
 from .losses import *  # noqa: F401, F403
 from .necks import *  # noqa: F401, F403
+from .tta import AverageClsScoreTTA
 
 from . import backbones, classifiers, heads, losses, necks  # isort: skip
 
 __all__ = [
-    'ClsDataPreprocessor', 'RandomBatchAugment', 'weight_init', *backbones.__all__, *classifiers.__all__,
+    'AverageClsScoreTTA', 'ClsDataPreprocessor', 'RandomBatchAugment', 'weight_init', *backbones.__all__, *classifiers.__all__,
     *heads.__all__, *losses.__all__, *necks.__all__
 ]

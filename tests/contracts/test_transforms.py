@@ -14,7 +14,8 @@ from ftcls.utils import ConfigError
 NAMES = sorted(TRANSFORMS.module_dict)
 # Arguments of those that cannot be built without any.
 ARGUMENTS = {
-    'CenterCrop': dict(crop_size=8), 'Normalize': dict(mean=[1.] * 3, std=[2.] * 3), 'Pad': dict(size=40),
+    'CenterCrop': dict(crop_size=8), 'CornerCrop': dict(crop_size=8),
+    'TestTimeAug': dict(transforms=[[dict(type='PackInputs')]]), 'Normalize': dict(mean=[1.] * 3, std=[2.] * 3), 'Pad': dict(size=40),
     'RandomCrop': dict(crop_size=8), 'RandomResizedCrop': dict(scale=8), 'Resize': dict(scale=8),
     'ResizeEdge': dict(scale=8), 'torchvision/CenterCrop': dict(size=8),
     'torchvision/Compose': dict(transforms=[dict(type='RandomInvert', p=1.)]),
@@ -31,7 +32,7 @@ ARGUMENTS = {
 }  # yapf: disable
 # These read other keys than an image, or take images of floats only.
 FLOATS = ('torchvision/Normalize', 'torchvision/GaussianNoise')
-OTHER_INPUT = ('LoadImageFromFile', )
+OTHER_INPUT = ('LoadImageFromFile', 'TestTimeAug')  # the latter gives several samples
 # torchvision refuses to move a mask along with these.
 NO_MASK = ('torchvision/AugMix', 'torchvision/AutoAugment', 'torchvision/RandAugment', 'torchvision/TrivialAugmentWide')
 

@@ -1,15 +1,16 @@
 """What is done to one sample before it joins a batch."""
 from .base import BaseTransform
 from .color import ColorJitter, Normalize, RandomGrayscale
-from .cropping import CenterCrop, RandomCrop, RandomResizedCrop
+from .cropping import CenterCrop, CornerCrop, RandomCrop, RandomResizedCrop
 from .formatting import PackClsInputs, PackInputs
 from .geometry import Pad, RandomFlip
 from .loading import LoadImageFromFile
 from .resizing import Resize, ResizeEdge
+from .test_time_aug import TestTimeAug
 from .torchvision_wrapper import TORCHVISION_TRANSFORMS, TorchvisionTransform
 
 __all__ = [
-    'BaseTransform', 'CenterCrop', 'ColorJitter', 'LoadImageFromFile', 'Normalize', 'PackClsInputs', 'PackInputs',
+    'BaseTransform', 'CenterCrop', 'CornerCrop', 'ColorJitter', 'LoadImageFromFile', 'Normalize', 'PackClsInputs', 'PackInputs',
     'Pad', 'RandomCrop', 'RandomFlip', 'RandomGrayscale', 'RandomResizedCrop', 'Resize', 'ResizeEdge',
-    'TORCHVISION_TRANSFORMS', 'TorchvisionTransform'
+    'TORCHVISION_TRANSFORMS', 'TestTimeAug', 'TorchvisionTransform'
 ]

@@ -10,7 +10,9 @@ from .base import BaseTransform, check_fits, choice_of, pair, with_image
 from .image_ops import PADDING_MODES, check_interpolation, crop, pad
 from .resizing import resize_sample
 
-__all__ = ['CenterCrop', 'RandomCrop', 'RandomResizedCrop']
+__all__ = ['CenterCrop', 'CornerCrop', 'RandomCrop', 'RandomResizedCrop']
+
+_CORNERS = ('top_left', 'top_right', 'bottom_left', 'bottom_right')
 
 #: What a mask is padded with where the image is padded with a constant: pixels that losses and metrics pass over.
 IGNORED = 255
@@ -121,6 +123,35 @@ class CenterCrop(BaseTransform):
         check_fits(img, size, results, 'set auto_pad=True in CenterCrop, or put ResizeEdge before it')
         top = round((img.shape[0] - size[0]) / 2)
         left = round((img.shape[1] - size[1]) / 2)
+        return _crop_sample(results, top, left, size)
+
+
+@TRANSFORMS.register_module()
+class CornerCrop(BaseTransform):
+    """Crop a corner; with :class:`CenterCrop`, the five views of test-time augmentation.
+
+    - reads: ``img``, ``gt_mask`` (if there)
+    - changes: ``img``, ``img_shape``, ``gt_mask``
+    - adds, removes: nothing
+
+    Args:
+        crop_size: Size of the crop, (w, h), or one int for both, as of :class:`CenterCrop`.
+        corner: 'top_left', 'top_right', 'bottom_left' or 'bottom_right'.
+
+    Raises:
+        DataError: If a picture is smaller than the crop.
+    """
+
+    def __init__(self, crop_size: int | Sequence[int], corner: str = 'top_left') -> None:
+        self.crop_size = pair(crop_size, 'crop_size')
+        self.corner = choice_of(corner, _CORNERS, 'corner')
+
+    def transform(self, results: dict) -> dict:
+        """Crop the sample."""
+        img, size = results['img'], self.crop_size[::-1]
+        check_fits(img, size, results, 'put ResizeEdge before it')
+        top = 0 if self.corner.startswith('top') else img.shape[0] - size[0]
+        left = 0 if self.corner.endswith('left') else img.shape[1] - size[1]
         return _crop_sample(results, top, left, size)
 
 

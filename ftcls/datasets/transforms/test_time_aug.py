@@ -1,0 +1,52 @@
+"""Several views of one picture, for test-time augmentation."""
+import copy
+import itertools
+from collections.abc import Sequence
+from typing import ClassVar
+
+from mmengine.dataset import Compose
+
+from ftcls.registry import TRANSFORMS
+from ftcls.utils import ConfigError
+from .base import BaseTransform
+
+__all__ = ['TestTimeAug']
+
+
+@TRANSFORMS.register_module()
+class TestTimeAug(BaseTransform):
+    """Make several views of a sample: one for each combination of the alternatives at each step.
+
+    - reads: what the first steps read
+    - adds: each key that the views have, as a list with the value of each view
+    - removes: all other keys
+
+    Args:
+        transforms: A list of steps; each step is a list of alternatives, which are transforms' configs or None for nothing.
+
+    Raises:
+        ConfigError: If that is not a list of lists, or a step has no alternative.
+
+    Example:
+        >>> views = TestTimeAug([[dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)],
+        ...                      [dict(type='PackInputs')]])
+        >>> import numpy as np
+        >>> len(views(dict(img=np.zeros((4, 4, 3), np.uint8)))['inputs'])
+        2
+    """
+
+    __test__ = False  # no class of tests, whatever pytest takes from the name
+    REQUIRED_KEYS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, transforms: Sequence[Sequence[dict | None]]) -> None:
+        if not transforms or not all(isinstance(step, list | tuple) and step for step in transforms):
+            raise ConfigError(
+                f'TestTimeAug(transforms={transforms!r}): expected a list of steps, each a list of at least one '
+                'alternative, such as [[dict(type=\'RandomFlip\', prob=1.), None], [dict(type=\'PackInputs\')]]')
+        built = [[None if one is None else TRANSFORMS.build(one) for one in step] for step in transforms]
+        self.views = [Compose([one for one in steps if one is not None]) for steps in itertools.product(*built)]
+
+    def transform(self, results: dict) -> dict:
+        """Return the views, each made from a copy of the sample."""
+        views = [view(copy.deepcopy(results)) for view in self.views]
+        return {key: [view[key] for view in views] for key in views[0]}
