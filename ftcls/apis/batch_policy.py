@@ -42,11 +42,14 @@ class BatchPlan:
 
     def describe(self) -> str:
         """Return the line that the preflight shows."""
-        processes = f'{self.world_size} process' + ('es' if self.world_size > 1 else '')
-        text = f'{self.total} images a step = {self.per_device} a process x {processes}'
+        text = f'{self.total} images a step = {self.per_device} a process x {_processes(self.world_size)}'
         if self.accumulation > 1:
             text += f' x {self.accumulation} accumulated'
         return f'{text}; {self.why}'
+
+
+def _processes(count: int) -> str:
+    return f'{count} process' + ('es' if count > 1 else '')
 
 
 def apply_batch_policy(cfg: Config, policy: str | None, world_size: int) -> BatchPlan:
@@ -95,7 +98,7 @@ def _accumulate(cfg: Config, per_device: int, world_size: int, accumulation: int
         fix = f'set train_dataloader.batch_size to {fits[-1]}' if fits else 'use another number of processes'
         raise ConfigError(
             f'--batch-policy accumulate: the recipe\'s total of {recipe} images a step '
-            f'(auto_scale_lr.base_batch_size) is no multiple of {per_device} images x {world_size} processes '
+            f'(auto_scale_lr.base_batch_size) is no multiple of {per_device} images x {_processes(world_size)} '
             f'= {at_once}; {fix}, or choose --batch-policy scale-lr or none')
     new = recipe // at_once
     _stretch_iterations(cfg, new, accumulation)
@@ -128,7 +131,7 @@ def _stretch_iterations(cfg: Config, new: int, old: int) -> None:
 
 def _per_device(cfg: Config, per_device: int, world_size: int, accumulation: int, recipe: int) -> BatchPlan:
     if recipe % (world_size * accumulation):
-        by = f'{world_size} processes' + (f' x {accumulation} accumulated batches' if accumulation > 1 else '')
+        by = _processes(world_size) + (f' x {accumulation} accumulated batches' if accumulation > 1 else '')
         raise ConfigError(
             f'--batch-policy per-device: {recipe} images a step (auto_scale_lr.base_batch_size) cannot be split '
             f'evenly over {by}; use another number of processes, or --batch-policy scale-lr or none')

@@ -26,12 +26,18 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] |
             of a ``_base_`` file that is set anew where that changes nothing.
     """
     path = Path(path).expanduser()
-    _check_file(path, chain=())
+    files = _check_file(path, chain=())
     try:
         # MMEngine's guess whether a config is of the lazy-import kind is fooled by an import before `_base_`.
         cfg = Config.fromfile(path, lazy_import=False)
     except Exception as err:
-        raise ConfigError(f'{path}: {_where(err)}{type(err).__name__}: {err}') from err
+        if 'import custom modules' in str(err):  # MMEngine's own text lists all of sys.path
+            cause = err.__cause__ or err.__context__ or err
+            raise ConfigError(
+                f'{path}: custom_imports: {cause}; is the folder that holds the module in PYTHONPATH?') from err
+        raise ConfigError(
+            f'{_where(err, path, files)}: {type(err).__name__}: {err.args[0] if isinstance(err, KeyError) else err}'
+        ) from err
     _check_idle_variables(path, cfg)
     if overrides:
         if not isinstance(overrides, Mapping):
@@ -40,14 +46,17 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] |
     return cfg
 
 
-def _where(err: Exception) -> str:
-    """Return the config's own line that an exception came from, as ``'line 3: '``."""
-    lines = [frame.lineno for frame in traceback.extract_tb(err.__traceback__) if frame.filename in ('', '<string>')]
-    return f'line {lines[-1]}: ' if lines else ''
+def _where(err: Exception, path: Path, files: set[Path]) -> str:
+    """Return the config file and its line that an exception came from, as ``'config.py, line 3'``."""
+    for frame in reversed(traceback.extract_tb(err.__traceback__)):
+        file = Path(frame.filename).resolve()
+        if file in files:
+            return f'{path if file == path.resolve() else file}, line {frame.lineno}'
+    return str(path)
 
 
-def _check_file(path: Path, chain: tuple[Path, ...]) -> None:
-    """Check that a config and its bases exist, are valid Python and do not include one another."""
+def _check_file(path: Path, chain: tuple[Path, ...]) -> set[Path]:
+    """Check that a config and its bases exist, are valid Python and do not include one another; return them all."""
     resolved = path.resolve()
     if resolved in chain:
         ring = ' -> '.join(p.name for p in chain[chain.index(resolved):] + (resolved, ))
@@ -58,14 +67,18 @@ def _check_file(path: Path, chain: tuple[Path, ...]) -> None:
         what = 'is a folder, not a config file' if path.is_dir() else 'does not exist'
         raise MissingFileError(f'config file {path}{by} {what}{did_you_mean(path.name, siblings) if siblings else ""}')
     if path.suffix != '.py':
-        return
+        return {resolved}
     try:
         tree = ast.parse(path.read_text(encoding='utf-8'))
+    except (UnicodeDecodeError, ValueError) as err:
+        raise ConfigError(f'{path} is no text in UTF-8 ({err}); is it the config file?') from None
     except SyntaxError as err:
         raise ConfigError(f'{path}, line {err.lineno}: syntax error: {err.msg}: {(err.text or "").strip()}') from None
+    files = {resolved}
     for base in _bases(tree, path):
         if '::' not in base:  # `mmengine::…` names a config inside an installed package
-            _check_file(path.parent / base, chain + (resolved, ))
+            files |= _check_file(path.parent / base, chain + (resolved, ))
+    return files
 
 
 def _check_idle_variables(path: Path, cfg: Config) -> None:

@@ -11,7 +11,7 @@ from .batch_policy import BATCH_POLICIES
 from .distributed import LAUNCHERS
 
 __all__ = [
-    'CLOSED_CLASSES', 'COMPONENT_KEYS', 'DEFAULT_TYPES', 'GIVEN_BY_BUILDER', 'LEAST', 'NESTING_REGISTRIES',
+    'CLOSED_CLASSES', 'COMPONENT_KEYS', 'DEFAULT_TYPES', 'GIVEN_BY_BUILDER', 'HANDED_ON', 'LEAST', 'NESTING_REGISTRIES',
     'OPAQUE_KEYS', 'PLAIN_KEYS', 'REGISTRY_OF_KEY', 'TAKEN_BY_BUILDER', 'TOP_LEVEL_KEYS', 'TOP_LEVEL_KINDS',
     'TYPED_MODULES', 'loader_keys'
 ]
@@ -163,6 +163,9 @@ TAKEN_BY_BUILDER: dict[str, tuple[str, ...]] = {
 
 # Classes of MMEngine with ``**kwargs`` that they make no use of.
 CLOSED_CLASSES = frozenset({'CheckpointHook'})
+
+# Arguments that a class of MMEngine hands on to another one, which may have more: for misspellings of them.
+HANDED_ON: dict[str, tuple[str, ...]] = {'EMAHook': ('momentum', 'gamma', 'interval', 'device', 'update_buffers')}
 
 # Classes whose annotations are trusted enough to check values against. (AmpOptimWrapper's says `str` of a number.)
 TYPED_MODULES = ('ftcls.', 'torch.optim', 'mmengine.optim.scheduler', 'mmengine.optim.optimizer.optimizer_wrapper',

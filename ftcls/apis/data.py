@@ -1,6 +1,6 @@
 """Building the dataloaders so that every split speaks of the same classes, and reporting what is in them."""
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,8 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from ftcls.registry import DATASETS
-from ftcls.utils import ConfigError, DataError
+from ftcls.utils import ConfigError, DataError, UserError
+from ftcls.utils.errors import unwrapped
 from .signatures import accepted_arguments
 from .trial import config_errors
 
@@ -87,11 +88,21 @@ def build_loaders(cfg: Config, splits: Sequence[str], classes: Sequence[str] | N
     for split in splits:
         settings = copy.deepcopy(cfg[f'{split}_dataloader'])
         chosen_by_user = _set_classes(settings.dataset, report.classes)
-        with config_errors(f'{split}_dataloader'):
-            loader = Runner.build_dataloader(settings, randomness.get('seed'), randomness.get('diff_rank_seed', False))
+        try:
+            with config_errors(f'{split}_dataloader'):
+                loader = Runner.build_dataloader(settings, randomness.get('seed'),
+                                                 randomness.get('diff_rank_seed', False))
+        except UserError as err:
+            err = unwrapped(err)
+            where = f'{split}_dataloader'
+            raise err if str(err).startswith(where) else type(err)(f'{where}.dataset: {err}') from err
         dataset = loader.dataset
         if len(dataset) == 0:
             raise DataError(f'{split}_dataloader.dataset: holds no sample; see its data_root, data_prefix and ann_file')
+        if isinstance(loader.dataset, Sized) and isinstance(loader.sampler, Sized) and len(loader) == 0:
+            raise ConfigError(
+                f'{split}_dataloader: {len(dataset)} samples make no whole batch of {settings.batch_size}; '
+                f'set {split}_dataloader.drop_last=False, or a smaller batch_size')
         names = (getattr(dataset, 'metainfo', None) or {}).get('classes')
         if report.classes is None:
             report.classes = tuple(names) if names else None

@@ -11,8 +11,8 @@ from typing import Any
 import typeguard
 from mmengine.registry import Registry
 
-from ftcls.utils import did_you_mean
-from .config_schema import CLOSED_CLASSES, GIVEN_BY_BUILDER, TYPED_MODULES
+from ftcls.utils import did_you_mean, nearest
+from .config_schema import CLOSED_CLASSES, GIVEN_BY_BUILDER, HANDED_ON, TYPED_MODULES
 
 __all__ = [
     'accepted_arguments', 'fits', 'kind_fault', 'misspelt', 'missing_arguments', 'own_arguments', 'shown', 'wrong_kind'
@@ -21,8 +21,9 @@ __all__ = [
 # Annotations that a list or a tuple may stand for.
 _SEQUENCES = (list, tuple, typing.List, typing.Tuple, typing.Sequence, typing.Iterable, Collection, Iterable,
               MutableSequence, Sequence)
+_UNIONS = (typing.Union, types.UnionType)
 # A name this like one of an open class's own arguments is a misspelling of it and not an argument that is handed on.
-_SAME_WORD = 0.9
+_SAME_WORD = 0.85
 
 
 def _named(component: Callable) -> dict[str, inspect.Parameter]:
@@ -75,7 +76,10 @@ def accepted_arguments(component: Callable) -> dict[str, inspect.Parameter] | No
 
 def misspelt(key: str, component: Callable, given: Iterable[str]) -> str | None:
     """Return the argument of an open class that ``key`` is nearly, and that is not given itself."""
-    free = [name for name in own_arguments(component) if name not in given]
+    known = [*own_arguments(component), *HANDED_ON.get(getattr(component, '__name__', ''), ())]
+    if key in known:
+        return None
+    free = [name for name in known if name not in given]
     near = difflib.get_close_matches(key, free, n=1, cutoff=_SAME_WORD)
     return near[0] if near else None
 
@@ -109,11 +113,12 @@ def kind_fault(component: Callable, param: inspect.Parameter, value: Any, path: 
 
 def wrong_kind(path: str, value: Any, annotation: Any) -> str:
     """Return the sentence on a value of the wrong kind."""
-    if typing.get_origin(annotation) is typing.Literal:
-        allowed = typing.get_args(annotation)
-        names = [a for a in allowed if isinstance(a, str)]
-        return f'{path}: must be one of {", ".join(map(repr, allowed))}, got {value!r}' + (
-            did_you_mean(value, names) if isinstance(value, str) else '')
+    parts = typing.get_args(annotation) if typing.get_origin(annotation) in _UNIONS else (annotation, )
+    words = [word for part in parts if typing.get_origin(part) is typing.Literal for word in typing.get_args(part)]
+    if words:
+        allowed = [*map(repr, words), *(shown(part) for part in parts if typing.get_origin(part) is not typing.Literal)]
+        near = did_you_mean(value, words) if isinstance(value, str) and nearest(value, words) else ''
+        return f'{path}: must be one of {", ".join(allowed)}, got {value!r}{near}'
     return f'{path}: must be of type {shown(annotation)}, got {value!r} ({type(value).__name__})'
 
 
@@ -152,7 +157,7 @@ def fits(value: Any, annotation: Any) -> bool:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in (Any, object, inspect.Parameter.empty) or isinstance(value, Mapping) and 'type' in value:
         return True
-    if origin in (typing.Union, types.UnionType):
+    if origin in _UNIONS:
         return any(fits(value, one) for one in arguments)
     if annotation in (int, float):
         return isinstance(value, Integral if annotation is int else Real) and not isinstance(value, bool)

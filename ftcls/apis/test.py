@@ -10,11 +10,13 @@ from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
 from ftcls.registry import LOOPS
-from ftcls.utils import CheckpointError, ConfigError
+from ftcls.utils import CheckpointError, ConfigError, DataError
 from ftcls.utils.checkpoint import read_checkpoint
+from ftcls.utils.errors import unwrapped
 from .data import build_loaders, check_heads, check_missing_classes
 from .distributed import init_distributed
-from .train import TrainOptions, build_runner, prepare_config
+from .train import TrainOptions, build_runner, prepare_config, with_loss_metric
+from .trial import check_pass, first_samples
 
 __all__ = ['evaluate_runner', 'test']
 
@@ -37,8 +39,7 @@ def test(cfg: Config,
     Returns:
         Metric name to value.
     """
-    if out and Path(out).suffix not in ('.json', '.pkl', '.pickle'):
-        raise ConfigError(f'--out {out}: must end in .json (the metrics) or .pkl (every prediction)')
+    _check_out(out)
     cfg = copy.deepcopy(cfg)
     prepare_config(cfg, TrainOptions(work_dir=work_dir, launcher=launcher))
     if not cfg.get('test_dataloader'):
@@ -48,17 +49,35 @@ def test(cfg: Config,
     cfg.load_from, cfg.resume = checkpoint, False
     for owner in (cfg.model, cfg.model.get('backbone') or {}):
         owner['init_cfg'] = None  # the checkpoint holds every weight
-    loaders, report = build_loaders(cfg, ['test'], _classes_of(read_checkpoint(checkpoint)))
+    classes = _classes_of(read_checkpoint(checkpoint))
+    try:
+        loaders, report = build_loaders(cfg, ['test'], classes)
+    except DataError as err:
+        trained = f'{checkpoint} was trained on the classes {", ".join(classes[:10])}: ' if classes else ''
+        raise DataError(trained + str(unwrapped(err))) from err
     check_heads(cfg, report)
     check_missing_classes(cfg, report)
+    samples = first_samples(loaders)
     runner = build_runner(cfg, loaders)
+    check_pass(runner, loaders, samples)
     if out and Path(out).suffix != '.json':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
     metrics = runner.test()
     if is_main_process() and out and Path(out).suffix == '.json':
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
         Path(out).write_text(json.dumps(_plain(metrics), indent=2) + '\n', encoding='utf-8')
     return metrics
+
+
+def _check_out(out: str | None) -> None:
+    """Refuse a file that the results cannot be written to; make its folder."""
+    if not out:
+        return
+    if Path(out).suffix not in ('.json', '.pkl', '.pickle'):
+        raise ConfigError(f'--out {out}: must end in .json (the metrics) or .pkl (every prediction)')
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise ConfigError(f'--out {out}: cannot make the folder {Path(out).parent}: {err.strerror}') from None
 
 
 def evaluate_runner(runner: Runner) -> tuple[dict[str, float], str]:
@@ -78,8 +97,9 @@ def evaluate_runner(runner: Runner) -> tuple[dict[str, float], str]:
         **cfg[f'{split}_cfg']
     },
                        default_args=dict(
-                           runner=runner, dataloader=loaders[split],
-                           evaluator=copy.deepcopy(cfg[f'{split}_evaluator'])))
+                           runner=runner,
+                           dataloader=loaders[split],
+                           evaluator=with_loss_metric(copy.deepcopy(cfg[f'{split}_evaluator']))))
     if split == 'test':
         runner._test_loop = loop  # the hooks look there; the Runner takes a test loop at its construction only
     return loop.run(), split

@@ -29,7 +29,7 @@ from ftcls.version import __version__
 from .batch_policy import BatchPlan, apply_batch_policy
 from .data import DataReport, build_loaders, check_heads, check_missing_classes
 from .distributed import init_distributed
-from .trial import build_late_parts, check_pass, config_errors, first_samples
+from .trial import StartHook, build_late_parts, check_pass, config_errors, first_samples
 from .validate import validate_config
 
 __all__ = ['TrainOptions', 'train', 'prepare_config', 'build_runner', 'with_house_hooks', 'with_loss_metric']
@@ -86,12 +86,13 @@ def train(cfg: Config, options: TrainOptions | None = None) -> Runner:
     plan = apply_batch_policy(cfg, options.batch_policy, world_size)
     splits = ['train'] + (['val'] if cfg.get('val_dataloader') else [])
     loaders, report, samples = _check_sources(cfg, splits)
-    runner = build_runner(cfg, loaders, [_preflight_hook(report, plan, cfg.randomness.seed)] +
+    start = StartHook()
+    runner = build_runner(cfg, loaders, [_preflight_hook(report, plan, cfg.randomness.seed), start] +
                           ([DryRunHook()] if options.dry_run else []))
     build_late_parts(runner)
     check_pass(runner, loaders, samples)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), config_errors('before the first step', start):
             # Schedulers by iteration go on while gradients are accumulated, before the first step; so they shall.
             warnings.filterwarnings('ignore', r'Detected call of `scheduler\.step')
             runner.train()
@@ -135,9 +136,6 @@ def prepare_config(cfg: Config, options: TrainOptions) -> None:
     if options.amp:
         cfg.optim_wrapper = convert_to_amp(cfg.optim_wrapper)
     _settle_resume(cfg, options.resume)
-    for key in ('val_evaluator', 'test_evaluator'):
-        if cfg.get(key):
-            cfg[key] = with_loss_metric(cfg[key])
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(key)
         if loader and not loader.get('num_workers') and loader.get('persistent_workers'):
@@ -203,6 +201,8 @@ def _settle_seed(cfg: Config, seed: int | None) -> None:
     randomness = dict(cfg.get('randomness') or {})
     if seed is not None:
         randomness['seed'] = seed
+    if randomness.get('seed') is not None and not 0 <= randomness['seed'] < 2**32:
+        raise ConfigError(f'--seed {randomness["seed"]}: must be from 0 to {2**32 - 1}, as randomness.seed')
     if randomness.get('seed') is None and cfg.resume:
         # The order of the data hangs on it, and the data is built before MMEngine looks into the checkpoint.
         randomness['seed'] = (read_checkpoint(cfg.load_from).get('meta') or {}).get('seed')
@@ -279,6 +279,8 @@ def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runne
         if split in loaders:
             parts[f'{split}_dataloader'] = loaders[split]
             parts.update({name: copy.deepcopy(cfg.get(name)) for name in names})
+            if parts.get(f'{split}_evaluator'):
+                parts[f'{split}_evaluator'] = with_loss_metric(parts[f'{split}_evaluator'])
     with config_errors('model, hooks or visualizer'):
         runner = Runner(
             model=copy.deepcopy(cfg.model),

@@ -6,36 +6,51 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.evaluator import DumpResults, Evaluator
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from ftcls.datasets import BaseDataset
 from ftcls.engine.parameter_table import unwrap
 from ftcls.models.classifiers import BaseClassifier
-from ftcls.utils import ConfigError, UserError
+from ftcls.utils import ConfigError, UserError, did_you_mean, nearest
 from ftcls.utils.errors import unwrapped
 
-__all__ = ['build_late_parts', 'check_pass', 'config_errors', 'first_samples']
+__all__ = ['StartHook', 'build_late_parts', 'check_pass', 'config_errors', 'first_samples']
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
+class StartHook(Hook):
+    """Notes that all preparations are done and training begins: ``begun``."""
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.begun = False
+
+    def before_train(self, runner: Runner) -> None:
+        """Note it."""
+        self.begun = True
+
+
 @contextmanager
-def config_errors(where: str) -> Iterator[None]:
+def config_errors(where: str, start: StartHook | None = None) -> Iterator[None]:
     """Turn what MMEngine, torch or timm say of a config into a ConfigError; an error in our own code stays what it is.
 
     Args:
         where: The keys of the config that the code inside works on.
+        start: Errors after the beginning that this hook notes stay what they are.
 
     Raises:
-        ConfigError: In place of an assertion, or of an error on a value, a type, a key or an attribute.
+        ConfigError: In place of an assertion, a missing package, or an error on a value, a type, a key or an attribute.
     """
     try:
         yield
     except UserError:
         raise
-    except (AssertionError, TypeError, ValueError, KeyError, AttributeError, RuntimeError) as err:
-        if _raised_here(err):
+    except (AssertionError, TypeError, ValueError, KeyError, AttributeError, ImportError, RuntimeError) as err:
+        if _raised_here(err) or start is not None and start.begun:
             raise
         raise ConfigError(f'{where}: {_said(err)} (FTCLS_TRACEBACK=1 shows where it says so)') from err
 
@@ -91,7 +106,8 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
         samples: As from :func:`first_samples`.
 
     Raises:
-        ConfigError: If the model cannot take such a picture.
+        UserError: If the model cannot take such a picture.
+        ConfigError: If a hook or a scheduler waits for a result of the validation that no metric gives.
     """
     model = unwrap(runner.model)
     if not isinstance(model, BaseClassifier) or getattr(model, 'head', None) is None:
@@ -100,22 +116,67 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
     model.eval()
     try:
         for split, sample in samples.items():
-            try:
-                with torch.no_grad():
-                    model.test_step(loaders[split].collate_fn([sample]))
-            except torch.OutOfMemoryError:
-                raise
-            except UserError as err:
-                err = unwrapped(err)
-                raise type(err)(f'{split}_dataloader: its first picture does not go through the model: {err}') from err
-            except (RuntimeError, ValueError, IndexError) as err:
-                shape = 'x'.join(map(str, sample['inputs'].shape)) if hasattr(sample.get('inputs'), 'shape') else ''
-                raise ConfigError(
-                    f'{split}_dataloader: its first picture ({shape} after the pipeline) does not go through the model: '
-                    f'{str(err).splitlines()[0]}; do the pipeline, data_preprocessor.mean and model.backbone (in_channels) fit '
-                    'each other? (FTCLS_TRACEBACK=1 shows where it stops)') from err
+            batch = loaders[split].collate_fn([sample])
+            outputs = _pass(model, batch, split)
+            if split == 'val':
+                _check_monitored(runner, batch, outputs)
     finally:
         model.train(training)
+
+
+def _pass(model: BaseClassifier, batch: Any, split: str) -> list:
+    """Return the model's predictions for a batch of one."""
+    try:
+        with torch.no_grad():
+            return model.test_step(batch)
+    except torch.OutOfMemoryError:
+        raise
+    except UserError as err:
+        err = unwrapped(err)
+        raise type(err)(f'{split}_dataloader: its first picture does not go through the model: {err}') from err
+    except (RuntimeError, ValueError, IndexError) as err:
+        shapes = ['x'.join(map(str, getattr(picture, 'shape', ()))) for picture in batch['inputs']]
+        raise ConfigError(
+            f'{split}_dataloader: its first picture ({shapes[0]} after the pipeline) does not go through the model: '
+            f'{str(err).splitlines()[0]}; do the pipeline, data_preprocessor.mean and model.backbone (in_channels) fit '
+            'each other? (FTCLS_TRACEBACK=1 shows where it stops)') from err
+
+
+def _check_monitored(runner: Runner, batch: Any, outputs: list) -> None:
+    """Check what hooks and schedulers look for in the validation's results against the names that the metrics give.
+
+    Raises:
+        ConfigError: If it is not among them; MMEngine would find out after an epoch.
+    """
+    wanted = [('CheckpointHook.save_best', key) for hook in runner.hooks if isinstance(hook, CheckpointHook)
+              for key in ([hook.save_best] if isinstance(hook.save_best, str) else hook.save_best or ())]
+    wanted += [('EarlyStoppingHook.monitor', hook.monitor) for hook in runner.hooks
+               if isinstance(hook, EarlyStoppingHook)]
+    schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
+    wanted += [('param_scheduler.monitor', s.monitor) for s in schedulers if hasattr(s, 'monitor')]
+    wanted = [(where, key) for where, key in wanted if key != 'auto']
+    names = _metric_names(runner.val_loop.evaluator, batch, outputs) if wanted else None
+    for where, key in wanted if names else ():
+        if key not in names:
+            raise ConfigError(f'{where}={key!r}: the validation gives {", ".join(sorted(names))}' +
+                              (did_you_mean(key, names) if nearest(key, names) else ''))
+
+
+def _metric_names(evaluator: Evaluator, batch: Any, outputs: list) -> set[str] | None:
+    """Return the names of an evaluator's results, or None where one sample is not enough to have them."""
+    names = set()
+    try:
+        evaluator.process(data_samples=outputs, data_batch=batch)
+        for metric in evaluator.metrics:
+            # this one writes a file
+            results = {} if isinstance(metric, DumpResults) else metric.compute_metrics(metric.results)
+            names |= {f'{metric.prefix}/{key}' if metric.prefix else key for key in results}
+    except (UserError, ArithmeticError, RuntimeError, ValueError, IndexError):
+        return None
+    finally:
+        for metric in evaluator.metrics:
+            metric.results.clear()
+    return names
 
 
 def build_late_parts(runner: Runner) -> None:

@@ -100,8 +100,10 @@ def test_broken_config_files_are_named_with_their_line(tmp_path):
         load_config(write(tmp_path, a="_base_ = './b.py'\n", b="_base_ = ['./a.py']\n"))
     with pytest.raises(ConfigError, match=r'bad\.py, line 2: syntax error: .*model = dict\(a=1'):
         load_config(write(tmp_path, bad='x = 1\nmodel = dict(a=1\n'))
-    with pytest.raises(ConfigError, match=r'name\.py: .*undefined_name'):
-        load_config(write(tmp_path, name='model = undefined_name\n'))
+    with pytest.raises(ConfigError, match=r'name\.py, line 2: NameError: .*undefined_name'):
+        load_config(write(tmp_path, name='x = 1\nmodel = undefined_name\n'))
+    with pytest.raises(ConfigError, match=r'base\.py, line 1: ZeroDivisionError'):
+        load_config(write(tmp_path, child="_base_ = './base.py'\n", base='model = 1 / 0\n'))
     with pytest.raises(MissingFileError, match='is a folder'):
         load_config(tmp_path)
     with pytest.raises(ConfigError, match='_base_.*plain string'):

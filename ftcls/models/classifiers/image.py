@@ -4,7 +4,8 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
-from ftcls.utils import ConfigError, did_you_mean
+from ftcls.utils import ConfigError, UserError, did_you_mean
+from ftcls.utils.errors import unwrapped
 from ..necks import GeneralizedMeanPooling, GlobalAveragePooling
 from .base import BaseClassifier
 
@@ -29,12 +30,22 @@ def _build_preprocessor(config: dict | nn.Module | None, train_cfg: dict | None)
             raise ConfigError('batch augmentations are set twice: in model.train_cfg and in '
                               'data_preprocessor.batch_augments; remove one')
         config['batch_augments'] = dict(train_cfg)
-    return MODELS.build(config)
+    try:
+        return MODELS.build(config)
+    except UserError as err:
+        err = unwrapped(err)
+        raise type(err)(f'data_preprocessor: {err}') from err
 
 
-def _built(part: dict | nn.Module | None) -> nn.Module | None:
-    """Build a part of the model from its config; a module, or None, is taken as it is."""
-    return part if part is None or isinstance(part, nn.Module) else MODELS.build(part)
+def _built(part: dict | nn.Module | None, name: str) -> nn.Module | None:
+    """Build a part of the model from its config; a module, or None, is taken as it is; an error says where it comes from."""
+    if part is None or isinstance(part, nn.Module):
+        return part
+    try:
+        return MODELS.build(part)
+    except UserError as err:
+        err = unwrapped(err)
+        raise type(err)(f'model.{name}: {err}') from err
 
 
 def _definer(part: object, method: str) -> type:
@@ -81,9 +92,9 @@ class ImageClassifier(BaseClassifier):
                 raise ConfigError(f'pretrained={pretrained!r} and init_cfg={init_cfg!r}: give one of them')
             init_cfg = dict(type='Pretrained', checkpoint=pretrained)
         super().__init__(_build_preprocessor(data_preprocessor, train_cfg), init_cfg)
-        self.backbone = _built(backbone)
-        self.neck = _built(neck)
-        self.head = _built(head)
+        self.backbone = _built(backbone, 'backbone')
+        self.neck = _built(neck, 'neck')
+        self.head = _built(head, 'head')
         self._check_channels()
 
     def _check_channels(self) -> None:
@@ -92,8 +103,8 @@ class ImageClassifier(BaseClassifier):
         wanted = getattr(self.head, 'in_channels', None)
         keeps_channels = self.neck is None or isinstance(self.neck, (GlobalAveragePooling, GeneralizedMeanPooling))
         if isinstance(given, tuple) and isinstance(wanted, int) and keeps_channels and wanted != given[-1]:
-            raise ConfigError(f'head.in_channels={wanted}, but the backbone {type(self.backbone).__name__} gives '
-                              f'{given[-1]} channels: set head.in_channels={given[-1]}')
+            raise ConfigError(f'model.head.in_channels={wanted}, but the backbone {type(self.backbone).__name__} gives '
+                              f'{given[-1]} channels: set model.head.in_channels={given[-1]}')
 
     def forward(self,
                 inputs: torch.Tensor,
