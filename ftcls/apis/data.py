@@ -1,6 +1,6 @@
 """Building the dataloaders so that every split speaks of the same classes, and reporting what is in them."""
 import copy
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from ftcls.utils.errors import unwrapped
 from .signatures import accepted_arguments
 from .trial import config_errors
 
-__all__ = ['DataReport', 'build_loaders', 'check_heads', 'check_missing_classes']
+__all__ = ['DataReport', 'build_loaders', 'check_heads', 'check_missing_classes', 'dataset_configs']
 
 
 @dataclass
@@ -26,11 +26,13 @@ class DataReport:
         sizes: Samples a split.
         counts: Samples a class name, a split; None where a split has no single labels.
         ignored: Classes that stand in a split's data and not among ``classes``.
+        drawn: How few shots were drawn, a split that has them.
     """
     classes: tuple[str, ...] | None = None
     sizes: dict[str, int] = field(default_factory=dict)
     counts: dict[str, dict[str, int] | None] = field(default_factory=dict)
     ignored: dict[str, list[str]] = field(default_factory=dict)
+    drawn: dict[str, str] = field(default_factory=dict)
 
     def missing(self) -> dict[str, list[str]]:
         """Return, a split, the classes of which it has no sample."""
@@ -55,6 +57,8 @@ class DataReport:
                 line += ' (' + ', '.join(f'{name} {n}' for name, n in counts.items()) + ')'
             elif counts:
                 line += f' ({min(counts.values())} to {max(counts.values())} a class)'
+            if self.drawn.get(split):
+                line += f'; {self.drawn[split]}'
             if split in missing:
                 line += f'; NONE of {_shorten(missing[split])}'
             if self.ignored.get(split):
@@ -117,6 +121,7 @@ def build_loaders(cfg: Config, splits: Sequence[str], classes: Sequence[str] | N
                 f'{split}_dataloader.dataset: has classes that the training set has not: {_shorten(ignored)}; '
                 f'rename or remove them, or choose classes by {split}_dataloader.dataset.classes')
         report.ignored[split] = ignored
+        report.drawn[split] = '; '.join(dict.fromkeys(filter(None, (getattr(d, 'drawn', '') for d in _inner(dataset)))))
         report.sizes[split] = len(dataset)
         report.counts[split] = _counts(dataset)
         loaders[split] = loader
@@ -138,6 +143,16 @@ def _set_classes(dataset: ConfigDict, classes: tuple[str, ...] | None) -> bool:
         if accepted is None or 'classes' in accepted:
             dataset['classes'] = list(classes)
     return False
+
+
+def dataset_configs(node: Any) -> Iterator[dict]:
+    """Yield the dataset dicts in the ``dataset`` of a dataloader, those inside wrappers."""
+    if isinstance(node, list | tuple):
+        for child in node:
+            yield from dataset_configs(child)
+    elif isinstance(node, Mapping):
+        inner = node.get('dataset', node.get('datasets'))
+        yield from [node] if inner is None else dataset_configs(inner)
 
 
 def _inner(dataset: Dataset) -> list[Dataset]:

@@ -17,6 +17,7 @@ from .data import build_loaders, check_heads, check_missing_classes
 from .distributed import init_distributed
 from .train import TrainOptions, build_runner, prepare_config, with_loss_metric
 from .trial import check_pass, first_samples
+from .tta import first_view, prepare_tta, with_tta
 
 __all__ = ['evaluate_runner', 'test']
 
@@ -26,7 +27,8 @@ def test(cfg: Config,
          out: str | None = None,
          *,
          work_dir: str | None = None,
-         launcher: str = 'none') -> dict[str, float]:
+         launcher: str = 'none',
+         tta: bool = False) -> dict[str, float]:
     """Measure a checkpoint on ``test_dataloader`` with ``test_evaluator``.
 
     Args:
@@ -35,12 +37,15 @@ def test(cfg: Config,
         out: Where the numbers go: a ``.json`` file of the metrics, or a ``.pkl`` of every prediction.
         work_dir: Where the log goes; None takes the config's, then ``work_dirs/<config name>``.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        tta: Average the predictions for several views of each picture, see :func:`.prepare_tta`.
 
     Returns:
         Metric name to value.
     """
     _check_out(out)
     cfg = copy.deepcopy(cfg)
+    if tta:
+        prepare_tta(cfg)
     prepare_config(cfg, TrainOptions(work_dir=work_dir, launcher=launcher))
     if not cfg.get('test_dataloader'):
         raise ConfigError(
@@ -59,7 +64,9 @@ def test(cfg: Config,
     check_missing_classes(cfg, report)
     samples = first_samples(loaders)
     runner = build_runner(cfg, loaders)
-    check_pass(runner, loaders, samples)
+    check_pass(runner, loaders, {'test': first_view(samples['test'])} if tta else samples)
+    if tta:
+        with_tta(runner, cfg)
     if out and Path(out).suffix != '.json':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
     metrics = runner.test()
