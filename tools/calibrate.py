@@ -1,0 +1,29 @@
+"""Fit a temperature on the validation set, so that scores are probabilities, and measure it on the test set."""
+import argparse
+
+from ftcls.apis import calibrate, load_config, run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('checkpoint', help='file or URL')
+    parser.add_argument(
+        '--out-dir', help='gets calibrated.pth, calibration.json, reliability.png; default: <work dir>/calibration')
+    parser.add_argument('--bins', type=int, default=15, help='bins of the reliability figure (default: 15)')
+    parser.add_argument('--device', help='for example cpu or cuda:0; default: the GPU where there is one')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Calibrate and print NLL and ECE before and after."""
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    print(calibrate(cfg, args.checkpoint, args.out_dir, bins=args.bins, device=args.device).text())
+
+
+if __name__ == '__main__':
+    run_tool(main)
