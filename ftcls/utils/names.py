@@ -3,7 +3,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ['nearest', 'did_you_mean', 'edits', 'is_regex', 'match_names']
+__all__ = ['nearest', 'did_you_mean', 'edits', 'is_regex', 'match_names', 'name_parts']
 
 
 def nearest(name: str, allowed: Iterable[str], most: int = 3) -> list[str]:
@@ -73,3 +73,18 @@ def match_names(key: str, names: Iterable[str]) -> list[str]:
     except re.error as err:
         raise ValueError(f'{key!r} is not a valid regular expression over parameter names: {err}') from None
     return [n for n in names if pattern.search(n)]
+
+
+def name_parts(names: Iterable[str]) -> list[str]:
+    """Return the modules and the last components that occur in parameter names: what a key over them can have meant.
+
+    Example:
+        >>> name_parts(['layer1.0.conv.weight'])
+        ['layer1', 'conv', 'weight', 'layer1.0', 'layer1.0.conv']
+    """
+    parts: dict[str, None] = {}
+    for name in names:
+        pieces = name.split('.')
+        parts.update((piece, None) for piece in pieces if not piece.isdigit())
+        parts.update(('.'.join(pieces[:end]), None) for end in range(2, len(pieces)))
+    return list(parts)

@@ -1,5 +1,13 @@
 """What stands around the optimizer: parameter groups and mixed precision."""
-from .amp import AmpOptimWrapper, convert_to_amp
-from .constructor import DefaultOptimWrapperConstructor
+import torch
 
-__all__ = ['AmpOptimWrapper', 'DefaultOptimWrapperConstructor', 'convert_to_amp']
+from ftcls.registry import OPTIMIZERS
+from .amp import AmpOptimWrapper, convert_to_amp
+from .constructor import DefaultOptimWrapperConstructor, LearningRateDecayOptimWrapperConstructor
+
+__all__ = [
+    'AmpOptimWrapper', 'DefaultOptimWrapperConstructor', 'LearningRateDecayOptimWrapperConstructor', 'convert_to_amp'
+]
+
+# MMEngine has all of torch's optimizers under their names but this one, which it calls TorchAdafactor.
+OPTIMIZERS.register_module(name='Adafactor', module=torch.optim.Adafactor)

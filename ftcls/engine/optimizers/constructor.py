@@ -15,7 +15,7 @@ from ftcls.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZER
 from ftcls.utils import ConfigError, did_you_mean
 from .groups import Rules, merge_groups, named_settings
 
-__all__ = ['DefaultOptimWrapperConstructor']
+__all__ = ['DefaultOptimWrapperConstructor', 'LearningRateDecayOptimWrapperConstructor']
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -62,6 +62,9 @@ class DefaultOptimWrapperConstructor:
         [('default', 0.1, ['1.weight', '1.bias']), ('0', 0.01, ['0.weight', '0.bias'])]
     """
 
+    # Whether the keys that go by the layer are taken.
+    layerwise = False
+
     def __init__(self,
                  optim_wrapper_cfg: Mapping[str, Any] | Config,
                  paramwise_cfg: Mapping[str, Any] | None = None) -> None:
@@ -90,7 +93,7 @@ class DefaultOptimWrapperConstructor:
         default_lr = lr.default if lr is not None and isinstance(lr.default, float) else None
         self.base_lr = self.optimizer_cfg.get('lr', default_lr)
         self.base_wd = self.optimizer_cfg.get('weight_decay')
-        self.rules = Rules(paramwise_cfg or {}, options)
+        self.rules = Rules(paramwise_cfg or {}, options, self.layerwise)
         for value, name, keys in ((self.base_lr, 'lr', self.rules.multiplied('lr')), (self.base_wd, 'weight_decay',
                                                                                       self.rules.multiplied('decay'))):
             if value is None and keys:
@@ -106,3 +109,36 @@ class DefaultOptimWrapperConstructor:
         groups = merge_groups(settings, self.base_lr, self.base_wd)
         optimizer = OPTIMIZERS.build({**self.optimizer_cfg, self.params_arg: groups})
         return OPTIM_WRAPPERS.build({**self.wrapper_cfg, 'optimizer': optimizer})
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LearningRateDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Give each stage of the backbone a learning rate of its own: the nearer to the image, the smaller.
+
+    It has the name, and ``layer_decay_rate`` with the meaning, of MMPretrain's constructor, and takes every backbone, by its
+    ``stages()``. Layer 0 is the stem, layer k the k-th stage, and the neck and the head are the last, layer L. In a
+    ViT each block is a stage.
+
+    ====================  ==============================================================================================
+    ``paramwise_cfg``     meaning
+    ====================  ==============================================================================================
+    ``layer_decay_rate``  layer l learns at lr * layer_decay_rate ** (L - l), the head at lr (Clark et al. 2020,
+                          `ELECTRA <https://arxiv.org/abs/2003.10555>`_)
+    ``lr_mult_range``     (first, last): the stem learns at lr * first, the head at lr * last, the stages between in
+                          geometric steps (discriminative rates, Howard and Ruder 2018, `ULMFiT
+                          <https://arxiv.org/abs/1801.06146>`_)
+    ====================  ==============================================================================================
+
+    The keys of :class:`DefaultOptimWrapperConstructor` are taken too; ``lr_mult`` and ``bias_lr_mult`` multiply what the layer
+    gives. (In MMPretrain only ``decay_mult`` has an effect.)
+
+    Example:
+        >>> from ftcls.models import ImageClassifier
+        >>> model = ImageClassifier(dict(type='LeNet5'), head=dict(type='LinearClsHead', num_classes=2, in_channels=120))
+        >>> build = LearningRateDecayOptimWrapperConstructor(
+        ...     dict(optimizer=dict(type='SGD', lr=0.8)), dict(layer_decay_rate=0.5))
+        >>> [(group['name'], group['lr']) for group in build(model).optimizer.param_groups]
+        [('default', 0.8), ('stage0', 0.1), ('stage1', 0.2), ('stage2', 0.4)]
+    """
+
+    layerwise = True

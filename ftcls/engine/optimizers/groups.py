@@ -1,6 +1,6 @@
 """Which settings each parameter gets: the rules of ``paramwise_cfg``, apart from any optimizer."""
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
@@ -9,13 +9,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ftcls.utils import ConfigError, did_you_mean, is_regex, match_names
+from ftcls.utils.names import name_parts
 
-__all__ = ['PARAMWISE_KEYS', 'Setting', 'Rules', 'named_settings', 'merge_groups']
+__all__ = ['LAYERWISE_KEYS', 'PARAMWISE_KEYS', 'Setting', 'Rules', 'named_settings', 'merge_groups']
 
 WHERE = 'optim_wrapper.paramwise_cfg'
 _LR_MULTS = ('bias_lr_mult', 'dcn_offset_lr_mult')
 _DECAY_MULTS = ('norm_decay_mult', 'bias_decay_mult', 'dwconv_decay_mult', 'flat_decay_mult')
 PARAMWISE_KEYS = ('custom_keys', *_LR_MULTS, *_DECAY_MULTS, 'bypass_duplicate')
+LAYERWISE_KEYS = ('layer_decay_rate', 'lr_mult_range')
+_LAYERWISE = 'LearningRateDecayOptimWrapperConstructor'
 _NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 _DCN_NAMES = {'DeformConv2d', 'ModulatedDeformConv2d'}
 
@@ -25,7 +28,8 @@ class Setting:
     """What one parameter is trained with.
 
     Attributes:
-        label: The custom key that decided, or the kind of parameter (``'norm'``, ``'bias'`` …), or ``'default'``.
+        label: The custom key that decided, or the kind of parameter (``'norm'``, ``'bias'`` …), or ``'default'``; behind
+            ``'stage0'`` … where rates differ by layer.
         lr_mult: Factor of the optimizer's learning rate.
         decay_mult: Factor of the optimizer's weight decay.
         options: Further options of the optimizer for this parameter, from its custom key.
@@ -53,13 +57,22 @@ class Rules:
     Args:
         paramwise_cfg: As in the config; see ``DefaultOptimWrapperConstructor`` for the keys.
         optimizer_options: Options of the optimizer that a custom key may set for its parameters.
+        layerwise: Take the keys of ``LearningRateDecayOptimWrapperConstructor`` too.
 
     Raises:
         ConfigError: If a key is unknown or a value of the wrong kind.
     """
 
-    def __init__(self, paramwise_cfg: Mapping[str, Any], optimizer_options: Iterable[str] = ()) -> None:
-        _check_keys(paramwise_cfg, PARAMWISE_KEYS, WHERE)
+    def __init__(self,
+                 paramwise_cfg: Mapping[str, Any],
+                 optimizer_options: Iterable[str] = (),
+                 layerwise: bool = False) -> None:
+        for key in LAYERWISE_KEYS:
+            if key in paramwise_cfg and not layerwise:
+                raise ConfigError(f"{WHERE}.{key}: needs optim_wrapper.constructor='{_LAYERWISE}'")
+        _check_keys(paramwise_cfg, PARAMWISE_KEYS + LAYERWISE_KEYS * layerwise, WHERE)
+        self.layerwise = layerwise
+        self.layer_range = _layer_range(paramwise_cfg) if layerwise else None
         self.mults = {key: paramwise_cfg[key] for key in _LR_MULTS + _DECAY_MULTS if paramwise_cfg.get(key) is not None}
         for key, value in self.mults.items():
             _check_mult(value, f'{WHERE}.{key}')
@@ -82,6 +95,7 @@ class Rules:
         """Return the places that multiply ``what``, ``'lr'`` or ``'decay'``, which must then be given."""
         end = f'{what}_mult'
         keys = [f'{WHERE}.{key}' for key in self.mults if key.endswith(end)]
+        keys += [f'{WHERE}.{LAYERWISE_KEYS[0]} (or {LAYERWISE_KEYS[1]})'] * (what == 'lr' and self.layerwise)
         return keys + [f'{WHERE}.custom_keys[{key!r}].{end}' for key, options in self.custom.items() if end in options]
 
     def match(self, names: Iterable[str]) -> dict[str, str]:
@@ -98,7 +112,7 @@ class Rules:
             except ValueError as err:
                 raise ConfigError(f'{WHERE}.custom_keys[{key!r}]: {err}') from None
             if not hits:
-                hint = did_you_mean(key, _name_parts(names))
+                hint = did_you_mean(key, name_parts(names))
                 raise ConfigError(f'{WHERE}.custom_keys[{key!r}]: matches no parameter{hint}')
             for name in hits:
                 decided.setdefault(name, key)
@@ -136,22 +150,54 @@ class Rules:
         return Setting('+'.join(kinds), float(self.mults.get(lr_rule, 1.)), float(self.mults.get(decay_rule,
                                                                                                  1.))), rules
 
+    def at_layer(self, setting: Setting, layer: int, top: int) -> Setting:
+        """Return a setting with its learning rate multiplied by the factor of a layer, 0 the stem, ``top`` neck and head."""
+        first, last = self.layer_range
+        if first is None:  # the rate of decay
+            factor = last**(top - layer)
+        else:
+            factor = last if layer == top else first * (last / first)**(layer / top)
+        if layer == top:
+            return replace(setting, lr_mult=setting.lr_mult * factor)
+        label = f'stage{layer}' if setting.label == 'default' else f'stage{layer} {setting.label}'
+        return replace(setting, label=label, lr_mult=setting.lr_mult * factor)
+
+
+def _layer_range(paramwise_cfg: Mapping[str, Any]) -> tuple[float | None, float]:
+    """Return the factors of the first layer and of the last, or None and the rate of decay from one layer to the one below."""
+    rate, span = (paramwise_cfg.get(key) for key in LAYERWISE_KEYS)
+    if rate is not None and span is not None:
+        raise ConfigError(
+            f'{WHERE}: layer_decay_rate and lr_mult_range say the same thing in two ways; give one of them')
+    values = (1. if rate is None else rate, ) if span is None else span
+    good = isinstance(values, list | tuple) and len(values) == (1 if span is None else 2)
+    if not good or not all(isinstance(v, Real) and not isinstance(v, bool) and 0 < v < float('inf') for v in values):
+        raise ConfigError(
+            f'{WHERE}.layer_decay_rate = {rate!r}: must be a number above 0, such as 0.75' if span is
+            None else f'{WHERE}.lr_mult_range = {span!r}: must be two numbers above 0, the factors of the stem and of '
+            'the head, such as (0.01, 1)')
+    return (None, float(values[0])) if span is None else (float(values[0]), float(values[1]))
+
+
+def layers_of_parameters(model: nn.Module) -> tuple[dict[int, int], int]:
+    """Return the layer of each of the backbone's parameters, by ``id``: its stage; and that of all others, the last.
+
+    Raises:
+        ConfigError: If the model's backbone does not say what its stages are.
+    """
+    backbone = getattr(model, 'backbone', None)
+    if not hasattr(backbone, 'stage_of_parameters'):
+        raise ConfigError(f'optim_wrapper.constructor={_LAYERWISE!r} goes by the stages of model.backbone, and '
+                          f'{type(model).__name__} has no backbone that is a BaseBackbone')
+    params = dict(backbone.named_parameters())
+    return {id(params[name]): stage for name, stage in backbone.stage_of_parameters().items()}, len(backbone.stages())
+
 
 def _matches(key: str, names: Iterable[str]) -> list[str]:
     """Return the names that a key matches; as in MMEngine, a plain '.cls_token' matches 'cls_token' of the model itself."""
     if is_regex(key):
         return match_names(key, names)
     return [name for name in names if match_names(key, [name if '.' in name else f'.{name}'])]
-
-
-def _name_parts(names: Iterable[str]) -> list[str]:
-    """Return the modules and the last components that occur in parameter names: what a key can have meant."""
-    parts: dict[str, None] = {}
-    for name in names:
-        pieces = name.split('.')
-        parts.update((piece, None) for piece in pieces if not piece.isdigit())
-        parts.update(('.'.join(pieces[:end]), None) for end in range(2, len(pieces)))
-    return list(parts)
 
 
 def owned_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module, bool]]:
@@ -182,6 +228,7 @@ def named_settings(model: nn.Module, rules: Rules) -> tuple[dict[str, tuple[nn.P
             settings and ``bypass_duplicate`` is off.
     """
     owned = list(owned_parameters(model))
+    layers, top = layers_of_parameters(model) if rules.layerwise else ({}, 0)
     decided = rules.match(name for name, *_ in owned)
     settings: dict[str, tuple[nn.Parameter, Setting]] = {}
     first_name: dict[int, str] = {}
@@ -195,6 +242,8 @@ def named_settings(model: nn.Module, rules: Rules) -> tuple[dict[str, tuple[nn.P
         else:
             setting, by = rules.kind_setting(module, name, param, in_dcn)
         used |= by
+        if rules.layerwise:
+            setting = rules.at_layer(setting, layers.get(id(param), top), top)
         first = first_name.setdefault(id(param), name)
         if first == name:
             settings[name] = (param, setting)
@@ -225,6 +274,9 @@ def _idle_rules(rules: Rules, owned: list[tuple], decided: Mapping[str, str], us
             why = 'all parameters that it matches are frozen'
         notes.append(f'{WHERE}.custom_keys[{key!r}] has no effect: {why}')
     notes += [f'{WHERE}.{key} has no effect on any trainable parameter' for key in rules.mults if key not in used]
+    if rules.layerwise and rules.layer_range == (None, 1.):
+        notes.append(
+            f'{_LAYERWISE} has no effect: {WHERE} has neither layer_decay_rate (such as 0.75) nor lr_mult_range')
     return notes
 
 

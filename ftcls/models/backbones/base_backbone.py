@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from mmengine.model import BaseModule
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcls.utils import ConfigError
 from ..default_init import InitCfg, with_default_init
+from ..freezing import rest_norms, set_trainable
 
 __all__ = ['BaseBackbone', 'Stage', 'check_out_indices']
 
@@ -53,7 +53,6 @@ class BaseBackbone(BaseModule):
         super().__init__(init_cfg=with_default_init(init_cfg, default_init) or None)
         self.norm_eval = norm_eval
         self.frozen_stages = -1
-        self._frozen_names: list[str] = []
 
     @abstractmethod
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -105,20 +104,15 @@ class BaseBackbone(BaseModule):
             raise ConfigError(
                 f'frozen_stages={frozen_stages!r}: {type(self).__name__} has {most} stages here, so it must '
                 f'be an integer from -1 (nothing) over 0 (the stem) to {most} (everything)')
-        params = dict(self.named_parameters())
-        for name in self._frozen_names:
-            params[name].requires_grad_(True)
         stage_of = self.stage_of_parameters()
-        self._frozen_names = [n for n, p in params.items() if stage_of[n] <= frozen_stages and p.requires_grad]
-        for name in self._frozen_names:
-            params[name].requires_grad_(False)
+        set_trainable(self, stage_of, True)
         self.frozen_stages = frozen_stages
-        self.train(self.training)
+        set_trainable(self, [name for name, stage in stage_of.items() if stage <= frozen_stages], False)
 
     def train(self, mode: bool = True) -> 'BaseBackbone':
         """Switch to training mode, all but what is frozen; or, with ``mode=False``, to eval mode."""
         super().train(mode)
-        if not mode or not hasattr(self, '_frozen_names'):
+        if not mode:
             return self
         stages = self.stages() if self.frozen_stages >= 0 else []
         for item in [item for stage in stages[:self.frozen_stages + 1] for item in stage]:
@@ -129,7 +123,5 @@ class BaseBackbone(BaseModule):
             for child in self.children():
                 child.eval()
         if self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+            rest_norms(self)
         return self

@@ -2,12 +2,13 @@
 from abc import abstractmethod
 
 import torch
-from mmengine.model import BaseModel
+
+from ..freezing import FreezableModel
 
 __all__ = ['BaseClassifier']
 
 
-class BaseClassifier(BaseModel):
+class BaseClassifier(FreezableModel):
     """Base of classifiers, which have a ``backbone`` and may have a ``neck`` and a ``head``."""
 
     @property

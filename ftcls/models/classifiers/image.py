@@ -1,4 +1,6 @@
 """The classifier of images."""
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import nn
 
@@ -65,9 +67,11 @@ class ImageClassifier(BaseClassifier):
         train_cfg: ``dict(augments=..., probs=...)``, batch augmentations, see :class:`RandomBatchAugment`.
         data_preprocessor: The data preprocessor; ``type`` is ``ClsDataPreprocessor`` where it is not given.
         init_cfg: Where the weights come from.
+        freeze: Which parameters do not learn, as regular expressions over their names, see :meth:`freeze`.
+        norm_policy: What BatchNorm layers do: 'train', 'eval' or 'frozen', see :meth:`freeze`.
 
     Raises:
-        ConfigError: If the parts do not fit together.
+        ConfigError: If the parts do not fit together, or there is nothing to freeze where ``freeze`` says so.
 
     Example:
         >>> import torch
@@ -86,7 +90,9 @@ class ImageClassifier(BaseClassifier):
                  pretrained: str | None = None,
                  train_cfg: dict | None = None,
                  data_preprocessor: dict | nn.Module | None = None,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 init_cfg: dict | list[dict] | None = None,
+                 freeze: str | Sequence[str] | None = None,
+                 norm_policy: str | Mapping[str, str] = 'train') -> None:
         if pretrained is not None:
             if init_cfg is not None:
                 raise ConfigError(f'pretrained={pretrained!r} and init_cfg={init_cfg!r}: give one of them')
@@ -96,6 +102,7 @@ class ImageClassifier(BaseClassifier):
         self.neck = _built(neck, 'neck')
         self.head = _built(head, 'head')
         self._check_channels()
+        self.freeze(freeze, norm_policy)
 
     def _check_channels(self) -> None:
         """Raise a ConfigError if the head takes another number of channels than it will be given."""
