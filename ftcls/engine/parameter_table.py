@@ -1,5 +1,5 @@
 """Which parameters learn, how fast, and where their values came from: the table of the preflight."""
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch.nn as nn
@@ -11,7 +11,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcls.utils import ConfigError
 
-__all__ = ['ParameterInfo', 'ParameterRow', 'parameter_infos', 'parameter_rows', 'render_rows', 'unwrap']
+__all__ = [
+    'ParameterInfo', 'ParameterRow', 'draw_table', 'parameter_infos', 'parameter_rows', 'parameter_sources',
+    'render_rows', 'unwrap'
+]
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def parameter_infos(model: nn.Module, optim_wrapper: OptimWrapper) -> list[Param
         ConfigError: If a parameter that requires a gradient is not in the optimizer, which would silently freeze it.
     """
     groups = {id(p): group for group in optim_wrapper.param_groups for p in group['params']}
-    sources = dict(_sources(model))
+    sources = parameter_sources(model)
     infos, forgotten = [], []
     for name, param in model.named_parameters():
         group = groups.get(id(param))
@@ -73,13 +76,15 @@ def parameter_infos(model: nn.Module, optim_wrapper: OptimWrapper) -> list[Param
     return infos
 
 
-def _sources(model: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield parameter name and the file that its value came from; an outer module's load came later."""
+def parameter_sources(model: nn.Module) -> dict[str, str]:
+    """Return by name the file that a tensor's value came from; an outer module's load came later."""
     modules = [(name, m) for name, m in model.named_modules() if getattr(m, 'load_report', None) is not None]
+    sources = {}
     for prefix, module in sorted(modules, key=lambda item: -item[0].count('.') - bool(item[0])):
         report = module.load_report
         for name in report.loaded:
-            yield (f'{prefix}.{name}' if prefix else name), str(report.source).rsplit('/', 1)[-1]
+            sources[f'{prefix}.{name}' if prefix else name] = str(report.source).rsplit('/', 1)[-1]
+    return sources
 
 
 def _row_prefixes(model: nn.Module) -> list[str]:
@@ -89,7 +94,8 @@ def _row_prefixes(model: nn.Module) -> list[str]:
         module, path = child, name
         while True:
             parts = [(n, c) for n, c in module.named_children() if any(True for _ in c.parameters())]
-            if len(parts) != 1 or any(True for _ in module.parameters(recurse=False)) or not list(parts[0][1].children()):
+            if len(parts) != 1 or any(True
+                                      for _ in module.parameters(recurse=False)) or not list(parts[0][1].children()):
                 break
             module, path = parts[0][1], f'{path}.{parts[0][0]}'
         prefixes += [f'{path}.{n}' for n, _ in parts] + [path]
@@ -108,7 +114,8 @@ def parameter_rows(model: nn.Module, optim_wrapper: OptimWrapper) -> list[Parame
 
 def _row(name: str, infos: list[ParameterInfo], model: nn.Module) -> ParameterRow:
     trained = [i for i in infos if i.trained]
-    state = 'trained' if len(trained) == len(infos) else f'{len(trained)} of {len(infos)} trained' if trained else 'FROZEN'
+    state = 'trained' if len(trained) == len(
+        infos) else f'{len(trained)} of {len(infos)} trained' if trained else 'FROZEN'
     sources: dict[str, int] = {}
     for info in infos:
         key = info.source or 'initialised'
@@ -140,13 +147,27 @@ def _batchnorm(name: str, model: nn.Module) -> str:
 
 def render_rows(rows: list[ParameterRow]) -> str:
     """Draw the table as plain text."""
+    columns = {'parameters': 'left', 'weights from': 'left', 'state': 'left', 'lr': 'right', 'weight decay': 'right',
+               'count': 'right', 'BatchNorm statistics': 'left'}  # yapf: disable
+    return draw_table(
+        columns, ((r.name, r.weights, r.state, r.lr, r.weight_decay, f'{r.count:,}', r.batchnorm) for r in rows),
+        width=150)
+
+
+def draw_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]], width: int) -> str:
+    """Draw a table as plain text.
+
+    Args:
+        columns: Title of each column to ``'left'`` or ``'right'``.
+        rows: The texts.
+        width: Letters a line at most; longer texts are folded.
+    """
     table = Table(box=None, pad_edge=False, header_style='bold')
-    for title, justify in (('parameters', 'left'), ('weights from', 'left'), ('state', 'left'), ('lr', 'right'),
-                           ('weight decay', 'right'), ('count', 'right'), ('BatchNorm statistics', 'left')):
+    for title, justify in columns.items():
         table.add_column(title, justify=justify, overflow='fold')
     for row in rows:
-        table.add_row(row.name, row.weights, row.state, row.lr, row.weight_decay, f'{row.count:,}', row.batchnorm)
-    console = Console(width=150, color_system=None, force_terminal=False)
+        table.add_row(*row)
+    console = Console(width=width, color_system=None, force_terminal=False)
     with console.capture() as capture:
         console.print(table)
     return '\n'.join(line.rstrip() for line in capture.get().splitlines())
