@@ -12,7 +12,7 @@ from .errors import CheckpointError
 from .load_report import LoadReport
 from .names import nearest
 
-__all__ = ['extract_state_dict', 'find_state_dict', 'match_state_dict', 'own_tensors', 'unwrap_model']
+__all__ = ['extract_state_dict', 'find_state_dict', 'is_classifier', 'match_state_dict', 'own_tensors', 'unwrap_model']
 
 Tensors = dict[str, torch.Tensor]
 
@@ -34,9 +34,15 @@ def unwrap_model(module: nn.Module) -> nn.Module:
     return module
 
 
-def own_tensors(module: nn.Module) -> Tensors:
-    """Return the tensors of ``module.state_dict()``, wrappers taken off."""
-    return {k: v for k, v in unwrap_model(module).state_dict().items() if isinstance(v, torch.Tensor)}
+def own_tensors(module: nn.Module | Tensors) -> Tensors:
+    """Return the tensors of ``module.state_dict()``, wrappers taken off; or those of a state dict."""
+    state = module if isinstance(module, Mapping) else unwrap_model(module).state_dict()
+    return {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
+
+
+def is_classifier(name: str) -> bool:
+    """Tell whether a parameter's name is one of the layer that gives the classes, in whatever library."""
+    return _CLASSIFIER.match(name) is not None
 
 
 def _is_weights(value: Any) -> bool:
@@ -246,7 +252,9 @@ class _Matcher:
         report.num_loaded_params = sum(t.numel() for t in matched.values())
 
 
-def match_state_dict(state_dict: Tensors, module: nn.Module, prefix: str | None = None) -> tuple[Tensors, LoadReport]:
+def match_state_dict(state_dict: Tensors,
+                     module: nn.Module | Tensors,
+                     prefix: str | None = None) -> tuple[Tensors, LoadReport]:
     """Fit the names of weights to those of a module.
 
     Without a ``prefix`` the beginnings of the names are exchanged so that most tensors fit by name and shape
@@ -256,7 +264,7 @@ def match_state_dict(state_dict: Tensors, module: nn.Module, prefix: str | None 
 
     Args:
         state_dict: Tensors by name; not changed.
-        module: The module; not changed. Wrappers are looked through.
+        module: The module, or a state dict with its names; not changed. Wrappers are looked through.
         prefix: Beginning of the wanted names in the file, ``'backbone'`` or ``'backbone.'``.
 
     Returns:

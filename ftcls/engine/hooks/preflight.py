@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ftcls.engine.parameter_table import parameter_rows, render_rows, unwrap
+from ftcls.models.freezing import half_frozen
 from ftcls.registry import HOOKS
 
 __all__ = ['PreflightHook']
@@ -15,6 +16,8 @@ __all__ = ['PreflightHook']
 @HOOKS.register_module()
 class PreflightHook(Hook):
     """Print and write, before the first step: the data, the batch, the schedule, and a table of the parameters.
+
+    A hook with a method ``preflight(runner) -> list[str]`` adds its lines.
 
     Args:
         facts: ``(title, lines)`` pairs of what is known before the model is built, such as the data and the batch.
@@ -45,13 +48,22 @@ class PreflightHook(Hook):
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in model.parameters())
         sections = self.facts + [('schedule', self._schedule(runner)), ('optimizer', [self._optimizer(runner)])]
-        lines = [f'{title:10}{line}' if i == 0 else f'{"":10}{line}' for title, body in sections for i, line in enumerate(body)]
+        sections.append(('strategy', [line for hook in runner.hooks if hasattr(hook, 'preflight')
+                                      for line in hook.preflight(runner)]))  # yapf: disable
+        sections.append(('note', half_frozen(model)))
+        lines = [
+            f'{title:10}{line}' if i == 0 else f'{"":10}{line}' for title, body in sections
+            for i, line in enumerate(body)
+        ]
         return '\n'.join(lines + ['', render_rows(rows), '', f'{trained:,} of {total:,} parameters are trained'])
 
     @staticmethod
     def _schedule(runner: Runner) -> list[str]:
         loop = runner.train_loop
-        lines = [f'{loop.max_epochs} epochs, {loop.max_iters} iterations' + (f', from iteration {loop.iter} on' if loop.iter else '')]
+        lines = [
+            f'{loop.max_epochs} epochs, {loop.max_iters} iterations' +
+            (f', from iteration {loop.iter} on' if loop.iter else '')
+        ]
         configs = runner.cfg.get('param_scheduler') or []
         for scheduler in [configs] if isinstance(configs, dict) else configs:
             settings = ', '.join(f'{k}={v}' for k, v in scheduler.items() if k != 'type')
@@ -62,6 +74,7 @@ class PreflightHook(Hook):
     def _optimizer(runner: Runner) -> str:
         wrapper = runner.optim_wrapper
         settings = {k: v for k, v in wrapper.optimizer.defaults.items() if k in ('momentum', 'betas', 'nesterov') and v}
-        text = type(wrapper.optimizer).__name__ + (f'({", ".join(f"{k}={v}" for k, v in settings.items())})' if settings else '')
+        text = type(wrapper.optimizer).__name__ + (f'({", ".join(f"{k}={v}" for k, v in settings.items())})'
+                                                   if settings else '')
         dtype = getattr(wrapper, 'dtype', None) or getattr(wrapper, 'cast_dtype', None)
         return text + (f', {dtype} where it is safe (automatic mixed precision)' if dtype else ', float32')

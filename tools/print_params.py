@@ -1,0 +1,21 @@
+"""List every parameter of a config's model: shape, trained or frozen, learning rate, weight decay, where its value comes from.
+
+It loads the weights and builds the optimizer; it needs no data.
+"""
+import argparse
+
+from ftcls.apis import describe_parameters, load_config, run_tool
+
+
+def main() -> None:
+    """Read the config and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    args = parser.parse_args()
+    print(describe_parameters(load_config(args.config, args.cfg_options)))
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,44 @@
+"""WiSE-FT: write a model between a pretrained and a fine-tuned one, by averaging their weights.
+
+It is (1 - alpha) * pretrained + alpha * fine-tuned. With --config, each is measured.
+"""
+import argparse
+
+from ftcls.apis import load_config, run_tool, wise_ft
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('pretrained', help='where fine-tuning started: file, URL or torchvision:// name')
+    parser.add_argument('finetuned', help='where it ended')
+    parser.add_argument(
+        '--out', required=True, metavar='FILE', help='the file to write; with several alphas, one for each')
+    parser.add_argument(
+        '--alpha', type=float, nargs='+', default=[0.5], help='shares of the fine-tuned weights, 0 to 1; default: 0.5')
+    parser.add_argument('--config', help='measure every result with the evaluator of this config')
+    parser.add_argument('--split', choices=('val', 'test'), default='val', help='the data to measure on; default: val')
+    parser.add_argument(
+        '--same-classes', action='store_true', help='average the classifiers too, though their classes are not named')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Average, write, measure."""
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options) if args.config else None
+    print(
+        wise_ft(
+            args.pretrained,
+            args.finetuned,
+            args.alpha,
+            args.out,
+            cfg=cfg,
+            split=args.split,
+            same_classes=args.same_classes))
+
+
+if __name__ == '__main__':
+    run_tool(main)
