@@ -57,8 +57,9 @@ DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope=_SCOPE, locations
 DATA_SAMPLERS = Registry('data sampler', parent=MMENGINE_DATA_SAMPLERS, scope=_SCOPE, locations=['ftcls.datasets'])
 # What is done to one sample before it joins a batch.
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope=_SCOPE, locations=['ftcls.datasets'])
-# Functions named in a config, ``collate_fn`` for one.
-FUNCTIONS = Registry('function', parent=MMENGINE_FUNCTIONS, scope=_SCOPE, locations=['ftcls.datasets'])
+# Functions named in a config, ``collate_fn`` for one, or a schedule's.
+FUNCTIONS = Registry(
+    'function', parent=MMENGINE_FUNCTIONS, scope=_SCOPE, locations=['ftcls.datasets', 'ftcls.engine'])
 # Classifiers, backbones, necks, heads, losses, data preprocessors.
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope=_SCOPE, locations=['ftcls.models'])
 # Wrappers for several processes, DistributedDataParallel for one.

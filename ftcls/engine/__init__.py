@@ -1,5 +1,5 @@
-"""What runs during training: hooks, optimizer wrappers and their constructors, the log."""
-from . import hooks, optimizers
+"""What runs during training: hooks, optimizer wrappers and their constructors, schedules, the log."""
+from . import hooks, optimizers, schedulers
 from .log_processor import LogProcessor
 
-__all__ = ['LogProcessor', 'hooks', 'optimizers']
+__all__ = ['LogProcessor', 'hooks', 'optimizers', 'schedulers']

@@ -2,15 +2,17 @@
 from .checkpoint_io import AtomicLocalBackend, SafeCheckpointHook, register_atomic_saving
 from .curves import CurvesHook
 from .dry_run import DryRunFinished, DryRunHook
+from .early_stopping import EarlyStoppingHook
 from .l2sp import L2SPHook
 from .loss_watch import DivergedError, LossWatch
 from .metrics_file import MetricsFile
 from .preflight import PreflightHook
 from .progress import ProgressHook
 from .record import MetricsRecordHook
+from .unfreezing import GradualUnfreezingHook, LinearProbeFineTuneHook
 
 __all__ = [
     'AtomicLocalBackend', 'SafeCheckpointHook', 'register_atomic_saving', 'CurvesHook', 'DivergedError',
-    'DryRunFinished', 'DryRunHook', 'L2SPHook', 'LossWatch', 'PreflightHook', 'MetricsFile', 'MetricsRecordHook',
-    'ProgressHook'
+    'DryRunFinished', 'DryRunHook', 'EarlyStoppingHook', 'GradualUnfreezingHook', 'LinearProbeFineTuneHook', 'L2SPHook',
+    'LossWatch', 'PreflightHook', 'MetricsFile', 'MetricsRecordHook', 'ProgressHook'
 ]

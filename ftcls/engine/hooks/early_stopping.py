@@ -1,0 +1,106 @@
+"""Stopping when the validation no longer gets better."""
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import EarlyStoppingHook as MMEngineEarlyStoppingHook
+from mmengine.runner import Runner
+
+from ftcls.registry import HOOKS
+from ftcls.utils import ConfigError
+from ftcls.visualization.records import read_records, series
+
+__all__ = ['EarlyStoppingHook']
+
+
+@HOOKS.register_module()
+class EarlyStoppingHook(MMEngineEarlyStoppingHook):
+    """Stop once a metric has not got better for ``patience`` validations.
+
+    MMEngine's, but a run that resumes counts on from where it was stopped (from the run's ``metrics.jsonl``), a value that
+    stays the same is none that got better, and a metric that is not measured stops the run before its first step.
+
+    Args:
+        monitor: The metric, such as ``'accuracy/top1'`` or ``'loss'``.
+        rule: Whether ``'greater'`` or ``'less'`` is better; None tells by the name: accuracy, precision … greater, loss less.
+        min_delta: The least difference that counts; None: 0.1 where greater is better (of 100 percent), 0 where less is.
+        strict: As in MMEngine: whether a validation without the metric is an error.
+        check_finite: Stop where the metric is not finite.
+        patience: Validations to wait.
+        stopping_threshold: Stop once the metric is better than this.
+        source: Name of the file of records in the work dir, as ``MetricsRecordHook`` writes it.
+
+    Raises:
+        ConfigError: Before the first step, if there is no validation; or if the rule cannot be told by the name.
+    """
+
+    def __init__(self,
+                 monitor: str,
+                 rule: Literal['greater', 'less'] | None = None,
+                 min_delta: float | None = None,
+                 strict: bool = True,
+                 check_finite: bool = True,
+                 patience: int = 5,
+                 stopping_threshold: float | None = None,
+                 source: str = 'metrics.jsonl') -> None:
+        try:
+            super().__init__(monitor, rule, 0., strict, check_finite, patience, stopping_threshold)
+        except ValueError:
+            raise ConfigError(f"EarlyStoppingHook: is a greater or a smaller {monitor!r} better? Add rule='greater' or "
+                              "rule='less'") from None
+        if patience < 1:
+            raise ConfigError(f'EarlyStoppingHook.patience={patience!r}: must be a whole number from 1')
+        self.min_delta = min_delta if min_delta is not None else 0.1 if self.rule == 'greater' else 0.
+        self.source = source
+        self._first = (self.best_score, self.wait_count)
+
+    def _check_stop_condition(self, current_score: float) -> tuple[bool, str]:
+        """Take one value into account; return whether to stop, and why."""
+        better = self.rule_map[self.rule]
+        gain = current_score - self.best_score if self.rule == 'greater' else self.best_score - current_score
+        if self.check_finite and not isfinite(current_score):
+            return True, f'{self.monitor} is {current_score}; the best was {self.best_score:.4g}'
+        if better(current_score, self.best_score) and gain >= self.min_delta:
+            self.best_score, self.wait_count = current_score, 0
+        else:
+            self.wait_count += 1
+        if self.stopping_threshold is not None and better(current_score, self.stopping_threshold):
+            return True, f'{self.monitor} is {current_score:.4g}, {self.rule} than {self.stopping_threshold}'
+        text = f'{self.monitor} has not got better for {self.wait_count} validations; the best was {self.best_score:.4g}'
+        return self.wait_count >= self.patience, text
+
+    def before_run(self, runner: Runner) -> None:
+        """Ask for a validation to watch."""
+        super().before_run(runner)
+        if runner.val_loop is None:
+            raise ConfigError(f'EarlyStoppingHook: watches {self.monitor!r} of the validation, and there is none; add '
+                              'val_dataloader, val_cfg and val_evaluator (no --no-validate), or remove the hook')
+
+    def before_train(self, runner: Runner) -> None:
+        """Count the validations up to the checkpoint that the run resumes from."""
+        self.best_score, self.wait_count = self._first
+        past: list[Any] = [None]
+        if runner.iter > 0 and is_main_process():
+            path = Path(runner.work_dir) / self.source
+            points = series(read_records(path), 'val', self.monitor) if path.is_file() else []
+            past = [[value for step, value in points if step <= runner.iter]]
+            if not points:
+                runner.logger.warning(f'EarlyStoppingHook: {path} holds no {self.monitor!r}; its patience starts anew')
+        broadcast_object_list(past)
+        for value in past[0] or ():
+            self._judge(runner, value)
+
+    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, Any]) -> None:
+        """Stop the training where it is time to."""
+        if self.monitor in metrics:
+            self._judge(runner, float(metrics[self.monitor]))
+        else:
+            super().after_val_epoch(runner, metrics)
+
+    def _judge(self, runner: Runner, value: float) -> None:
+        stop, why = self._check_stop_condition(value)
+        if stop:
+            runner.train_loop.stop_training = True
+            runner.logger.info(f'stopping early after epoch {runner.epoch}: {why}')

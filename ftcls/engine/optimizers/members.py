@@ -1,0 +1,30 @@
+"""Which of its parameters an optimizer holds while the set of trained ones changes."""
+from torch.optim import Optimizer
+
+__all__ = ['OptimizerMembers']
+
+
+class OptimizerMembers:
+    """All parameters that an optimizer was built with, so that those which rest can leave it and come back.
+
+    The groups stay, empty ones too: learning rates and weight decays go on following their schedules, and a parameter that
+    comes back finds its group as it would be had it been there all along. Those that stay keep their momentum; the order
+    depends on the set alone, so that a state dict fits every optimizer of the same set.
+
+    Args:
+        optimizer: The optimizer, holding all parameters that will ever be trained.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._groups = [(list(g['params']), list(g.get('param_names') or ())) for g in optimizer.param_groups]
+
+    def hold_trained(self, optimizer: Optimizer) -> None:
+        """Let the optimizer hold exactly those of the parameters that require a gradient now."""
+        for group, (params, names) in zip(optimizer.param_groups, self._groups, strict=True):
+            # in place: an optimizer may have kept the list
+            group['params'][:] = [p for p in params if p.requires_grad]
+            if names:
+                group['param_names'] = [n for n, p in zip(names, params, strict=True) if p.requires_grad]
+            for param in params:
+                if not param.requires_grad:  # state of a parameter in no group could not be saved
+                    optimizer.state.pop(param, None)
