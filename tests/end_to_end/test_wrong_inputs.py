@@ -92,7 +92,6 @@ def assert_nothing_was_trained(folder: Path) -> None:
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)
 def test_what_is_wrong_is_said_before_the_first_step(case: Case, place: Place, run: Run) -> None:
     code, err = run(*command_line(case, place))
-    print(err)
     assert_plain_message(code, err, case.parts)
     assert_nothing_was_trained(place.folder)
     assert not Path('pwned').exists(), 'code from the file was run'
@@ -115,8 +114,8 @@ def test_a_broken_picture_in_the_middle_is_named_when_it_is_read(place: Place, r
     assert_plain_message(code, err, ('data/train/bee/1.png', 'broken or cut off', 'replace or remove it'))
 
 
-@pytest.mark.parametrize('name', ['several_faults_at_once', 'a_head_of_another_size_than_the_data', 'malicious_weights',
-                                  'weights_without_a_classifier_to_test'])  # yapf: disable
+@pytest.mark.parametrize('name',
+                         ['several_faults_at_once', 'malicious_weights', 'weights_without_a_classifier_to_test'])
 def test_the_real_command_line(name: str, place: Place) -> None:
     case = next(case for case in CASES if case.name == name)
     tool, *arguments = command_line(case, place)
