@@ -20,6 +20,10 @@ def run_tool(main: Callable[[], int | None]) -> None:
     """
     try:
         code = main() or 0
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads (`| head`) has seen enough; what is left must not be written at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         code = 130

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import ftcls.models  # noqa: F401
+from ftcls.engine.optimizers import LearningRateDecayOptimWrapperConstructor
 from ftcls.models.backbones import BaseBackbone
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
@@ -195,3 +196,21 @@ def test_norm_without_grad_stays_so() -> None:
                 f'{n}.{key}'
                 for n, m in backbone.named_modules() if isinstance(m, nn.BatchNorm2d) for key in ('weight', 'bias')
             }
+
+
+@pytest.mark.parametrize('name, args', ALL)
+def test_rates_by_layer_and_freezing_by_name(name: str, args: dict) -> None:
+    """In a classifier: stage k learns at rate ** (L - k), and ``freeze`` puts to rest what it matches."""
+    backbone = build(name, args)
+    top = len(backbone.stages())
+    stage_of = {f'backbone.{n}': k for n, k in backbone.stage_of_parameters().items()}
+    head = dict(type='LinearClsHead', num_classes=2, in_channels=backbone.out_channels[-1])
+    model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
+    settings = dict(optimizer=dict(type='SGD', lr=2.))
+    wrapper = LearningRateDecayOptimWrapperConstructor(settings, dict(layer_decay_rate=0.5))(model)
+    rates = {n: group['lr'] for group in wrapper.optimizer.param_groups for n in group['param_names']}
+    assert rates == {n: 2. * 0.5**(top - stage_of.get(n, top)) for n, _ in model.named_parameters()}
+
+    frozen = MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head, freeze=['^backbone'])).train()
+    assert {n for n, p in frozen.named_parameters() if p.requires_grad} == {'head.fc.weight', 'head.fc.bias'}
+    assert not any(m.training for m in backbone.modules())
