@@ -139,7 +139,7 @@ LEAST: dict[str, int] = {
 # Components that inherit their registry to what is nested in them under other names than those of REGISTRY_OF_KEY.
 NESTING_REGISTRIES = frozenset({R.MODELS.name, R.METRICS.name, R.TRANSFORMS.name, R.BATCH_AUGMENTS.name})
 # Keys inside such components whose value must name a `type`.
-COMPONENT_KEYS = frozenset({'backbone', 'neck', 'head', 'loss', 'metrics'})
+COMPONENT_KEYS = frozenset({'backbone', 'neck', 'decoder', 'head', 'loss', 'metrics'})
 
 # Arguments that a builder adds, by registry, so that a config need not give them.
 GIVEN_BY_BUILDER: dict[str, frozenset[str]] = {

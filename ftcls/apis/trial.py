@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from ftcls.datasets import BaseDataset
 from ftcls.engine.parameter_table import unwrap
-from ftcls.models.classifiers import BaseClassifier
+from ftcls.models.headed_model import HeadedModel
 from ftcls.utils import ConfigError, UserError, did_you_mean, nearest
 from ftcls.utils.errors import unwrapped
 
@@ -98,7 +98,7 @@ def first_samples(loaders: Mapping[str, DataLoader]) -> dict[str, Any]:
 
 
 def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mapping[str, Any]) -> None:
-    """Send the first sample of each split through a classifier, in eval mode, without a gradient.
+    """Send the first sample of each split through the model, in eval mode, without a gradient.
 
     Args:
         runner: The Runner, whose model is left as it was.
@@ -110,7 +110,7 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
         ConfigError: If a hook or a scheduler waits for a result of the validation that no metric gives.
     """
     model = unwrap(runner.model)
-    if not isinstance(model, BaseClassifier) or getattr(model, 'head', None) is None:
+    if not isinstance(model, HeadedModel) or getattr(model, 'head', None) is None:
         return
     training = model.training
     model.eval()
@@ -124,7 +124,7 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
         model.train(training)
 
 
-def _pass(model: BaseClassifier, batch: Any, split: str) -> list:
+def _pass(model: HeadedModel, batch: Any, split: str) -> list:
     """Return the model's predictions for a batch of one."""
     try:
         with torch.no_grad():

@@ -11,7 +11,7 @@ from ftcls.utils.names import name_parts
 __all__ = ['NORM_POLICIES', 'FreezableModel', 'half_frozen', 'rest_norms', 'set_trainable']
 
 NORM_POLICIES = ('train', 'eval', 'frozen')
-_PARTS = ('backbone', 'neck', 'head')
+_PARTS = ('backbone', 'neck', 'decoder', 'head')
 
 
 def set_trainable(model: nn.Module, names: Iterable[str], on: bool) -> list[str]:
@@ -103,7 +103,7 @@ def half_frozen(model: nn.Module) -> list[str]:
 
 
 class FreezableModel(BaseModel):
-    """Base of models with the parts ``backbone``, ``neck`` and ``head``, of which any parameter can be frozen by name.
+    """Base of models with the parts ``backbone``, ``neck`` or ``decoder``, and ``head``, of which any parameter can be frozen by name.
 
     A subclass takes the arguments ``freeze`` and ``norm_policy`` and hands them to :meth:`freeze` when its parts are built;
     so DistributedDataParallel, which is put around the model afterwards, waits for no gradient that never comes.

@@ -21,8 +21,8 @@ _CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'model_state', 'net', 
                'weights', 'ema', 'model_ema', 'state_dict_ema', 'params_ema', 'ema_state_dict')
 # What DistributedDataParallel, torch.compile and training codes put before every name.
 _WRAPPERS = ('module.', '_orig_mod.', '_fsdp_wrapped_module.', 'model.', 'net.', 'network.', 'ema_model.')
-# Names of the layer that gives the classes: OpenMMLab's, torchvision's, timm's and those of CIFAR training codes.
-_CLASSIFIER = re.compile(r'(head|heads|fc|linear|classifier|last_linear|head_dist|aux_logits|AuxLogits)(\.|$)')
+# Names of the layer that gives the classes: OpenMMLab's, torchvision's, timm's, those of CIFAR and of U-Net training codes.
+_CLASSIFIER = re.compile(r'(head|heads|fc|linear|classifier|last_linear|head_dist|aux_logits|AuxLogits|outc)(\.|$)')
 _MAX_DEPTH = 3  # components of a name that are tried as a prefix
 
 

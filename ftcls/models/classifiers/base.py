@@ -1,26 +1,18 @@
 """What all classifiers share."""
-from abc import abstractmethod
+from typing import ClassVar
 
-import torch
-
-from ..freezing import FreezableModel
+from ..headed_model import HeadedModel
 
 __all__ = ['BaseClassifier']
 
 
-class BaseClassifier(FreezableModel):
+class BaseClassifier(HeadedModel):
     """Base of classifiers, which have a ``backbone`` and may have a ``neck`` and a ``head``."""
+
+    truth_fields = ('gt_label', 'gt_score')
+    head_example: ClassVar[dict] = dict(type='LinearClsHead', num_classes=10, in_channels=512)
 
     @property
     def with_neck(self) -> bool:
         """Whether there is a neck."""
         return getattr(self, 'neck', None) is not None
-
-    @property
-    def with_head(self) -> bool:
-        """Whether there is a head."""
-        return getattr(self, 'head', None) is not None
-
-    @abstractmethod
-    def extract_feat(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the features of images (N, C, H, W) float."""

@@ -1,0 +1,178 @@
+"""What every model with a head shares: its parts, the modes of ``forward``, the loss of each sample in validation."""
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from ftcls.registry import MODELS
+from ftcls.structures import DataSample
+from ftcls.utils import ConfigError, UserError, did_you_mean
+from ftcls.utils.errors import unwrapped
+from .freezing import FreezableModel
+
+__all__ = ['HeadedModel', 'build_part', 'check_word']
+
+_MODES = ('tensor', 'loss', 'predict')
+
+
+def build_part(part: dict | nn.Module | None, name: str, **defaults: Any) -> nn.Module | None:
+    """Build a part of the model from its config; a module, or None, is taken as it is.
+
+    Args:
+        part: The config, which is not changed.
+        name: What the part is called in the model's config.
+        **defaults: Arguments for where the config does not give them.
+
+    Raises:
+        UserError: As the part raises it, with its place in the config.
+    """
+    if part is None or isinstance(part, nn.Module):
+        return part
+    try:
+        return MODELS.build({**defaults, **part})
+    except UserError as err:
+        err = unwrapped(err)
+        raise type(err)(f'model.{name}: {err}') from err
+
+
+def check_word(key: str, value: str, allowed: tuple[str, ...]) -> str:
+    """Return a value that must be one of some words.
+
+    Raises:
+        ConfigError: If it is another.
+    """
+    if value not in allowed:
+        raise ConfigError(f'{key}={value!r}{did_you_mean(str(value), allowed)}')
+    return value
+
+
+def _build_preprocessor(config: dict | nn.Module | None, train_cfg: dict | None) -> nn.Module:
+    """Build the data preprocessor, with the batch augmentations of ``train_cfg``."""
+    for key in train_cfg or ():
+        if key not in ('augments', 'probs'):
+            raise ConfigError(f'train_cfg: unknown key {key!r}{did_you_mean(key, ("augments", "probs"))}')
+    if isinstance(config, nn.Module):
+        if train_cfg:
+            raise ConfigError('train_cfg has an effect only where data_preprocessor is a config, not a module')
+        return config
+    config = {'type': 'ClsDataPreprocessor', **(config or {})}
+    if train_cfg:
+        if config.get('batch_augments') is not None:
+            raise ConfigError('batch augmentations are set twice: in model.train_cfg and in '
+                              'data_preprocessor.batch_augments; remove one')
+        config['batch_augments'] = dict(train_cfg)
+    try:
+        return MODELS.build(config)
+    except UserError as err:
+        err = unwrapped(err)
+        raise type(err)(f'data_preprocessor: {err}') from err
+
+
+def _definer(part: object, method: str) -> type:
+    """Return the class in whose body the method that ``part`` has is written."""
+    return next(c for c in type(part).__mro__ if method in vars(c))
+
+
+class HeadedModel(FreezableModel):
+    """Base of models that have a ``backbone``, perhaps something after it, and perhaps a ``head``.
+
+    A subclass builds these parts, says what a sample needs for a loss, and defines :meth:`extract_feat`.
+
+    Args:
+        data_preprocessor: The data preprocessor; ``type`` is ``ClsDataPreprocessor`` where it is not given.
+        train_cfg: ``dict(augments=..., probs=...)``, batch augmentations, see :class:`RandomBatchAugment`.
+        init_cfg: Where the weights come from.
+
+    Raises:
+        ConfigError: If ``train_cfg`` has an unknown key.
+    """
+
+    # A sample is labelled where it has one of these fields.
+    truth_fields: ClassVar[tuple[str, ...]] = ()
+    # A head that the model may have, for the message where it has none.
+    head_example: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self,
+                 data_preprocessor: dict | nn.Module | None = None,
+                 train_cfg: dict | None = None,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        super().__init__(_build_preprocessor(data_preprocessor, train_cfg), init_cfg)
+
+    @property
+    def with_head(self) -> bool:
+        """Whether there is a head."""
+        return getattr(self, 'head', None) is not None
+
+    @abstractmethod
+    def extract_feat(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the features of images (N, C, H, W) float that the head gets."""
+
+    def forward(self,
+                inputs: torch.Tensor,
+                data_samples: list[DataSample] | None = None,
+                mode: str = 'tensor') -> torch.Tensor | tuple[torch.Tensor, ...] | list[DataSample] | dict:
+        """Run the model.
+
+        Args:
+            inputs: (N, C, H, W) float, from the data preprocessor.
+            data_samples: N samples; with their truth for ``mode='loss'``.
+            mode: 'tensor', 'loss' or 'predict'.
+
+        Returns:
+            'tensor': the head's logits, (N, num_classes) float of a classifier, (N, 1, H, W) of a segmentor, without a head
+            the features; 'loss': see :meth:`loss`; 'predict': see :meth:`predict`.
+
+        Raises:
+            ConfigError: If the mode is another, or there is no head for it.
+        """
+        check_word('mode', mode, _MODES)
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        feats = self.extract_feat(inputs)
+        return self.head(feats) if self.with_head else feats
+
+    def _needed_head(self) -> nn.Module:
+        if not self.with_head:
+            example = ', '.join(f'{key}={value!r}' for key, value in self.head_example.items())
+            raise ConfigError(f'the model has no head: add head=dict({example})')
+        return self.head
+
+    def loss(self, inputs: torch.Tensor, data_samples: list[DataSample]) -> dict[str, torch.Tensor]:
+        """Return the head's losses by name, each () float32, for images (N, C, H, W) float and their truth."""
+        return self._needed_head().loss(self.extract_feat(inputs), data_samples)
+
+    def predict(self,
+                inputs: torch.Tensor,
+                data_samples: list[DataSample] | None = None,
+                **kwargs: object) -> list[DataSample]:
+        """Return N samples with the predictions of the head set.
+
+        Where every sample has its truth, ``loss`` is set on each too, () float32, so that validation can report it: the
+        sample's own where the head has ``loss_per_sample``, else that of the batch.
+
+        Args:
+            inputs: (N, C, H, W) float.
+            data_samples: N samples to set the predictions on; None for new ones.
+            **kwargs: Further arguments of the head's ``predict``.
+        """
+        head = self._needed_head()
+        feats = self.extract_feat(inputs)
+        labelled = bool(data_samples) and all(s is not None and any(field in s for field in self.truth_fields)
+                                              for s in data_samples)
+        losses = self._losses_of_samples(feats, data_samples) if labelled else ()
+        samples = head.predict(feats, data_samples, **kwargs)
+        for sample, loss in zip(samples, losses):
+            sample.set_field(loss, 'loss')
+        return samples
+
+    def _losses_of_samples(self, feats: tuple[torch.Tensor, ...], data_samples: list[DataSample]) -> torch.Tensor:
+        """Return the loss of each sample, (N, ) float32."""
+        # A head that computes another loss than the class it is derived from is asked for that one.
+        if hasattr(self.head, 'loss_per_sample') and issubclass(
+                _definer(self.head, 'loss_per_sample'), _definer(self.head, 'loss')):
+            return self.head.loss_per_sample(feats, data_samples).detach()
+        return self.parse_losses(self.head.loss(feats, data_samples))[0].detach().expand(len(data_samples))
