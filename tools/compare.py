@@ -1,41 +1,78 @@
-"""Compare ways to train: the same data, budget and seeds for each arm, one table and one figure."""
-import argparse
+"""Compare ways to train: the same data, budget and seeds for each arm, one table and one figure.
 
-from ftcls.apis import LAUNCHERS, compare, load_config, run_tool
+A finished run is not made again: the same command goes on after a kill. To spread the runs over the tasks of a Slurm array,
+give each `--shard $SLURM_ARRAY_TASK_ID/N`, and at the end the same command with `--gather` prints the table. Under torchrun,
+`--launcher pytorch` lets all processes work on each run. The exit code is 1 if a run failed.
+"""
+import argparse
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+
+from ftcls.apis import LAUNCHERS, Workers, compare, few_shots, load_config, run_tool
 
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='path of the fine-tuning config')
     parser.add_argument(
         '--arms',
         default='scratch,probe,finetune',
-        help='comma-separated: scratch, probe, finetune, or names of the config\'s `arms`; the first is the reference')
+        help='comma-separated, the reference first: scratch, probe, finetune, lpft, names in the config\'s `arms`, files'
+    )
     parser.add_argument('--seeds', type=int, default=3, help='runs an arm, with seeds 0, 1, …')
     parser.add_argument(
         '--budget', type=int, metavar='EPOCHS', help='epochs of every arm; default: as the config has it')
+    parser.add_argument(
+        '--shots',
+        metavar='K,…',
+        type=lambda text: [int(k) for k in text.split(',')],
+        help='train on so many labelled samples a class, drawn anew by each seed; one comparison each')
     parser.add_argument('--metric', help='the score; default: the first that the config\'s evaluator measures')
     parser.add_argument('--out-dir', default='work_dirs/compare', help='where runs, table, figure and numbers go')
     parser.add_argument(
+        '--shard',
+        metavar='I/N',
+        default='0/1',
+        help='make the runs I, I + N, … only (counted from 0), and report nothing')
+    parser.add_argument('--gather', action='store_true', help='make no run; report those that are there')
+    parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
-    return parser.parse_args()
+    args = parser.parse_args()
+    try:
+        args.shard = tuple(int(part) for part in args.shard.split('/'))
+        _, _ = args.shard
+    except ValueError:
+        parser.error('--shard must be of the form I/N, for example 0/8')
+    return args
 
 
-def main() -> None:
+def main() -> int:
     """Run all arms and print the table."""
     args = parse_args()
-    result = compare(
-        load_config(args.config, args.cfg_options),
-        args.arms.split(','),
-        range(args.seeds),
-        args.out_dir,
-        epochs=args.budget,
-        metric=args.metric,
-        launcher=args.launcher)
-    print(
-        f'\n{result.table()}\n\nwrote {args.out_dir}/compare.png, results.json, table.txt, and each run\'s own folder')
+    cfg = load_config(args.config, args.cfg_options)
+    arms = [load_config(arm, args.cfg_options) if arm.endswith('.py') else arm for arm in args.arms.split(',')]
+    failed = False
+    for shots in args.shots or [None]:
+        few = [few_shots(one, shots) if shots and not isinstance(one, str) else one for one in (cfg, *arms)]
+        out_dir = Path(args.out_dir, f'shots{shots}' if shots else '')
+        result = compare(
+            few[0],
+            few[1:],
+            range(args.seeds),
+            out_dir,
+            epochs=args.budget,
+            metric=args.metric,
+            workers=Workers(args.launcher, args.shard, args.gather))
+        failed |= bool(result.failures)
+        if is_main_process() and args.shard == (0, 1):
+            title = f'{shots} labelled samples a class\n' if shots else ''
+            print(
+                f'\n{title}{result.table()}\n\nwrote {out_dir}/compare.png, results.json, table.txt, and each run\'s folder'
+            )
+    return int(failed)
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def main() -> None:
     print(
         '2. adapt it to dark ink on light with 3 labelled scans a class (configs/tutorial/lenet5_finetune_digits.py),\n'
         '   beside training from scratch and a linear probe on its frozen features')
+    shutil.rmtree('work_dirs/demo', ignore_errors=True)  # `compare` would not make finished runs again
     result = compare(
         load_config(TUTORIAL / 'lenet5_finetune_digits.py'), ('scratch', 'probe', 'finetune'),
         range(args.seeds),

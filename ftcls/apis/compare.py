@@ -71,7 +71,8 @@ def standard_arms(cfg: Config) -> dict[str, dict[str, Any]]:
     others = [h for h in cfg.get('custom_hooks') or [] if h.get('type') not in _UNFREEZING]
     arms: dict[str, dict[str, Any]] = {
         'scratch': {
-            'custom_hooks': others,
+            # without a source there is nothing to stay close to
+            'custom_hooks': [h for h in others if h.get('type') != 'L2SPHook'],
             'model.backbone.init_cfg': None,
             'model.backbone.frozen_stages': -1,
             'load_from': None
@@ -85,6 +86,8 @@ def standard_arms(cfg: Config) -> dict[str, dict[str, Any]]:
         },
         'finetune': {},
     }
+    if cfg.model.get('freeze'):
+        arms['scratch']['model.freeze'] = None
     for name, overrides in (cfg.get('arms') or {}).items():
         arms[name] = {**arms.get(name, {}), **overrides}
     return arms
@@ -224,7 +227,7 @@ class _Run:
 
     def fingerprint(self) -> str:
         """Return a digest of the settings and of the local checkpoints that they name."""
-        settings = {k: v for k, v in self.config().to_dict().items() if k != 'work_dir'}
+        settings = {k: v for k, v in self.config().to_dict().items() if k not in ('work_dir', 'experiment_name')}
         text = json.dumps([settings, [file_digest(path, 'sha256') for path in _local_checkpoints(settings)]],
                           default=str)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -341,7 +344,7 @@ def _check_same_data(cfg: Config, other: Config, name: str) -> None:
 
 
 def _set_budget(cfg: Config, epochs: int) -> None:
-    """Set the number of epochs, and stretch the schedules that count epochs alike."""
+    """Set the number of epochs, and stretch alike what counts epochs: schedules, gradual unfreezing."""
     before = cfg.train_cfg.get('max_epochs')
     if before is None:
         raise ConfigError('--budget: counts epochs, and train_cfg.max_epochs is not set')
@@ -351,9 +354,14 @@ def _set_budget(cfg: Config, epochs: int) -> None:
     def stretched(value: Any) -> Any:
         if isinstance(value, list | tuple):
             return [stretched(one) for one in value]
+        if isinstance(value, Mapping):
+            return {stretched(at): frozen for at, frozen in value.items()}
         is_count = isinstance(value, int) and 0 < value < _ENDLESS
         return max(1, round(value * epochs / before)) if is_count else value
 
+    for hook in cfg.get('custom_hooks') or []:
+        if hook.get('type') == 'GradualUnfreezingHook' and hook.get('by_epoch', True):
+            hook.update({key: stretched(hook[key]) for key in ('every', 'schedule') if hook.get(key)})
     for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
         if scheduler.get('by_epoch', True):
             scheduler.update({key: stretched(scheduler[key]) for key in _EPOCHS_OF_SCHEDULE if key in scheduler})

@@ -1,6 +1,7 @@
 """Arms, seeds, and the statistics of their difference."""
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from ftcls.apis import compare, load_config, standard_arms
-from ftcls.apis.compare import Comparison, RunResult
+from ftcls.apis import Workers, compare, few_shots, load_config, standard_arms
+from ftcls.apis.compare import Comparison, RunResult, _set_budget
 from ftcls.utils import ConfigError
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'tutorial' / 'lenet5_finetune_digits.py'
@@ -49,7 +50,7 @@ def test_arms_freeze_what_they_say(tmp_path):
     assert 'FROZEN' in (tmp_path / 'probe' / 'seed0' / 'preflight.txt').read_text()
     states = {
         arm: torch.load(tmp_path / arm / 'seed0' / 'epoch_2.pth', weights_only=True)['state_dict']
-        for arm in arms if arm != 'finetune'
+        for arm in ('scratch', 'probe')
     }
     # the same seed builds the same net: where the backbone is frozen it still stands as it was built
     moved = {
@@ -62,3 +63,121 @@ def test_arms_freeze_what_they_say(tmp_path):
 def test_unknown_arms_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="finetun.*did you mean 'finetune'"):
         compare(small_config(), ['finetun'], [0], tmp_path)
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """A comparison of two arms and two seeds, each run of one step, made in one call."""
+    out = tmp_path_factory.mktemp('whole')
+    return out, compare(tiny_config(), ['scratch', 'finetune'], [0, 1], out, say=lambda line: None)
+
+
+def tiny_config(**overrides):
+    """One epoch of one step of the digits' fine-tuning, tested on 40 scans."""
+    cfg = small_config()
+    cfg.train_cfg.max_epochs = 1
+    cfg.train_dataloader.batch_size = 30
+    cfg.default_hooks.checkpoint.interval = 1
+    for split in ('val', 'test'):
+        cfg[f'{split}_dataloader'].dataset.indices = 40
+    cfg.merge_from_dict(overrides)
+    return cfg
+
+
+def test_finished_runs_are_not_made_again(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / 'copy')
+    (tmp_path / 'copy' / 'finetune' / 'seed1' / 'result.json').unlink()
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / 'copy').rglob('epoch_1.pth')}
+    said: list[str] = []
+    again = compare(tiny_config(), ['scratch', 'finetune'], [0, 1], tmp_path / 'copy', say=said.append)
+    assert [line.endswith('(made before)') for line in said] == [True, True, True, False]
+    # the last one had its checkpoint of the end, and went on from there: it is measured, not trained
+    assert {p: p.stat().st_mtime_ns for p in times} == times
+    assert [r.metrics for r in again.results] == [r.metrics for r in whole[1].results]
+
+
+def test_shards_and_gather_make_what_one_call_makes(whole, tmp_path):
+    arms, seeds = ['scratch', 'finetune'], [0, 1]
+    for index in range(3):
+        part = compare(tiny_config(), arms, seeds, tmp_path, workers=Workers(shard=(index, 3)), say=lambda line: None)
+        assert len(part.results) == (2, 3, 4)[index]
+        assert not (tmp_path / 'table.txt').exists()
+        if not index:
+            early = compare(tiny_config(), arms, seeds, tmp_path, workers=Workers(gather=True), say=lambda line: None)
+            assert early.unfinished == ('finetune, seed 0', 'scratch, seed 1') and len(early.results) == 2
+            assert 'not finished: finetune, seed 0; scratch, seed 1' in early.table()
+            (tmp_path / 'table.txt').unlink()
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('epoch_1.pth')}
+    gathered = compare(tiny_config(), arms, seeds, tmp_path, workers=Workers(gather=True), say=lambda line: None)
+    assert gathered.table() == whole[1].table() == (tmp_path / 'table.txt').read_text().rstrip('\n')
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    with pytest.raises(ConfigError, match='one of 0/3'):
+        Workers(shard=(3, 3))
+
+
+def test_other_settings_in_one_folder_are_refused(whole):
+    cfg = tiny_config(**{'optim_wrapper.optimizer.lr': 0.5})
+    with pytest.raises(ConfigError, match=r'finetune.seed0 is a run with other settings'):
+        compare(cfg, ['finetune'], [0], whole[0])
+
+
+def test_nothing_to_gather_is_said(tmp_path):
+    with pytest.raises(ConfigError, match='holds no result.json'):
+        compare(tiny_config(), ['finetune'], [0], tmp_path, workers=Workers(gather=True))
+
+
+def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path):
+    cfg = tiny_config(arms=dict(broken={'train_dataloader.dataset.classes': ['0', 'nought']}, scratch={}))
+    said: list[str] = []
+    result = compare(cfg, ['scratch', 'broken'], [0, 1], tmp_path, say=said.append)
+    assert list(result.failures) == ['broken, seed 0', 'broken, seed 1']
+    assert 'broken, seed 0: FAILED: ' in said[1] and [r.arm for r in result.results] == ['scratch'] * 2
+    assert 'FAILED  broken, seed 1' in (tmp_path / 'table.txt').read_text()
+    assert json.loads((tmp_path / 'results.json').read_text())['summary'][1]['mean'] is None
+
+
+def test_a_fault_in_an_arm_stops_all_before_the_first_run(tmp_path):
+    cfg = tiny_config(arms=dict(wrong={'optim_wrapper.optimizer.lrr': 1.}))
+    with pytest.raises(ConfigError, match="(?s)--arms wrong: .*lrr"):
+        compare(cfg, ['scratch', 'wrong'], [0], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_config_file_is_an_arm(tmp_path):
+    tiny_config(**{'optim_wrapper.optimizer.lr': 0.}).dump(tmp_path / 'still.py')
+    other = load_config(tmp_path / 'still.py')
+    result = compare(tiny_config(), ['finetune', other], [0], tmp_path, say=lambda line: None)
+    assert result.arm_names == ('finetune', 'still')
+    states = [
+        torch.load(tmp_path / arm / 'seed0' / 'epoch_1.pth', weights_only=True)['state_dict']['backbone.features.0.weight']
+        for arm in result.arm_names
+    ]
+    assert not torch.equal(states[0], states[1])
+    assert json.loads((tmp_path / 'still' / 'seed0' / 'metrics.jsonl').read_text().splitlines()[0])['lr'] == 0
+    other.train_dataloader.dataset.invert = False
+    with pytest.raises(ConfigError, match='--arms still: its train_dataloader.dataset'):
+        compare(tiny_config(), ['finetune', other], [0], tmp_path)
+
+
+def test_budget_stretches_what_counts_epochs():
+    cfg = tiny_config(
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=0.1, by_epoch=True, begin=0, end=2),
+            dict(type='MultiStepLR', by_epoch=True, milestones=[4, 8]),
+            dict(type='CosineAnnealingLR', by_epoch=False, T_max=100)
+        ],
+        custom_hooks=[dict(type='GradualUnfreezingHook', every=2)])
+    cfg.train_cfg.max_epochs = 10
+    _set_budget(cfg, 50)
+    assert cfg.train_cfg.max_epochs == 50 and cfg.custom_hooks[0]['every'] == 10
+    warmup, steps, by_iter = cfg.param_scheduler
+    assert (warmup['begin'], warmup['end'], steps['milestones'], by_iter['T_max']) == (0, 10, [20, 40], 100)
+
+
+def test_shots_are_drawn_by_the_seed_of_the_run(tmp_path):
+    cfg = few_shots(tiny_config(), 2)
+    assert [cfg[f'{s}_dataloader'].dataset.shots_per_class for s in ('train', 'val', 'test')] == [2, 2, 2]
+    compare(cfg, ['scratch'], [0, 1], tmp_path, say=lambda line: None)
+    for seed in (0, 1):
+        preflight = (tmp_path / 'scratch' / f'seed{seed}' / 'preflight.txt').read_text()
+        assert 'train: 20 samples' in preflight and f'2 a class, drawn with seed {seed}' in preflight

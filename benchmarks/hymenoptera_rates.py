@@ -1,0 +1,66 @@
+"""Choose the arms' learning rates on a part of hymenoptera's training photos, never on the photos that are reported.
+
+python benchmarks/hymenoptera_rates.py --out-dir work_dirs/hymenoptera_rates
+
+Each seed holds out a quarter of each class; prints, an arm and rate, the mean accuracy on what was held out. The seeds are
+none that `tools/compare.py` uses.
+"""
+import argparse
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+
+from ftcls.apis import compare, load_config, standard_arms
+from ftcls.registry import DATASETS
+
+CONFIG = Path(__file__).resolve().parent.parent / 'configs' / 'tutorial' / 'cifar_resnet20_finetune_hymenoptera.py'
+
+
+def held_out(cfg: Config, seed: int) -> Config:
+    """Return the config with a quarter of each class of its training set, drawn by the seed, to validate on."""
+    cfg = copy.deepcopy(cfg)
+    labels = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []}).get_gt_labels()
+    rng, train, val = np.random.default_rng(seed), [], []
+    for label in np.unique(labels):
+        order = rng.permutation(np.flatnonzero(labels == label)).tolist()
+        val += order[:len(order) // 4]
+        train += order[len(order) // 4:]
+    test_pipeline = cfg.val_dataloader.dataset.pipeline
+    cfg.val_dataloader.dataset = {**cfg.train_dataloader.dataset, 'pipeline': test_pipeline, 'indices': sorted(val)}
+    cfg.train_dataloader.dataset.indices = sorted(train)
+    cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None  # `compare` measures on `val` then
+    return cfg
+
+
+def scores(cfg: Config, arm: str, rate: float, seeds: Sequence[int], folder: Path) -> list[float]:
+    """Return the accuracy of an arm at a rate on what each seed holds out."""
+    found = []
+    for seed in seeds:
+        one = held_out(cfg, seed)
+        one.arms = {arm: {**standard_arms(cfg)[arm], 'optim_wrapper.optimizer.lr': rate}}
+        result = compare(one, [arm], [seed], folder / f'{arm}-{rate:g}', say=lambda line: None)
+        found += result.scores(arm).values()
+    return found
+
+
+def main() -> None:
+    """Train every arm at every rate and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--arms', nargs='+', default=['scratch', 'probe', 'finetune', 'lpft'])
+    parser.add_argument('--rates', type=float, nargs='+', default=[0.003, 0.01, 0.03, 0.1])
+    parser.add_argument('--seeds', type=int, nargs='+', default=[100, 101])
+    parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/hymenoptera_rates'))
+    parser.add_argument('--cfg-options', nargs='+', default=[])
+    args = parser.parse_args()
+    cfg = load_config(CONFIG, args.cfg_options)
+    for arm in args.arms:
+        for rate in args.rates:
+            found = scores(cfg, arm, rate, args.seeds, args.out_dir)
+            print(f'{arm:<10}{rate:<8g}{np.mean(found):6.2f}  ({", ".join(f"{s:.1f}" for s in found)})', flush=True)
+
+
+if __name__ == '__main__':
+    main()
