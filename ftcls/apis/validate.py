@@ -5,7 +5,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from ftcls.registry import BATCH_AUGMENTS, EVALUATOR, LOOPS, METRICS, MODELS, TRANSFORMS
+from ftcls.registry import BATCH_AUGMENTS, EVALUATOR, LOOPS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
 from ftcls.utils import ConfigError, did_you_mean, nearest
 from ftcls.utils.names import edits
 from .config import places_of
@@ -226,6 +226,10 @@ def _component_faults(value: Mapping, path: str, registry: Registry, name: Any, 
         yield f'{path}.{key}: {getattr(component, "__name__", name)} needs this argument'
     if path == 'optim_wrapper':
         yield from _plain_faults(value.get('clip_grad'), 'optim_wrapper.clip_grad')
+        maker = value.get('constructor')
+        if maker is not None and _find(OPTIM_WRAPPER_CONSTRUCTORS, maker) is None:
+            near = did_you_mean(str(maker), _names(OPTIM_WRAPPER_CONSTRUCTORS))
+            yield f'optim_wrapper.constructor: {maker!r} is not a registered optim wrapper constructor{near}'
     nested = _with_prefix(value) if isinstance(name, str) and name.startswith(_TORCHVISION) else value
     yield from _children_faults(nested, path, registry)
 

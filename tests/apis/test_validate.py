@@ -100,6 +100,7 @@ def test_there_are_configs_and_the_base_config_is_valid() -> None:
     ('val_evaluator.0.type', 'Acuracy', ["'Accuracy'"]),
     ('optim_wrapper.type', 'OptimWraper', ["'OptimWrapper'"]),
     ('optim_wrapper.optimizer.type', 'SDG', ["'SGD'"]),
+    ('optim_wrapper.constructor', 'LearningRateDecayConstructor', ["'LearningRateDecayOptimWrapperConstructor'"]),
     ('param_scheduler.0.type', 'MultistepLr', ["'MultiStepLR'"]),
     ('default_hooks.checkpoint.type', 'ChekpointHook', ["'CheckpointHook'"]),
     ('custom_hooks.0.type', 'EMAHok', ["'EMAHook'"]),
