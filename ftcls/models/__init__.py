@@ -1,17 +1,19 @@
-"""Models: classifiers and what they are put together from."""
+"""Models: classifiers, segmentors, and what they are put together from."""
 from . import weight_init
 from .backbones import *  # noqa: F401, F403
 from .batch_augments import RandomBatchAugment
 from .classifiers import *  # noqa: F401, F403
 from .data_preprocessor import ClsDataPreprocessor
+from .decoders import *  # noqa: F401, F403
 from .heads import *  # noqa: F401, F403
 from .losses import *  # noqa: F401, F403
 from .necks import *  # noqa: F401, F403
+from .segmentors import *  # noqa: F401, F403
 from .tta import AverageClsScoreTTA
 
-from . import backbones, classifiers, heads, losses, necks  # isort: skip
+from . import backbones, classifiers, decoders, heads, losses, necks, segmentors  # isort: skip
 
 __all__ = [
     'AverageClsScoreTTA', 'ClsDataPreprocessor', 'RandomBatchAugment', 'weight_init', *backbones.__all__, *classifiers.__all__,
-    *heads.__all__, *losses.__all__, *necks.__all__
+    *decoders.__all__, *heads.__all__, *losses.__all__, *necks.__all__, *segmentors.__all__
 ]

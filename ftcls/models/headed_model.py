@@ -161,8 +161,8 @@ class HeadedModel(FreezableModel):
         """
         head = self._needed_head()
         feats = self.extract_feat(inputs)
-        labelled = bool(data_samples) and all(s is not None and any(field in s for field in self.truth_fields)
-                                              for s in data_samples)
+        labelled = bool(data_samples) and all(
+            s is not None and any(field in s for field in self.truth_fields) for s in data_samples)
         losses = self._losses_of_samples(feats, data_samples) if labelled else ()
         samples = head.predict(feats, data_samples, **kwargs)
         for sample, loss in zip(samples, losses):

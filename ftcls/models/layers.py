@@ -2,12 +2,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
 
-__all__ = ['ConvNormAct', 'build_act', 'build_conv', 'build_norm', 'norm_builder', 'norm_class']
+__all__ = ['ConvNormAct', 'DoubleConv', 'build_act', 'build_conv', 'build_norm', 'norm_builder', 'norm_class']
 
 _NORMS: dict[str, type[nn.Module]] = {
     'BN': nn.BatchNorm2d,
@@ -139,3 +140,33 @@ class ConvNormAct(nn.Sequential):
                         build_conv(conv_cfg, in_channels, out_channels, 3, stride=stride, padding=1, bias=False))
         self.add_module('bn', build_norm(norm_cfg, out_channels))
         self.add_module('activate', nn.ReLU(inplace=True))
+
+
+class DoubleConv(nn.Module):
+    """Two 3x3 convolutions, each with normalization and ReLU; named as in public U-Net files: ``double_conv.0`` … ``.5``.
+
+    Args:
+        in_channels: Channels of the input, (N, in_channels, H, W) float.
+        out_channels: Channels of the output, (N, out_channels, H, W) float.
+        mid_channels: Channels in between; None for ``out_channels``.
+        norm_cfg: See :func:`build_norm`; None for BatchNorm.
+        bias: Give the convolutions a bias, which BatchNorm makes superfluous but older files have.
+    """
+
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int,
+                 mid_channels: int | None = None,
+                 norm_cfg: dict | None = None,
+                 bias: bool = False) -> None:
+        super().__init__()
+        mid_channels, norm_cfg = mid_channels or out_channels, norm_cfg or dict(type='BN')
+        layers: list[nn.Module] = []
+        for before, after in ((in_channels, mid_channels), (mid_channels, out_channels)):
+            conv = nn.Conv2d(before, after, 3, padding=1, bias=bias)
+            layers += [conv, build_norm(norm_cfg, after), nn.ReLU(inplace=True)]
+        self.double_conv = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (N, out_channels, H, W) float of (N, in_channels, H, W) float."""
+        return self.double_conv(x)

@@ -6,8 +6,9 @@ from .resnet_cifar import CifarResNet, ResNet_CIFAR
 from .resnext import ResNeXt
 from .timm_backbone import TIMMBackbone
 from .torchvision_backbone import TorchvisionBackbone
+from .unet import UNet
 
 __all__ = [
     'BaseBackbone', 'CifarResNet', 'LeNet5', 'ResNeXt', 'ResNet', 'ResNetV1c', 'ResNetV1d', 'ResNet_CIFAR',
-    'TIMMBackbone', 'TorchvisionBackbone'
+    'TIMMBackbone', 'TorchvisionBackbone', 'UNet'
 ]

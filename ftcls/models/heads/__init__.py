@@ -1,6 +1,7 @@
 """Heads: features in, losses or predictions out."""
 from .cls_head import ClsHead
 from .linear_head import LinearClsHead
+from .pixel_head import PixelHead
 from .stacked_head import StackedLinearClsHead
 
-__all__ = ['ClsHead', 'LinearClsHead', 'StackedLinearClsHead']
+__all__ = ['ClsHead', 'LinearClsHead', 'PixelHead', 'StackedLinearClsHead']

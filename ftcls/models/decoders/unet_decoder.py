@@ -1,0 +1,91 @@
+"""The expanding half of a U-Net for the feature maps of any backbone."""
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import nn
+
+from ftcls.registry import MODELS
+from ftcls.utils import ConfigError
+from ..default_init import InitCfg
+from ..layers import DoubleConv
+
+__all__ = ['UNetDecoder']
+
+
+@MODELS.register_module()
+class UNetDecoder(BaseModule):
+    """Step by step: enlarge, put the encoder's map of that size beside it, two convolutions (Ronneberger et al., 2015).
+
+    It takes the maps of any backbone that returns several: ``ResNet(out_indices=(0, 1, 2, 3))``, ``TorchvisionBackbone`` with
+    ``out_indices``, ``TIMMBackbone(features_only=True)``. Steps beyond the encoder's maps double the size without one, so that
+    a ResNet, whose finest map is a quarter of the image, comes back to it in two more.
+
+    Args:
+        in_channels: Channels of the encoder's maps, from the finest; None for those of the model's backbone.
+        channels: Channels after each step; one a map but the coarsest, and one for each doubling after these.
+        norm_cfg: Normalization layers; None for BatchNorm.
+        init_cfg: Where the weights come from; None for PyTorch's default.
+
+    Raises:
+        ConfigError: If there are fewer than two maps, or fewer channels than steps.
+
+    Example:
+        >>> import torch
+        >>> from ftcls.models.backbones import ResNet
+        >>> from ftcls.models.decoders import UNetDecoder
+        >>> encoder = ResNet(18, out_indices=(0, 1, 2, 3))
+        >>> UNetDecoder(encoder.out_channels)(encoder(torch.rand(1, 3, 64, 64)))[0].shape
+        torch.Size([1, 16, 64, 64])
+    """
+
+    def __init__(self,
+                 in_channels: Sequence[int] | None = None,
+                 channels: Sequence[int] = (256, 128, 64, 32, 16),
+                 norm_cfg: dict | None = None,
+                 init_cfg: InitCfg = None) -> None:
+        super().__init__(init_cfg)
+        if in_channels is None or len(in_channels) < 2:
+            raise ConfigError(f'UNetDecoder: in_channels={in_channels}: at least two feature maps are needed; let the '
+                              'backbone return several, out_indices=(0, 1, 2, 3) of a ResNet for one')
+        self.in_channels = tuple(in_channels)
+        skips = self.in_channels[-2::-1]
+        if len(channels) < len(skips):
+            raise ConfigError(
+                f'UNetDecoder: channels={tuple(channels)}: {len(skips)} steps join the {len(in_channels)} maps '
+                f'of the backbone, so at least {len(skips)} numbers are needed')
+        steps, before = [], self.in_channels[-1]
+        for i, after in enumerate(channels):
+            steps.append(DoubleConv(before + (skips[i] if i < len(skips) else 0), after, norm_cfg=norm_cfg))
+            before = after
+        self.steps = nn.ModuleList(steps)
+        self.out_channels = (before, )
+
+    def forward(self, feats: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Return one map (N, C, H', W') float.
+
+        Args:
+            feats: The encoder's maps (N, C_i, H_i, W_i) float, the finest first.
+
+        Raises:
+            ConfigError: If they are not as many as ``in_channels``, or not maps.
+        """
+        shapes = [tuple(feat.shape) for feat in feats]
+        if len(feats) != len(self.in_channels) or any(len(shape) != 4 for shape in shapes):
+            raise ConfigError(
+                f'UNetDecoder takes {len(self.in_channels)} feature maps (N, C, H, W), got {shapes}: choose '
+                'stages that return maps by out_indices of the backbone')
+        x, skips = feats[-1], list(feats[:-1])
+        for step in self.steps:
+            if skips:
+                skip = skips.pop()
+                x = torch.cat([skip, self._enlarged(x, skip.shape[-2:])], dim=1)
+            else:
+                x = self._enlarged(x, (2 * x.shape[-2], 2 * x.shape[-1]))
+            x = step(x)
+        return (x, )
+
+    @staticmethod
+    def _enlarged(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+        return F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=False)

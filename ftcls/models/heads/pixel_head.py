@@ -1,0 +1,162 @@
+"""The head that tells for each pixel whether it is foreground."""
+import inspect
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import nn
+
+from ftcls.registry import MODELS
+from ftcls.structures import DataSample
+from ftcls.utils import ConfigError, DataError
+from ..default_init import InitCfg
+from .cls_head import Feats
+
+__all__ = ['PixelHead']
+
+_IGNORED = 255  # in ``DataSample.gt_mask``
+
+
+class _OutConv(nn.Module):
+    """A 1x1 convolution, named as in public U-Net files: ``outc.conv``."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+
+def _short_names(losses: Sequence[nn.Module]) -> list[str]:
+    """Return what losses are called in the log, each once: ``bce``, ``dice``, ``dice_2`` …"""
+    seen: Counter = Counter()
+    names = []
+    for loss in losses:
+        name = getattr(loss, 'short_name', '') or type(loss).__name__.removesuffix('Loss').lower()
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f'{name}_{seen[name]}')
+    return names
+
+
+@MODELS.register_module()
+class PixelHead(BaseModule):
+    """Logit of foreground for each pixel, by a 1x1 convolution that is called ``outc.conv``.
+
+    Args:
+        in_channels: Channels of the features; None for those that the model gives.
+        loss: The loss, or a list of them, whose sum is minimised and which are logged each under its name (``loss_bce``,
+            ``loss_dice``); their ``loss_weight`` weighs them. None for ``dict(type='BCEWithLogitsLoss')``.
+        out_channels: Channels of the convolution. 1: the logit. 2, for files that were trained with two classes: background
+            and foreground, the logit is their difference, whose sigmoid is the softmax over the two.
+        threshold: Pixels with a higher probability are foreground.
+        init_cfg: Where the weights come from; None for PyTorch's default.
+
+    Raises:
+        ConfigError: If an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from ftcls.models.heads import PixelHead
+        >>> PixelHead(in_channels=8).predict((torch.rand(1, 8, 4, 4), ))[0].pred_prob.shape
+        torch.Size([4, 4])
+    """
+
+    def __init__(self,
+                 in_channels: int | None = None,
+                 loss: dict | nn.Module | Sequence[dict | nn.Module] | None = None,
+                 out_channels: int = 1,
+                 threshold: float = 0.5,
+                 init_cfg: InitCfg = None) -> None:
+        super().__init__(init_cfg)
+        if in_channels is None:
+            raise ConfigError('PixelHead: in_channels is missing; an ImageSegmentor gives it')
+        if out_channels not in (1, 2):
+            raise ConfigError(
+                f'PixelHead: out_channels={out_channels}: must be 1, or 2 for a file trained with two classes')
+        if not 0 < threshold < 1:
+            raise ConfigError(f'PixelHead: threshold={threshold}: must be above 0 and below 1, a probability')
+        losses = [dict(type='BCEWithLogitsLoss')] if loss is None else loss if isinstance(loss, Sequence) else [loss]
+        if not losses:
+            raise ConfigError('PixelHead: loss=[]: at least one is needed')
+        self.in_channels = in_channels
+        self.threshold = threshold
+        self.outc = _OutConv(in_channels, out_channels)
+        self.loss_modules = nn.ModuleList(one if isinstance(one, nn.Module) else MODELS.build(one) for one in losses)
+        self.loss_names = _short_names(self.loss_modules)
+
+    def forward(self, feats: Feats) -> torch.Tensor:
+        """Return the logits of foreground (N, 1, H, W) float of features, of which the last, (N, C, H, W) float, is used."""
+        x = self.outc(feats[-1])
+        return x if x.shape[1] == 1 else x[:, 1:] - x[:, :1]
+
+    def loss(self, feats: Feats, data_samples: list[DataSample]) -> dict[str, torch.Tensor]:
+        """Return each loss by its name, ``loss_bce`` for one, () float32.
+
+        Args:
+            feats: Features; the last is used.
+            data_samples: Samples with ``gt_mask``; smaller ones than the features are filled with pixels that do not count.
+
+        Raises:
+            DataError: If a sample has no mask, or one of another size or other values.
+        """
+        logits = self(feats)
+        target = self._target(logits, data_samples)
+        return {f'loss_{name}': loss(logits, target) for name, loss in zip(self.loss_names, self.loss_modules)}
+
+    def loss_per_sample(self, feats: Feats, data_samples: list[DataSample]) -> torch.Tensor:
+        """Return the sum of the losses of each sample, taken alone, (N, ) float32; however the samples are batched.
+
+        A loss without ``reduction_override`` knows whole batches only, and each sample gets that of the batch.
+        """
+        logits = self(feats)
+        target = self._target(logits, data_samples)
+        total = logits.new_zeros(len(logits), dtype=torch.float32)
+        for loss in self.loss_modules:
+            single = 'reduction_override' in inspect.signature(loss.forward).parameters
+            total = total + loss(logits, target, **(dict(reduction_override='none') if single else {}))
+        return total
+
+    @staticmethod
+    def _target(logits: torch.Tensor, data_samples: list[DataSample]) -> torch.Tensor:
+        """Return the masks of the samples (N, H, W) uint8, on the device of logits (N, 1, H, W)."""
+        height, width = logits.shape[-2:]
+        masks = []
+        for sample in data_samples:
+            where = sample.get('img_path', '(no path)')
+            if 'gt_mask' not in sample:
+                raise DataError(
+                    f'the picture {where} has no gt_mask: the pipeline must begin with LoadImageFromFile and '
+                    'LoadAnnotations and end with PackSegInputs')
+            mask = torch.as_tensor(sample.gt_mask)
+            # pictures of several sizes are padded to that of the largest of the batch
+            below, right = height - mask.shape[-2], width - mask.shape[-1]
+            known = tuple(sample.metainfo.get('img_shape', mask.shape[-2:]))[:2]
+            if mask.ndim != 2 or below < 0 or right < 0 or known != tuple(mask.shape):
+                raise DataError(
+                    f'the mask of {where} is of size {"x".join(map(str, mask.shape))}, its picture after the '
+                    f'pipeline {"x".join(map(str, known))}: they must go through the same transforms')
+            masks.append(F.pad(mask, (0, right, 0, below), value=_IGNORED) if below or right else mask)
+        return torch.stack(masks).to(logits.device)
+
+    def predict(self, feats: Feats, data_samples: list[DataSample | None] | None = None) -> list[DataSample]:
+        """Return the samples with ``pred_prob`` (H, W) float32 and ``pred_mask`` (H, W) uint8 set.
+
+        Args:
+            feats: Features; the last is used.
+            data_samples: Samples to set them on; None, or a None in place of one, for new ones. What was padded beyond their
+                ``img_shape`` is cut off.
+        """
+        probs = self(feats).float().sigmoid()[:, 0]
+        samples = [None] * len(probs) if data_samples is None else data_samples
+        predicted = []
+        for sample, prob in zip(samples, probs, strict=True):
+            sample = DataSample() if sample is None else sample
+            height, width = tuple(sample.metainfo.get('img_shape', prob.shape))[:2]
+            prob = prob[:height, :width]
+            sample.set_field(prob, 'pred_prob')
+            sample.set_field((prob > self.threshold).to(torch.uint8), 'pred_mask')
+            predicted.append(sample)
+        return predicted

@@ -1,0 +1,4 @@
+"""Segmentors: backbone, decoder and pixel head together."""
+from .image import ImageSegmentor
+
+__all__ = ['ImageSegmentor']

@@ -1,0 +1,109 @@
+"""The segmentor of images."""
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ftcls.registry import MODELS
+from ftcls.utils import ConfigError
+from ..headed_model import HeadedModel, build_part, check_word
+
+__all__ = ['ImageSegmentor']
+
+_STAGES = ('backbone', 'decoder')
+# The coarsest map of the usual encoders is a 32nd of the image.
+_DIVISOR = 32
+
+
+@MODELS.register_module()
+class ImageSegmentor(HeadedModel):
+    """A backbone, a decoder that comes back to the image's size, a head that tells foreground from background.
+
+    Images of any size are taken: the border is repeated below and at the right up to the next size that the backbone
+    takes, and what is predicted there is cut off again.
+
+    Args:
+        backbone: The backbone, or its config: ``UNet``, which needs no decoder, or any other that returns feature maps.
+        decoder: The decoder, ``dict(type='UNetDecoder')``; None for none. Its ``in_channels`` are the backbone's
+            ``out_channels`` where they are not given.
+        head: The head, ``dict(type='PixelHead')``; its ``in_channels`` likewise.
+        data_preprocessor: The data preprocessor; ``type`` is ``ClsDataPreprocessor`` where it is not given.
+        train_cfg: Must be empty: batch augmentations mix labels, not masks.
+        freeze: Which parameters do not learn, as regular expressions over their names, see :meth:`freeze`.
+        norm_policy: What BatchNorm layers do: 'train', 'eval' or 'frozen', see :meth:`freeze`.
+        init_cfg: Where the weights come from.
+
+    Raises:
+        ConfigError: If the parts do not fit together, or there is nothing to freeze where ``freeze`` says so.
+
+    Example:
+        >>> import torch
+        >>> from ftcls.registry import MODELS
+        >>> model = MODELS.build(dict(
+        ...     type='ImageSegmentor', backbone=dict(type='UNet', base_channels=8), head=dict(type='PixelHead')))
+        >>> model(torch.rand(2, 3, 50, 70)).shape
+        torch.Size([2, 1, 50, 70])
+    """
+
+    truth_fields = ('gt_mask', )
+    head_example: ClassVar[dict] = dict(type='PixelHead')
+
+    def __init__(self,
+                 backbone: dict | nn.Module,
+                 decoder: dict | nn.Module | None = None,
+                 head: dict | nn.Module | None = None,
+                 data_preprocessor: dict | nn.Module | None = None,
+                 train_cfg: dict | None = None,
+                 freeze: str | Sequence[str] | None = None,
+                 norm_policy: str | Mapping[str, str] = 'train',
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        if train_cfg:
+            raise ConfigError(f'model.train_cfg={train_cfg!r}: batch augmentations are for classifiers; remove it')
+        super().__init__(data_preprocessor, None, init_cfg)
+        self.backbone = build_part(backbone, 'backbone')
+        self.decoder = build_part(decoder, 'decoder', in_channels=self.backbone.out_channels)
+        last = self.backbone if self.decoder is None else self.decoder
+        self.head = build_part(head, 'head', in_channels=last.out_channels[-1])
+        self.size_divisor = getattr(self.backbone, 'size_divisor', _DIVISOR)
+        self._check_channels('decoder', self.decoder, self.backbone, self.backbone.out_channels)
+        self._check_channels('head', self.head, last, last.out_channels[-1])
+        self.freeze(freeze, norm_policy)
+
+    @staticmethod
+    def _check_channels(name: str, part: nn.Module | None, before: nn.Module, given: int | tuple[int, ...]) -> None:
+        """Raise a ConfigError if a part takes other numbers of channels than it will be given."""
+        wanted = getattr(part, 'in_channels', given)
+        if wanted != given:
+            raise ConfigError(
+                f'model.{name}.in_channels={wanted}, but {type(before).__name__} gives {given} channels: set '
+                f'model.{name}.in_channels={given}, or leave it out')
+
+    def extract_feat(self, inputs: torch.Tensor, stage: str = 'decoder') -> tuple[torch.Tensor, ...]:
+        """Return features of images (N, C, H, W) float.
+
+        Args:
+            inputs: (N, C, H, W) float.
+            stage: 'backbone': the backbone's maps, of the padded images; 'decoder': one map of the size of the images,
+                (N, C, H, W) float, what the head gets.
+
+        Raises:
+            ConfigError: If the stage is another, or the backbone returns no maps.
+        """
+        check_word('stage', stage, _STAGES)
+        height, width = inputs.shape[-2:]
+        below, right = -height % self.size_divisor, -width % self.size_divisor
+        padded = F.pad(inputs, (0, right, 0, below), mode='replicate') if below or right else inputs
+        feats = self.backbone(padded)
+        if stage == 'backbone':
+            return feats
+        x = (feats if self.decoder is None else self.decoder(feats))[-1]
+        if x.ndim != 4:
+            raise ConfigError(
+                f'model.backbone: {type(self.backbone).__name__} returns {tuple(x.shape)}, and a segmentor needs '
+                'feature maps (N, C, H, W)')
+        if x.shape[-2:] != padded.shape[-2:]:
+            # a 1x1 convolution afterwards gives the same as on the small map, enlarged then
+            x = F.interpolate(x, size=padded.shape[-2:], mode='bilinear', align_corners=False)
+        return (x[..., :height, :width], )
