@@ -9,19 +9,17 @@ from .inference import ImageClassificationInferencer, inference_model
 from .model_zoo import get_model, list_models
 from .predict import PredictionReport, predict_files, split_checkpoint
 from .print_params import describe_parameters, list_parameters
+from .schedule import EpochLength, Schedule, draw_schedule, trace_schedule
 from .test import test
 from .train import TrainOptions, train
 from .validate import validate_config
 from .wise_ft import interpolate_weights, wise_ft
 
 __all__ = [
-    'BATCH_POLICIES', 'BatchPlan', 'Calibration', 'Comparison',
-    'ImageClassificationInferencer', 'LAUNCHERS', 'PredictionReport',
-    'RunResult', 'TrainOptions', 'Workers', 'apply_batch_policy',
-    'apply_overrides', 'calibrate', 'close_distributed', 'compare',
-    'few_shots', 'describe_parameters', 'get_model', 'inference_model',
-    'init_distributed', 'interpolate_weights', 'list_models',
-    'list_parameters', 'load_config', 'predict_files', 'run_tool',
-    'split_checkpoint', 'standard_arms', 'test', 'train', 'validate_config',
-    'wise_ft'
+    'BATCH_POLICIES', 'BatchPlan', 'Calibration', 'Comparison', 'EpochLength', 'ImageClassificationInferencer',
+    'LAUNCHERS', 'PredictionReport', 'RunResult', 'Schedule', 'TrainOptions', 'Workers', 'apply_batch_policy',
+    'apply_overrides', 'calibrate', 'close_distributed', 'compare', 'describe_parameters', 'draw_schedule', 'few_shots',
+    'get_model', 'inference_model', 'init_distributed', 'interpolate_weights', 'list_models', 'list_parameters',
+    'load_config', 'predict_files', 'run_tool', 'split_checkpoint', 'standard_arms', 'test', 'trace_schedule', 'train',
+    'validate_config', 'wise_ft'
 ]

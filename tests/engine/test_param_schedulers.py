@@ -1,5 +1,6 @@
-"""The schedules that MMClassification's configs name are found in scope ``ftcls`` and change the learning rate."""
+"""The schedules that MMClassification's configs name are found in scope ``ftcls``, change the rate, and survive a resume."""
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,14 +16,32 @@ SCHEDULES = [
     (dict(type='PolyLR', power=1., eta_min=0.01, by_epoch=False), 0.1),
     (dict(type='ConstantLR', factor=0.5, by_epoch=True, end=2), 0.05),
     (dict(type='ExponentialLR', gamma=0.5, by_epoch=True), 0.1),
+    (dict(type='CosineRestartLR', periods=[1, 2], restart_weights=[1, 0.1], eta_min=0.,
+          convert_to_iter_based=True), 0.1),
+    (dict(type='FunctionLR', function='inverse_sqrt', args=dict(warmup=4), by_epoch=False), 0.025),
 ]
 
 
 @pytest.mark.parametrize(('schedule', 'first'), SCHEDULES, ids=[s['type'] for s, _ in SCHEDULES])
 @pytest.mark.filterwarnings('ignore:Detected call of')
-def test_schedule(schedule: dict[str, Any], first: float, make_runner: Callable[..., Runner]) -> None:
-    runner = make_runner(param_scheduler=[schedule])
-    rates = []
+def test_schedule(schedule: dict[str, Any], first: float, make_runner: Callable[..., Runner], tmp_path: Path) -> None:
+    hooks = [dict(type='SafeCheckpointHook')]
+    keep = dict(checkpoint=dict(type='CheckpointHook', interval=1))
+    rates, rest = [], []
+    whole = make_runner(hooks, param_scheduler=[schedule], default_hooks=keep)
+    note_rates(whole, rates)
+    whole.train()
+    assert rates[0] == pytest.approx(first)
+    assert len(set(rates)) > 1
+    resumed = make_runner(
+        hooks, param_scheduler=[schedule], resume=True, load_from=str(tmp_path / 'run' / 'epoch_1.pth'))
+    note_rates(resumed, rest)
+    resumed.train()
+    assert rest == rates[3:]
+
+
+def note_rates(runner: Runner, rates: list[float]) -> None:
+    """Let a runner write down the rate of each step."""
     step = runner.model.train_step
 
     def note(data: Any, optim_wrapper: Any) -> Any:
@@ -30,6 +49,3 @@ def test_schedule(schedule: dict[str, Any], first: float, make_runner: Callable[
         return step(data, optim_wrapper)
 
     runner.model.train_step = note
-    runner.train()
-    assert rates[0] == pytest.approx(first)
-    assert len(set(rates)) > 1

@@ -1,5 +1,6 @@
 """Learning that widens over time: gradual unfreezing, and a linear probe before fine-tuning."""
 import gc
+import inspect
 from collections.abc import Mapping
 from os.path import commonprefix
 
@@ -233,8 +234,10 @@ def _wrap_anew(runner: Runner) -> None:
     compiled = 'train_step' in vars(runner.model)
     runner.model = runner.model.module
     gc.collect()  # the old one, in cycles with itself, hangs on the parameters' gradients
-    # The processes' parameters are equal already; each keeps its own BatchNorm statistics.
-    runner.model = runner.wrap_model({**config, 'init_sync': False}, runner.model)
+    # The processes' parameters are equal already; each keeps its own BatchNorm statistics, as without this argument in
+    # torch before 2.13, which goes by `broadcast_buffers=False` here too.
+    once = {'init_sync': False} if 'init_sync' in inspect.signature(DistributedDataParallel).parameters else {}
+    runner.model = runner.wrap_model({**config, **once}, runner.model)
     if compiled:
         runner._maybe_compile('train_step')
 

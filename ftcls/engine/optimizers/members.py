@@ -1,4 +1,6 @@
 """Which of its parameters an optimizer holds while the set of trained ones changes."""
+import copy
+
 from torch.optim import Optimizer
 
 __all__ = ['OptimizerMembers']
@@ -17,6 +19,8 @@ class OptimizerMembers:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self._groups = [(list(g['params']), list(g.get('param_names') or ())) for g in optimizer.param_groups]
+        # Adagrad has a state before its first step, and needs it.
+        self._first = {param: copy.deepcopy(state) for param, state in optimizer.state.items()}
 
     def hold_trained(self, optimizer: Optimizer) -> None:
         """Let the optimizer hold exactly those of the parameters that require a gradient now."""
@@ -28,3 +32,5 @@ class OptimizerMembers:
             for param in params:
                 if not param.requires_grad:  # state of a parameter in no group could not be saved
                     optimizer.state.pop(param, None)
+                elif param in self._first and param not in optimizer.state:
+                    optimizer.state[param] = copy.deepcopy(self._first[param])

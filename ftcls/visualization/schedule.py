@@ -1,0 +1,54 @@
+"""The course of learning rates and momentum over a run that has not been made."""
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .curves import _draw_rates, _label_steps, _panels, _save
+
+__all__ = ['plot_schedule']
+
+# More points than a picture has columns.
+_MOST_POINTS = 4000
+
+
+def plot_schedule(lr: Mapping[str, Sequence[float]],
+                  momentum: Mapping[str, Sequence[float]],
+                  iters_per_epoch: int,
+                  out: str | os.PathLike,
+                  title: str | None = None) -> Path:
+    """Draw the learning rate of each group of an optimizer in each iteration, and its momentum where there is any.
+
+    Args:
+        lr: Name of a group to its learning rates, one an iteration.
+        momentum: The same of its momentum; empty for none.
+        iters_per_epoch: Iterations of an epoch, for the axis.
+        out: The PNG file to write; its folder is made where it is absent.
+        title: Stands above the panels.
+
+    Returns:
+        The path of the file.
+    """
+    panels = [('Learning rate', lr)] + ([('Momentum', momentum)] if momentum else [])
+    figure, axes = _panels(len(panels), title)
+    axes = [axes] if len(panels) == 1 else axes
+    for one, (name, courses) in zip(axes, panels):
+        _draw_rates(one, _points(courses), iters_per_epoch)
+        one.set(title=name, ylabel=name.lower())
+        _label_steps(one, iters_per_epoch)
+        if courses is momentum:  # its differences are small
+            one.autoscale(axis='y')
+    return _save(figure, out)
+
+
+def _points(courses: Mapping[str, Sequence[float]]) -> dict[str, list[tuple[int, float]]]:
+    """Return the points to draw, groups that are alike as one line, long courses thinned out."""
+    alike: dict[tuple[float, ...], list[str]] = {}
+    for name, values in courses.items():
+        alike.setdefault(tuple(values), []).append(name)
+    drawn = {}
+    for values, names in alike.items():
+        label = ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
+        every = max(1, len(values) // _MOST_POINTS)
+        # the last value holds to the end of the last iteration
+        drawn[label] = [(i, values[i]) for i in range(0, len(values), every)] + [(len(values), values[-1])]
+    return drawn

@@ -1,0 +1,31 @@
+"""Draw a config's learning rates, and momentum where it is scheduled, in each iteration, without training."""
+import argparse
+
+from ftcls.apis import EpochLength, draw_schedule, load_config, run_tool
+
+
+def main() -> None:
+    """Read the config, run its schedulers, draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('--out', default='schedule.png', help='the PNG file to write')
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument('--dataset-size', type=int, help='samples of the training set; default: read it')
+    length.add_argument('--iters-per-epoch', type=int, help='iterations of an epoch, in place of a number of samples')
+    parser.add_argument('--gpus', type=int, default=1, help='processes that share an epoch')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    args = parser.parse_args()
+    schedule = draw_schedule(
+        load_config(args.config, args.cfg_options), args.out,
+        EpochLength(args.iters_per_epoch, args.dataset_size, args.gpus))
+    print('\n'.join(schedule.notes))
+    for kind, courses in (('lr', schedule.lr), ('momentum', schedule.momentum)):
+        for name, values in courses.items():
+            print(
+                f'{kind} of {name}: {values[0]:g} at first, {min(values):g} to {max(values):g}, {values[-1]:g} at last')
+    print(f'wrote {args.out}')
+
+
+if __name__ == '__main__':
+    run_tool(main)
