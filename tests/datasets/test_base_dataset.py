@@ -98,3 +98,24 @@ def test_lazy_init_and_indices(tmp_path: Path) -> None:
     assert 'not read yet' in repr(dataset)
     dataset.full_init()
     assert dataset.get_gt_labels().tolist() == [1, 2]
+
+
+def test_shots_are_drawn_by_class_and_seed(tmp_path: Path) -> None:
+    labels = [0, 1, 2] * 6 + [2]
+
+    def drawn(**kwargs) -> list[str]:
+        dataset = build(tmp_path, labels, **kwargs)
+        assert set(dataset.class_counts().values()) <= {kwargs.get('shots_per_class')}
+        return [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+
+    two, four = drawn(shots_per_class=2, seed=5), drawn(shots_per_class=4, seed=5)
+    assert len(two) == 6 and set(two) < set(four)  # of one seed, the small draw is part of the large one
+    assert two == drawn(shots_per_class=2, seed=5) and two == sorted(two, key=four.index)
+    draws = [drawn(shots_per_class=2, seed=seed) for seed in range(6)]
+    assert len(set(map(tuple, draws))) > 3
+    assert build(tmp_path, labels, shots_per_class=2, seed=5).drawn == '2 a class, drawn with seed 5'
+    assert build(tmp_path, labels).drawn == ''
+    with pytest.raises(DataError, match='shots_per_class=7: class .* has only 6'):
+        build(tmp_path, labels, shots_per_class=7)
+    with pytest.raises(ConfigError, match='shots_per_class=0'):
+        build(tmp_path, labels, shots_per_class=0)
