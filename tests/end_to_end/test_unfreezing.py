@@ -212,14 +212,15 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_stopped(digits: Digits, tmp_
     assert_same_end(tmp_path / 'whole', tmp_path / 'cut')
 
 
-@pytest.mark.parametrize('epoch', [1, 2, 3])
-def test_resume_after_any_epoch_with_batchnorm(digits: Digits, tmp_path: Path, epoch: int) -> None:
+def test_resume_after_any_epoch_with_batchnorm(digits: Digits, tmp_path: Path) -> None:
     cfg = gradual(digits, **{'model': dict(NORMED, _delete_=True), 'default_hooks.checkpoint.max_keep_ckpts': -1})
     train(cfg, TrainOptions(work_dir=str(tmp_path / 'whole')))
-    assert load(tmp_path / 'whole' / f'epoch_{epoch}.pth')['meta']['frozen_stages'] == 5 - epoch
-    resume = str(tmp_path / 'whole' / f'epoch_{epoch}.pth')
-    train(cfg, TrainOptions(work_dir=str(tmp_path / 'again'), resume=resume))
-    assert_same_end(tmp_path / 'whole', tmp_path / 'again')
+    for epoch in (1, 2, 3):
+        resume = tmp_path / 'whole' / f'epoch_{epoch}.pth'
+        assert load(resume)['meta']['frozen_stages'] == 5 - epoch
+        again = tmp_path / f'again{epoch}'
+        train(cfg, TrainOptions(work_dir=str(again), resume=str(resume)))
+        assert_same_end(tmp_path / 'whole', again)
 
 
 def test_a_run_without_the_hook_can_be_gone_on_with_it(digits: Digits, tmp_path: Path) -> None:
@@ -318,9 +319,10 @@ def port() -> str:
 FIXED = {**NORMED, 'backbone': {**NORMED['backbone'], 'norm_eval': True}}
 
 
-@pytest.mark.parametrize(
-    'hook, model', [(dict(type='GradualUnfreezingHook'), FIXED), (dict(type='LinearProbeFineTuneHook', probe=1), None)],
-    ids=['gradual', 'LP-FT'])
+@pytest.mark.parametrize('hook, model', [
+    pytest.param(dict(type='GradualUnfreezingHook'), FIXED, id='gradual'),
+    pytest.param(dict(type='LinearProbeFineTuneHook', probe=1), None, id='LP-FT', marks=pytest.mark.slow),
+])
 def test_two_processes_train_as_one(digits: Digits, tmp_path: Path, run_tool: Callable, port: str, hook: dict,
                                     model: dict | None) -> None:
     """Without `find_unused_parameters`; and a resumed run of two equals the uninterrupted one."""
