@@ -292,7 +292,8 @@ def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runne
             resume=cfg.get('resume', False),
             launcher=cfg.get('launcher', 'none'),
             env_cfg=cfg.get('env_cfg', dict(dist_cfg=dict(backend='nccl'))),
-            log_processor=cfg.get('log_processor'),
+            # without a `type`, MMEngine would take its own, which smooths the validations' losses
+            log_processor={'type': 'LogProcessor', **(cfg.get('log_processor') or {})},
             log_level='WARNING',  # the Runner opens with 150 lines on its hooks; the preflight says what matters
             visualizer=cfg.get('visualizer'),
             default_scope=cfg.default_scope,

@@ -73,6 +73,9 @@ def test_what_a_run_leaves(source: Path) -> None:
     kinds = [(r['kind'], r['epoch']) for r in records(source)]
     assert kinds == [('train', 1), ('val', 1), ('train', 2), ('val', 2)]
     assert all(r['loss'] > 0 for r in records(source))
+    # the validation's line shows its own loss, not the mean of those so far
+    shown = re.search(r'Epoch\(val\) \[2\].* loss: ([\d.]+)', log_of(source))
+    assert shown and float(shown[1]) == pytest.approx(records(source)[-1]['loss'], abs=1e-4)
     preflight = (source / 'preflight.txt').read_text()
     assert 'train: 717 samples' in preflight and '51,902 of 51,902 parameters are trained' in preflight
     height, width, _ = cv2.imread(str(source / 'curves.png')).shape
