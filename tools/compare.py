@@ -19,8 +19,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--arms',
         default='scratch,probe,finetune',
-        help='comma-separated, the reference first: scratch, probe, finetune, lpft, names in the config\'s `arms`, files'
-    )
+        help='comma-separated, the reference first: scratch, probe, finetune, lpft, names in the config\'s `arms`, '
+        'config files, folders of such')
     parser.add_argument('--seeds', type=int, default=3, help='runs an arm, with seeds 0, 1, …')
     parser.add_argument(
         '--budget', type=int, metavar='EPOCHS', help='epochs of every arm; default: as the config has it')
@@ -49,11 +49,17 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def _expanded(arms: str) -> list[str]:
+    """Return the arms, with a folder's config files in its place; a file that stands there before is not repeated."""
+    paths = [sorted(Path(arm).glob('*.py')) if Path(arm).is_dir() else [arm] for arm in arms.split(',')]
+    return list(dict.fromkeys(str(path) for group in paths for path in group))
+
+
 def main() -> int:
     """Run all arms and print the table."""
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
-    arms = [load_config(arm, args.cfg_options) if arm.endswith('.py') else arm for arm in args.arms.split(',')]
+    arms = [load_config(arm, args.cfg_options) if arm.endswith('.py') else arm for arm in _expanded(args.arms)]
     failed = False
     for shots in args.shots or [None]:
         few = [few_shots(one, shots) if shots and not isinstance(one, str) else one for one in (cfg, *arms)]
