@@ -6,6 +6,7 @@ from mmengine.model import BaseTTAModel
 
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
+from ftcls.utils import ConfigError
 
 __all__ = ['AverageClsScoreTTA']
 
@@ -25,10 +26,15 @@ class AverageClsScoreTTA(BaseTTAModel):
         Args:
             data_samples_list: A picture: one sample a view, with ``pred_score`` (num_classes, ) float.
 
+        Raises:
+            ConfigError: If the model gives no scores, as a segmentor.
+
         Returns:
             A picture: its first view's sample with the mean ``pred_score``, the ``pred_label`` of the highest, and without
             ``loss``, since that of the mean is not the mean of those of the views.
         """
+        if any('pred_score' not in view for views in data_samples_list for view in views):
+            raise ConfigError(f'--tta averages the scores of a classifier, and {type(self.module).__name__} gives none')
         return [self._merged(views) for views in data_samples_list]
 
     @staticmethod

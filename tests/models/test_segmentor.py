@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from torchvision.models import resnet18
 
 import ftcls.models  # noqa: F401
+from ftcls.apis import list_parameters
 from ftcls.engine.optimizers import AmpOptimWrapper
 from ftcls.models import ImageSegmentor, UNet
 from ftcls.models.heads import PixelHead
@@ -221,6 +223,20 @@ def test_frozen_outc_stays_bitwise() -> None:
     assert unchanged == {'head.outc.conv.weight', 'head.outc.conv.bias'}
 
 
+def test_parameter_list_shows_frozen_outc() -> None:
+    cfg = Config(
+        dict(
+            model=dict(CONFIG, freeze=['outc']),
+            train_dataloader=dict(
+                batch_size=2,
+                dataset=dict(type='CustomDataset', data_root='nowhere', pipeline=[dict(type='PackInputs')])),
+            train_cfg=dict(by_epoch=True, max_epochs=1),
+            optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.001, weight_decay=1e-8))))
+    infos, _ = list_parameters(cfg)
+    assert {info.name for info in infos if not info.trained} == {'head.outc.conv.weight', 'head.outc.conv.bias'}
+    assert len(infos) > 50 and all(info.lr == 0.001 for info in infos if info.trained)
+
+
 @pytest.mark.parametrize('loss', [LOSSES, dict(type='FocalLoss'), dict(type='DiceLoss', per_image=True)])
 def test_bfloat16_learns_as_float32(loss: object) -> None:
     options = dict(head=dict(type='PixelHead', loss=loss), data_preprocessor=dict(mean=[127.] * 3, std=[60.] * 3))
@@ -258,3 +274,9 @@ def test_wrong_masks() -> None:
     sample.set_metainfo(dict(img_shape=(32, 32), img_path='cat.png'))
     with pytest.raises(DataError, match='mask of cat.png is of size 16x32, its picture after the pipeline 32x32'):
         model(x, [sample], mode='loss')
+
+
+def test_no_averaging_of_scores() -> None:
+    tta = MODELS.build(dict(type='AverageClsScoreTTA', module=build()))
+    with pytest.raises(ConfigError, match='--tta averages the scores of a classifier, and ImageSegmentor gives none'):
+        tta.merge_preds([labelled((4, 4))])
