@@ -6,6 +6,7 @@ import gc
 import hashlib
 import io
 import json
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import MMLogger
 
 from ftcls.registry import MODELS
-from ftcls.utils import ConfigError, did_you_mean
+from ftcls.utils import ConfigError, UserError, did_you_mean
 from ftcls.utils.download import file_digest
 from ftcls.utils.errors import unwrapped
 from .comparison import Comparison, RunResult
@@ -125,7 +126,7 @@ def compare(
 
     A run that is finished leaves ``result.json`` in its folder and is not made again; one that was killed goes on from its
     last checkpoint. So the same call resumes a comparison, and several calls with a ``shard`` each make one together, of
-    which a last one with ``gather`` reports. A run that fails is named, and the others go on; in several processes
+    which a last one with ``gather`` reports. A run that fails is named, leaves ``error.txt``, and the others go on; in several processes
     (``launcher``) it ends the call, since the others cannot know of it.
 
     Args:
@@ -258,7 +259,9 @@ class _Run:
         except Exception as err:
             if launcher != 'none':
                 raise
-            failures[self.name] = str(unwrapped(err)) or type(err).__name__
+            (self.folder / 'error.txt').write_text(traceback.format_exc(), encoding='utf-8')
+            is_users = isinstance(err, UserError)
+            failures[self.name] = str(unwrapped(err)) if is_users else f'{type(err).__name__}: {err}'
             return None
         self._leave(metrics, split)
         return dict(metrics=metrics, split=split)
@@ -328,19 +331,17 @@ def _arm_configs(cfg: Config, arms: Sequence[str | Config], epochs: int | None) 
 
 def _check_same_data(cfg: Config, other: Config, name: str) -> None:
     for split in _SPLITS:
-        sets = [
-            [
-                {
-                    k: v
-                    for k, v in dataset.items() if k != 'pipeline'
-                }  # an arm may well augment otherwise
-                for dataset in dataset_configs((c.get(f'{split}_dataloader') or {}).get('dataset'))
-            ] for c in (cfg, other)
-        ]
-        if sets[0] != sets[1]:
+        reference, own = (_data_of(c, split) for c in (cfg, other))
+        if own != reference:
             raise ConfigError(
                 f'--arms {name}: its {split}_dataloader.dataset is not that of the config that it is to be '
-                f'compared with: {sets[1]} against {sets[0]}')
+                f'compared with: {own} against {reference}')
+
+
+def _data_of(cfg: Config, split: str) -> list[dict[str, Any]]:
+    """Return the datasets of a split without their pipelines: an arm may well augment otherwise."""
+    found = dataset_configs((cfg.get(f'{split}_dataloader') or {}).get('dataset'))
+    return [{k: v for k, v in dataset.items() if k != 'pipeline'} for dataset in found]
 
 
 def _set_budget(cfg: Config, epochs: int) -> None:
