@@ -173,7 +173,10 @@ def _counts(dataset: Dataset) -> dict[str, int] | None:
     for part in _inner(dataset):
         if not hasattr(part, 'class_counts'):
             return None
-        for name, count in part.class_counts().items():
+        counts = part.class_counts()
+        if counts is None:  # masks
+            return None
+        for name, count in counts.items():
             total[name] = total.get(name, 0) + count
     return total
 

@@ -5,6 +5,10 @@ from .custom import CustomDataset
 from .digits import Digits
 from .imagenet import ImageNet
 from .mnist import MNIST, FashionMNIST
+from .segmentation import BinarySegDataset, CarvanaDataset
 from .transforms import *  # noqa: F401,F403 (so that importing the datasets registers the transforms)
 
-__all__ = ['BaseDataset', 'CIFAR10', 'CIFAR100', 'CustomDataset', 'Digits', 'FashionMNIST', 'ImageNet', 'MNIST']
+__all__ = [
+    'BaseDataset', 'BinarySegDataset', 'CIFAR10', 'CIFAR100', 'CarvanaDataset', 'CustomDataset', 'Digits',
+    'FashionMNIST', 'ImageNet', 'MNIST'
+]

@@ -1,4 +1,4 @@
 """What a validation measures."""
-from .metrics import Accuracy, ConfusionMatrix, LossMetric, SingleLabelMetric
+from .metrics import Accuracy, ConfusionMatrix, DiceMetric, IoUMetric, LossMetric, SingleLabelMetric
 
-__all__ = ['Accuracy', 'ConfusionMatrix', 'LossMetric', 'SingleLabelMetric']
+__all__ = ['Accuracy', 'ConfusionMatrix', 'DiceMetric', 'IoUMetric', 'LossMetric', 'SingleLabelMetric']

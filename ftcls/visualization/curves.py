@@ -19,7 +19,7 @@ __all__ = ['plot_compare', 'plot_curves']
 _COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 _DASHES = ('-', '--', '-.', ':')
 # Metrics in these groups are percentages.
-_PERCENT = ('accuracy/', 'single-label/', 'multi-label/')
+_PERCENT = ('accuracy/', 'single-label/', 'multi-label/', 'dice', 'iou')
 # A metric whose name holds one of these words is the better the lower it is.
 _LOWER_IS_BETTER = ('loss', 'error', 'mae', 'mse', 'distance')
 

@@ -1,4 +1,5 @@
 """What happens at fixed points of a run."""
+from .checkpoint import CheckpointHook
 from .checkpoint_io import AtomicLocalBackend, SafeCheckpointHook, register_atomic_saving
 from .curves import CurvesHook
 from .dry_run import DryRunFinished, DryRunHook
@@ -12,7 +13,8 @@ from .record import MetricsRecordHook
 from .unfreezing import GradualUnfreezingHook, LinearProbeFineTuneHook
 
 __all__ = [
-    'AtomicLocalBackend', 'SafeCheckpointHook', 'register_atomic_saving', 'CurvesHook', 'DivergedError',
-    'DryRunFinished', 'DryRunHook', 'EarlyStoppingHook', 'GradualUnfreezingHook', 'LinearProbeFineTuneHook', 'L2SPHook',
-    'LossWatch', 'PreflightHook', 'MetricsFile', 'MetricsRecordHook', 'ProgressHook'
+    'AtomicLocalBackend', 'CheckpointHook', 'SafeCheckpointHook', 'register_atomic_saving', 'CurvesHook',
+    'DivergedError', 'DryRunFinished', 'DryRunHook', 'EarlyStoppingHook', 'GradualUnfreezingHook',
+    'LinearProbeFineTuneHook', 'L2SPHook', 'LossWatch', 'PreflightHook', 'MetricsFile', 'MetricsRecordHook',
+    'ProgressHook'
 ]

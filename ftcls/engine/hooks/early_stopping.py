@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
 from ftcls.visualization.records import read_records, series
+from .checkpoint import GREATER_IS_BETTER
 
 __all__ = ['EarlyStoppingHook']
 
@@ -35,6 +36,8 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
     Raises:
         ConfigError: Before the first step, if there is no validation; or if the rule cannot be told by the name.
     """
+
+    _default_greater_keys = list(GREATER_IS_BETTER)
 
     def __init__(self,
                  monitor: str,

@@ -2,6 +2,7 @@
 from .accuracy import Accuracy
 from .confusion_matrix import ConfusionMatrix
 from .loss import LossMetric
+from .overlap import DiceMetric, IoUMetric
 from .single_label import SingleLabelMetric
 
-__all__ = ['Accuracy', 'ConfusionMatrix', 'LossMetric', 'SingleLabelMetric']
+__all__ = ['Accuracy', 'ConfusionMatrix', 'DiceMetric', 'IoUMetric', 'LossMetric', 'SingleLabelMetric']

@@ -1,0 +1,116 @@
+"""How well predicted masks cover the true ones."""
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.evaluator import BaseMetric
+
+from ftcls.registry import METRICS
+from ftcls.utils import ConfigError, DataError
+
+__all__ = ['DiceMetric', 'IoUMetric']
+
+
+class OverlapMetric(BaseMetric):
+    """Counts, a picture, the pixels that are foreground rightly (TP), wrongly (FP) and wrongly not (FN); as whole numbers.
+
+    Pixels of 255 in the true mask are left out. An empty mask with an empty prediction is a perfect score.
+
+    Args:
+        threshold: The probability above which a pixel is foreground, 0 to 1; None takes the head's own ``pred_mask``.
+        collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
+        prefix: Goes before the results' names; nothing does where it is None.
+    """
+    # An empty string and not None: for None, MMEngine warns that there is no prefix.
+    default_prefix = ''
+    #: Name of the results, and how often TP counts.
+    name: str
+    weight: int
+
+    def __init__(self, threshold: float | None = None, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if threshold is not None and (isinstance(threshold, bool) or not 0 <= threshold <= 1):
+            raise ConfigError(f'{type(self).__name__}: threshold={threshold!r}: expected a probability from 0 to 1')
+        self.threshold = threshold
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping]) -> None:
+        """Count the pixels of each picture of a batch.
+
+        Args:
+            data_batch: The batch that went into the model; not used.
+            data_samples: One dict a sample with ``gt_mask`` (H, W), and ``pred_mask`` (H, W) or ``pred_prob`` (H, W).
+
+        Raises:
+            DataError: If a sample has no true mask, or one of another size.
+            ConfigError: If a sample has no prediction.
+        """
+        for sample in data_samples:
+            where = f' ({sample["img_path"]})' if sample.get('img_path') else ''
+            truth, predicted = sample.get('gt_mask'), self._predicted(sample)
+            if truth is None:
+                raise DataError(f'{type(self).__name__} needs the true mask of every picture, and one has none{where}; '
+                                'put LoadAnnotations into the pipeline')
+            truth = torch.as_tensor(truth).to(predicted.device)
+            if truth.shape != predicted.shape:
+                raise DataError(f'the mask has {tuple(truth.shape)} pixels (H, W), the prediction '
+                                f'{tuple(predicted.shape)}{where}')
+            counted, is_true = truth != 255, truth == 1
+            # sums of bool are int64: no number of pixels overflows
+            tp, fp, fn = ((predicted & is_true).sum(), (predicted & ~is_true & counted).sum(),
+                          (~predicted & is_true).sum())
+            self.results.append((int(tp), int(fp), int(fn)))
+
+    def _predicted(self, sample: Mapping) -> torch.Tensor:
+        """Return where the prediction is foreground, (H, W) bool."""
+        key = 'pred_mask' if self.threshold is None else 'pred_prob'
+        if sample.get(key) is None:
+            raise ConfigError(f'{type(self).__name__} found no `{key}` in a sample: the model must be a segmentor, '
+                              "ImageSegmentor with head=dict(type='PixelHead')")
+        value = torch.as_tensor(sample[key])
+        return value == 1 if self.threshold is None else value > self.threshold
+
+    def compute_metrics(self, results: Sequence[tuple[int, int, int]]) -> dict[str, float]:
+        """Compute the scores, in percent, from the counts of all processes.
+
+        Raises:
+            DataError: If there are none.
+        """
+        if not results:
+            raise DataError('there is no sample to evaluate: the validation or test set is empty')
+        scores = torch.tensor([self.score(*counts) for counts in results], dtype=torch.float64)
+        total = (sum(column) for column in zip(*results))
+        return {self.name: 100 * scores.mean().item(), f'{self.name}_set': 100 * self.score(*total)}
+
+    @classmethod
+    def score(cls, tp: int, fp: int, fn: int) -> float:
+        """Return the score of counts of pixels, 0 to 1; 1 where there is no foreground at all."""
+        whole = cls.weight * tp + fp + fn
+        return cls.weight * tp / whole if whole else 1.
+
+
+@METRICS.register_module()
+class DiceMetric(OverlapMetric):
+    """Dice coefficient of the foreground, 2 TP / (2 TP + FP + FN), in percent (Dice, 1945); also known as F1 of the pixels.
+
+    Args: those of :class:`OverlapMetric`.
+
+    Results: ``dice``, the mean over the pictures; ``dice_set``, of the pixels of all pictures together.
+
+    Example:
+        >>> DiceMetric.score(tp=2, fp=1, fn=1)
+        0.6666666666666666
+    """
+    name = 'dice'
+    weight = 2
+
+
+@METRICS.register_module()
+class IoUMetric(OverlapMetric):
+    """Intersection over union of the foreground, TP / (TP + FP + FN), in percent (Jaccard, 1901).
+
+    Args: those of :class:`OverlapMetric`.
+
+    Results: ``iou``, the mean over the pictures; ``iou_set``, of the pixels of all pictures together.
+    """
+    name = 'iou'
+    weight = 1
