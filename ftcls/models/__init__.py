@@ -14,6 +14,6 @@ from .tta import AverageClsScoreTTA
 from . import backbones, classifiers, decoders, heads, losses, necks, segmentors  # isort: skip
 
 __all__ = [
-    'AverageClsScoreTTA', 'ClsDataPreprocessor', 'RandomBatchAugment', 'weight_init', *backbones.__all__, *classifiers.__all__,
-    *decoders.__all__, *heads.__all__, *losses.__all__, *necks.__all__, *segmentors.__all__
+    'AverageClsScoreTTA', 'ClsDataPreprocessor', 'RandomBatchAugment', 'weight_init', *backbones.__all__,
+    *classifiers.__all__, *decoders.__all__, *heads.__all__, *losses.__all__, *necks.__all__, *segmentors.__all__
 ]
