@@ -17,6 +17,8 @@ from ftcls.datasets import BaseDataset
 from ftcls.registry import DATASETS
 from ftcls.structures import DataSample
 
+# These have masks for labels.
+MASKED = ('BinarySegDataset', 'CarvanaDataset')
 NAMES = sorted(name for name, cls in DATASETS.module_dict.items() if issubclass(cls, BaseDataset))
 RNG = np.random.RandomState(0)
 
@@ -63,10 +65,24 @@ def _mnist(root: Path) -> dict:
     return {'data_root': str(root), 'verify': False}
 
 
+def _masks(ending: str) -> Callable[[Path], dict]:
+
+    def write(root: Path) -> dict:
+        for folder, suffix in (('imgs', '.png'), ('masks', f'_mask{ending}')):
+            (root / folder).mkdir()
+            for stem in 'abcd':
+                Image.fromarray(np.full((12, 10), 255, np.uint8)).save(root / folder / f'{stem}{suffix}')
+        return {'data_root': str(root), 'img_dir': 'imgs', 'pipeline': [dict(type='LoadImageFromFile')]}
+
+    return write
+
+
 RECIPES: dict[str, Callable[[Path], dict]] = {
     'BaseDataset': _annotated,
+    'BinarySegDataset': _masks('.png'),
     'CIFAR10': _cifar(ftcls.datasets.CIFAR10, 'labels'),
     'CIFAR100': _cifar(ftcls.datasets.CIFAR100, 'fine_labels'),
+    'CarvanaDataset': _masks('.gif'),
     'CustomDataset': _custom,
     'Digits': lambda root: {},
     'FashionMNIST': _mnist,
@@ -75,7 +91,7 @@ RECIPES: dict[str, Callable[[Path], dict]] = {
 }
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[name for name in NAMES if name not in MASKED])
 def build(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., BaseDataset]:
     """Builds the dataset from its recipe, with arguments changed."""
     if request.param not in RECIPES:
@@ -133,3 +149,15 @@ def test_classes_are_matched_by_name(build: Callable[..., BaseDataset]) -> None:
 
 def test_lazy_init_reads_nothing(build: Callable[..., BaseDataset]) -> None:
     assert not build(lazy_init=True)._fully_initialized
+
+
+@pytest.mark.parametrize('name', MASKED)
+def test_masks_in_place_of_labels(name: str, tmp_path: Path) -> None:
+    arguments = {**RECIPES[name](tmp_path), 'pipeline': [
+        dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]}  # yapf: disable
+    dataset = DATASETS.build({'type': name, **arguments})
+    assert dataset.metainfo['classes'] == ('background', 'foreground') and dataset.class_counts() is None
+    packed = dataset[0]
+    assert packed['inputs'].dtype == packed['data_samples'].gt_mask.dtype == torch.uint8
+    assert packed['data_samples'].gt_mask.shape == packed['inputs'].shape[1:]
+    assert not DATASETS.build({'type': name, **arguments, 'lazy_init': True})._fully_initialized

@@ -32,7 +32,7 @@ ARGUMENTS = {
 }  # yapf: disable
 # These read other keys than an image, or take images of floats only.
 FLOATS = ('torchvision/Normalize', 'torchvision/GaussianNoise')
-OTHER_INPUT = ('LoadImageFromFile', 'TestTimeAug')  # the latter gives several samples
+OTHER_INPUT = ('LoadAnnotations', 'LoadImageFromFile', 'TestTimeAug')  # the latter gives several samples
 # torchvision refuses to move a mask along with these.
 NO_MASK = ('torchvision/AugMix', 'torchvision/AutoAugment', 'torchvision/RandAugment', 'torchvision/TrivialAugmentWide')
 
@@ -90,7 +90,70 @@ def test_sample_in_sample_out(name: str, order: str) -> None:
     assert np.array_equal(transform(data)['img'], out['img']), f'{name} does not heed the seeds'
 
 
+# These change colours; every other one, also one that is new, must move image and mask together.
+COLORS = {
+    'ColorJitter', 'Normalize', 'RandomGrayscale', 'torchvision/ColorJitter', 'torchvision/ConvertImageDtype', 'torchvision/GaussianNoise',
+    'torchvision/Normalize', 'torchvision/RandomChannelPermutation', 'torchvision/RandomInvert',
+    'torchvision/RandomPhotometricDistort', 'torchvision/RandomSolarize', 'torchvision/ToDtype', 'torchvision/ToPureTensor'
+}  # yapf: disable
+# Of these, the marks are moved by what is nested.
+NESTED = ('Compose', 'RandomApply', 'RandomChoice', 'RandomOrder')
+GEOMETRY = {
+    **{f'torchvision/{name}': dict(transforms=[dict(type='RandomAffine', degrees=30), dict(type='RandomHorizontalFlip')])
+       for name in NESTED},
+    'RandomFlip': dict(prob=1., direction='diagonal'), 'torchvision/RandomHorizontalFlip': dict(p=1.),
+    'torchvision/RandomRotation': dict(degrees=(30, 31)), 'torchvision/RandomVerticalFlip': dict(p=1.), 'torchvision/RandomZoomOut': dict(p=1.),
+    'torchvision/RandomPerspective': dict(p=1.), 'torchvision/RandomAffine': dict(degrees=30, translate=(.2, .2), shear=10),
+    'RandomCrop': dict(crop_size=40, padding=20), 'CenterCrop': dict(crop_size=80, auto_pad=True), 'CornerCrop': dict(crop_size=40),
+    'Resize': dict(scale=(80, 50)), 'ResizeEdge': dict(scale=40), 'RandomResizedCrop': dict(scale=48), 'Pad': dict(size=120),
+    'torchvision/CenterCrop': dict(size=80), 'torchvision/RandomCrop': dict(size=40, padding=10),
+    'torchvision/RandomResizedCrop': dict(size=48), 'torchvision/Resize': dict(size=[50, 80]),
+    'torchvision/RandomResize': dict(min_size=40, max_size=80), 'torchvision/RandomShortestSize': dict(min_size=40),
+    'torchvision/ScaleJitter': dict(target_size=[64, 64]), 'torchvision/Pad': dict(padding=9),
+    'torchvision/ElasticTransform': dict(alpha=30.)
+}  # yapf: disable
+
+
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('name', [n for n in NAMES if n not in COLORS and n not in NO_MASK and n not in OTHER_INPUT])
+def test_image_and_mask_stay_aligned(name: str, seed: int) -> None:
+    """Marks that have no symmetry are in image and mask; they are found at the same places afterwards."""
+    mask = np.zeros((64, 96), np.uint8)
+    mask[8:30, 10:24] = mask[34:58, 14:60] = mask[4:20, 70:90] = 1
+    img = np.repeat(mask[..., None] * 255, 3, axis=2)
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    out = TRANSFORMS.build({
+        'type': name,
+        **ARGUMENTS.get(name, {}),
+        **GEOMETRY.get(name, {})
+    })(
+        dict(img=img, gt_mask=mask, img_shape=(64, 96), channel_order='rgb'))
+    if 'inputs' in out:
+        moved, marks = out['data_samples'].gt_mask.numpy(), out['inputs'].numpy().transpose(1, 2, 0)
+    else:
+        moved, marks = out['gt_mask'], out['img']
+    assert moved.shape == marks.shape[:2] and set(np.unique(moved)) <= {0, 1, 255}
+    known = moved != 255
+    assert (moved == 1).any() or 'Crop' in name or 'Affine' in name
+    # along the edges the image is interpolated, the mask is not
+    agree = (moved == (marks.mean(axis=2) > 127))[known].mean()
+    assert agree > 0.95, f'{name}: image and mask agree in {agree:.1%} of the pixels'
+    if GEOMETRY.get(name) and moved.shape == mask.shape and not set(NESTED) & {name[12:]}:
+        assert (moved[known] != mask[known]).any(), f'{name} has moved nothing: the test shows nothing'
+
+
+@pytest.mark.parametrize('name', ['Pad', 'RandomAffine', 'RandomRotation', 'RandomPerspective', 'RandomZoomOut'])
+def test_where_there_is_no_picture_is_no_background(name: str) -> None:
+    name = f'torchvision/{name}'
+    torch.manual_seed(0)
+    transform = TRANSFORMS.build({'type': name, **ARGUMENTS.get(name, {}), **GEOMETRY.get(name, {})})
+    out = transform(dict(img=np.full((64, 96, 3), 200, np.uint8), gt_mask=np.zeros((64, 96), np.uint8)))
+    filled = (out['img'] == 0).all(axis=2)
+    assert filled.any() and (out['gt_mask'][filled] == 255).all()
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_says_what_is_missing(name: str) -> None:
-    with pytest.raises(ConfigError, match='img'):
+    with pytest.raises(ConfigError, match='mask' if name == 'LoadAnnotations' else 'img'):
         build(name)({'gt_label': 0})

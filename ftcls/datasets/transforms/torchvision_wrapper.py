@@ -22,11 +22,15 @@ _LEFT_OUT = ('CutMix', 'MixUp', 'Lambda', 'ToTensor', 'Transform', 'LinearTransf
              'SanitizeKeyPoints', 'SetClampingMode', 'UniformTemporalSubsample')  # yapf: disable
 
 
+# What a mask is filled with where there is no picture.
+_IGNORED = 255
+
+
 class TorchvisionTransform(BaseTransform):
     """Runs a torchvision v2 transform on image and mask together.
 
     torchvision sees the image as an RGB tensor (C, H, W), whatever the sample's order, and the mask as one of its masks; the
-    sample gets them back in its own layout. Strings stand for torch dtypes and interpolation modes, and nested transforms
+    sample gets them back in its own layout. Where an image is filled (``fill``), the mask gets 255: ignored. Strings stand for torch dtypes and interpolation modes, and nested transforms
     are dicts with a ``type``, with or without ``torchvision/``.
 
     - reads: ``img``, ``channel_order`` ('bgr' where absent), ``gt_mask`` (if there)
@@ -40,6 +44,8 @@ class TorchvisionTransform(BaseTransform):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         arguments = {key: _from_config(key, value) for key, value in kwargs.items()}
+        if 'fill' in inspect.signature(self.wrapped).parameters and not isinstance(arguments.get('fill'), dict):
+            arguments['fill'] = {tv_tensors.Mask: _IGNORED, 'others': arguments.get('fill', 0)}
         try:
             self.t = self.wrapped(*args, **arguments)
         except (TypeError, ValueError) as err:
