@@ -25,7 +25,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
+        print('interrupted; a training run goes on from its last checkpoint with --resume', file=sys.stderr)
         code = 130
     except Exception as err:
         code = _report(err)
@@ -40,6 +40,8 @@ def _report(err: Exception) -> int:
     """Say what went wrong and return the exit code."""
     user_error = unwrapped(err) if isinstance(err, UserError) else None
     text = str(err if user_error is None else user_error)
+    if 'Original Traceback' in text:  # from a data loading worker: what it says of itself comes last
+        text = text.rsplit(f'{type(err).__name__}: ', 1)[-1].strip()
     failures = count_event('failed')
     same = count_event('failed with ' + hashlib.sha256(text.encode()).hexdigest())
     who = f' in process {os.environ["RANK"]}' if int(os.environ.get('WORLD_SIZE', 1)) > 1 else ''

@@ -5,7 +5,7 @@ import logging
 import platform
 import random
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,18 @@ from mmengine.device import get_device
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from ftcls.engine.hooks import DryRunFinished, DryRunHook, PreflightHook, ProgressHook
 from ftcls.engine.optimizers import convert_to_amp
-from ftcls.utils import ConfigError, MissingFileError, UserError
+from ftcls.utils import ConfigError, UserError
 from ftcls.utils.checkpoint import locate_checkpoint, read_checkpoint
 from ftcls.utils.errors import unwrapped
 from ftcls.version import __version__
 from .batch_policy import BatchPlan, apply_batch_policy
 from .data import DataReport, build_loaders, check_heads, check_missing_classes
 from .distributed import init_distributed
+from .resume import as_list, check_same_recipe, owners_of_pretrained, settle_resume
 from .trial import StartHook, build_late_parts, check_pass, config_errors, first_samples
 from .validate import validate_config
 
@@ -84,6 +85,8 @@ def train(cfg: Config, options: TrainOptions | None = None) -> Runner:
     world_size = init_distributed(options.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
     _settle_seed(cfg, options.seed)
     plan = apply_batch_policy(cfg, options.batch_policy, world_size)
+    if cfg.resume:
+        check_same_recipe(cfg)
     splits = ['train'] + (['val'] if cfg.get('val_dataloader') else [])
     loaders, report, samples = _check_sources(cfg, splits)
     start = StartHook()
@@ -96,6 +99,7 @@ def train(cfg: Config, options: TrainOptions | None = None) -> Runner:
             # Schedulers by iteration go on while gradients are accumulated, before the first step; so they shall.
             warnings.filterwarnings('ignore', r'Detected call of `scheduler\.step')
             runner.train()
+        _say_the_end(runner, start.first_iteration)
     except DryRunFinished as done:
         print_log(done.text, logger='current')
         if done.faults:
@@ -107,6 +111,17 @@ def train(cfg: Config, options: TrainOptions | None = None) -> Runner:
             if isinstance(hook, ProgressHook):
                 hook.close()
     return runner
+
+
+def _say_the_end(runner: Runner, first_iteration: int) -> None:
+    """Say what the run came to and where it lies."""
+    if runner.iter == first_iteration:
+        runner.logger.info(
+            f'nothing was left to do: the checkpoint is at epoch {runner.epoch} of {runner.max_epochs}; raise '
+            'train_cfg.max_epochs to train longer')
+    best = runner.message_hub.runtime_info.get('best_ckpt')
+    runner.logger.info(f'finished; everything is in {runner.work_dir}' +
+                       (f', the best checkpoint is {Path(best).name}' if best else ''))
 
 
 def _preflight_hook(report: DataReport, plan: BatchPlan, seed: int) -> PreflightHook:
@@ -135,7 +150,7 @@ def prepare_config(cfg: Config, options: TrainOptions) -> None:
     cfg.launcher = options.launcher
     if options.amp:
         cfg.optim_wrapper = convert_to_amp(cfg.optim_wrapper)
-    _settle_resume(cfg, options.resume)
+    settle_resume(cfg, options.resume)
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(key)
         if loader and not loader.get('num_workers') and loader.get('persistent_workers'):
@@ -154,46 +169,6 @@ def _model_wrapper(cfg: Config) -> dict[str, Any]:
     if not torch.cuda.is_available():
         wrapper['device_ids'] = None  # on the CPU, the ids that MMEngine passes by default are refused
     return wrapper
-
-
-def _settle_resume(cfg: Config, resume: bool | str) -> None:
-    """Find the checkpoint to resume from; a run that resumes loads no pretrained weights before."""
-    resume = resume or cfg.get('resume', False)
-    cfg.resume = False
-    if not resume:
-        return
-    path = resume if isinstance(resume, str) else cfg.load_from if cfg.get('resume') and cfg.get('load_from') else None
-    if path is None:
-        has_any = Path(cfg.work_dir, 'last_checkpoint').is_file()
-        path = find_latest_checkpoint(cfg.work_dir) if has_any else None
-        if path is None:
-            print_log(
-                f'--resume: {cfg.work_dir} holds no checkpoint; training starts from the beginning', logger='current')
-            return
-    if not Path(path).is_file():
-        raise MissingFileError(
-            f'--resume {path}: no such checkpoint; give the path of one, or none for the latest of the work dir')
-    cfg.load_from, cfg.resume = str(path), True
-    for owner in list(_owners_of_pretrained(cfg.model)):
-        others = [c for c in _as_list(owner['init_cfg']) if c.get('type') != 'Pretrained']
-        owner['init_cfg'] = others or None
-
-
-def _as_list(value: Any) -> list:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _owners_of_pretrained(node: Any) -> Iterator[dict]:
-    """Yield the component dicts whose ``init_cfg`` loads a checkpoint."""
-    if isinstance(node, Mapping):
-        init = node.get('init_cfg')
-        if init and any(isinstance(c, Mapping) and c.get('type') == 'Pretrained' for c in _as_list(init)):
-            yield node
-        for child in node.values():
-            yield from _owners_of_pretrained(child)
-    elif isinstance(node, list | tuple):
-        for child in node:
-            yield from _owners_of_pretrained(child)
 
 
 def _settle_seed(cfg: Config, seed: int | None) -> None:
@@ -225,7 +200,7 @@ def _check_sources(cfg: Config, splits: list[str]) -> tuple[dict, DataReport, di
     except UserError as err:
         faults.append(str(unwrapped(err)))
     sources = [
-        c['checkpoint'] for owner in _owners_of_pretrained(cfg.model) for c in _as_list(owner['init_cfg'])
+        c['checkpoint'] for owner in owners_of_pretrained(cfg.model) for c in as_list(owner['init_cfg'])
         if c.get('type') == 'Pretrained'
     ]
     for source in sources + ([cfg.load_from] if cfg.get('load_from') else []):
@@ -248,7 +223,7 @@ def with_loss_metric(evaluator: Any) -> Any:
     """Add the loss to what an evaluator measures."""
     if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
         return {**evaluator, 'metrics': with_loss_metric(evaluator['metrics'])}
-    metrics = _as_list(evaluator)
+    metrics = as_list(evaluator)
     if any(isinstance(m, Mapping) and m.get('type') == 'LossMetric' for m in metrics):
         return metrics
     return metrics + [dict(type='LossMetric')]
@@ -293,7 +268,10 @@ def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runne
             launcher=cfg.get('launcher', 'none'),
             env_cfg=cfg.get('env_cfg', dict(dist_cfg=dict(backend='nccl'))),
             # without a `type`, MMEngine would take its own, which smooths the validations' losses
-            log_processor={'type': 'LogProcessor', **(cfg.get('log_processor') or {})},
+            log_processor={
+                'type': 'LogProcessor',
+                **(cfg.get('log_processor') or {})
+            },
             log_level='WARNING',  # the Runner opens with 150 lines on its hooks; the preflight says what matters
             visualizer=cfg.get('visualizer'),
             default_scope=cfg.default_scope,

@@ -23,15 +23,16 @@ _PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
 class StartHook(Hook):
-    """Notes that all preparations are done and training begins: ``begun``."""
+    """Notes that all preparations are done and training begins: ``begun``, and at which iteration."""
     priority = 'LOWEST'
 
     def __init__(self) -> None:
         self.begun = False
+        self.first_iteration = 0
 
     def before_train(self, runner: Runner) -> None:
         """Note it."""
-        self.begun = True
+        self.begun, self.first_iteration = True, runner.iter
 
 
 @contextmanager

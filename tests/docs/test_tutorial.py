@@ -13,8 +13,9 @@ def test_commands_of_the_tutorial(tmp_path):
     failures = run_document(TUTORIAL, make_place(tmp_path))
     assert not failures, '\n\n'.join(failures)
     table = (tmp_path / 'work_dirs' / 'resnet50_finetune_cifar' / 'preflight.txt').read_text()
-    assert re.search(r'backbone\.layer2 +openmmlab\.pth +FROZEN', table)
-    assert re.search(r'backbone\.layer3 +openmmlab\.pth +trained', table)
+    # the last command resumed
+    assert re.search(r'backbone\.layer2 +epoch_1\.pth +FROZEN', table)
+    assert re.search(r'backbone\.layer3 +epoch_1\.pth +trained', table)
 
 
 def test_quoted_config_is_the_config():

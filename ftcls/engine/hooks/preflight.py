@@ -67,7 +67,11 @@ class PreflightHook(Hook):
         configs = runner.cfg.get('param_scheduler') or []
         for scheduler in [configs] if isinstance(configs, dict) else configs:
             settings = ', '.join(f'{k}={v}' for k, v in scheduler.items() if k != 'type')
-            lines.append(f'{scheduler["type"]}({settings})')
+            span = scheduler.get('T_max')
+            note = ''
+            if span and scheduler.get('by_epoch', True) and span != loop.max_epochs:
+                note = f'; NOTE: it spans {span} epochs, the run ends after {loop.max_epochs}'
+            lines.append(f'{scheduler["type"]}({settings}){note}')
         return lines if configs else lines + ['constant learning rate']
 
     @staticmethod

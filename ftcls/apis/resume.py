@@ -1,0 +1,101 @@
+"""Going on from a checkpoint: which one, and whether the config still asks for the same run."""
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import find_latest_checkpoint
+
+from ftcls.utils import ConfigError, MissingFileError
+from ftcls.utils.checkpoint import read_checkpoint
+
+__all__ = ['as_list', 'check_same_recipe', 'owners_of_pretrained', 'settle_resume']
+
+# A checkpoint brings the state of these, their settings included, so that other settings in the config would be ignored.
+_RESTORED = ('optim_wrapper', 'param_scheduler')
+
+
+def settle_resume(cfg: Config, resume: bool | str) -> None:
+    """Find the checkpoint to resume from; a run that resumes loads no pretrained weights before.
+
+    Raises:
+        MissingFileError: If the checkpoint that was named is not there.
+    """
+    resume = resume or cfg.get('resume', False)
+    path = resume if isinstance(resume, str) else cfg.load_from if cfg.get('resume') and cfg.get('load_from') else None
+    cfg.resume = False
+    if not resume:
+        return
+    if path is None:
+        path = _latest(Path(cfg.work_dir))
+        if path is None:
+            print_log(
+                f'--resume: {cfg.work_dir} holds no checkpoint; training starts from the beginning', logger='current')
+            return
+    if not Path(path).is_file():
+        raise MissingFileError(
+            f'--resume {path}: no such checkpoint; give the path of one, or none for the latest of the work dir')
+    cfg.load_from, cfg.resume = str(path), True
+    for owner in list(owners_of_pretrained(cfg.model)):
+        others = [c for c in as_list(owner['init_cfg']) if c.get('type') != 'Pretrained']
+        owner['init_cfg'] = others or None
+
+
+def _latest(work_dir: Path) -> str | None:
+    """Return the latest checkpoint of a work dir; the note that names it holds another path where the folder was moved."""
+    if not (work_dir / 'last_checkpoint').is_file():
+        return None
+    noted = find_latest_checkpoint(str(work_dir))
+    here = work_dir / Path(noted).name
+    return str(here) if here.is_file() else noted
+
+
+def check_same_recipe(cfg: Config) -> None:
+    """Refuse to resume with other rates or schedules: the checkpoint's would silently be taken instead.
+
+    Raises:
+        ConfigError: Naming each key, its value in the checkpoint's config and in this one.
+    """
+    text = (read_checkpoint(cfg.load_from).get('meta') or {}).get('cfg')
+    if not cfg.get('resume') or not isinstance(text, str):
+        return
+    try:
+        before = Config.fromstring(text, '.py')
+    except Exception:  # another tool's config; what it asked for cannot be told
+        return
+    changed = [line for key in _RESTORED for line in _differences(before.get(key), cfg.get(key), key)]
+    if changed:
+        raise ConfigError('\n'.join([f'--resume {cfg.load_from}: the config is not the one that the run was started with:'] + [
+            f'  {line}' for line in changed
+        ] + ['a resumed run goes on with the optimizer and the schedule of its checkpoint; set these keys back (train_cfg.max_epochs '
+             'may change), or start a new run from its weights with load_from=…']))  # yapf: disable
+
+
+def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _differences(old.get(key), new.get(key), f'{path}.{key}')
+    elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        for i, (a, b) in enumerate(zip(old, new)):
+            yield from _differences(a, b, f'{path}.{i}')
+    elif old != new:
+        yield f'{path}: {old!r} in the checkpoint, {new!r} in the config'
+
+
+def as_list(value: Any) -> list:
+    """Return a list or tuple as a list, anything else as a list of one."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def owners_of_pretrained(node: Any) -> Iterator[dict]:
+    """Yield the component dicts whose ``init_cfg`` loads a checkpoint."""
+    if isinstance(node, Mapping):
+        init = node.get('init_cfg')
+        if init and any(isinstance(c, Mapping) and c.get('type') == 'Pretrained' for c in as_list(init)):
+            yield node
+        for child in node.values():
+            yield from owners_of_pretrained(child)
+    elif isinstance(node, list | tuple):
+        for child in node:
+            yield from owners_of_pretrained(child)
