@@ -26,9 +26,9 @@ from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZER
 from mmengine.registry import Registry
 
 __all__ = [
-    'BATCH_AUGMENTS', 'DATASETS', 'DATA_SAMPLERS', 'EVALUATOR', 'FUNCTIONS', 'HOOKS', 'LOG_PROCESSORS', 'LOOPS', 'METRICS',
-    'MODELS', 'MODEL_WRAPPERS', 'OPTIMIZERS', 'OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS',
-    'RUNNERS', 'TRANSFORMS', 'VISBACKENDS', 'VISUALIZERS', 'WEIGHT_INITIALIZERS'
+    'BATCH_AUGMENTS', 'DATASETS', 'DATA_SAMPLERS', 'EVALUATOR', 'FUNCTIONS', 'HOOKS', 'LOG_PROCESSORS', 'LOOPS',
+    'METRICS', 'MODELS', 'MODEL_WRAPPERS', 'OPTIMIZERS', 'OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS',
+    'PARAM_SCHEDULERS', 'RUNNERS', 'TRANSFORMS', 'VISBACKENDS', 'VISUALIZERS', 'WEIGHT_INITIALIZERS'
 ]
 
 _SCOPE = 'ftcls'
@@ -58,8 +58,7 @@ DATA_SAMPLERS = Registry('data sampler', parent=MMENGINE_DATA_SAMPLERS, scope=_S
 # What is done to one sample before it joins a batch.
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope=_SCOPE, locations=['ftcls.datasets'])
 # Functions named in a config, ``collate_fn`` for one, or a schedule's.
-FUNCTIONS = Registry(
-    'function', parent=MMENGINE_FUNCTIONS, scope=_SCOPE, locations=['ftcls.datasets', 'ftcls.engine'])
+FUNCTIONS = Registry('function', parent=MMENGINE_FUNCTIONS, scope=_SCOPE, locations=['ftcls.datasets', 'ftcls.engine'])
 # Classifiers, backbones, necks, heads, losses, data preprocessors.
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope=_SCOPE, locations=['ftcls.models'])
 # Wrappers for several processes, DistributedDataParallel for one.

@@ -15,7 +15,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tta',
         action='store_true',
-        help='average the predictions for several views of each picture: the config\'s tta_pipeline, else the picture and '
+        help=
+        'average the predictions for several views of each picture: the config\'s tta_pipeline, else the picture and '
         'its mirror image')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')

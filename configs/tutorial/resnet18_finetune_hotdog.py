@@ -17,7 +17,8 @@ here: neither pictures nor weights are at hand. As in the book, the pictures tha
 _base_ = ['../_base_/models/resnet18.py', '../_base_/default_runtime.py']
 
 model = dict(
-    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet18')), head=dict(num_classes=2, topk=(1, )))
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet18')),
+    head=dict(num_classes=2, topk=(1, )))
 
 # ImageNet's, with which the weights were trained
 data_preprocessor = dict(
@@ -56,8 +57,7 @@ test_evaluator = val_evaluator
 
 # the new classifier learns ten times as fast as what ImageNet has taught
 optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=0.01, weight_decay=0.001),
-    paramwise_cfg=dict(custom_keys={'head': dict(lr_mult=10)}))
+    optimizer=dict(type='SGD', lr=0.01, weight_decay=0.001), paramwise_cfg=dict(custom_keys={'head': dict(lr_mult=10)}))
 train_cfg = dict(by_epoch=True, max_epochs=5, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()

@@ -160,7 +160,8 @@ class BaseDataset(MMEngineBaseDataset):
         members: dict[int, list[int]] = {}
         for number, info in enumerate(data_list):
             if not isinstance(info.get('gt_label'), int):
-                raise ConfigError(f'shots_per_class={self.shots_per_class}: needs one label a sample: {str(info)[:200]}')
+                raise ConfigError(
+                    f'shots_per_class={self.shots_per_class}: needs one label a sample: {str(info)[:200]}')
             members.setdefault(info['gt_label'], []).append(number)
         chosen: list[int] = []
         for label, numbers in members.items():

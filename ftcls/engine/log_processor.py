@@ -15,7 +15,11 @@ class LogProcessor(MMEngineLogProcessor):
     the earlier epochs' validations: the line of epoch 3 would show the mean of the losses of epochs 1 to 3.
     """
 
-    def get_log_after_epoch(self, runner: Runner, batch: int, mode: str, with_non_scalar: bool = False) -> tuple[dict, str]:
+    def get_log_after_epoch(self,
+                            runner: Runner,
+                            batch: int,
+                            mode: str,
+                            with_non_scalar: bool = False) -> tuple[dict, str]:
         """Return the scalars and the line of a validation or test that has just ended."""
         window, self.window_size = self.window_size, 1
         try:

@@ -130,7 +130,8 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path):
     cfg = tiny_config(arms=dict(broken={'train_dataloader.dataset.classes': ['0', 'nought']}, scratch={}))
     said: list[str] = []
     result = compare(cfg, ['broken', 'scratch'], [0], tmp_path, say=said.append)
-    assert list(result.failures) == ['broken, seed 0'] and 'Traceback' in (tmp_path / 'broken/seed0/error.txt').read_text()
+    assert list(result.failures) == ['broken, seed 0'
+                                     ] and 'Traceback' in (tmp_path / 'broken/seed0/error.txt').read_text()
     assert 'broken, seed 0: FAILED: ' in said[0] and [r.arm for r in result.results] == ['scratch']
     assert 'FAILED  broken, seed 0' in (tmp_path / 'table.txt').read_text()
     assert json.loads((tmp_path / 'results.json').read_text())['summary'][0]['mean'] is None
@@ -149,8 +150,8 @@ def test_a_config_file_is_an_arm(tmp_path):
     result = compare(tiny_config(), ['finetune', other], [0], tmp_path, say=lambda line: None)
     assert result.arm_names == ('finetune', 'still')
     states = [
-        torch.load(tmp_path / arm / 'seed0' / 'epoch_1.pth', weights_only=True)['state_dict']['backbone.features.0.weight']
-        for arm in result.arm_names
+        torch.load(tmp_path / arm / 'seed0' / 'epoch_1.pth',
+                   weights_only=True)['state_dict']['backbone.features.0.weight'] for arm in result.arm_names
     ]
     assert not torch.equal(states[0], states[1])
     assert json.loads((tmp_path / 'still' / 'seed0' / 'metrics.jsonl').read_text().splitlines()[0])['lr'] == 0

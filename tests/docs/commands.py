@@ -31,11 +31,12 @@ _SMALL_PHOTOS = [
     'val_dataloader.num_workers=0', 'test_dataloader.num_workers=0'
 ]
 SMALLER = {
-    'resnet50_finetune_cifar.py':
-    _SMALL_CIFAR + ['model.backbone.init_cfg.checkpoint=openmmlab.pth'],
-    'resnet50_finetune_cifar_torchvision.py':
-    _SMALL_CIFAR + ['model.backbone.init_cfg.checkpoint=torchvision.pth'],
-    **{path.name: _SMALL_PHOTOS for path in (ROOT / 'configs' / 'strategies').glob('*.py')},
+    'resnet50_finetune_cifar.py': _SMALL_CIFAR + ['model.backbone.init_cfg.checkpoint=openmmlab.pth'],
+    'resnet50_finetune_cifar_torchvision.py': _SMALL_CIFAR + ['model.backbone.init_cfg.checkpoint=torchvision.pth'],
+    **{
+        path.name: _SMALL_PHOTOS
+        for path in (ROOT / 'configs' / 'strategies').glob('*.py')
+    },
     'cifar_resnet20_finetune_hymenoptera.py': _SMALL_PHOTOS,
     'lenet5_finetune_digits.py': [],
     'lenet5_pretrain_digits.py': [],

@@ -40,8 +40,8 @@ def test_two_processes_work_on_each_run(run_tool, tmp_path):
 
 def test_failing_run_shots_and_files(run_tool, tmp_path):
     (tmp_path / 'mine.py').write_text(f'_base_ = [{str(CONFIG)!r}]\noptim_wrapper = dict(optimizer=dict(lr=0.01))\n')
-    done = run_tool('compare.py', CONFIG, '--arms=scratch,broken,mine.py', '--seeds=1', '--budget=1', '--shots=2,4', *SHORT,
-                    "arms={'broken': {'train_dataloader.dataset.shots_per_class': 999}}")
+    done = run_tool('compare.py', CONFIG, '--arms=scratch,broken,mine.py', '--seeds=1', '--budget=1', '--shots=2,4',
+                    *SHORT, "arms={'broken': {'train_dataloader.dataset.shots_per_class': 999}}")
     assert done.returncode == 1, done.stderr
     assert done.stdout.count('broken, seed 0: FAILED: ') == 2 and '4 labelled samples a class' in done.stdout
     for shots in (2, 4):
