@@ -1,4 +1,4 @@
-"""Predict the classes of pictures with a trained model.
+"""Predict the classes of pictures, or their masks, with a trained model.
 
 The first INPUT is taken for a checkpoint if it ends in .pth, .pt, .th, .ckpt, .bin or .safetensors (or starts with
 torchvision://); without one, the best checkpoint of the run is used, else its last. Exits with 1 if a picture could not
@@ -21,7 +21,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', help='for example cpu or cuda:0; default: the GPU where there is one')
     parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='pictures at once (default: 1)')
     parser.add_argument(
-        '--show-dir', metavar='DIR', help='write the pictures with their predictions drawn on them here')
+        '--show-dir',
+        metavar='DIR',
+        help='write the pictures with their predictions drawn on them here; of a segmentor, the masks too')
     return parser.parse_args()
 
 

@@ -1,5 +1,6 @@
 """What a user calls: read a config, train, test, compare, predict."""
 from .batch_policy import BATCH_POLICIES, BatchPlan, apply_batch_policy
+from .browse import browse_dataset
 from .calibrate import Calibration, calibrate
 from .cli import run_tool
 from .compare import Comparison, RunResult, Workers, compare, few_shots, standard_arms
@@ -10,6 +11,7 @@ from .model_zoo import get_model, list_models
 from .predict import PredictionReport, predict_files, split_checkpoint
 from .print_params import describe_parameters, list_parameters
 from .schedule import EpochLength, Schedule, draw_schedule, trace_schedule
+from .segmentation import ImageSegmentationInferencer
 from .test import test
 from .train import TrainOptions, train
 from .validate import validate_config
@@ -17,9 +19,9 @@ from .wise_ft import interpolate_weights, wise_ft
 
 __all__ = [
     'BATCH_POLICIES', 'BatchPlan', 'Calibration', 'Comparison', 'EpochLength', 'ImageClassificationInferencer',
-    'LAUNCHERS', 'PredictionReport', 'RunResult', 'Schedule', 'TrainOptions', 'Workers', 'apply_batch_policy',
-    'apply_overrides', 'calibrate', 'close_distributed', 'compare', 'describe_parameters', 'draw_schedule', 'few_shots',
-    'get_model', 'inference_model', 'init_distributed', 'interpolate_weights', 'list_models', 'list_parameters',
-    'load_config', 'predict_files', 'run_tool', 'split_checkpoint', 'standard_arms', 'test', 'trace_schedule', 'train',
-    'validate_config', 'wise_ft'
+    'ImageSegmentationInferencer', 'LAUNCHERS', 'PredictionReport', 'RunResult', 'Schedule', 'TrainOptions', 'Workers',
+    'apply_batch_policy', 'apply_overrides', 'browse_dataset', 'calibrate', 'close_distributed', 'compare',
+    'describe_parameters', 'draw_schedule', 'few_shots', 'get_model', 'inference_model', 'init_distributed',
+    'interpolate_weights', 'list_models', 'list_parameters', 'load_config', 'predict_files', 'run_tool',
+    'split_checkpoint', 'standard_arms', 'test', 'trace_schedule', 'train', 'validate_config', 'wise_ft'
 ]

@@ -25,6 +25,7 @@ __all__ = ['ImageClassificationInferencer', 'ValidationPipeline', 'inference_mod
 
 Picture = str | os.PathLike | np.ndarray
 _LOADER = 'LoadImageFromFile'
+_ANNOTATIONS = 'LoadAnnotations'  # pictures to be predicted have no masks
 
 
 class ValidationPipeline:
@@ -43,6 +44,7 @@ class ValidationPipeline:
         if not steps:
             raise ConfigError(
                 'test_dataloader.dataset.pipeline is empty; it says how a picture is prepared for the model')
+        steps = [step for step in steps if _type_name(step) != _ANNOTATIONS]
         self.holds_arrays = _type_name(steps[0]) != _LOADER
         self.in_channels = in_channels
         load = dict(type=_LOADER, color_type='grayscale' if in_channels == 1 else 'color')

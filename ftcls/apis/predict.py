@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 
+from ftcls.models.segmentors import ImageSegmentor
 from ftcls.utils import ConfigError, DataError
 from .inference import ImageClassificationInferencer
-from .model_zoo import CHECKPOINT_SUFFIXES
+from .model_zoo import CHECKPOINT_SUFFIXES, get_model
+from .segmentation import ImageSegmentationInferencer
 
 __all__ = ['PredictionReport', 'find_pictures', 'predict_files', 'split_checkpoint']
 
@@ -24,7 +26,7 @@ class PredictionReport:
 
     Attributes:
         rows: One a picture: ``img_path``, ``pred_label``, ``pred_score``, ``pred_class`` (where the classes have names)
-            and ``topk``; or ``img_path`` and ``error``.
+            and ``topk``; of a segmentor ``img_path`` and ``foreground`` (share, 0 to 1); or ``img_path`` and ``error``.
         notes: What else is to be said, one line each.
     """
     rows: list[dict] = field(default_factory=list)
@@ -44,6 +46,8 @@ class PredictionReport:
         """Return the predictions as a plain table, then what could not be predicted and why."""
         cells = [('picture', 'class', 'score')]
         for row in self.rows:
+            if 'foreground' in row:
+                cells.append((row['img_path'], 'foreground', f'{row["foreground"]:.4f}'))
             for rank, hit in enumerate(row.get('topk', ())):
                 cells.append(('' if rank else row['img_path'], _class_text(hit), f'{hit["score"]:.4f}'))
         widths = [max(len(line[column]) for line in cells) for column in range(3)]
@@ -67,6 +71,8 @@ class PredictionReport:
             for row in self.rows:
                 for rank, hit in enumerate(row.get('topk', ()), 1):
                     writer.writerow((row['img_path'], rank, hit['label'], hit.get('class', ''), hit['score'], ''))
+                if 'foreground' in row:
+                    writer.writerow((row['img_path'], '', '', 'foreground', row['foreground'], ''))
                 if 'error' in row:
                     writer.writerow((row['img_path'], '', '', '', '', row['error']))
 
@@ -137,7 +143,7 @@ def predict_files(model: str | os.PathLike,
         out: A .json or .csv file to write.
         device: Where the model runs.
         batch_size: How many pictures go through the model at once.
-        show_dir: A folder for the pictures with their predictions drawn on them.
+        show_dir: A folder for the pictures with their predictions drawn on them; of a segmentor also for the masks.
 
     Raises:
         ConfigError: If ``out`` ends otherwise, or ``topk`` is larger than the number of classes.
@@ -149,17 +155,21 @@ def predict_files(model: str | os.PathLike,
     pictures, notes = find_pictures(images)
     if not pictures:
         raise DataError('there is no picture to predict; give files, folders or glob patterns')
-    inferencer = ImageClassificationInferencer(model, checkpoint, device)
+    built = get_model(model, True if checkpoint is None else checkpoint, device)
+    segments = isinstance(built, ImageSegmentor)
+    inferencer = ImageSegmentationInferencer(built) if segments else ImageClassificationInferencer(built)
     results = inferencer(pictures, batch_size=batch_size, show_dir=show_dir, topk=topk, skip_broken=True)
     report = PredictionReport(notes=notes)
     for picture, result in zip(pictures, results):
-        # All the scores of a picture are too many for a file; `topk` chooses.
+        # All the scores or pixels of a picture are too many for a file; `topk` chooses.
         report.rows.append(
-            dict(img_path=picture, **{
-                key: value
-                for key, value in result.items() if key != 'pred_scores'
-            }))
-    if inferencer.classes is None:
+            dict(
+                img_path=picture,
+                **{
+                    key: value
+                    for key, value in result.items() if key not in ('pred_scores', 'pred_mask', 'pred_prob')
+                }))
+    if inferencer.classes is None and not segments:
         report.notes.append('neither the checkpoint nor the config names the classes: these are indices')
     if out is not None:
         report.write(out)

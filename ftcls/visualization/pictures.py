@@ -1,0 +1,70 @@
+"""Masks laid over pictures, and many pictures in one."""
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from .curves import _save
+
+__all__ = ['lay_mask_over', 'plot_pictures']
+
+_FOREGROUND = np.array([213, 94, 0])  # Okabe and Ito's vermilion, RGB
+_UNKNOWN = np.array([86, 180, 233])  # their sky blue, for pixels that are left out
+_STRENGTH = 0.5
+
+
+def lay_mask_over(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Tint a picture where its mask is foreground, and in another colour where it is not known.
+
+    Args:
+        image: (H, W, 3), (H, W, 1) or (H, W) uint8, RGB or grey.
+        mask: (H, W) uint8: 0 background, 1 foreground, 255 not known.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+    """
+    image = np.repeat(image.reshape(*mask.shape, 1), 3, axis=2) if image.size == mask.size else image
+    out = image.astype(np.float32)
+    for value, color in ((1, _FOREGROUND), (255, _UNKNOWN)):
+        out[mask == value] = (1 - _STRENGTH) * out[mask == value] + _STRENGTH * color
+    drawing = np.rint(out).astype(np.uint8)
+    # a full line around it, so that it is seen on ground of its own colour as well
+    edges, _ = cv2.findContours((mask == 1).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.ascontiguousarray(drawing), edges, -1, _FOREGROUND.tolist(), 1)
+
+
+def plot_pictures(images: Sequence[np.ndarray],
+                  titles: Sequence[str],
+                  out: str | os.PathLike,
+                  title: str | None = None) -> Path:
+    """Draw pictures in a grid, each with its title; no display is needed.
+
+    Args:
+        images: Pictures (H, W, 3) uint8, RGB, of any sizes.
+        titles: One a picture.
+        out: The PNG file to write; its folder is made where it is absent.
+        title: Stands above all.
+
+    Returns:
+        The path of the file.
+    """
+    aspect = max(image.shape[1] / image.shape[0] for image in images)
+    columns = min(len(images), math.ceil(math.sqrt(len(images) * 4 / 3 / aspect)))  # the whole about as wide as 4:3
+    rows = math.ceil(len(images) / columns)
+    figure = Figure(figsize=(2.4 * aspect * columns, 2.7 * rows + (0.4 if title else 0)), layout='constrained')
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels:
+        axes.axis('off')
+    for axes, image, name in zip(panels, images, titles):
+        # small pictures as whole pixels, as the network gets them
+        axes.imshow(image, interpolation='nearest' if max(image.shape[:2]) < 300 else 'antialiased')
+        axes.set_title(name, fontsize=8)
+    return _save(figure, out)

@@ -1,0 +1,156 @@
+"""Masks are predicted as in validation, at the size of the picture; datasets are drawn as the network gets them."""
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from ftcls.apis import ImageSegmentationInferencer, browse_dataset, get_model, predict_files
+from ftcls.apis import test as measure
+from ftcls.apis import train
+from ftcls.apis.browse import _denormalised, _preprocessed
+from ftcls.apis.data import build_loaders
+from ftcls.models.data_preprocessor import ClsDataPreprocessor
+from ftcls.registry import DATASETS
+from ftcls.utils import ConfigError
+from ftcls.visualization import lay_mask_over
+
+PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='Resize', scale=(32, 24)),
+            dict(type='PackSegInputs')]  # yapf: disable
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> Config:
+    rng = np.random.default_rng(0)
+    for folder in ('images', 'masks'):
+        (tmp_path / folder).mkdir()
+    for i in range(6):
+        mask = np.zeros((48, 64), np.uint8)
+        mask[10:30, 5 + i:40] = 255
+        img = np.clip(rng.normal(60, 20, (48, 64, 3)) + 0.5 * mask[..., None], 0, 255).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / 'images' / f'{i}.png'), img)
+        cv2.imwrite(str(tmp_path / 'masks' / f'{i}_mask.png'), mask)
+
+    def loader(split: str) -> dict:
+        dataset = dict(
+            type='BinarySegDataset', data_root=str(tmp_path), split=split, val_fraction=0.5, pipeline=PIPELINE)
+        return dict(
+            batch_size=2,
+            num_workers=0,
+            collate_fn=dict(type='default_collate'),
+            dataset=dataset,
+            sampler=dict(type='DefaultSampler', shuffle=split == 'train'))
+
+    evaluator = [dict(type='DiceMetric'), dict(type='IoUMetric')]
+    return Config(
+        dict(
+            default_scope='ftcls',
+            work_dir=str(tmp_path / 'run'),
+            model=dict(type='ImageSegmentor', backbone=dict(type='UNet', base_channels=2), head=dict(type='PixelHead')),
+            data_preprocessor=dict(mean=[100., 90., 80.], std=[50., 60., 70.], to_rgb=True),
+            train_dataloader=loader('train'),
+            val_dataloader=loader('val'),
+            test_dataloader=loader('val'),
+            val_evaluator=evaluator,
+            test_evaluator=evaluator,
+            train_cfg=dict(by_epoch=True, max_epochs=2),
+            val_cfg=dict(),
+            test_cfg=dict(),
+            optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.01)),
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, save_best='auto')),
+            randomness=dict(seed=0)))
+
+
+def test_train_test_predict(cfg: Config, tmp_path: Path) -> None:
+    train(cfg)
+    run = tmp_path / 'run'
+    best = next(run.glob('best_dice_*.pth'))
+    preflight = (run / 'preflight.txt').read_text()
+    assert 'train: 3 samples; ' in preflight and '% of the pixels are foreground' in preflight
+    assert (run / 'curves.png').stat().st_size > 10_000
+    metrics = measure(cfg, str(best))
+    assert {'dice', 'dice_set', 'iou', 'iou_set', 'loss'} <= set(metrics)
+    cfg.dump(run / 'seg.py')
+    shown = tmp_path / 'shown'
+    report = predict_files(run, [tmp_path / 'images', tmp_path / 'none.png'], out=tmp_path / 'p.csv', show_dir=shown)
+    assert len(report.rows) == 7 and len(report.broken) == 1 and report.exit_code == 1
+    assert 'foreground' in report.table() and len((tmp_path / 'p.csv').read_text().splitlines()) == 8
+    for i, row in enumerate(report.rows[:6]):
+        mask = cv2.imread(str(shown / f'{i}_mask.png'), cv2.IMREAD_UNCHANGED)
+        assert mask.shape == (48, 64) and set(np.unique(mask)) <= {0, 255}
+        assert row['foreground'] == pytest.approx((mask > 0).mean())
+        assert cv2.imread(str(shown / f'{i}_overlay.png')).shape == (48, 64, 3)
+
+
+def test_predicts_as_validation(cfg: Config, tmp_path: Path) -> None:
+    model = get_model(cfg, pretrained=False, device='cpu')
+    cfg.test_dataloader.dataset.pipeline = [PIPELINE[0], PIPELINE[1], PIPELINE[3]]  # at the size of the picture
+    model._config = cfg
+    result = ImageSegmentationInferencer(model)(str(tmp_path / 'images' / '0.png'))[0]
+    info = DATASETS.build(dict(cfg.test_dataloader.dataset, split=None))[0]
+    with torch.no_grad():
+        sample = model.test_step(dict(inputs=[info['inputs']], data_samples=[info['data_samples']]))[0]
+    assert np.array_equal(result['pred_prob'], sample.pred_prob.numpy())
+    assert np.array_equal(result['pred_mask'], sample.pred_mask.numpy())
+    assert result['foreground'] == pytest.approx(sample.pred_mask.float().mean().item())
+
+
+def test_refuses_what_cannot_be_laid_over(cfg: Config) -> None:
+    model = get_model(cfg, pretrained=False, device='cpu')
+    model._config.test_dataloader.dataset.pipeline.insert(2, dict(type='CenterCrop', crop_size=32))
+    with pytest.raises(ConfigError, match='CenterCrop'):
+        ImageSegmentationInferencer(model)
+
+
+def test_two_sizes_of_batches_measure_the_same(cfg: Config, tmp_path: Path) -> None:
+    torch.save(dict(state_dict=get_model(cfg, pretrained=False, device='cpu').state_dict()), tmp_path / 'w.pth')
+    results = []
+    for size in (1, 3):
+        cfg.test_dataloader.batch_size = size
+        results.append(measure(cfg, str(tmp_path / 'w.pth')))
+    for name in ('dice', 'dice_set', 'iou', 'iou_set'):
+        assert results[0][name] == pytest.approx(results[1][name], abs=0.2)  # a pixel may lie on the threshold
+
+
+def test_browse(cfg: Config, tmp_path: Path) -> None:
+    path, lines = browse_dataset(cfg, 'train', 5, tmp_path / 'deep' / 'grid.png')
+    drawn = cv2.imread(str(path))
+    # the pictures are there, with their masks: vermilion, which is nothing else's colour
+    assert (drawn < 200).any(axis=2).mean() > 0.3 and (drawn == (0, 94, 213)).all(axis=2).any()
+    assert '3 samples as the network gets them (32x24)' in lines[-1]
+    for arguments, text in ((('train', 0), 'number'), (('train', 1, 'grid.jpg'), 'png')):
+        with pytest.raises(ConfigError, match=text):
+            browse_dataset(cfg, *arguments)
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    with pytest.raises(ConfigError, match='val_dataloader'):
+        browse_dataset(cfg, 'val')
+
+
+@pytest.mark.parametrize('to_rgb', [True, False])
+def test_browse_shows_the_true_colours(cfg: Config, tmp_path: Path, to_rgb: bool) -> None:
+    cfg.train_dataloader.dataset.pipeline = [PIPELINE[0], PIPELINE[1], PIPELINE[3]]
+    dataset = build_loaders(cfg, ['train'])[0]['train'].dataset
+    path = dataset.get_data_info(0)['img_path']
+    preprocessor = ClsDataPreprocessor([100., 90., 80.], [50., 60., 70.], to_rgb=to_rgb)
+    images, _ = _preprocessed([dataset[0]], preprocessor, True)
+    assert np.array_equal(images[0], cv2.imread(path)[..., ::-1])
+
+
+def test_denormalises_what_the_pipeline_has_normalised(cfg: Config, tmp_path: Path) -> None:
+    step = dict(type='Normalize', mean=[100., 90., 80.], std=[50., 60., 70.], to_rgb=True)
+    cfg.train_dataloader.dataset.pipeline = [PIPELINE[0], PIPELINE[1], step, PIPELINE[3]]
+    dataset = build_loaders(cfg, ['train'])[0]['train'].dataset
+    packed = dataset[0]
+    image = _denormalised(packed['inputs'], packed['data_samples'], ClsDataPreprocessor())
+    assert np.array_equal(image, cv2.imread(dataset.get_data_info(0)['img_path'])[..., ::-1])
+
+
+def test_overlay() -> None:
+    image, mask = np.full((20, 30, 3), 100, np.uint8), np.zeros((20, 30), np.uint8)
+    mask[5:15, 5:25], mask[0] = 1, 255
+    out = lay_mask_over(image, mask)
+    assert (out[16:] == 100).all() and (out[10, 10] == np.rint([156.5, 97, 50])).all()
+    assert (out[5, 5] == [213, 94, 0]).all() and out[0, 0, 2] > out[0, 0, 0]  # the line around it; what is unknown
+    assert np.array_equal(lay_mask_over(image[..., 0], mask), out) and (image == 100).all()

@@ -1,0 +1,27 @@
+"""Draw pictures of a dataset as the network gets them: after all transforms, with their labels or masks.
+
+Beside a picture with a mask stands the same with its foreground tinted; pixels that do not count are tinted blue.
+"""
+import argparse
+
+from ftcls.apis import browse_dataset, load_config, run_tool
+
+
+def main() -> None:
+    """Read the config and draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train', help='default: train')
+    parser.add_argument('--number', type=int, default=12, metavar='N', help='how many samples (default: 12)')
+    parser.add_argument('--out', default='browse.png', metavar='FILE', help='the PNG file (default: browse.png)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the random transforms (default: 0)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    args = parser.parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    _, lines = browse_dataset(cfg, args.split, args.number, args.out, args.seed)
+    print('\n'.join(lines))
+
+
+if __name__ == '__main__':
+    run_tool(main)
