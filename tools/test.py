@@ -13,7 +13,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='where the log goes; default: work_dirs/<config name>')
     parser.add_argument('--out', help='write the metrics to a .json file, or every prediction to a .pkl file')
     parser.add_argument(
-        '--tta', action='store_true', help='average over views: the config\'s tta_pipeline, else the picture and its mirror')
+        '--tta',
+        action='store_true',
+        help='average over views: the config\'s tta_pipeline, else the picture and its mirror')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')

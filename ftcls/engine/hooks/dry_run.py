@@ -51,7 +51,10 @@ class DryRunHook(Hook):
     def _note(self, name: str, grad: torch.Tensor) -> None:
         self._reached.add(name)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
+    def after_train_iter(self,
+                         runner: Runner,
+                         batch_idx: int,
+                         data_batch: dict | None = None,
                          outputs: dict | None = None) -> None:
         """Check once a whole optimizer step has been made."""
         self._iterations += 1
@@ -67,8 +70,11 @@ class DryRunHook(Hook):
 
     def _verdict(self, model: torch.nn.Module, changed: set[str], trained: set[str]) -> tuple[str, list[str]]:
         params = dict(model.named_parameters())
-        fixed = {f'{name}.{stat}' for name, m in model.named_modules() if isinstance(m, _BatchNorm) and not m.training
-                 for stat in ('running_mean', 'running_var', 'num_batches_tracked')}
+        fixed = {
+            f'{name}.{stat}'
+            for name, m in model.named_modules() if isinstance(m, _BatchNorm) and not m.training
+            for stat in ('running_mean', 'running_var', 'num_batches_tracked')
+        }
         frozen = set(params) - trained
         faults = [f'{n}: frozen, and changed' for n in sorted(changed & frozen)]
         faults += [f'{n}: a fixed BatchNorm statistic, and it moved' for n in sorted(changed & fixed)]
@@ -76,10 +82,13 @@ class DryRunHook(Hook):
         faults += [f'{n}: to be trained, and no gradient reaches it' for n in idle if n not in self._reached]
         if trained and len(idle) == len(trained):
             faults.append('no trained tensor changed: is the learning rate 0?')
-        lines = [f'one step: {len(trained & changed)} of {len(trained)} trained tensors changed, '
-                 f'{len(changed & frozen)} of {len(frozen)} frozen ones, '
-                 f'{len(changed & fixed)} of {len(fixed)} fixed BatchNorm statistics']
+        lines = [
+            f'one step: {len(trained & changed)} of {len(trained)} trained tensors changed, '
+            f'{len(changed & frozen)} of {len(frozen)} frozen ones, '
+            f'{len(changed & fixed)} of {len(fixed)} fixed BatchNorm statistics'
+        ]
         if idle and not faults:
-            lines.append(f'not changed, since the gradient of this step was zero or too small for float: {", ".join(idle[:8])}'
-                         + (f', … {len(idle) - 8} more' if len(idle) > 8 else ''))
+            lines.append(
+                f'not changed, since the gradient of this step was zero or too small for float: {", ".join(idle[:8])}' +
+                (f', … {len(idle) - 8} more' if len(idle) > 8 else ''))
         return '\n'.join(lines + [f'FAULT {f}' for f in faults]), faults
