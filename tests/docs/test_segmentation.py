@@ -24,6 +24,7 @@ def test_commands_of_the_page(tmp_path):
             Image.fromarray(pixels).save(place / 'data' / 'membrane' / folder / f'{i}{ending}')
     failures = run_document(PAGE, place)
     assert not failures, '\n\n'.join(failures)
+    assert (place / 'browse.png').is_file() and len(list((place / 'shown').glob('*_mask.png'))) == 6
 
 
 def test_quoted_python_works():
