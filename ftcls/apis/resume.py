@@ -13,7 +13,8 @@ from ftcls.utils.checkpoint import read_checkpoint
 __all__ = ['as_list', 'check_same_recipe', 'owners_of_pretrained', 'settle_resume']
 
 # A checkpoint brings the state of these, their settings included, so that other settings in the config would be ignored.
-_RESTORED = ('optim_wrapper', 'param_scheduler')
+# Accumulation and half precision are not among them: a run may go on with another number of processes.
+_RESTORED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg', 'optim_wrapper.constructor', 'param_scheduler')
 
 
 def settle_resume(cfg: Config, resume: bool | str) -> None:
@@ -64,12 +65,17 @@ def check_same_recipe(cfg: Config) -> None:
         before = Config.fromstring(text, '.py')
     except Exception:  # another tool's config; what it asked for cannot be told
         return
-    changed = [line for key in _RESTORED for line in _differences(before.get(key), cfg.get(key), key)]
+    changed = [line for key in _RESTORED for line in _differences(_at(before, key), _at(cfg, key), key)]
     if changed:
         raise ConfigError('\n'.join([f'--resume {cfg.load_from}: the config is not the one that the run was started with:'] + [
             f'  {line}' for line in changed
         ] + ['a resumed run goes on with the optimizer and the schedule of its checkpoint; set these keys back (train_cfg.max_epochs '
              'may change), or start a new run from its weights with load_from=…']))  # yapf: disable
+
+
+def _at(cfg: Config, path: str) -> Any:
+    head, _, rest = path.partition('.')
+    return (cfg.get(head) or {}).get(rest) if rest else cfg.get(head)
 
 
 def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
