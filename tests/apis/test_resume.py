@@ -38,6 +38,7 @@ def test_latest_checkpoint_of_a_moved_folder(tmp_path):
 def test_the_same_recipe_may_run_longer(tmp_path):
     leave_checkpoint(tmp_path)
     cfg = recipe(tmp_path, train_cfg=dict(by_epoch=True, max_epochs=9))
+    cfg.optim_wrapper.accumulative_counts = 4  # as another number of processes brings it
     settle_resume(cfg, True)
     check_same_recipe(cfg)
 
