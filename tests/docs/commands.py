@@ -34,7 +34,8 @@ SMALLER = {
     'resnet50_finetune_cifar.py': _SMALL_CIFAR + ['model.backbone.init_cfg.checkpoint=openmmlab.pth'],
     'resnet50_finetune_cifar_torchvision.py': _SMALL_CIFAR + ['model.backbone.init_cfg.checkpoint=torchvision.pth'],
     **{
-        path.name: _SMALL_PHOTOS
+        # two epochs, since LP-FT has two parts
+        path.name: [*_SMALL_PHOTOS, 'train_cfg.max_epochs=2']
         for path in (ROOT / 'configs' / 'strategies').glob('*.py')
     },
     'cifar_resnet20_finetune_hymenoptera.py': _SMALL_PHOTOS,
