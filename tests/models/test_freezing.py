@@ -115,7 +115,6 @@ def test_half_frozen_layers_are_named() -> None:
 POLICIES = [('train', True, True), ('eval', True, False), ('frozen', False, False)]
 
 
-@pytest.mark.slow  # a bias before BatchNorm has a gradient of rounding errors, at times exactly zero: to be made exact
 @pytest.mark.parametrize('policy, affine, stats', POLICIES)
 def test_batchnorm_policies(policy: str, affine: bool, stats: bool) -> None:
     head = dict(
@@ -124,8 +123,10 @@ def test_batchnorm_policies(policy: str, affine: bool, stats: bool) -> None:
     of_norms = {f'{n}.{k}' for n, m in model.named_modules() if isinstance(m, _BatchNorm) for k in ('weight', 'bias')}
     in_backbone = {n for n in statistics(model) | of_norms if n.startswith('backbone')}
     stay = {n for n in in_backbone if not (affine if n in of_norms else stats)}
+    # BatchNorm takes the mean off again, so that the true gradient of a bias before it is zero: whether rounding moves it is chance.
+    idle = {'head.layers.0.fc.bias'}
     for _ in range(2):
-        assert step(model) == (parameters(model) | statistics(model)) - stay
+        assert step(model) - idle == (parameters(model) | statistics(model)) - stay - idle
 
 
 def test_batchnorm_policies_by_part() -> None:
