@@ -52,5 +52,3 @@ train_cfg = dict(by_epoch=True, max_epochs=10, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=32)
-# the best checkpoint has the highest Dice
-default_hooks = dict(checkpoint=dict(rule='greater'))

@@ -5,7 +5,7 @@
     └── masks/*_mask.png     0 where there is membrane
 
 python tools/train.py configs/unet/unet_membrane.py
-python tools/compare.py configs/unet/unet_membrane.py --arms bce,dice,bce_dice,focal --seeds 3
+python tools/compare.py configs/unet/unet_membrane.py --arms bce,dice,bce_dice,focal,focal75,bf16 --seeds 3
 
 Data elsewhere: `--cfg-options train_dataloader.dataset.data_root=...`, and so for `val_dataloader` and `test_dataloader`.
 Scores stand in docs/segmentation.md.
@@ -62,7 +62,7 @@ train_cfg = dict(by_epoch=True, max_epochs=16, val_interval=8)
 val_cfg = dict()
 test_cfg = dict()
 # the best checkpoint has the highest Dice
-default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=16, rule='greater'))
+default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=16))
 
 # for `tools/compare.py`
 arms = dict(
@@ -70,6 +70,8 @@ arms = dict(
     dice={'model.head.loss.type': 'DiceLoss'},
     bce_dice={'model.head.loss': [dict(type='BCEWithLogitsLoss'), dict(type='DiceLoss')]},
     focal={'model.head.loss.type': 'FocalLoss'},
+    # the foreground is the rarer: alpha above a half
+    focal75={'model.head.loss': dict(type='FocalLoss', alpha=0.75)},
     iou={'model.head.loss.type': 'IoULoss'},
     tversky={'model.head.loss.type': 'TverskyLoss'},
     bf16={'optim_wrapper.type': 'AmpOptimWrapper'})
