@@ -20,7 +20,8 @@ class PretrainedInit:
         checkpoint: Path, ``http(s)://`` address or ``torchvision://resnet50`` …
         prefix: Beginning of the wanted names in the file, ``'backbone'``; found by itself where None.
         map_location: Device that the file is read onto.
-        allow_partial: Go on where less than nearly all of the module, classifier apart, is in the file.
+        allow_partial: Go on where less than nearly all of the module, classifier apart, is in the file, or where a quarter
+            or more of what the file has for it finds no place (a deeper or another network).
     """
 
     def __init__(self,

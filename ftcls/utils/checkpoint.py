@@ -13,8 +13,10 @@ from .state_dict import extract_state_dict, find_state_dict, match_state_dict, o
 
 __all__ = [
     'LoadReport', 'check_finite', 'check_report', 'extract_state_dict', 'find_state_dict', 'load_pretrained',
-    'locate_checkpoint', 'match_state_dict', 'read_checkpoint', 'register_safe_loading', 'unwrap_model'
+    'locate_checkpoint', 'log_report', 'match_state_dict', 'read_checkpoint', 'register_safe_loading', 'unwrap_model'
 ]
+
+MOST_LEFT_OVER = 0.25  # share of a file's tensors for what is loaded; a network one third deeper leaves that much
 
 
 def check_finite(tensors: dict[str, torch.Tensor], source: str, allow: bool = False) -> None:
@@ -37,7 +39,7 @@ def check_report(report: LoadReport,
                  module: nn.Module,
                  min_loaded: float = 0.95,
                  way_on: str = 'allow_partial=True') -> None:
-    """Stop where less than nearly all of a module was found in a file.
+    """Stop where less than nearly all of a module was found in a file, or where the file holds much more of it.
 
     Args:
         report: What :func:`match_state_dict` made of it.
@@ -47,9 +49,14 @@ def check_report(report: LoadReport,
         way_on: The setting that makes the run go on all the same.
 
     Raises:
-        CheckpointError: With what is missing, names of both sides, the prefix that would work, and how to go on.
+        CheckpointError: With what is missing, names of both sides, the prefix that would work, and how to go on; or with
+            what is left over, if that is a quarter or more of the file's tensors for this module.
     """
     if report.required and report.fraction >= min_loaded:
+        if report.left_over_share >= MOST_LEFT_OVER:
+            raise CheckpointError(
+                f'{report.left_over_text()}\n  give the file made for this model, or load what fits all '
+                f'the same: {way_on}')
         return
     ours = own_tensors(module)
     absent = report.missing + list(report.mismatched)
@@ -75,6 +82,14 @@ def check_report(report: LoadReport,
     raise CheckpointError('\n'.join(lines))
 
 
+def log_report(report: LoadReport) -> None:
+    """Put a report into the log: the summary at INFO, the whole list at DEBUG, and at WARNING what is left over."""
+    print_log('Loaded ' + report.summary(), logger='current')
+    if report.left_over:
+        print_log(report.left_over_text(), logger='current', level=logging.WARNING)
+    print_log(report.details(), logger='current', level=logging.DEBUG)
+
+
 def load_pretrained(module: nn.Module,
                     source: str | os.PathLike,
                     prefix: str | None = None,
@@ -83,7 +98,7 @@ def load_pretrained(module: nn.Module,
                     min_loaded: float = 0.95) -> LoadReport:
     """Load weights into a module, in place, and keep the report as ``module.load_report``.
 
-    The summary goes to the log at INFO, the whole list at DEBUG. Numbers are turned into the module's own types: a file
+    What became of it goes to the log, see :func:`log_report`. Numbers are turned into the module's own types: a file
     in half precision loads into a float32 model. If an error is raised the module is as before.
 
     Args:
@@ -91,7 +106,8 @@ def load_pretrained(module: nn.Module,
         source: Path, ``http(s)://`` address, ``torchvision://resnet50`` …, as :func:`locate_checkpoint` takes it.
         prefix: Beginning of the wanted names in the file (``'backbone'``); found by itself where None.
         map_location: Device that the file is read onto; the module stays where it is.
-        allow_partial: Go on where less than ``min_loaded`` fits, or where weights are not finite.
+        allow_partial: Go on where less than ``min_loaded`` fits, where the file holds a deeper network, or where weights
+            are not finite.
         min_loaded: Share of the module's tensors, classifier apart, that must be loaded (0 to 1).
 
     Returns:
@@ -114,6 +130,5 @@ def load_pretrained(module: nn.Module,
     target = unwrap_model(module)
     target.load_state_dict(matched, strict=False)
     target.load_report = report
-    print_log('Loaded ' + report.summary(), logger='current')
-    print_log(report.details(), logger='current', level=logging.DEBUG)
+    log_report(report)
     return report

@@ -38,6 +38,10 @@ class LoadReport:
         missing: Names in the module for which the file has nothing (``num_batches_tracked`` is not counted).
         unexpected: Names in the file for which the module has no place.
         mismatched: Names in the module, with the shape in the file and the shape in the module.
+        left_over: Those of ``unexpected`` that stand among loaded ones, in a module that the model has: signs of a deeper or
+            another network.
+        part_size: How many tensors the file has for the parts that were loaded, those left over included (whole numbers,
+            as of ``num_batches_tracked``, and the classifier apart).
         expected: Names of either side that make up the classifier and differ as they do in any fine-tuning, with what
             became of them. They are in none of the lists above.
         casts: Changes of type, as ``{'float16 -> float32': number of tensors}``.
@@ -55,6 +59,8 @@ class LoadReport:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     mismatched: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
+    left_over: list[str] = field(default_factory=list)
+    part_size: int = 0
     expected: dict[str, str] = field(default_factory=dict)
     casts: dict[str, int] = field(default_factory=dict)
     required: int = 0
@@ -72,6 +78,18 @@ class LoadReport:
     def fraction(self) -> float:
         """Share, 0 to 1, of the module's tensors, classifier apart, that were loaded."""
         return self.required_loaded / self.required if self.required else 0.0
+
+    @property
+    def left_over_share(self) -> float:
+        """Share, 0 to 1, of the file's tensors for the parts that were loaded that found no place in them."""
+        return len(self.left_over) / self.part_size if self.part_size else 0.0
+
+    def left_over_text(self) -> str:
+        """Say what is left over, and what that means."""
+        return (f'{self.source}: {len(self.left_over)} of the {self.part_size} tensors that the file has for what was '
+                f'loaded ({self.left_over_share:.0%}) have no place in the model, though those around them have: '
+                f'{fold_names(self.left_over)} ({self.left_over[0]} for one); the file probably holds a deeper or '
+                'another network than the config describes (model.backbone: depth, type or model name)')
 
     @property
     def absent(self) -> list[str]:

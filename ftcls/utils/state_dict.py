@@ -23,6 +23,8 @@ _CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'model_state', 'net', 
 _WRAPPERS = ('module.', '_orig_mod.', '_fsdp_wrapped_module.', 'model.', 'net.', 'network.', 'ema_model.')
 # Names of the layer that gives the classes: OpenMMLab's, torchvision's, timm's, those of CIFAR and of U-Net training codes.
 _CLASSIFIER = re.compile(r'(head|heads|fc|linear|classifier|last_linear|head_dist|aux_logits|AuxLogits|outc)(\.|$)')
+# The parts of a model, and what wraps a network of another library inside of one.
+_PART = re.compile(r'((backbone|neck|decoder|head|model|timm_model|module)\.)*')
 _MAX_DEPTH = 3  # components of a name that are tried as a prefix
 
 
@@ -224,8 +226,39 @@ class _Matcher:
                 report.expected[name] = 'left in the file: the classifier that the weights were trained with'
             elif name not in used:
                 report.unexpected.append(name)
+        self._find_left_over(matched)
         self._count(matched, casts)
         return matched, report
+
+    def _find_left_over(self, matched: Tensors) -> None:
+        """Find what stands in the file among loaded tensors, and has no place in the model.
+
+        A whole child of a part, as ``layer4`` for a backbone of three stages, may be left out on purpose, and so may the
+        end of the trunk, the container that most of the part lies in.
+        """
+        report, apart = self.report, set(self.ours_classifier)
+        place = {name: i for i, name in enumerate(self.theirs)}
+        loaded: dict[str, list[str]] = {}  # part -> the model's names
+        for name in matched:
+            if name not in apart and self.theirs[self.pairs[name]].is_floating_point():
+                loaded.setdefault(_PART.match(name)[0], []).append(name)
+        ends = {part: max(place[self.pairs[n]] for n in names) for part, names in loaded.items()}
+        modules = {'.'.join(n.split('.')[:i]) for n in self.ours for i in range(1, n.count('.') + 1)}
+        for name in report.unexpected:
+            own = report.add + name[len(report.strip):]
+            part = _PART.match(own)[0]
+            if not name.startswith(report.strip) or part not in loaded or not self.theirs[name].is_floating_point():
+                continue
+            parent = own
+            while parent and parent not in modules:
+                parent = parent.rpartition('.')[0]
+            parent += '.' if parent else ''
+            inside = sum(n.startswith(parent) for n in loaded[part])
+            is_end = place[name] > ends[part] and 2 * inside > len(loaded[part])
+            if inside and len(parent) > len(part) and not is_end:
+                report.left_over.append(name)
+        other_shapes = sum(n not in apart for n in report.mismatched)
+        report.part_size = sum(map(len, loaded.values())) + other_shapes + len(report.left_over)
 
     def _note_missing(self, name: str) -> None:
         if name in self.ours_classifier:

@@ -1,6 +1,7 @@
 """Finding the weights, fitting their names, the report and the stop."""
 import logging
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torchvision
 from mmengine.logging import MMLogger
 from torch import nn
 
+from ftcls.models.backbones import CifarResNet, ResNet
 from ftcls.utils.checkpoint import check_finite, extract_state_dict, find_state_dict, load_pretrained, match_state_dict
 from ftcls.utils.errors import CheckpointError
 from ftcls.utils.load_report import LoadReport, fold_names
@@ -50,6 +52,21 @@ def prefixed(state: dict, prefix: str) -> OrderedDict:
 def saved(tmp_path, content: dict) -> str:
     torch.save(content, tmp_path / 'w.pth')
     return str(tmp_path / 'w.pth')
+
+
+@pytest.fixture
+def log_records() -> Iterator[list[tuple[int, str]]]:
+    """The level and text of what goes to MMEngine's current logger, DEBUG included."""
+    records: list[tuple[int, str]] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append((record.levelno, record.getMessage()))
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('DEBUG')
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+    logger.setLevel(level)
 
 
 @pytest.mark.parametrize('wrap, path', [
@@ -262,21 +279,76 @@ class TestLoadPretrained:
             load_pretrained(resnet(), path)
         load_pretrained(resnet(), path, allow_partial=True)
 
-    def test_log(self, tmp_path, source):
-        lines = []
-
-        class Keep(logging.Handler):
-
-            def emit(self, record):
-                lines.append((record.levelno, record.getMessage()))
-
-        logger = MMLogger.get_instance('checkpoint-test', log_level='DEBUG')
-        MMLogger.get_current_instance().addHandler(Keep())
+    def test_log(self, tmp_path, source, log_records):
         load_pretrained(resnet(), saved(tmp_path, source))
-        logger.handlers.pop()
-        assert [level for level, _ in lines] == [logging.INFO, logging.DEBUG]
-        assert '122 of 122 tensors' in lines[0][1] and 'loaded      layer1.0.conv1.weight' in lines[1][1]
+        assert [level for level, _ in log_records] == [logging.INFO, logging.DEBUG]
+        assert '122 of 122 tensors' in log_records[0][1] and 'loaded      layer1.0.conv1.weight' in log_records[1][1]
 
 
 def test_check_finite_skips_integers():
     check_finite({'n': torch.tensor(3)}, 'x')
+
+
+class TestLeftOver:
+    """What a file has beyond the network that it is loaded into."""
+
+    WAY_ON = r'allow_partial=True'
+
+    @pytest.mark.parametrize('theirs, ours, left, of', [(32, 20, 60, 155), (110, 56, 270, 545)])
+    def test_a_deeper_network_stops(self, tmp_path, theirs, ours, left, of):
+        path = saved(tmp_path, CifarResNet(theirs).state_dict())
+        model = CifarResNet(ours)
+        with pytest.raises(CheckpointError, match=self.WAY_ON) as err:
+            load_pretrained(model, path)
+        text = str(err.value)
+        assert f'{left} of the {of} tensors' in text and 'deeper or another network' in text and path in text
+        assert f'layer1.* ({left // 3})' in text and not hasattr(model, 'load_report')
+
+    def test_allowed_it_warns(self, tmp_path, log_records):
+        model = CifarResNet(20)
+        report = load_pretrained(model, saved(tmp_path, CifarResNet(32).state_dict()), allow_partial=True)
+        assert report.complete and len(report.left_over) == 60 and report.left_over_share == pytest.approx(60 / 155)
+        warning, = [text for level, text in log_records if level == logging.WARNING]
+        assert '60 of the 155' in warning and '(39%)' in warning and 'layer1.3.conv1.weight for one' in warning
+
+    @pytest.mark.parametrize('before', ['', 'module.', 'backbone.', 'module.backbone.'])
+    def test_under_any_prefix(self, before):
+        deep = {**prefixed(CifarResNet(32).state_dict(), before), 'head.fc.weight': torch.zeros(10, 64)}
+        for model in (CifarResNet(20), nn.ModuleDict(dict(backbone=CifarResNet(20)))):
+            _, report = match_state_dict(deep, model)
+            assert len(report.left_over) == 60 and report.part_size == 155
+
+    def test_a_little_more_only_warns(self, tmp_path, log_records):
+        more = torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [2, 2, 2, 3]).state_dict()
+        report = load_pretrained(Classifier(), saved(tmp_path, more))
+        assert report.complete and len(report.left_over) == 10 and report.part_size == 110
+        assert ['layer4.2.conv1.weight for one' in text for level, text in log_records if level > 20] == [True]
+
+    def test_deeper_transformer(self):
+        vit = dict(image_size=32, patch_size=16, num_heads=2, hidden_dim=8, mlp_dim=8)
+        deep, model = (torchvision.models.VisionTransformer(num_layers=n, **vit) for n in (4, 2))
+        _, report = match_state_dict(deep.state_dict(), model)
+        assert len(report.left_over) == 24 and report.left_over_share > 0.25
+
+    @pytest.mark.parametrize('module, wrap', [
+        (lambda: ResNet(18, num_stages=3, out_indices=(2, )), lambda s: s),
+        (lambda: nn.ModuleDict(dict(backbone=ResNet(18, num_stages=3, out_indices=(2, )))),
+         lambda s: {**prefixed(s, 'backbone.'), 'head.fc.weight': torch.zeros(10, 512)}),
+        (lambda: ResNet(18, out_indices=(0, 1)), lambda s: s),
+        (lambda: ResNet(18), lambda s: {**s, 'head.fc.weight': torch.zeros(9, 512), 'fc.bias': torch.zeros(9)}),
+        (Classifier, lambda s: {**prefixed(s, 'backbone.'), 'neck.p': torch.ones(1), 'neck.proj.weight': torch.ones(9, 9),
+                                'teacher.backbone.layer1.9.conv.weight': torch.zeros(2, 2),
+                                'ema_backbone_conv1_weight': torch.zeros(2)}),
+        (lambda: ResNet(18), lambda s: {**s, 'layer1.0.steps': torch.tensor(3)}),
+    ], ids=['truncated', 'truncated classifier', 'out_indices', 'heads', 'neck, teacher, ema', 'counters'])  # yapf: disable
+    def test_what_is_left_out_on_purpose(self, module, wrap):
+        state = {k: v for k, v in resnet().state_dict().items() if not k.startswith('fc')}
+        _, report = match_state_dict(wrap(state), module())
+        assert report.fraction == 1 and report.left_over == []
+
+    def test_end_of_the_trunk(self):
+        state = torchvision.models.efficientnet_b0().state_dict()
+        short = torchvision.models.efficientnet_b0()
+        short.features = short.features[:5]
+        _, report = match_state_dict(state, short)
+        assert report.fraction == 1 and report.unexpected and report.left_over == []

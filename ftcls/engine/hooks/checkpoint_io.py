@@ -17,7 +17,7 @@ from torch import nn
 
 from ftcls.datasets.worker_seed import seed_workers
 from ftcls.registry import HOOKS
-from ftcls.utils.checkpoint import (check_finite, check_report, find_state_dict, match_state_dict,
+from ftcls.utils.checkpoint import (check_finite, check_report, find_state_dict, log_report, match_state_dict,
                                     register_safe_loading, unwrap_model)
 from ftcls.utils.errors import CheckpointError
 from ftcls.utils.load_report import LoadReport, fold_names
@@ -96,8 +96,8 @@ class SafeCheckpointHook(Hook):
       holds for the start only.) Gradients that were accumulated and not used yet are kept.
 
     Args:
-        allow_partial: Go on where ``load_from`` gives less than ``min_loaded`` of the model, or a test has untrained
-            weights.
+        allow_partial: Go on where ``load_from`` gives less than ``min_loaded`` of the model or holds a deeper network, or a
+            test has untrained weights.
         min_loaded: Share of the model's tensors, classifier apart, that ``load_from`` must give (0 to 1).
         reseed: Set the random numbers at the start of each epoch.
     """
@@ -169,8 +169,7 @@ class SafeCheckpointHook(Hook):
         whole.update(matched)
         checkpoint['state_dict'] = whole
         model.load_report = report
-        print_log('Loaded ' + report.summary(), logger='current')
-        print_log(report.details(), logger='current', level=logging.DEBUG)
+        log_report(report)
 
 
 def _untrained(report: LoadReport) -> str:
