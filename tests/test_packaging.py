@@ -1,6 +1,7 @@
 """What is installed is complete: the requirements and the configs."""
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,18 @@ def _declared(*files: str) -> set[str]:
     return {match[0] for line in lines if (match := re.match(r'[\w-]+', line))}
 
 
+def _setup(folder: Path, *args: str) -> str:
+    return subprocess.run([sys.executable, 'setup.py', '--quiet', *args],
+                          cwd=folder,
+                          check=True,
+                          capture_output=True,
+                          text=True).stdout
+
+
+def _sources(folder: Path) -> set[Path]:
+    return {f.relative_to(folder) for f in folder.glob('**/*') if f.suffix in ('.py', '.txt', '.sh')}
+
+
 def test_what_is_imported_is_required():
     imported = {DISTRIBUTIONS.get(name, name) for name in _imported(ROOT / 'ftcls') | _imported(ROOT / 'tools')}
     assert imported - _declared('runtime', 'optional') == set()
@@ -42,13 +55,27 @@ def test_every_requirement_has_a_floor():
 
 def test_a_wheel_carries_the_configs(tmp_path):
     pytest.importorskip('setuptools')
-    subprocess.run([sys.executable, 'setup.py', '--quiet', 'build_py', '--build-lib',
-                    str(tmp_path)],
-                   cwd=ROOT,
-                   check=True,
-                   capture_output=True)
-    packed, source = tmp_path / 'ftcls' / 'configs', ROOT / 'configs'
-    assert {f.relative_to(packed)
-            for f in packed.glob('**/*.py')} == {f.relative_to(source)
-                                                 for f in source.glob('**/*.py')}
+    _setup(ROOT, 'build_py', '--build-lib', str(tmp_path))
+    assert _sources(tmp_path / 'ftcls' / 'configs') == _sources(ROOT / 'configs')
     assert (tmp_path / 'ftcls' / 'apis' / 'train.py').is_file()
+
+
+def test_an_unpacked_sdist_can_be_built(tmp_path):
+    pytest.importorskip('setuptools')
+    # setuptools writes beside setup.py, so it gets a copy: without what a checkout gathers, as data and work_dirs
+    parts = [file.name for file in ROOT.iterdir() if file.suffix in ('.py', '.cfg', '.in', '.md')]
+    folders = ['ftcls', 'configs', 'requirements', 'tools', 'tests']
+    for name in parts + folders + ['Makefile']:
+        source, copy = ROOT / name, tmp_path / 'checkout' / name
+        copy.parent.mkdir(exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, copy)
+    _setup(tmp_path / 'checkout', 'sdist', '--formats', 'zip', '--dist-dir', str(tmp_path))
+    archive, = tmp_path.glob('*.zip')
+    shutil.unpack_archive(archive, tmp_path / 'unpacked')
+    unpacked, = (tmp_path / 'unpacked').iterdir()
+    for folder in folders:
+        assert _sources(unpacked / folder) == _sources(ROOT / folder), folder
+    version = re.search(r"'(.+)'", (ROOT / 'ftcls' / 'version.py').read_text())[1]
+    assert _setup(unpacked, '--version').split()[-1] == version and unpacked.name == f'ftcls-{version}'
+    _setup(unpacked, 'build_py', '--build-lib', str(tmp_path / 'built'))
+    assert _sources(tmp_path / 'built' / 'ftcls' / 'configs') == _sources(ROOT / 'configs')
