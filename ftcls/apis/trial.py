@@ -1,7 +1,7 @@
 """What is tried before the first step: a sample of each split, a pass through the model, all that the Runner builds late."""
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from mmengine.evaluator import DumpResults, Evaluator
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.runner import Runner
+from mmengine.utils import manager
 from torch.utils.data import DataLoader
 
 from ftcls.datasets import BaseDataset
@@ -39,6 +40,8 @@ class StartHook(Hook):
 def config_errors(where: str, start: StartHook | None = None) -> Iterator[None]:
     """Turn what MMEngine, torch or timm say of a config into a ConfigError; an error in our own code stays what it is.
 
+    Whatever the error, MMEngine's lock is let go of, so that a server's other threads do not wait for it.
+
     Args:
         where: The keys of the config that the code inside works on.
         start: Errors after the beginning that this hook notes stay what they are.
@@ -47,13 +50,31 @@ def config_errors(where: str, start: StartHook | None = None) -> Iterator[None]:
         ConfigError: In place of an assertion, a missing package, or an error on a value, a type, a key or an attribute.
     """
     try:
-        yield
+        with _unlocked_on_error():
+            yield
     except UserError:
         raise
     except (AssertionError, TypeError, ValueError, KeyError, AttributeError, ImportError, RuntimeError) as err:
         if _raised_here(err) or start is not None and start.begun:
             raise
         raise ConfigError(f'{where}: {_said(err)} (FTCLS_TRACEBACK=1 shows where it says so)') from err
+
+
+@contextmanager
+def _unlocked_on_error() -> Iterator[None]:
+    """Let go, on an error, of the lock on MMEngine's loggers, visualizers and scopes.
+
+    ``ManagerMixin.get_instance`` takes it and keeps it where a constructor raises (0.10.7, onedl-mmengine 0.10.12); all other
+    threads would then wait for ever, for each line of the log and each look into a registry takes it.
+    """
+    try:
+        yield
+    except BaseException:
+        lock = getattr(manager, '_lock', None)
+        with suppress(RuntimeError):  # says that this thread does not hold it, or no longer
+            while lock is not None:
+                lock.release()
+        raise
 
 
 def _raised_here(err: BaseException) -> bool:
