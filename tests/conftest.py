@@ -1,8 +1,13 @@
-"""Fixtures for all tests: where the real data lies, no network, a quiet log."""
+"""Fixtures for all tests: where the real data lies, no log left open."""
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -14,3 +19,15 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f'no real data at {folder}; set FTCLS_REAL_DATA to its place')
     return folder
+
+
+@pytest.fixture(autouse=True)
+def closed_logs() -> Iterator[None]:
+    """Close the log files of a test's runs and forget MMEngine's global instances, so that no test meets another's."""
+    yield
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+    for manager in (MMLogger, MessageHub, Visualizer, DefaultScope):
+        manager._instance_dict.clear()

@@ -1,11 +1,9 @@
 """WiSE-FT: what is averaged, and what is taken from the fine-tuned model."""
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import MMLogger
 
 from ftcls.apis import interpolate_weights, load_config
 from ftcls.apis import test as run_test
@@ -14,15 +12,6 @@ from ftcls.registry import MODELS
 from ftcls.utils import CheckpointError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def fresh_log() -> Iterator[None]:
-    yield
-    for logger in MMLogger._instance_dict.values():
-        for handler in logger.handlers:
-            handler.close()
-    MMLogger._instance_dict.clear()
 
 
 def classifier(seed: int, classes: int) -> dict[str, torch.Tensor]:

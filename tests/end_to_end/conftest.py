@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 
 from ftcls.apis import load_config
 
@@ -15,15 +14,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # What a finished process left: its exit code, standard output, standard error.
 Tool = Callable[..., subprocess.CompletedProcess]
-
-
-@pytest.fixture(autouse=True)
-def fresh_log() -> None:
-    """Let no test write into the log of the one before, as runs in one process do until the next has a log of its own."""
-    for logger in MMLogger._instance_dict.values():
-        for handler in logger.handlers:
-            handler.close()
-    MMLogger._instance_dict.clear()
 
 
 @pytest.fixture

@@ -1,20 +1,16 @@
 """What a user gets for wrong configs and inputs: exit code 2 and one message that says what to mend, before the first step."""
 import importlib.util
-import logging
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import wrong_configs  # noqa: F401  (fills CASES)
 import wrong_data  # noqa: F401
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
-from mmengine.visualization import Visualizer
 from places import CASES, Case, Place, make_place
 
 from ftcls.apis import run_tool
@@ -40,19 +36,7 @@ def place(good_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def closed_logs() -> Iterator[None]:
-    """Close the log files of the runs of a test, and forget MMEngine's global instances."""
-    yield
-    for logger in MMLogger._instance_dict.values():
-        for handler in logger.handlers:
-            if isinstance(handler, logging.FileHandler):
-                handler.close()
-    for manager in (MMLogger, MessageHub, Visualizer, DefaultScope):
-        manager._instance_dict.clear()
-
-
-@pytest.fixture
-def run(closed_logs: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Run:
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Run:
     """Run ``tools/<name>.py`` with arguments in this process; returns its exit code and what it wrote to standard error."""
 
     def run(name: str, *arguments: str) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""A tiny model, random data and real runners, whose log files are closed after each test."""
+"""A tiny model, random data and real runners."""
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric, Evaluator
-from mmengine.logging import MessageHub, MMLogger
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -67,25 +65,8 @@ class Share(BaseMetric):
             matrix=torch.zeros(40, 40))
 
 
-def close_managers() -> None:
-    """Close the log files of MMEngine's loggers and forget its global instances."""
-    for logger in MMLogger._instance_dict.values():
-        for handler in logger.handlers:
-            if isinstance(handler, logging.FileHandler):
-                handler.close()
-    for manager in (MMLogger, MessageHub, Visualizer, DefaultScope):
-        manager._instance_dict.clear()
-
-
-@pytest.fixture(autouse=True)
-def clean_managers() -> Iterator[None]:
-    """Leave no open log file and no default scope behind."""
-    yield
-    close_managers()
-
-
 @pytest.fixture
-def log_lines(clean_managers: None) -> Iterator[list[str]]:
+def log_lines(closed_logs: None) -> Iterator[list[str]]:
     """The messages that go to MMEngine's current logger, as they come; a runner's go to its own logger."""
     lines: list[str] = []
     handler = logging.Handler()
