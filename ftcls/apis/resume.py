@@ -1,4 +1,5 @@
 """Going on from a checkpoint: which one, and whether the config still asks for the same run."""
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,14 @@ def settle_resume(cfg: Config, resume: bool | str) -> None:
     if path is None:
         path = _latest(Path(cfg.work_dir))
         if path is None:
+            there = sorted(f.name for f in Path(cfg.work_dir).glob('*.pth'))
             print_log(
-                f'--resume: {cfg.work_dir} holds no checkpoint; training starts from the beginning', logger='current')
+                f'--resume: nothing to resume from, training STARTS FROM THE BEGINNING: there is no last_checkpoint in '
+                f'{Path(cfg.work_dir).resolve()}, the work dir, which names the latest checkpoint of a run' +
+                (f'; of {", ".join(there[:6])} there, give one by its path: --resume PATH'
+                 if there else '; is it the --work-dir of the run that was broken off?'),
+                logger='current',
+                level=logging.WARNING)
             return
     if not Path(path).is_file():
         raise MissingFileError(

@@ -1,9 +1,11 @@
 """Which checkpoint a run goes on from, and that other settings are not silently ignored."""
+import logging
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from ftcls.apis.resume import check_same_recipe, settle_resume
 from ftcls.utils import ConfigError
@@ -57,3 +59,18 @@ def test_other_rates_and_schedules_are_refused(tmp_path):
     assert 'param_scheduler.0.T_max: 3 in the checkpoint, 20 in the config' in message
     assert 'weight_decay' not in message
     assert 'load_from' in message
+
+
+def test_nothing_to_resume_from_is_a_warning(tmp_path, caplog):
+    cfg = recipe(tmp_path / 'run')
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    settle_resume(cfg, True)
+    (tmp_path / 'run').mkdir()
+    torch.save({}, tmp_path / 'run' / 'epoch_2.pth')
+    settle_resume(cfg, True)
+    logger.removeHandler(caplog.handler)
+    assert not cfg.resume and [r.levelno for r in caplog.records] == [logging.WARNING] * 2
+    first, second = (r.getMessage() for r in caplog.records)
+    assert 'STARTS FROM THE BEGINNING' in first and str(tmp_path / 'run') in first and '--work-dir' in first
+    assert 'epoch_2.pth' in second and '--resume PATH' in second
