@@ -2,17 +2,20 @@
 import csv
 import glob
 import json
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
 
 from ftcls.models.segmentors import ImageSegmentor
-from ftcls.utils import ConfigError, DataError
+from ftcls.utils import ConfigError, DataError, MissingFileError, nearest
 from .inference import ImageClassificationInferencer
-from .model_zoo import CHECKPOINT_SUFFIXES, get_model
+from .model_zoo import CHECKPOINT_SUFFIXES, get_model, resolve_model
 from .segmentation import ImageSegmentationInferencer
 
 __all__ = ['PredictionReport', 'find_pictures', 'predict_files', 'split_checkpoint']
@@ -124,6 +127,39 @@ def find_pictures(images: Sequence[str | os.PathLike]) -> tuple[list[str], list[
     return list(pictures), notes
 
 
+def _check_pictures(pictures: Sequence[str]) -> None:
+    """Say at once which pictures are not there, and stop where none is: loading the model may take long."""
+    if not pictures:
+        raise DataError('there is no picture to predict; give files, folders or glob patterns')
+    missing = [picture for picture in pictures if not os.path.isfile(picture)]
+    lines = []
+    for picture in missing[:10]:
+        folder = Path(picture).parent
+        beside = [f.name for f in folder.iterdir()] if folder.is_dir() else []
+        near = nearest(Path(picture).name, beside)
+        what = 'is a folder without pictures' if os.path.isdir(picture) else 'does not exist'
+        lines.append(f'{picture} {what}' + (f'; did you mean {" or ".join(map(repr, near))}?' if near else ''))
+    if len(missing) > 10:
+        lines.append(f'and {len(missing) - 10} more')
+    if len(missing) == len(pictures):
+        raise MissingFileError('there is none of the pictures to predict:\n  ' + '\n  '.join(lines))
+    if missing:
+        print_log(
+            f'{len(missing)} of {len(pictures)} pictures cannot be predicted: ' + '; '.join(lines),
+            logger='current',
+            level=logging.WARNING)
+
+
+def _check_topk(topk: int, cfg: Config) -> None:
+    """Refuse a ``topk`` that the model cannot give, as far as its config says how many classes it tells apart."""
+    model = cfg.get('model') or {}
+    classes = next((part['num_classes'] for part in (model.get('head'), model.get('backbone'))
+                    if isinstance(part, Mapping) and part.get('num_classes')), None)  # yapf: disable
+    if topk < 1 or isinstance(classes, int) and topk > classes:
+        raise ConfigError(f'topk must be from 1 to {classes or "the number of classes"}'
+                          f'{", the number of classes" if classes else ""}; got {topk}')
+
+
 def predict_files(model: str | os.PathLike,
                   images: Sequence[str | os.PathLike],
                   checkpoint: str | os.PathLike | None = None,
@@ -148,14 +184,15 @@ def predict_files(model: str | os.PathLike,
     Raises:
         ConfigError: If ``out`` ends otherwise, or ``topk`` is larger than the number of classes.
         DataError: If there is no picture to predict.
-        MissingFileError: If there is no such config or checkpoint.
+        MissingFileError: If there is no such config or checkpoint, or not a single one of the pictures.
     """
     if out is not None and Path(out).suffix.lower() not in ('.json', '.csv'):
         raise ConfigError(f'--out {out} must end in .json or .csv')
     pictures, notes = find_pictures(images)
-    if not pictures:
-        raise DataError('there is no picture to predict; give files, folders or glob patterns')
-    built = get_model(model, True if checkpoint is None else checkpoint, device)
+    _check_pictures(pictures)
+    cfg, checkpoint = resolve_model(model, True if checkpoint is None else checkpoint)
+    _check_topk(topk, cfg)
+    built = get_model(cfg, checkpoint, device)
     segments = isinstance(built, ImageSegmentor)
     inferencer = ImageSegmentationInferencer(built) if segments else ImageClassificationInferencer(built)
     results = inferencer(pictures, batch_size=batch_size, show_dir=show_dir, topk=topk, skip_broken=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from torch import nn
 
 from ftcls.apis.inference import ImageClassificationInferencer, inference_model
@@ -322,6 +323,29 @@ def test_predictions_as_csv_and_what_is_refused(tmp_path: Path) -> None:
         predict_files(folder, ['a.png'], out='out.txt')
     with pytest.raises(DataError, match='no picture to predict'):
         predict_files(folder, [])
+
+
+def test_what_is_wrong_is_said_before_the_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                          caplog: pytest.LogCaptureFixture) -> None:
+    folder = _work_dir(tmp_path / 'run', _config(FILES))
+    cv2.imwrite(str(tmp_path / 'a.png'), _pictures(1)[0])
+
+    def loaded(*args: object) -> None:
+        raise RuntimeError('the model is loaded')
+
+    monkeypatch.setattr('ftcls.apis.predict.get_model', loaded)
+    with pytest.raises(
+            MissingFileError, match=r"(?s)aa.png does not exist; did you mean 'a.png'.*b.png does not exist"):
+        predict_files(folder, [tmp_path / 'aa.png', tmp_path / 'b.png'])
+    for topk in (0, 99):
+        with pytest.raises(ConfigError, match=f'topk must be from 1 to .*got {topk}'):
+            predict_files(folder, [tmp_path / 'a.png'], topk=topk)
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    with pytest.raises(RuntimeError):
+        predict_files(folder, [tmp_path / 'a.png', tmp_path / 'aa.png'])
+    logger.removeHandler(caplog.handler)
+    assert '1 of 2 pictures cannot be predicted' in caplog.records[-1].getMessage()
 
 
 def test_real_pictures_score_as_files_what_they_scored_in_the_dataset(tmp_path: Path, real_data: Path) -> None:
