@@ -138,7 +138,7 @@ def compare(
         epochs: The budget of every arm, to which schedules by epoch are stretched; None leaves it as the config has it.
         metric: The score; None takes the first metric of the evaluator.
         workers: Who makes the runs.
-        say: Gets one line a run.
+        say: Gets one line as a run begins and one when it has ended.
 
     Raises:
         ConfigError: Before the first run: if an arm is unknown, or wrong, or on other data, or was run in ``out_dir`` with
@@ -154,6 +154,8 @@ def compare(
     for number, run in enumerate(runs):
         before = finished[run.name] is not None
         if not before and not workers.gather and number % count == index:
+            doing = 'goes on' if (run.folder / 'last_checkpoint').is_file() else 'begins'
+            _say(f'{run.name}: run {number + 1} of {len(runs)} {doing}; its log is in {run.folder}', say)
             finished[run.name] = run.make(workers.launcher, failures)
         if finished[run.name] is not None:
             metric = metric or next(iter(finished[run.name]['metrics']))

@@ -42,7 +42,9 @@ def test_arms_freeze_what_they_say(tmp_path):
     assert arms['scratch']['optim_wrapper.optimizer.lr'] == 0.001
     said: list[str] = []
     result = compare(cfg, ['scratch', 'probe'], [0], tmp_path, say=said.append)
-    assert len(said) == 2
+    assert len(said) == 4
+    assert said[0] == f'scratch, seed 0: run 1 of 2 begins; its log is in {tmp_path}/scratch/seed0'
+    assert said[2].startswith('probe, seed 0: run 2 of 2 begins') and 'accuracy/top1' in said[3]
     assert [r.arm for r in result.results] == ['scratch', 'probe']
     assert json.loads((tmp_path / 'results.json').read_text())['metric'] == 'accuracy/top1'
     assert (tmp_path / 'compare.png').stat().st_size > 5000
@@ -90,7 +92,8 @@ def test_finished_runs_are_not_made_again(whole, tmp_path):
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / 'copy').rglob('epoch_1.pth')}
     said: list[str] = []
     again = compare(tiny_config(), ['scratch', 'finetune'], [0, 1], tmp_path / 'copy', say=said.append)
-    assert [line.endswith('(made before)') for line in said] == [True, True, True, False]
+    assert [line.endswith('(made before)') for line in said] == [True, True, True, False, False]
+    assert said[3].startswith('finetune, seed 1: run 4 of 4 goes on; ')
     # the last one had its checkpoint of the end, and went on from there: it is measured, not trained
     assert {p: p.stat().st_mtime_ns for p in times} == times
     assert [r.metrics for r in again.results] == [r.metrics for r in whole[1].results]
@@ -132,7 +135,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path):
     result = compare(cfg, ['broken', 'scratch'], [0], tmp_path, say=said.append)
     assert list(result.failures) == ['broken, seed 0'
                                      ] and 'Traceback' in (tmp_path / 'broken/seed0/error.txt').read_text()
-    assert 'broken, seed 0: FAILED: ' in said[0] and [r.arm for r in result.results] == ['scratch']
+    assert 'broken, seed 0: FAILED: ' in said[1] and [r.arm for r in result.results] == ['scratch']
     assert 'FAILED  broken, seed 0' in (tmp_path / 'table.txt').read_text()
     assert json.loads((tmp_path / 'results.json').read_text())['summary'][0]['mean'] is None
 
