@@ -290,6 +290,7 @@ def _set_log_level(runner: Runner, level: str) -> None:
         # On the terminal the first process speaks for all, but for errors.
         if is_main_process() or isinstance(handler, logging.FileHandler):
             handler.setLevel(level)
-    runner.logger.addFilter(
-        lambda record: 'will be deprecated in future' not in record.getMessage() and 'the former will be deprecated'
-        not in record.getMessage() and not record.getMessage().startswith('Exp name:'))
+    # What was loaded, SafeCheckpointHook has said; of a resumed run MMEngine alone names the checkpoint.
+    noise = ('Exp name:', ) if runner._resume else ('Exp name:', 'Load checkpoint from ')
+    runner.logger.addFilter(lambda record: 'will be deprecated in future' not in record.getMessage(
+    ) and 'the former will be deprecated' not in record.getMessage() and not record.getMessage().startswith(noise))

@@ -275,6 +275,10 @@ def load_from_ftcls(filename: str, map_location: str | torch.device | Callable |
     return read_checkpoint(filename, map_location)
 
 
+def _load_silently(loader: type, filename: str, map_location: MapLocation = None, logger: Any = 'current') -> Any:
+    return loader._get_checkpoint_loader(filename)(filename, map_location)
+
+
 def register_safe_loading() -> None:
     """Make MMEngine read every checkpoint (``load_from``, resume, ``Pretrained``) through :func:`read_checkpoint`.
 
@@ -284,3 +288,5 @@ def register_safe_loading() -> None:
     prefixes = ('', 'http://', 'https://', 'file://', 'torchvision://', 'modelzoo://', 'openmmlab://', 'open-mmlab://',
                 'mmcls://')
     CheckpointLoader.register_scheme(prefixes, load_from_ftcls, force=True)
+    # It would also print each file's name, past the log, once more than the report of what was loaded.
+    CheckpointLoader.load_checkpoint = classmethod(_load_silently)
