@@ -1,4 +1,6 @@
-"""A validation's line shows that validation's loss."""
+"""A training's line shows the range of the learning rates, a validation's that validation's loss."""
+import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -29,3 +31,22 @@ def test_validation_loss_is_not_smoothed_over_epochs():
     assert scalars['loss'] == pytest.approx(.5)
     assert 'loss: 0.5000' in line
     assert processor.window_size == 10
+
+
+@pytest.mark.parametrize('head, frozen, shown', [
+    (10., False, '1.0000e-01..1.0000e+00'),
+    (1., False, '1.0000e-01'),
+    (10., True, '1.0000e+00'),
+])  # yapf: disable
+def test_the_rates_of_all_groups_show(make_runner, tmp_path, head, frozen, shown):
+    wrapper = dict(optimizer=dict(type='SGD', lr=0.1), paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=head))))
+    runner = make_runner(epochs=1, optim_wrapper=wrapper, log_processor=dict(type='LogProcessor'))
+    runner.model.backbone.requires_grad_(not frozen)
+    runner.train()
+    log, = (tmp_path / 'run').rglob('*.log')
+    lines = [line for line in log.read_text().splitlines() if 'Epoch(train)' in line]
+    assert lines and all(f'  lr: {shown}  ' in line and 'base_lr' not in line for line in lines)
+    scalars, = (tmp_path / 'run').rglob('scalars.json')
+    record = json.loads(scalars.read_text().splitlines()[0])
+    assert isinstance(record['lr'], float) and record.get('base_lr', 0.1) == 0.1
+    assert not re.search(r'lr: ', ''.join(line for line in log.read_text().splitlines() if 'Epoch(val)' in line))

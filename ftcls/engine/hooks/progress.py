@@ -13,7 +13,7 @@ from rich.file_proxy import FileProxy
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ftcls.registry import HOOKS
-from .record import as_floats, distinct_lrs
+from .record import as_floats, lr_text
 
 __all__ = ['ProgressHook']
 
@@ -91,7 +91,7 @@ class ProgressHook(Hook):
         values = as_floats(outputs)
         if 'loss' in values:
             state.append(f'loss {values["loss"]:.4f}')
-        state.append(f'lr {distinct_lrs(runner.optim_wrapper)["lr"]:.2e}')
+        state.append(f'lr {lr_text(runner.optim_wrapper, 2)}')
         if self._images_since:
             state.append(f'{self._images_since / max(now - self._images_began, 1e-9):.0f} img/s')
         self._progress.update(

@@ -17,7 +17,7 @@ from ftcls.utils import ConfigError
 from .loss_watch import LossWatch
 from .metrics_file import MetricsFile, to_json
 
-__all__ = ['MetricsRecordHook', 'as_floats', 'distinct_lrs']
+__all__ = ['MetricsRecordHook', 'as_floats', 'distinct_lrs', 'lr_text']
 
 _RESERVED = ('kind', 'epoch', 'iter', 'step', 'time')
 
@@ -43,6 +43,14 @@ def distinct_lrs(optim_wrapper: OptimWrapper | OptimWrapperDict) -> dict[str, fl
             seen.add(start)
             rates['lr' if not rates else f'lr/{name}'] = float(group['lr'])
     return rates
+
+
+def lr_text(optim_wrapper: OptimWrapper | OptimWrapperDict, digits: int) -> str:
+    """Return the learning rate of the parameters that are trained now, or the lowest and the highest, as ``1e-03..1e-02``."""
+    groups = [group for _, group in _named_groups(optim_wrapper)]
+    trained = [group for group in groups if any(p.requires_grad for p in group['params'])]
+    rates = [float(group['lr']) for group in trained or groups]
+    return '..'.join(dict.fromkeys(f'{rate:.{digits}e}' for rate in (min(rates), max(rates))))
 
 
 def as_floats(outputs: Mapping[str, Any] | None) -> dict[str, float]:
