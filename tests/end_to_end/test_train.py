@@ -161,7 +161,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(digits: Digits, tmp_path: Pa
 def test_to_resume_where_there_is_nothing_is_said_and_starts_anew(digits: Digits, tmp_path: Path,
                                                                   capsys: pytest.CaptureFixture) -> None:
     train(digits(**{'train_cfg.max_epochs': 1}), TrainOptions(work_dir=str(tmp_path / 'new'), resume=True))
-    assert 'holds no checkpoint; training starts from the beginning' in capsys.readouterr().out
+    assert 'nothing to resume from, training STARTS FROM THE BEGINNING' in capsys.readouterr().out
     assert (tmp_path / 'new' / 'epoch_1.pth').exists()
 
 
