@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
@@ -88,12 +89,12 @@ def build_loaders(cfg: Config, splits: Sequence[str], classes: Sequence[str] | N
     """
     loaders: dict[str, DataLoader] = {}
     report = DataReport(classes=tuple(classes) if classes else None)
-    randomness = cfg.get('randomness') or {}
+    randomness, scope = cfg.get('randomness') or {}, cfg.get('default_scope', 'ftcls')
     for split in splits:
         settings = copy.deepcopy(cfg[f'{split}_dataloader'])
         chosen_by_user = _set_classes(settings.dataset, report.classes)
         try:
-            with config_errors(f'{split}_dataloader'):
+            with config_errors(f'{split}_dataloader'), DefaultScope.overwrite_default_scope(scope):
                 loader = Runner.build_dataloader(settings, randomness.get('seed'),
                                                  randomness.get('diff_rank_seed', False))
         except UserError as err:
