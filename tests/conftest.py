@@ -2,11 +2,13 @@
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
+from mmengine.utils import manager as mmengine_manager
 from mmengine.visualization import Visualizer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,3 +33,12 @@ def closed_logs() -> Iterator[None]:
                 handler.close()
     for manager in (MMLogger, MessageHub, Visualizer, DefaultScope):
         manager._instance_dict.clear()
+
+
+@pytest.fixture(autouse=True)
+def free_lock() -> Iterator[None]:
+    """Fail the test that leaves MMEngine's lock held: a later one that logs from a thread would wait for ever."""
+    yield
+    with suppress(RuntimeError):  # says that this thread does not hold it
+        mmengine_manager._lock.release()
+        pytest.fail('the lock on MMEngine\'s global instances is still held: something raised while one was built')
