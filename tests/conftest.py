@@ -42,3 +42,18 @@ def free_lock() -> Iterator[None]:
     with suppress(RuntimeError):  # says that this thread does not hold it
         mmengine_manager._lock.release()
         pytest.fail('the lock on MMEngine\'s global instances is still held: something raised while one was built')
+
+
+@pytest.fixture
+def log_records() -> Iterator[list[tuple[int, str]]]:
+    """The level and text of what goes to MMEngine's current logger, DEBUG included."""
+    records: list[tuple[int, str]] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append((record.levelno, record.getMessage()))
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('DEBUG')
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+    logger.setLevel(level)

@@ -13,6 +13,7 @@ from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, UserError
 from ftcls.utils.errors import unwrapped
 from .signatures import accepted_arguments
+from .splits import compare_splits, inner_datasets
 from .trial import config_errors
 
 __all__ = ['DataReport', 'build_loaders', 'check_heads', 'check_missing_classes', 'dataset_configs']
@@ -28,12 +29,14 @@ class DataReport:
         counts: Samples a class name, a split; None where a split has no single labels.
         ignored: Classes that stand in a split's data and not among ``classes``.
         drawn: How few shots were drawn, a split that has them.
+        shared: How many of a split's pictures are training pictures too.
     """
     classes: tuple[str, ...] | None = None
     sizes: dict[str, int] = field(default_factory=dict)
     counts: dict[str, dict[str, int] | None] = field(default_factory=dict)
     ignored: dict[str, list[str]] = field(default_factory=dict)
     drawn: dict[str, str] = field(default_factory=dict)
+    shared: dict[str, int] = field(default_factory=dict)
 
     def missing(self) -> dict[str, list[str]]:
         """Return, a split, the classes of which it has no sample."""
@@ -60,6 +63,8 @@ class DataReport:
                 line += f' ({min(counts.values())} to {max(counts.values())} a class)'
             if self.drawn.get(split):
                 line += f'; {self.drawn[split]}'
+            if self.shared.get(split):
+                line += f'; {self.shared[split]:,} OF THEM ARE TRAINING PICTURES TOO'
             if split in missing:
                 line += f'; NONE of {_shorten(missing[split])}'
             if self.ignored.get(split):
@@ -122,8 +127,11 @@ def build_loaders(cfg: Config, splits: Sequence[str], classes: Sequence[str] | N
                 f'{split}_dataloader.dataset: has classes that the training set has not: {_shorten(ignored)}; '
                 f'rename or remove them, or choose classes by {split}_dataloader.dataset.classes')
         report.ignored[split] = ignored
-        report.drawn[split] = '; '.join(dict.fromkeys(filter(None, (getattr(d, 'drawn', '') for d in _inner(dataset)))))
+        report.drawn[split] = '; '.join(
+            dict.fromkeys(filter(None, (getattr(d, 'drawn', '') for d in inner_datasets(dataset)))))
         report.sizes[split] = len(dataset)
+        if 'train' in loaders and split != 'train':
+            report.shared[split] = compare_splits(loaders['train'].dataset, dataset, split)
         report.counts[split] = _counts(dataset)
         loaders[split] = loader
     return loaders, report
@@ -156,22 +164,13 @@ def dataset_configs(node: Any) -> Iterator[dict]:
         yield from [node] if inner is None else dataset_configs(inner)
 
 
-def _inner(dataset: Dataset) -> list[Dataset]:
-    """Return the datasets that a wrapper wraps, or the dataset itself."""
-    if hasattr(dataset, 'datasets'):
-        return [d for child in dataset.datasets for d in _inner(child)]
-    if hasattr(dataset, 'dataset'):
-        return _inner(dataset.dataset)
-    return [dataset]
-
-
 def _ignored(dataset: Dataset) -> list[str]:
-    return sorted({name for d in _inner(dataset) for name in getattr(d, 'ignored_classes', ())})
+    return sorted({name for d in inner_datasets(dataset) for name in getattr(d, 'ignored_classes', ())})
 
 
 def _counts(dataset: Dataset) -> dict[str, int] | None:
     total: dict[str, int] = {}
-    for part in _inner(dataset):
+    for part in inner_datasets(dataset):
         if not hasattr(part, 'class_counts'):
             return None
         counts = part.class_counts()

@@ -50,9 +50,12 @@ def check_report(report: LoadReport,
 
     Raises:
         CheckpointError: With what is missing, names of both sides, the prefix that would work, and how to go on; or with
-            what is left over, if that is a quarter or more of the file's tensors for this module.
+            what is left over, if that is a quarter or more of the file's tensors for this module, or belongs to layers that
+            were loaded.
     """
     if report.required and report.fraction >= min_loaded:
+        if report.half_loaded:
+            raise CheckpointError(f'{report.half_loaded_text()}, or load what fits all the same: {way_on}')
         if report.left_over_share >= MOST_LEFT_OVER:
             raise CheckpointError(
                 f'{report.left_over_text()}\n  give the file made for this model, or load what fits all '
@@ -85,7 +88,9 @@ def check_report(report: LoadReport,
 def log_report(report: LoadReport) -> None:
     """Put a report into the log: the summary at INFO, the whole list at DEBUG, and at WARNING what is left over."""
     print_log('Loaded ' + report.summary(), logger='current')
-    if report.left_over:
+    if report.half_loaded:
+        print_log(report.half_loaded_text(), logger='current', level=logging.WARNING)
+    elif report.left_over:
         print_log(report.left_over_text(), logger='current', level=logging.WARNING)
     print_log(report.details(), logger='current', level=logging.DEBUG)
 

@@ -40,6 +40,7 @@ class LoadReport:
         mismatched: Names in the module, with the shape in the file and the shape in the module.
         left_over: Those of ``unexpected`` that stand among loaded ones, in a module that the model has: signs of a deeper or
             another network.
+        half_loaded: Those of ``left_over`` whose layer was loaded without them, biases for one: it computes something else.
         part_size: How many tensors the file has for the parts that were loaded, those left over included (whole numbers,
             as of ``num_batches_tracked``, and the classifier apart).
         expected: Names of either side that make up the classifier and differ as they do in any fine-tuning, with what
@@ -60,6 +61,7 @@ class LoadReport:
     unexpected: list[str] = field(default_factory=list)
     mismatched: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
     left_over: list[str] = field(default_factory=list)
+    half_loaded: list[str] = field(default_factory=list)
     part_size: int = 0
     expected: dict[str, str] = field(default_factory=dict)
     casts: dict[str, int] = field(default_factory=dict)
@@ -90,6 +92,14 @@ class LoadReport:
                 f'loaded ({self.left_over_share:.0%}) have no place in the model, though those around them have: '
                 f'{fold_names(self.left_over)} ({self.left_over[0]} for one); the file probably holds a deeper or '
                 'another network than the config describes (model.backbone: depth, type or model name)')
+
+    def half_loaded_text(self) -> str:
+        """Say which layers were loaded in part, and what that means."""
+        return (
+            f'{self.source}: {len(self.half_loaded)} tensors belong to layers that the model has without them: '
+            f'{fold_names(self.half_loaded)} ({self.half_loaded[0]} for one); with the rest of their weights alone these '
+            'layers compute something else than what was trained: build the model with these parts (of UNet: '
+            'conv_bias=True)')
 
     @property
     def absent(self) -> list[str]:

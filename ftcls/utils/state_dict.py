@@ -25,6 +25,8 @@ _WRAPPERS = ('module.', '_orig_mod.', '_fsdp_wrapped_module.', 'model.', 'net.',
 _CLASSIFIER = re.compile(r'(head|heads|fc|linear|classifier|last_linear|head_dist|aux_logits|AuxLogits|outc)(\.|$)')
 # The parts of a model, and what wraps a network of another library inside of one.
 _PART = re.compile(r'((backbone|neck|decoder|head|model|timm_model|module)\.)*')
+# What a layer computes with; other buffers may be bookkeeping.
+_PARTS_OF_LAYERS = ('weight', 'bias', 'running_mean', 'running_var')
 _MAX_DEPTH = 3  # components of a name that are tried as a prefix
 
 
@@ -243,11 +245,17 @@ class _Matcher:
             if name not in apart and self.theirs[self.pairs[name]].is_floating_point():
                 loaded.setdefault(_PART.match(name)[0], []).append(name)
         ends = {part: max(place[self.pairs[n]] for n in names) for part, names in loaded.items()}
+        layers = {name.rpartition('.')[0] for name in matched}
         modules = {'.'.join(n.split('.')[:i]) for n in self.ours for i in range(1, n.count('.') + 1)}
         for name in report.unexpected:
             own = report.add + name[len(report.strip):]
             part = _PART.match(own)[0]
             if not name.startswith(report.strip) or part not in loaded or not self.theirs[name].is_floating_point():
+                continue
+            layer, _, kind = own.rpartition('.')
+            if layer in layers and kind in _PARTS_OF_LAYERS:
+                report.half_loaded.append(name)
+                report.left_over.append(name)
                 continue
             parent = own
             while parent and parent not in modules:

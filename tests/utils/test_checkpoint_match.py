@@ -1,12 +1,10 @@
 """Finding the weights, fitting their names, the report and the stop."""
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator
 
 import pytest
 import torch
 import torchvision
-from mmengine.logging import MMLogger
 from torch import nn
 
 from ftcls.models.backbones import CifarResNet, ResNet
@@ -52,21 +50,6 @@ def prefixed(state: dict, prefix: str) -> OrderedDict:
 def saved(tmp_path, content: dict) -> str:
     torch.save(content, tmp_path / 'w.pth')
     return str(tmp_path / 'w.pth')
-
-
-@pytest.fixture
-def log_records() -> Iterator[list[tuple[int, str]]]:
-    """The level and text of what goes to MMEngine's current logger, DEBUG included."""
-    records: list[tuple[int, str]] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: records.append((record.levelno, record.getMessage()))
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel('DEBUG')
-    logger.addHandler(handler)
-    yield records
-    logger.removeHandler(handler)
-    logger.setLevel(level)
 
 
 @pytest.mark.parametrize('wrap, path', [
@@ -345,6 +328,15 @@ class TestLeftOver:
         state = {k: v for k, v in resnet().state_dict().items() if not k.startswith('fc')}
         _, report = match_state_dict(wrap(state), module())
         assert report.fraction == 1 and report.left_over == []
+
+    def test_biases_left_out_stop(self, tmp_path):
+        theirs, ours = (
+            nn.Sequential(nn.Conv2d(3, 4, 3, bias=bias), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3)) for bias in (1, 0))
+        path = saved(tmp_path, theirs.state_dict())
+        with pytest.raises(
+                CheckpointError, match=r'1 tensors belong to layers .* 0.bias.*conv_bias=True.*allow_partial'):
+            load_pretrained(ours, path)
+        assert load_pretrained(ours, path, allow_partial=True).half_loaded == ['0.bias']
 
     def test_end_of_the_trunk(self):
         state = torchvision.models.efficientnet_b0().state_dict()
