@@ -1,6 +1,7 @@
 """From a config to a trained model: everything is checked first, then MMEngine's Runner does the work."""
 import copy
 import inspect
+import itertools
 import logging
 import platform
 import random
@@ -35,6 +36,8 @@ from .validate import validate_config
 
 __all__ = ['TrainOptions', 'train', 'prepare_config', 'build_runner', 'with_house_hooks', 'with_loss_metric']
 
+# Counts the runs of this process.
+_RUNS = itertools.count()
 # What every run has, whether its config says so or not.
 _HOUSE_HOOKS = ('SafeCheckpointHook', 'MetricsRecordHook', 'CurvesHook', 'ProgressHook')
 
@@ -276,11 +279,20 @@ def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runne
             visualizer=cfg.get('visualizer'),
             default_scope=cfg.default_scope,
             randomness=cfg.get('randomness', dict(seed=None)),
-            experiment_name=cfg.get('experiment_name'),
+            experiment_name=_run_name(cfg),
             cfg=cfg,
             **parts)
     _set_log_level(runner, cfg.get('log_level', 'INFO'))
     return runner
+
+
+def _run_name(cfg: Config) -> str:
+    """Return a name that no other run of this process has.
+
+    MMEngine adds the second of the start. Of one name, two runs would share their log, visualizer and message hub.
+    """
+    name, number = cfg.get('experiment_name') or Path(cfg.filename or 'run').stem, next(_RUNS)
+    return f'{name}_{number}' if number else name
 
 
 def _set_log_level(runner: Runner, level: str) -> None:
