@@ -143,7 +143,11 @@ def shown(annotation: Any) -> str:
         >>> import collections.abc
         >>> shown(collections.abc.Sequence[int] | None)
         'Sequence[int] | None'
+        >>> shown(typing.Optional[float])
+        'float | None'
     """
+    if typing.get_origin(annotation) in _UNIONS:  # before Python 3.14 one of the two prints as `Union[…]`
+        return ' | '.join(map(shown, typing.get_args(annotation)))
     text = annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
     return re.sub(r'\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])', '', text).replace('NoneType', 'None')
 
