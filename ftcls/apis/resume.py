@@ -1,4 +1,5 @@
 """Going on from a checkpoint: which one, and whether the config still asks for the same run."""
+import inspect
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
+from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError, MissingFileError
 from ftcls.utils.checkpoint import read_checkpoint
 
@@ -16,6 +18,18 @@ __all__ = ['as_list', 'check_same_recipe', 'owners_of_pretrained', 'settle_resum
 # A checkpoint brings the state of these, their settings included, so that other settings in the config would be ignored.
 # Accumulation and half precision are not among them: a run may go on with another number of processes.
 _RESTORED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg', 'optim_wrapper.constructor', 'param_scheduler')
+
+# Hooks that set what is trained when: with another plan, stages that have been trained would rest again.
+_PLANS = ('GradualUnfreezingHook', 'LinearProbeFineTuneHook')
+# What is trained towards, or kept of it; the run goes on with what the config says now.
+_OTHER_HOOKS = ('L2SPHook', 'EMAHook')
+# Keys of what stays frozen, with what they are where they are absent.
+_FREEZING = {
+    'model.freeze': None,
+    'model.norm_policy': 'train',
+    'model.backbone.frozen_stages': -1,
+    'model.backbone.norm_eval': False
+}
 
 
 def settle_resume(cfg: Config, resume: bool | str) -> None:
@@ -60,7 +74,10 @@ def _latest(work_dir: Path) -> str | None:
 
 
 def check_same_recipe(cfg: Config) -> None:
-    """Refuse to resume with other rates or schedules: the checkpoint's would silently be taken instead.
+    """Refuse to resume with other rates, schedules or unfreezing; warn where what is frozen, L2-SP or EMA is another.
+
+    The checkpoint's rates would silently be taken instead, and stages that have been trained would rest again. A run without
+    unfreezing may go on with it.
 
     Raises:
         ConfigError: Naming each key, its value in the checkpoint's config and in this one.
@@ -73,16 +90,63 @@ def check_same_recipe(cfg: Config) -> None:
     except Exception:  # another tool's config; what it asked for cannot be told
         return
     changed = [line for key in _RESTORED for line in _differences(_at(before, key), _at(cfg, key), key)]
+    if _hooks(before, _PLANS):
+        changed += _hook_differences(before, cfg, _PLANS)
+    warned = [line for key, absent in _FREEZING.items()
+              for line in _differences(_setting(before, key, absent), _setting(cfg, key, absent), key)]  # yapf: disable
+    warned += _hook_differences(before, cfg, _OTHER_HOOKS)
+    if warned:
+        print_log(
+            '\n  '.join([f'--resume {cfg.load_from}: the run goes on otherwise than it was started:', *warned]),
+            logger='current',
+            level=logging.WARNING)
     if changed:
         raise ConfigError('\n'.join([f'--resume {cfg.load_from}: the config is not the one that the run was started with:'] + [
             f'  {line}' for line in changed
-        ] + ['a resumed run goes on with the optimizer and the schedule of its checkpoint; set these keys back (train_cfg.max_epochs '
+        ] + ['a resumed run goes on with the optimizer, the schedule and the unfreezing of its checkpoint; set these keys back (train_cfg.max_epochs '
              'may change), or start a new run from its weights with load_from=…']))  # yapf: disable
 
 
 def _at(cfg: Config, path: str) -> Any:
     head, _, rest = path.partition('.')
     return (cfg.get(head) or {}).get(rest) if rest else cfg.get(head)
+
+
+def _setting(cfg: Config, path: str, absent: Any) -> Any:
+    head, *rest = path.split('.')
+    value = cfg.get(head)
+    for key in rest:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if value is None:
+        return absent
+    return as_list(value) if path == 'model.freeze' else value
+
+
+def _hooks(cfg: Config, names: tuple[str, ...]) -> dict[int, dict]:
+    """Return the config's hooks of these names by their place, what they leave out filled in with its default."""
+    found = {}
+    for i, hook in enumerate(cfg.get('custom_hooks') or []):
+        name = hook.get('type') if isinstance(hook, Mapping) else None
+        name = name.rsplit('.', 1)[-1] if isinstance(name, str) else getattr(name, '__name__', None)
+        if name in names:
+            known = inspect.signature(HOOKS.get(name)).parameters.values()
+            defaults = {p.name: p.default for p in known if p.default is not p.empty}
+            found[i] = {**defaults, **hook, 'type': name}
+    return found
+
+
+def _hook_differences(old: Config, new: Config, names: tuple[str, ...]) -> list[str]:
+    """Compare the hooks of these names, one after another, wherever they stand."""
+    before, now = _hooks(old, names), _hooks(new, names)
+    lines = []
+    for (_, a), (i, b) in zip(before.items(), now.items()):
+        lines += _differences(a if a['type'] == b['type'] else a['type'], b if a['type'] == b['type'] else b['type'],
+                              f'custom_hooks.{i}' + ('' if a['type'] == b['type'] else '.type'))  # yapf: disable
+    for i, hook in list(before.items())[len(now):]:
+        lines.append(f'custom_hooks.{i}: {hook["type"]} in the checkpoint, none in the config')
+    for i, hook in list(now.items())[len(before):]:
+        lines.append(f'custom_hooks.{i}: none in the checkpoint, {hook["type"]} in the config')
+    return lines
 
 
 def _differences(old: Any, new: Any, path: str) -> Iterator[str]:

@@ -74,3 +74,62 @@ def test_nothing_to_resume_from_is_a_warning(tmp_path, caplog):
     first, second = (r.getMessage() for r in caplog.records)
     assert 'STARTS FROM THE BEGINNING' in first and str(tmp_path / 'run') in first and '--work-dir' in first
     assert 'epoch_2.pth' in second and '--resume PATH' in second
+
+
+def leave(folder: Path, **changes: object) -> Path:
+    torch.save(
+        dict(meta=dict(cfg=recipe(folder, **changes).pretty_text), state_dict=dict(w=torch.zeros(1))),
+        folder / 'epoch_1.pth')
+    return folder / 'epoch_1.pth'
+
+
+@pytest.mark.parametrize(('old', 'new', 'said'), [
+    (dict(type='GradualUnfreezingHook'), dict(type='GradualUnfreezingHook', every=1, start=None), None),
+    (None, dict(type='GradualUnfreezingHook'), None),
+    (dict(type='GradualUnfreezingHook'), None, 'custom_hooks.1: GradualUnfreezingHook in the checkpoint, none'),
+    (dict(type='GradualUnfreezingHook'), dict(type='GradualUnfreezingHook', every=2), 'custom_hooks.1.every: 1 in'),
+    (dict(type='LinearProbeFineTuneHook'), dict(type='LinearProbeFineTuneHook',
+                                                probe=3), 'probe: 0.5 in the che.*, 3 '),
+    (dict(type='GradualUnfreezingHook'), dict(type='LinearProbeFineTuneHook'), "custom_hooks.1.type: 'GradualUnfr"),
+])
+def test_another_unfreezing_is_refused(tmp_path: Path, old: dict | None, new: dict | None, said: str | None) -> None:
+    other = [dict(type='EMAHook')]
+    path = leave(tmp_path, custom_hooks=other + ([old] if old else []))
+    cfg = recipe(tmp_path, custom_hooks=other + ([new] if new else []), train_cfg=dict(by_epoch=True, max_epochs=9))
+    settle_resume(cfg, str(path))
+    if said is None:
+        check_same_recipe(cfg)
+        return
+    with pytest.raises(ConfigError, match=said):
+        check_same_recipe(cfg)
+
+
+def test_other_freezing_l2sp_and_ema_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+
+    def warnings() -> list[str]:
+        return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+
+    path = leave(tmp_path, model=dict(freeze='stem', backbone=dict()), custom_hooks=[dict(type='L2SPHook', alpha=0.01)])
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    same = recipe(
+        tmp_path,
+        model=dict(freeze=['stem'], norm_policy='train', backbone=dict(frozen_stages=-1)),
+        custom_hooks=[dict(type='L2SPHook', beta=0.01)])
+    settle_resume(same, str(path))
+    check_same_recipe(same)
+    assert not warnings()
+    cfg = recipe(
+        tmp_path,
+        model=dict(norm_policy='eval', backbone=dict(frozen_stages=2)),
+        custom_hooks=[dict(type='L2SPHook', alpha=0.5), dict(type='EMAHook')])
+    settle_resume(cfg, str(path))
+    check_same_recipe(cfg)
+    logger.removeHandler(caplog.handler)
+    assert [text.splitlines()[1:] for text in warnings()] == [[
+        "  model.freeze: ['stem'] in the checkpoint, None in the config",
+        "  model.norm_policy: 'train' in the checkpoint, 'eval' in the config",
+        '  model.backbone.frozen_stages: -1 in the checkpoint, 2 in the config',
+        '  custom_hooks.0.alpha: 0.01 in the checkpoint, 0.5 in the config',
+        '  custom_hooks.1: none in the checkpoint, EMAHook in the config',
+    ]]
