@@ -1,5 +1,5 @@
 """Which parameters learn, how fast, and where their values came from: the table of the preflight."""
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch.nn as nn
@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ftcls.utils import ConfigError
 
 __all__ = [
-    'ParameterInfo', 'ParameterRow', 'draw_table', 'parameter_infos', 'parameter_rows', 'parameter_sources',
-    'render_rows', 'unwrap'
+    'ParameterInfo', 'ParameterRow', 'draw_table', 'never_learning', 'parameter_infos', 'parameter_rows',
+    'parameter_sources', 'render_rows', 'unwrap'
 ]
 
 
@@ -87,6 +87,29 @@ def parameter_sources(model: nn.Module) -> dict[str, str]:
     return sources
 
 
+def never_learning(model: nn.Module, later: Collection[str] = ()) -> list[str]:
+    """Return a sentence on parameters that are frozen at their random start, for no file gave them and none will learn.
+
+    Parameters of one value, such as a norm's ones and zeros, are not random.
+
+    Args:
+        model: The model, its weights loaded, without the wrapper of distributed training.
+        later: Names of parameters that will be trained though they are frozen now.
+    """
+    known = {*parameter_sources(model), *later}
+    names = [
+        name for name, p in model.named_parameters()
+        if not p.requires_grad and name not in known and p.numel() and bool((p != p.flatten()[0]).any())
+    ]
+    prefixes = _row_prefixes(model)
+    parts = list(dict.fromkeys(_row_name(name, prefixes) for name in names))
+    return [
+        f'frozen at random values, NEVER TO LEARN: {", ".join(parts[:8])}' +
+        (f' and {len(parts) - 8} more' if len(parts) > 8 else '') +
+        '; no weights were loaded for these: load some (init_cfg of that part of the model, or load_from), or unfreeze them'
+    ] if names else []
+
+
 def _row_prefixes(model: nn.Module) -> list[str]:
     """Name the modules that make one line each: the children of backbone, neck and head."""
     prefixes = []
@@ -102,13 +125,17 @@ def _row_prefixes(model: nn.Module) -> list[str]:
     return sorted(prefixes, key=len, reverse=True)
 
 
+def _row_name(name: str, prefixes: list[str]) -> str:
+    """Return which row of the table a parameter is in."""
+    return next((p for p in prefixes if name.startswith(p + '.') or name == p), name)
+
+
 def parameter_rows(model: nn.Module, optim_wrapper: OptimWrapper) -> list[ParameterRow]:
     """Gather the parameters into rows, in the model's own order."""
     prefixes = _row_prefixes(model)
     grouped: dict[str, list[ParameterInfo]] = {}
     for info in parameter_infos(model, optim_wrapper):
-        row = next((p for p in prefixes if info.name.startswith(p + '.') or info.name == p), info.name)
-        grouped.setdefault(row, []).append(info)
+        grouped.setdefault(_row_name(info.name, prefixes), []).append(info)
     return [_row(name, infos, model) for name, infos in grouped.items()]
 
 

@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ftcls.utils import ConfigError, did_you_mean, match_names
 from ftcls.utils.names import name_parts
 
-__all__ = ['NORM_POLICIES', 'FreezableModel', 'half_frozen', 'rest_norms', 'set_trainable']
+__all__ = ['NORM_POLICIES', 'FreezableModel', 'frozen_by', 'half_frozen', 'rest_norms', 'set_trainable']
 
 NORM_POLICIES = ('train', 'eval', 'frozen')
 _PARTS = ('backbone', 'neck', 'decoder', 'head')
@@ -59,6 +59,12 @@ def _freeze(model: nn.Module, names: Iterable[str], for_good: bool) -> list[str]
         params[name].requires_grad_(False)
         record[name] = for_good
     return changed
+
+
+def frozen_by(model: nn.Module, names: Iterable[str]) -> str:
+    """Return the keys of the config that freeze these parameters for good: ``'model.freeze and model.norm_policy'``."""
+    keys = model.__dict__.get('_freezing_keys', {})
+    return ' and '.join(sorted({keys.get(name, 'another setting of the model') for name in names}))
 
 
 def rest_norms(module: nn.Module) -> None:
@@ -142,7 +148,7 @@ class FreezableModel(BaseModel):
             if not hits:
                 raise ConfigError(
                     f'{where}: {pattern!r} matches no parameter{did_you_mean(pattern, name_parts(names))}')
-            _freeze(self, hits, for_good=True)
+            self._freeze_for_good(hits, 'model.freeze')
         given = norm_policy if isinstance(norm_policy, Mapping) else dict(backbone=norm_policy)
         for part, policy in given.items():
             self._apply_norm_policy(part, policy)
@@ -162,12 +168,17 @@ class FreezableModel(BaseModel):
                               'layer; remove norm_policy')
         self._resting_norms = (*self._resting_norms, part)
         if policy == 'frozen':
-            _freeze(
-                self, [
-                    f'{part}.{norm}.{key}' for norm in norms
-                    for key, _ in module.get_submodule(norm).named_parameters(recurse=False)
-                ],
-                for_good=True)
+            self._freeze_for_good([
+                f'{part}.{norm}.{key}' for norm in norms
+                for key, _ in module.get_submodule(norm).named_parameters(recurse=False)
+            ], 'model.norm_policy')
+
+    def _freeze_for_good(self, names: list[str], key: str) -> None:
+        """Freeze parameters, and note which key of the config asked for it first."""
+        _freeze(self, names, for_good=True)
+        keys = self.__dict__.setdefault('_freezing_keys', {})
+        for name in names:
+            keys.setdefault(name, key)
 
     def train(self, mode: bool = True) -> 'FreezableModel':
         """Switch to training mode, all but what is frozen; or, with ``mode=False``, to eval mode."""

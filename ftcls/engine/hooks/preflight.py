@@ -6,7 +6,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ftcls.engine.parameter_table import parameter_rows, render_rows, unwrap
+from ftcls.engine.parameter_table import never_learning, parameter_rows, render_rows, unwrap
 from ftcls.models.freezing import half_frozen
 from ftcls.registry import HOOKS
 
@@ -17,7 +17,8 @@ __all__ = ['PreflightHook']
 class PreflightHook(Hook):
     """Print and write, before the first step: the data, the batch, the schedule, and a table of the parameters.
 
-    A hook with a method ``preflight(runner) -> list[str]`` adds its lines.
+    A hook with a method ``preflight(runner) -> list[str]`` adds its lines; one that thaws parameters during the run names
+    them by ``trained_later(runner) -> set[str]``. Frozen parameters that are random and will stay so are warned of.
 
     Args:
         facts: ``(title, lines)`` pairs of what is known before the model is built, such as the data and the batch.
@@ -39,6 +40,8 @@ class PreflightHook(Hook):
         if is_main_process():
             (Path(runner.work_dir) / self.filename).write_text(text + '\n', encoding='utf-8')
         runner.logger.info('what this run will do:\n' + text)
+        for warning in self._never_learning(runner):
+            runner.logger.warning(warning)
 
     def describe(self, runner: Runner) -> str:
         """Return the whole text."""
@@ -51,11 +54,17 @@ class PreflightHook(Hook):
         sections.append(('strategy', [line for hook in runner.hooks if hasattr(hook, 'preflight')
                                       for line in hook.preflight(runner)]))  # yapf: disable
         sections.append(('note', half_frozen(model)))
+        sections.append(('WARNING', self._never_learning(runner)))
         lines = [
             f'{title:10}{line}' if i == 0 else f'{"":10}{line}' for title, body in sections
             for i, line in enumerate(body)
         ]
         return '\n'.join(lines + ['', render_rows(rows), '', f'{trained:,} of {total:,} parameters are trained'])
+
+    @staticmethod
+    def _never_learning(runner: Runner) -> list[str]:
+        later = [name for h in runner.hooks if hasattr(h, 'trained_later') for name in h.trained_later(runner)]
+        return never_learning(unwrap(runner.model), set(later))
 
     @staticmethod
     def _schedule(runner: Runner) -> list[str]:

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ftcls.engine.optimizers.members import OptimizerMembers
 from ftcls.engine.parameter_table import unwrap
 from ftcls.models.backbones.base_backbone import BaseBackbone
+from ftcls.models.freezing import frozen_by
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
 from ftcls.utils.load_report import fold_names
@@ -70,6 +71,8 @@ class GradualUnfreezingHook(Hook):
         self._phases: dict[int, int] = {}
         self._members: OptimizerMembers | None = None
         self._last = -1
+        self._learns: set[str] = set()
+        self._planned = 0
 
     @property
     def unit(self) -> str:
@@ -93,6 +96,37 @@ class GradualUnfreezingHook(Hook):
         """Return ``frozen_stages`` after so many epochs or iterations."""
         return [frozen for at, frozen in self._phases.items() if at <= position][-1]
 
+    def plan(self, model: nn.Module, total: int) -> dict[str, int]:
+        """Lay out the phases for a model in which nothing but what the config freezes is frozen yet.
+
+        Args:
+            model: The model, without the wrapper of distributed training.
+            total: Epochs or iterations of the run.
+
+        Returns:
+            Name of each parameter that will be trained to the epochs or iterations that are done before.
+
+        Raises:
+            ConfigError: If the model has no backbone with stages, or the plan does not fit it.
+        """
+        backbone = getattr(model, 'backbone', None)
+        if not isinstance(backbone, BaseBackbone):
+            raise ConfigError(f'{type(self).__name__}: needs a model whose backbone has stages; {type(model).__name__} '
+                              'has none')
+        self._last = backbone.frozen_stages
+        self._phases, self._planned = self._checked(backbone, total), total
+        self._learns = {name for name, param in model.named_parameters() if param.requires_grad}
+        return {
+            name: min(at for at, frozen in self._phases.items() if stage > frozen)
+            for name, stage in self._stage_of(model).items() if name in self._learns
+        }
+
+    def check_loop(self, by_epoch: bool) -> None:
+        """Raise a ConfigError unless the run counts what this hook counts."""
+        if self.by_epoch and not by_epoch:
+            name = type(self).__name__
+            raise ConfigError(f'{name}: train_cfg counts iterations; set {name}.by_epoch=False and count them here too')
+
     def before_run(self, runner: Runner) -> None:
         """Check the plan, while the optimizer still holds all that will ever be trained."""
         self._prepare(runner)
@@ -102,13 +136,24 @@ class GradualUnfreezingHook(Hook):
         if not isinstance(runner._train_loop, BaseLoop):
             return
         self._prepare(runner)
-        backbone = unwrap(runner.model).backbone
-        noted = (checkpoint.get('meta') or {}).get('frozen_stages', self._last)  # none: all were trained
-        self._set(runner, min(noted, backbone.num_stages_total))
+        backbone, meta = unwrap(runner.model).backbone, checkpoint.get('meta') or {}
+        noted = min(meta.get('frozen_stages', self._last), backbone.num_stages_total)  # none: all were trained
+        if runner._resume:
+            # a share of the run is a share of the run as it was planned: what is trained shall not rest again in a longer one
+            self._planned = meta.get('unfreezing_planned', self._planned)
+            self._phases = self._checked(backbone, self._planned)
+            frozen = self.frozen_at(meta.get('epoch' if self.by_epoch else 'iter', 0))
+            if frozen > noted:
+                runner.logger.warning(
+                    f'{type(self).__name__}: what was trained in {runner._load_from or "the checkpoint"} is frozen again, as '
+                    f'the plan has it at that point: {", ".join(self._stage_names(backbone, noted, frozen))}')
+        self._set(runner, noted)
 
     def before_train(self, runner: Runner) -> None:
         """Set what is trained at the run's first epoch, before the preflight describes it."""
-        self._set(runner, self.frozen_at(self._position(runner)))
+        position = self._position(runner)
+        self._check_something_learns(unwrap(runner.model), position)
+        self._set(runner, self.frozen_at(position))
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Unfreeze what this epoch adds."""
@@ -123,32 +168,91 @@ class GradualUnfreezingHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note the set that the optimizer's state is of."""
         checkpoint['meta']['frozen_stages'] = unwrap(runner.model).backbone.frozen_stages
+        checkpoint['meta']['unfreezing_planned'] = self._planned
+
+    def trained_later(self, runner: Runner) -> set[str]:
+        """Return the names of the parameters that are or will be trained before the run ends, for :class:`PreflightHook`."""
+        frozen = self.frozen_at(max(0, self._total(runner) - 1))
+        return {name for name, stage in self._stage_of(unwrap(runner.model)).items() if stage > frozen} & self._learns
 
     def preflight(self, runner: Runner) -> list[str]:
         """Return the plan, one line a step, for :class:`PreflightHook`."""
-        model = unwrap(runner.model)
-        total = self._total(runner)
+        return self.describe(unwrap(runner.model), self._total(runner))
+
+    def joining(self, model: nn.Module) -> dict[int, str]:
+        """Return, by the epochs or iterations done, what is trained besides from then on: ``'stage 3, stage 2'``."""
+        joined, before = {}, model.backbone.num_stages_total
+        for at, frozen in self._phases.items():
+            joins = [title.split(' (')[0] for title in self._joining(model, frozen, before)[0]]
+            if at and joins:
+                joined[at] = ', '.join(joins)
+            before = frozen
+        return joined
+
+    def describe(self, model: nn.Module, total: int) -> list[str]:
+        """Return the plan that :meth:`plan` laid out, one line a step."""
         lines = []
         for at, frozen in self._phases.items():
             before = [f for a, f in self._phases.items() if a < at][-1:]
-            names = self._stage_names(model, frozen, before[0] if before else None)
-            what = f'+ {names}' if before else f'all but the backbone{" and " + names if names else ""}'
+            joins, stays = self._joining(model, frozen, before[0] if before else model.backbone.num_stages_total)
+            if before:
+                what = f'+ {", ".join(joins)}' if joins else 'nothing more'
+            else:
+                what = ' and '.join(['all but the backbone', ', '.join(joins)] if joins else ['all but the backbone'])
+                others = [n for n, _ in model.named_parameters() if n not in self._learns and n[:9] != 'backbone.']
+                stays += [f'{fold_names(others)} stays frozen by {frozen_by(model, others)}'] if others else []
+            what = '; '.join([what, *stays])
             late = f' (NEVER: the run ends after {total} {self.unit}s)' if at >= total else ''
             lines.append(f'unfreezing: from {self.unit} {at + 1} {what}{late}')
         return lines
 
-    def _stage_names(self, model: nn.Module, frozen: int, before: int | None) -> str:
-        """Name what is trained with ``frozen`` stages frozen and was not with ``before``; None is the whole backbone."""
-        backbone = model.backbone
-        before = backbone.num_stages_total if before is None else before
-        stages = [k for k in range(backbone.num_stages_total, -1, -1) if frozen < k <= before]
-        texts = []
-        for k in stages:
+    @staticmethod
+    def _stage_of(model: nn.Module) -> dict[str, int]:
+        """Return the stage of each parameter of the model; those outside the backbone are beyond all stages."""
+        inside = model.backbone.stage_of_parameters()
+        beyond = model.backbone.num_stages_total + 1
+        return {name: inside.get(name.removeprefix('backbone.'), beyond) if name.startswith('backbone.') else beyond
+                for name, _ in model.named_parameters()}  # yapf: disable
+
+    @staticmethod
+    def _stage_names(backbone: BaseBackbone, frozen: int, before: int) -> dict[str, list[str]]:
+        """Name the stages that are frozen with ``before`` and not with ``frozen``, last first, each with its parameters."""
+        stages = {}
+        for k in range(before, frozen, -1):
             names = [f'backbone.{name}' for name, stage in backbone.stage_of_parameters().items() if stage == k]
             shared = commonprefix([name.split('.')[:-1] for name in names])
             where = '.'.join(shared) if len(shared) > 1 else fold_names(names, 3)
-            texts.append(f'{"the stem" if k == 0 else f"stage {k}"} ({where or "no parameters"})')
-        return ', '.join(texts)
+            stages[f'{"the stem" if k == 0 else f"stage {k}"} ({where or "no parameters"})'] = names
+        return stages
+
+    def _joining(self, model: nn.Module, frozen: int, before: int) -> tuple[list[str], list[str]]:
+        """Say what is trained with ``frozen`` and was not with ``before``, and what of it the config keeps frozen for good."""
+        joins, stays = [], []
+        for title, names in self._stage_names(model.backbone, frozen, before).items():
+            fixed = [name for name in names if name not in self._learns]
+            if not fixed:
+                joins.append(title)
+            elif len(fixed) == len(names):
+                stays.append(f'{title} stays frozen by {frozen_by(model, fixed)}')
+            else:
+                joins.append(
+                    f'{title[:-1]}: {len(names) - len(fixed)} of {len(names)} parameters, the others stay frozen '
+                    f'by {frozen_by(model, fixed)})')
+        return joins, stays
+
+    def _check_something_learns(self, model: nn.Module, position: int) -> None:
+        """Raise a ConfigError if nothing learns at this point, since the config freezes what the plan would train first."""
+        stage_of, frozen = self._stage_of(model), self.frozen_at(position)
+        if any(stage_of[name] > frozen for name in self._learns):
+            return
+        name, fixed = type(self).__name__, [n for n in stage_of if stage_of[n] > frozen and n not in self._learns]
+        later = [at for at, less in self._phases.items() if any(stage_of[n] > less for n in self._learns)]
+        raise ConfigError(
+            f'nothing to train in {self.unit} {position + 1}: all {len(stage_of)} parameters of {type(model).__name__} are '
+            f'frozen, {fold_names(fixed)} by {frozen_by(model, fixed)} and the rest by {name}' +
+            (f' until the end of {self.unit} {later[0]}' if later else '') +
+            f'; let {name} start with something that learns ({name}.start), or take that out of {frozen_by(model, fixed)}'
+        )
 
     def _position(self, runner: Runner) -> int:
         return runner.epoch if self.by_epoch else runner.iter
@@ -160,22 +264,17 @@ class GradualUnfreezingHook(Hook):
         """Check that this run can do it; note what the optimizer was built with. Once."""
         if self._members is not None:
             return
-        name, backbone = type(self).__name__, getattr(unwrap(runner.model), 'backbone', None)
-        if not isinstance(backbone, BaseBackbone):
-            raise ConfigError(f'{name}: needs a model whose backbone has stages; {type(unwrap(runner.model)).__name__} '
-                              'has none')
+        name = type(self).__name__
         if [h for h in runner.hooks if isinstance(h, GradualUnfreezingHook)] != [self]:
             raise ConfigError(f'custom_hooks: {name} and another hook that unfreezes; keep one')
-        if self.by_epoch and not isinstance(runner.train_loop, EpochBasedTrainLoop):
-            raise ConfigError(f'{name}: train_cfg counts iterations; set {name}.by_epoch=False and count them here too')
+        self.check_loop(isinstance(runner.train_loop, EpochBasedTrainLoop))
         if is_model_wrapper(runner.model) and not isinstance(runner.model, DistributedDataParallel):
             raise ConfigError(f'{name}: cannot change what is trained inside {type(runner.model).__name__}; '
                               "use model_wrapper_cfg=dict(type='MMDistributedDataParallel')")
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         if isinstance(runner.optim_wrapper, OptimWrapperDict) or not isinstance(runner.optim_wrapper, OptimWrapper):
             raise ConfigError(f'{name}: needs one optimizer, got several')
-        self._last = backbone.frozen_stages
-        self._phases = self._checked(backbone, self._total(runner))
+        self.plan(unwrap(runner.model), self._total(runner))
         self._members = OptimizerMembers(runner.optim_wrapper.optimizer)
 
     def _checked(self, backbone: BaseBackbone, total: int) -> dict[int, int]:
@@ -211,9 +310,9 @@ class GradualUnfreezingHook(Hook):
             return
         self._set(runner, frozen)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        runner.logger.info(
-            f'from {self.unit} {self._position(runner) + 1} on, {self._stage_names(model, frozen, before)} '
-            f'is trained too: {trained:,} parameters in all')
+        joins, stays = self._joining(model, frozen, before)
+        what = '; '.join([f'{", ".join(joins)} is trained too' if joins else 'nothing more is trained', *stays])
+        runner.logger.info(f'from {self.unit} {self._position(runner) + 1} on, {what}: {trained:,} parameters in all')
 
     def _set(self, runner: Runner, frozen: int) -> None:
         """Freeze so many stages, in the model, the optimizer and the wrapper of several processes."""
