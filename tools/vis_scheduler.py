@@ -22,8 +22,11 @@ def main() -> None:
     print('\n'.join(schedule.notes))
     for kind, courses in (('lr', schedule.lr), ('momentum', schedule.momentum)):
         for name, values in courses.items():
+            begin = schedule.begins.get(name, 0)
+            values, since = values[begin:], f' from iteration {begin + 1} on' if begin else ''
             print(
-                f'{kind} of {name}: {values[0]:g} at first, {min(values):g} to {max(values):g}, {values[-1]:g} at last')
+                f'{kind} of {name}{since}: {values[0]:g} at first, {min(values):g} to {max(values):g}, {values[-1]:g} at last'
+                if values else f'{kind} of {name}: never trained')
     print(f'wrote {args.out}')
 
 

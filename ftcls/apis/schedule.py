@@ -2,17 +2,19 @@
 import copy
 import math
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from torch import nn
 from torch.optim import Optimizer
 
-from ftcls.registry import MODELS, PARAM_SCHEDULERS
+from ftcls.engine.hooks import GradualUnfreezingHook
+from ftcls.registry import HOOKS, MODELS, PARAM_SCHEDULERS
 from ftcls.utils import ConfigError, UserError
 from ftcls.utils.errors import unwrapped
 from ftcls.visualization import plot_schedule
@@ -46,12 +48,16 @@ class Schedule:
         lr: Name of a group of the optimizer to its learning rate in each iteration.
         momentum: The same of momentum (of Adam: beta 1); empty where no schedule changes it.
         iters_per_epoch: Iterations of an epoch.
-        notes: How that number was had, and what cannot be drawn.
+        notes: How that number was had, from when the stages learn, and what cannot be drawn.
+        begins: Name of a group to the iterations before its first parameter is trained, where a hook unfreezes.
+        joins: Iterations done to what is trained from then on besides.
     """
     lr: dict[str, list[float]]
     momentum: dict[str, list[float]]
     iters_per_epoch: int
     notes: list[str]
+    begins: dict[str, int] = field(default_factory=dict)
+    joins: dict[int, str] = field(default_factory=dict)
 
 
 def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
@@ -94,14 +100,15 @@ def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
         f'{type(s).__name__} follows the validation, which is not known here: drawn as if it never acted'
         for s in schedulers if hasattr(s, 'monitor')
     ]
-    return Schedule(lr, {} if constant else momentum, iters, notes)
+    begins, joins, plan = _unfreezing(cfg, model, dict(zip(names, optimizer.param_groups)), epoch, total)
+    return Schedule(lr, {} if constant else momentum, iters, notes + plan, begins, joins)
 
 
 def draw_schedule(cfg: Config, out: str | Path, length: EpochLength | None = None) -> Schedule:
     """Draw :func:`trace_schedule` as a PNG file, and return it."""
     schedule = trace_schedule(cfg, length)
     title = Path(cfg.filename).stem if cfg.filename else 'schedule'
-    plot_schedule(schedule.lr, schedule.momentum, schedule.iters_per_epoch, out, title)
+    plot_schedule(schedule.lr, schedule.momentum, schedule.iters_per_epoch, out, title, schedule.begins, schedule.joins)
     return schedule
 
 
@@ -145,6 +152,31 @@ def _run(optimizer: Optimizer, schedulers: list, epoch: int, total: int) -> Iter
         for scheduler in schedulers:
             if not scheduler.by_epoch or done % epoch == 0:
                 scheduler.step()
+
+
+def _unfreezing(cfg: Config, model: nn.Module, groups: Mapping[str, dict], epoch: int,
+                total: int) -> tuple[dict[str, int], dict[int, str], list[str]]:
+    """Return when each group begins to learn and what joins when, both by iteration, and the plan in words."""
+    with config_errors('custom_hooks'):
+        hooks = [HOOKS.build(dict(h)) for h in cfg.get('custom_hooks') or [] if _unfreezes(h)]
+    if not hooks:
+        return {}, {}, []
+    hook = hooks[0]
+    hook.check_loop('max_epochs' in cfg.train_cfg)
+    unit = epoch if hook.by_epoch else 1
+    starts = hook.plan(model, total // unit)
+    of_param = {id(p): starts[name] * unit for name, p in model.named_parameters() if name in starts}
+    begins = {name: min(of_param[id(p)] for p in group['params']) for name, group in groups.items()}
+    return begins, {
+        at * unit: text
+        for at, text in hook.joining(model).items() if at * unit < total
+    }, hook.describe(model, total // unit)
+
+
+def _unfreezes(hook: Any) -> bool:
+    kind = hook.get('type') if isinstance(hook, Mapping) else None
+    kind = HOOKS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, GradualUnfreezingHook)
 
 
 def _momentum(group: dict[str, Any]) -> float:

@@ -15,7 +15,9 @@ def plot_schedule(lr: Mapping[str, Sequence[float]],
                   momentum: Mapping[str, Sequence[float]],
                   iters_per_epoch: int,
                   out: str | os.PathLike,
-                  title: str | None = None) -> Path:
+                  title: str | None = None,
+                  begins: Mapping[str, int] | None = None,
+                  joins: Mapping[int, str] | None = None) -> Path:
     """Draw the learning rate of each group of an optimizer in each iteration, and its momentum where there is any.
 
     Args:
@@ -24,6 +26,8 @@ def plot_schedule(lr: Mapping[str, Sequence[float]],
         iters_per_epoch: Iterations of an epoch, for the axis.
         out: The PNG file to write; its folder is made where it is absent.
         title: Stands above the panels.
+        begins: Name of a group to the iterations before it is trained; it is drawn from then on, and the legend says when.
+        joins: Iterations to what is trained from then on besides, marked by upright lines.
 
     Returns:
         The path of the file.
@@ -32,7 +36,20 @@ def plot_schedule(lr: Mapping[str, Sequence[float]],
     figure, axes = _panels(len(panels), title)
     axes = [axes] if len(panels) == 1 else axes
     for one, (name, courses) in zip(axes, panels):
-        _draw_rates(one, _points(courses), iters_per_epoch)
+        _draw_rates(one, _points(courses, begins or {}, iters_per_epoch), iters_per_epoch)
+        for at, text in (joins or {}).items():
+            one.axvline(at / iters_per_epoch, color='0.6', linewidth=0.8, linestyle=':')
+            one.annotate(
+                f'+ {text}', (at / iters_per_epoch, 1),
+                xycoords=('data', 'axes fraction'),
+                xytext=(-2, -3),
+                textcoords='offset points',
+                rotation=90,
+                ha='right',
+                va='top',
+                fontsize=7,
+                bbox=dict(facecolor='white', edgecolor='none', pad=0.5, alpha=0.8),
+                color='0.4')
         one.set(title=name, ylabel=name.lower())
         _label_steps(one, iters_per_epoch)
         if courses is momentum:  # its differences are small
@@ -40,15 +57,21 @@ def plot_schedule(lr: Mapping[str, Sequence[float]],
     return _save(figure, out)
 
 
-def _points(courses: Mapping[str, Sequence[float]]) -> dict[str, list[tuple[int, float]]]:
-    """Return the points to draw, groups that are alike as one line, long courses thinned out."""
-    alike: dict[tuple[float, ...], list[str]] = {}
+def _points(courses: Mapping[str, Sequence[float]], begins: Mapping[str, int],
+            iters_per_epoch: int) -> dict[str, list[tuple[int, float]]]:
+    """Return the points to draw, groups that are alike as one line, long courses thinned out, from when a group is trained."""
+    alike: dict[tuple[int, tuple[float, ...]], list[str]] = {}
     for name, values in courses.items():
-        alike.setdefault(tuple(values), []).append(name)
+        alike.setdefault((begins.get(name, 0), tuple(values)), []).append(name)
     drawn = {}
-    for values, names in alike.items():
+    for (begin, values), names in alike.items():
         label = ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
         every = max(1, len(values) // _MOST_POINTS)
         # the last value holds to the end of the last iteration
-        drawn[label] = [(i, values[i]) for i in range(0, len(values), every)] + [(len(values), values[-1])]
+        if begin >= len(values):
+            drawn[f'{label} (never trained)'] = []
+            continue
+        if begin:
+            label += f' (trained from epoch {begin / iters_per_epoch + 1:.3g})'
+        drawn[label] = [(i, values[i]) for i in range(begin, len(values), every)] + [(len(values), values[-1])]
     return drawn

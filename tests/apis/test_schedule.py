@@ -14,6 +14,7 @@ from torch.optim import lr_scheduler
 from ftcls.apis import EpochLength, TrainOptions, draw_schedule, load_config, trace_schedule, train
 from ftcls.registry import FUNCTIONS, HOOKS
 from ftcls.utils import ConfigError
+from ftcls.visualization.schedule import _points
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'tutorial' / 'lenet5_pretrain_digits.py'
 EPOCHS, ITERS = 3, 4
@@ -168,3 +169,23 @@ def test_what_follows_the_validation_is_said() -> None:
 def test_what_cannot_be_meant_is_refused(schedule: dict, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         trace_schedule(config(schedule), EpochLength(iters=2))
+
+
+def test_unfreezing_is_drawn_and_said(tmp_path: Path) -> None:
+    """The head learns from the first epoch, the convolutions' group from the second, the first two layers never."""
+    cfg = config(custom_hooks=[dict(type='GradualUnfreezingHook')])
+    cfg.train_cfg.max_epochs = 3
+    rates = {f'features.{i}': dict(lr_mult=0.1 * (i + 1)) for i in (0, 3, 6)}
+    cfg.optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1), paramwise_cfg=dict(custom_keys=rates))
+    trace = draw_schedule(cfg, tmp_path / 'schedule.png', EpochLength(iters=ITERS))
+    assert trace.begins == {
+        'features.0': 12, 'features.3': 8, 'features.6': 4, 'default': 0}  # yapf: disable
+    assert trace.joins == {4: 'stage 2', 8: 'stage 1'}
+    assert 'unfreezing: from epoch 2 + stage 2 (backbone.features.6)' in trace.notes
+    assert 'NEVER: the run ends after 3 epochs' in trace.notes[-1]
+    drawn = _points(trace.lr, trace.begins, ITERS)
+    assert set(drawn) == {
+        'default', 'features.6 (trained from epoch 2)', 'features.3 (trained from epoch 3)',
+        'features.0 (never trained)'
+    }
+    assert drawn['features.6 (trained from epoch 2)'][0][0] == 4
