@@ -1,20 +1,25 @@
 """What is tried before the first step: a sample of each split, a pass through the model, all that the Runner builds late."""
+import copy
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.evaluator import DumpResults, Evaluator
+from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 from mmengine.utils import manager
 from torch.utils.data import DataLoader
 
 from ftcls.datasets import BaseDataset
+from ftcls.engine.hooks.checkpoint import check_rule
 from ftcls.engine.parameter_table import unwrap
+from ftcls.evaluation import DiceMetric, IoUMetric
 from ftcls.models.headed_model import HeadedModel
+from ftcls.registry import METRICS
 from ftcls.utils import ConfigError, UserError, did_you_mean, nearest
 from ftcls.utils.errors import unwrapped
 
@@ -120,7 +125,9 @@ def first_samples(loaders: Mapping[str, DataLoader]) -> dict[str, Any]:
 
 
 def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mapping[str, Any]) -> None:
-    """Send the first sample of each split through the model, in eval mode, without a gradient.
+    """Send the first sample of each split through the model, in eval mode, without a gradient, and let the metrics judge it.
+
+    A training has no test loop; where its test set is of the validation's kind, the test's metrics judge the validation's.
 
     Args:
         runner: The Runner, whose model is left as it was.
@@ -129,7 +136,7 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
 
     Raises:
         UserError: If the model cannot take such a picture.
-        ConfigError: If a hook or a scheduler waits for a result of the validation that no metric gives.
+        ConfigError: If a metric cannot judge what the model predicts, or a hook or a scheduler waits for a result of the validation that no metric gives.
     """
     model = unwrap(runner.model)
     if not isinstance(model, HeadedModel) or getattr(model, 'head', None) is None:
@@ -141,7 +148,12 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
             batch = loaders[split].collate_fn([sample])
             outputs = _pass(model, batch, split)
             if split == 'val':
-                _check_monitored(runner, batch, outputs)
+                tried = _tried(runner.val_loop.evaluator.metrics, batch, outputs, 'val_evaluator')
+                _check_monitored(runner, tried)
+                if _same_kind(runner.cfg):
+                    _tried(_metrics_of(runner.cfg.get('test_evaluator')), batch, outputs, 'test_evaluator')
+            elif split == 'test':
+                _tried(runner.test_evaluator.metrics, batch, outputs, 'test_evaluator')
     finally:
         model.train(training)
 
@@ -164,40 +176,82 @@ def _pass(model: HeadedModel, batch: Any, split: str) -> list:
             'each other? (FTCLS_TRACEBACK=1 shows where it stops)') from err
 
 
-def _check_monitored(runner: Runner, batch: Any, outputs: list) -> None:
+def _same_kind(cfg: Mapping[str, Any]) -> bool:
+    """Tell whether the test set is of the validation's class, so that what is true of the one's samples is of the other's."""
+    kinds = [((cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}).get('type') for split in ('val', 'test')]
+    return kinds[0] is not None and kinds[0] == kinds[1]
+
+
+def _metrics_of(evaluator: Any) -> list[BaseMetric]:
+    """Build the metrics of an evaluator's config."""
+    if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
+        evaluator = evaluator['metrics']
+    metrics = [evaluator] if isinstance(evaluator, Mapping) else evaluator or ()
+    with config_errors('test_evaluator'):
+        return [METRICS.build(one) if isinstance(one, Mapping) else one for one in metrics]
+
+
+def _tried(metrics: Sequence[BaseMetric], batch: Any, outputs: list, where: str) -> list[BaseMetric]:
+    """Let copies of metrics judge a batch, as their evaluator will let them; return the copies.
+
+    Raises:
+        ConfigError: If one cannot.
+    """
+    samples = [one.to_dict() if isinstance(one, BaseDataElement) else one for one in outputs]
+    tried = copy.deepcopy(list(metrics))
+    for metric in tried:
+        try:
+            metric.process(batch, samples)
+        except (UserError, LookupError, AttributeError, TypeError, ValueError, RuntimeError) as err:
+            said = _fitting(metric, samples) or (str(unwrapped(err)) if isinstance(err, UserError) else
+                                                 f'{type(err).__name__}: {err} (FTCLS_TRACEBACK=1 shows where)')
+            raise ConfigError(f'{where}: {type(metric).__name__} cannot judge what the model predicts: {said}') from err
+    return tried
+
+
+def _fitting(metric: BaseMetric, samples: Sequence[Mapping]) -> str:
+    """Name the metrics for what was predicted, where this one is for something else."""
+    masks, for_masks = 'pred_mask' in samples[0], isinstance(metric, DiceMetric | IoUMetric)
+    if masks and not for_masks:
+        return "masks, which are judged by dict(type='DiceMetric') and dict(type='IoUMetric')"
+    if for_masks and not masks:
+        return "classes, which are judged by dict(type='Accuracy') and dict(type='SingleLabelMetric')"
+    return ''
+
+
+def _check_monitored(runner: Runner, tried: Sequence[BaseMetric]) -> None:
     """Check what hooks and schedulers look for in the validation's results against the names that the metrics give.
 
     Raises:
         ConfigError: If it is not among them; MMEngine would find out after an epoch.
     """
-    wanted = [('CheckpointHook.save_best', key) for hook in runner.hooks if isinstance(hook, CheckpointHook)
-              for key in ([hook.save_best] if isinstance(hook.save_best, str) else hook.save_best or ())]
+    savers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best]
+    wanted = [('CheckpointHook.save_best', key) for hook in savers
+              for key in ([hook.save_best] if isinstance(hook.save_best, str) else hook.save_best)]
     wanted += [('EarlyStoppingHook.monitor', hook.monitor) for hook in runner.hooks
                if isinstance(hook, EarlyStoppingHook)]
     schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
     wanted += [('param_scheduler.monitor', s.monitor) for s in schedulers if hasattr(s, 'monitor')]
-    wanted = [(where, key) for where, key in wanted if key != 'auto']
-    names = _metric_names(runner.val_loop.evaluator, batch, outputs) if wanted else None
+    names = _metric_names(tried) if wanted else None
     for where, key in wanted if names else ():
-        if key not in names:
+        if key != 'auto' and key not in names:
             raise ConfigError(f'{where}={key!r}: the validation gives {", ".join(sorted(names))}' +
                               (did_you_mean(key, names) if nearest(key, names) else ''))
+    for hook in savers if names else ():
+        if hook.key_indicators == ['auto']:
+            check_rule('CheckpointHook', hook.rules[0], names[0])
 
 
-def _metric_names(evaluator: Evaluator, batch: Any, outputs: list) -> set[str] | None:
-    """Return the names of an evaluator's results, or None where one sample is not enough to have them."""
-    names = set()
+def _metric_names(tried: Sequence[BaseMetric]) -> list[str] | None:
+    """Return the names of the results of metrics that judged a sample, or None where one is not enough to have them."""
+    names = []
     try:
-        evaluator.process(data_samples=outputs, data_batch=batch)
-        for metric in evaluator.metrics:
+        for metric in tried:
             # this one writes a file
             results = {} if isinstance(metric, DumpResults) else metric.compute_metrics(metric.results)
-            names |= {f'{metric.prefix}/{key}' if metric.prefix else key for key in results}
+            names += [f'{metric.prefix}/{key}' if metric.prefix else key for key in results]
     except (UserError, ArithmeticError, RuntimeError, ValueError, IndexError):
         return None
-    finally:
-        for metric in evaluator.metrics:
-            metric.results.clear()
     return names
 
 

@@ -11,11 +11,13 @@ from mmengine.visualization import Visualizer
 from ftcls.apis import load_config, train
 from ftcls.apis.train import build_runner
 from ftcls.apis.trial import config_errors
+from ftcls.registry import METRICS
 from ftcls.utils import ConfigError
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'tutorial' / 'lenet5_pretrain_digits.py'
 
 
+@METRICS.register_module()
 class Faulty(BaseMetric):
     """Looks for a field that no sample has."""
     default_prefix = 'faulty'
@@ -60,7 +62,7 @@ def test_a_metric_of_masks_is_refused_by_a_classifier(tmp_path: Path) -> None:
 
 
 def test_a_fault_in_a_metric_of_ones_own_is_found_before_the_first_step(tmp_path: Path) -> None:
-    cfg = load_config(CONFIG, {'val_evaluator': [dict(type=Faulty)], 'work_dir': str(tmp_path)})
+    cfg = load_config(CONFIG, {'val_evaluator': [dict(type='Faulty')], 'work_dir': str(tmp_path)})
     with pytest.raises(ConfigError, match="val_evaluator: Faulty cannot judge.*KeyError: 'gt_labels'"):
         train(cfg)
 

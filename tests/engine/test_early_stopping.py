@@ -4,6 +4,7 @@ import math
 import pytest
 
 from ftcls.engine.hooks import EarlyStoppingHook
+from ftcls.engine.hooks.checkpoint import CheckpointHook
 from ftcls.utils import ConfigError
 
 
@@ -40,3 +41,16 @@ def test_what_cannot_be_told_is_asked() -> None:
         EarlyStoppingHook('coverage')
     with pytest.raises(ConfigError, match='patience=0'):
         EarlyStoppingHook('loss', patience=0)
+
+
+@pytest.mark.parametrize(('key', 'rule', 'wrong'), [('accuracy/top1', 'less', True), ('dice_set', 'less', True),
+                                                    ('single-label/f1-score', 'less', True), ('loss', 'greater', True),
+                                                    ('accuracy/top1', 'greater', False), ('loss', 'less', False),
+                                                    ('top1_error', 'less', False), ('loss', None, False)])
+def test_the_rule_by_which_the_worst_would_be_best_is_refused(key: str, rule: str | None, wrong: bool) -> None:
+    for make in (lambda: EarlyStoppingHook(key, rule=rule), lambda: CheckpointHook(save_best=key, rule=rule)):
+        if wrong:
+            with pytest.raises(ConfigError, match=f'Hook.rule={rule!r}: .*{key}.*leave rule out'):
+                make()
+        else:
+            make()

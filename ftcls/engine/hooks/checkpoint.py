@@ -1,5 +1,6 @@
 """Saving checkpoints, the best by any of our metrics among them, apart from those of earlier runs."""
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.dist import barrier, is_main_process
@@ -7,13 +8,37 @@ from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
 from ftcls.registry import HOOKS
+from ftcls.utils import ConfigError
 from .dry_run import DryRunHook
 
-__all__ = ['CheckpointHook', 'GREATER_IS_BETTER']
+__all__ = ['CheckpointHook', 'GREATER_IS_BETTER', 'check_rule']
 
 #: Parts of metrics' names that tell that more of them is better; MMEngine's and those of our own metrics.
 GREATER_IS_BETTER = (*MMEngineCheckpointHook._default_greater_keys, 'dice', 'iou', 'recall', 'f1-score')
+# Whole names of our own metrics' results: of others, such as 'top1_error', a part of the name says too little.
+_KNOWN_RULES = {
+    'greater': re.compile(r'accuracy/top\d+\b.*|single-label/(precision|recall|f1-score)\b.*|(dice|iou)(_set)?'),
+    'less': re.compile(r'loss')
+}
 _POINTER = 'last_checkpoint'
+
+
+def check_rule(hook: str, rule: str | None, key: str) -> None:
+    """Refuse a rule by which the worst of one of our own metrics would be taken for the best.
+
+    Args:
+        hook: Class whose argument ``rule`` it is.
+        rule: ``'greater'``, ``'less'`` or None.
+        key: Name of the metric.
+
+    Raises:
+        ConfigError: If it is the wrong one of the two.
+    """
+    right = next((known for known, names in _KNOWN_RULES.items() if names.fullmatch(key)), None)
+    if rule is not None and right is not None and rule != right:
+        raise ConfigError(
+            f'{hook}.rule={rule!r}: the {"larger" if right == "greater" else "smaller"} {key!r} is the better '
+            'one, and the worst would be taken for the best; leave rule out, which the name tells')
 
 
 @HOOKS.register_module()
@@ -27,8 +52,17 @@ class CheckpointHook(MMEngineCheckpointHook):
     For ``save_best='auto'`` it also knows that more Dice and IoU are better.
 
     Args: those of ``mmengine.hooks.CheckpointHook`` (``interval``, ``max_keep_ckpts``, ``save_best``, ``rule`` …).
+
+    Raises:
+        ConfigError: If ``rule`` is the wrong one for one of our own metrics.
     """
     _default_greater_keys = list(GREATER_IS_BETTER)
+
+    def _init_rule(self, rules: Sequence[str | None], key_indicators: Sequence[str]) -> None:
+        """Settle the rule of each metric."""
+        super()._init_rule(rules, key_indicators)
+        for rule, key in zip(self.rules, key_indicators):
+            check_rule('CheckpointHook', rule, key)
 
     def before_train(self, runner: Runner) -> None:
         """Make way for the checkpoints of this run."""

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
 from ftcls.visualization.records import read_records, series
-from .checkpoint import GREATER_IS_BETTER
+from .checkpoint import GREATER_IS_BETTER, check_rule
 
 __all__ = ['EarlyStoppingHook']
 
@@ -34,7 +34,7 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
         source: Name of the file of records in the work dir, as ``MetricsRecordHook`` writes it.
 
     Raises:
-        ConfigError: Before the first step, if there is no validation; or if the rule cannot be told by the name.
+        ConfigError: Before the first step, if there is no validation; or if the rule cannot be told by the name, or is wrong.
     """
 
     _default_greater_keys = list(GREATER_IS_BETTER)
@@ -53,6 +53,7 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
         except ValueError:
             raise ConfigError(f"EarlyStoppingHook: is a greater or a smaller {monitor!r} better? Add rule='greater' or "
                               "rule='less'") from None
+        check_rule('EarlyStoppingHook', rule, monitor)
         if patience < 1:
             raise ConfigError(f'EarlyStoppingHook.patience={patience!r}: must be a whole number from 1')
         self.min_delta = min_delta if min_delta is not None else 0.1 if self.rule == 'greater' else 0.
