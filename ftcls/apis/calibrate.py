@@ -71,9 +71,11 @@ def calibrate(cfg: Config,
         device: Where the model runs; None takes the accelerator where there is one.
 
     Raises:
-        ConfigError: If a split is missing, or the logits do not come out of a linear layer.
+        ConfigError: If there is no bin, a split is missing, or the logits do not come out of a linear layer.
         DataError: If pictures have not exactly one label, or no temperature fits.
     """
+    if bins < 1:
+        raise ConfigError(f'--bins {bins}: must be at least 1')
     cfg = copy.deepcopy(cfg)
     prepare_config(cfg, TrainOptions())
     for split in ('val', 'test'):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.dataset import default_collate
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
@@ -123,3 +124,9 @@ def test_fitting_on_the_test_set_is_said(tmp_path):
     cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
     with pytest.raises(ConfigError, match='test_dataloader: missing'):
         calibrate(cfg, str(tmp_path / 'model.pth'), device='cpu')
+
+
+@pytest.mark.parametrize('bins', [0, -3])
+def test_a_figure_without_bins_is_refused(bins: int) -> None:
+    with pytest.raises(ConfigError, match=f'--bins {bins}: must be at least 1'):
+        calibrate(Config(), 'none.pth', bins=bins)

@@ -101,3 +101,15 @@ def test_pipeline_without_views_is_refused(trained):
     cfg.tta_pipeline = list(cfg.test_dataloader.dataset.pipeline)
     with pytest.raises(ConfigError, match='tta_pipeline: must end with'):
         run_test(cfg, checkpoint, tta=True)
+
+
+@pytest.mark.parametrize('step', [
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='RandomFlip', prob=[0.5, 0.5], direction=['horizontal', 'vertical']),
+    dict(type='RandomFlip', prob=1., direction=['horizontal', 'vertical']),
+    dict(type='torchvision/RandomHorizontalFlip')
+])
+def test_a_view_left_to_chance_is_refused(step):
+    with pytest.raises(ConfigError, match='TestTimeAug: Random.*left to chance'):
+        TestTimeAug([[step, None], [dict(type='PackInputs')]])
+    TestTimeAug([[dict(type='RandomFlip', prob=1., direction='vertical')], [dict(type='PackInputs')]])

@@ -12,6 +12,7 @@ from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError
 from ..default_init import InitCfg
+from ..losses import CrossEntropyLoss, LabelSmoothLoss
 from .cls_head import Feats
 
 __all__ = ['PixelHead']
@@ -55,7 +56,7 @@ class PixelHead(BaseModule):
         init_cfg: Where the weights come from; None for PyTorch's default.
 
     Raises:
-        ConfigError: If an argument is out of its range.
+        ConfigError: If an argument is out of its range, or a loss is one of classes.
 
     Example:
         >>> import torch
@@ -85,6 +86,13 @@ class PixelHead(BaseModule):
         self.threshold = threshold
         self.outc = _OutConv(in_channels, out_channels)
         self.loss_modules = nn.ModuleList(one if isinstance(one, nn.Module) else MODELS.build(one) for one in losses)
+        for one in self.loss_modules:
+            # by the very class: one's own, made out of one of these, may take masks
+            if type(one) in (CrossEntropyLoss, LabelSmoothLoss):
+                raise ConfigError(
+                    f'PixelHead: loss={type(one).__name__}: it is of classes, one a picture; over pixels there '
+                    'are BCEWithLogitsLoss (the cross entropy of foreground), DiceLoss, IoULoss, TverskyLoss, '
+                    'FocalLoss and BCEDiceLoss')
         self.loss_names = _short_names(self.loss_modules)
 
     def forward(self, feats: Feats) -> torch.Tensor:
