@@ -47,10 +47,11 @@ class PredictionReport:
 
     def table(self) -> str:
         """Return the predictions as a plain table, then what could not be predicted and why."""
-        cells = [('picture', 'class', 'score')]
+        masks = any('foreground' in row for row in self.rows)
+        cells = [('picture', '', 'foreground') if masks else ('picture', 'class', 'score')]
         for row in self.rows:
             if 'foreground' in row:
-                cells.append((row['img_path'], 'foreground', f'{row["foreground"]:.4f}'))
+                cells.append((row['img_path'], '', f'{row["foreground"]:.4f}'))
             for rank, hit in enumerate(row.get('topk', ())):
                 cells.append(('' if rank else row['img_path'], _class_text(hit), f'{hit["score"]:.4f}'))
         widths = [max(len(line[column]) for line in cells) for column in range(3)]
@@ -62,7 +63,7 @@ class PredictionReport:
         return '\n'.join(lines)
 
     def write(self, out: str | os.PathLike) -> None:
-        """Write the rows to a .json file (a list), or a .csv file (one line a picture and rank)."""
+        """Write the rows to a .json file (a list), or a .csv file: one line a picture and rank, of a segmentor one a picture."""
         path = Path(out)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() == '.json':
@@ -70,12 +71,15 @@ class PredictionReport:
             return
         with path.open('w', newline='', encoding='utf-8') as file:
             writer = csv.writer(file)
+            if any('foreground' in row for row in self.rows):
+                writer.writerow(('img_path', 'foreground', 'error'))
+                writer.writerows(
+                    (row['img_path'], row.get('foreground', ''), row.get('error', '')) for row in self.rows)
+                return
             writer.writerow(('img_path', 'rank', 'label', 'class', 'score', 'error'))
             for row in self.rows:
                 for rank, hit in enumerate(row.get('topk', ()), 1):
                     writer.writerow((row['img_path'], rank, hit['label'], hit.get('class', ''), hit['score'], ''))
-                if 'foreground' in row:
-                    writer.writerow((row['img_path'], '', '', 'foreground', row['foreground'], ''))
                 if 'error' in row:
                     writer.writerow((row['img_path'], '', '', '', '', row['error']))
 
@@ -137,7 +141,7 @@ def _check_pictures(pictures: Sequence[str]) -> None:
         folder = Path(picture).parent
         beside = [f.name for f in folder.iterdir()] if folder.is_dir() else []
         near = nearest(Path(picture).name, beside)
-        what = 'is a folder without pictures' if os.path.isdir(picture) else 'does not exist'
+        what = 'is a folder that holds no pictures' if os.path.isdir(picture) else 'does not exist'
         lines.append(f'{picture} {what}' + (f'; did you mean {" or ".join(map(repr, near))}?' if near else ''))
     if len(missing) > 10:
         lines.append(f'and {len(missing) - 10} more')
@@ -198,6 +202,8 @@ def predict_files(model: str | os.PathLike,
     results = inferencer(pictures, batch_size=batch_size, show_dir=show_dir, topk=topk, skip_broken=True)
     report = PredictionReport(notes=notes)
     for picture, result in zip(pictures, results):
+        if os.path.isdir(picture):
+            result = dict(error=f'{picture} is a folder that holds no pictures')
         # All the scores or pixels of a picture are too many for a file; `topk` chooses.
         report.rows.append(
             dict(
@@ -211,6 +217,6 @@ def predict_files(model: str | os.PathLike,
     if out is not None:
         report.write(out)
         report.notes.append(f'written to {out}')
-    if show_dir is not None:
+    if show_dir is not None and len(report.broken) < len(report.rows):
         report.notes.append(f'drawn in {show_dir}')
     return report

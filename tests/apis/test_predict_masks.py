@@ -154,3 +154,35 @@ def test_overlay() -> None:
     assert (out[16:] == 100).all() and (out[10, 10] == np.rint([156.5, 97, 50])).all()
     assert (out[5, 5] == [213, 94, 0]).all() and out[0, 0, 2] > out[0, 0, 0]  # the line around it; what is unknown
     assert np.array_equal(lay_mask_over(image[..., 0], mask), out) and (image == 100).all()
+
+
+@pytest.mark.parametrize('split', ['val', 'test'])
+def test_a_metric_of_classes_is_refused_before_the_first_step(cfg: Config, tmp_path: Path, split: str) -> None:
+    cfg[f'{split}_evaluator'] = [dict(type='DiceMetric'), dict(type='Accuracy')]
+    with pytest.raises(ConfigError, match=f'{split}_evaluator: Accuracy cannot judge.*DiceMetric.*IoUMetric'):
+        train(cfg)
+    assert not list((tmp_path / 'run').glob('*.pth'))
+
+
+def test_a_loss_of_classes_is_refused(cfg: Config) -> None:
+    cfg.model.head.loss = dict(type='CrossEntropyLoss')
+    with pytest.raises(ConfigError, match='PixelHead: loss=CrossEntropyLoss.*BCEWithLogitsLoss.*DiceLoss'):
+        train(cfg)
+
+
+def test_what_is_said_of_an_empty_folder(cfg: Config, tmp_path: Path) -> None:
+    cfg.dump(tmp_path / 'seg.py')
+    torch.save(dict(state_dict=get_model(cfg, False, 'cpu').state_dict(), meta={}), tmp_path / 'm.pth')
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'bad.png').write_bytes(b'x')
+    inputs = [tmp_path / 'empty', tmp_path / 'bad.png']
+    report = predict_files(tmp_path / 'seg.py', inputs, tmp_path / 'm.pth', show_dir=tmp_path / 'shown')
+    assert f'{tmp_path}/empty is a folder that holds no pictures' in report.table()
+    assert 'drawn in' not in report.table() and len(report.broken) == 2
+    one = tmp_path / 'images' / '0.png'
+    report = predict_files(
+        tmp_path / 'seg.py', [one], tmp_path / 'm.pth', out=tmp_path / 'p.csv', show_dir=tmp_path / 's')
+    assert 'drawn in' in report.table()
+    head, row = (tmp_path / 'p.csv').read_text().splitlines()
+    assert head == 'img_path,foreground,error' and float(row.split(',')[1]) == pytest.approx(
+        report.rows[0]['foreground'])
