@@ -12,8 +12,8 @@ from .distributed import LAUNCHERS
 
 __all__ = [
     'CLOSED_CLASSES', 'COMPONENT_KEYS', 'DEFAULT_TYPES', 'GIVEN_BY_BUILDER', 'HANDED_ON', 'LEAST', 'NESTING_REGISTRIES',
-    'OPAQUE_KEYS', 'PLAIN_KEYS', 'REGISTRY_OF_KEY', 'TAKEN_BY_BUILDER', 'TOP_LEVEL_KEYS', 'TOP_LEVEL_KINDS',
-    'TYPED_MODULES', 'loader_keys'
+    'OPAQUE_KEYS', 'PLAIN_KEYS', 'RANGES_OF_HANDED_ON', 'REGISTRY_OF_KEY', 'TAKEN_BY_BUILDER', 'TOP_LEVEL_KEYS',
+    'TOP_LEVEL_KINDS', 'TYPED_MODULES', 'loader_keys'
 ]
 
 # Every key that the Runner or ftcls.apis reads; any other top-level name is a variable of the config file.
@@ -164,8 +164,15 @@ TAKEN_BY_BUILDER: dict[str, tuple[str, ...]] = {
 # Classes of MMEngine with ``**kwargs`` that they make no use of.
 CLOSED_CLASSES = frozenset({'CheckpointHook'})
 
-# Arguments that a class of MMEngine hands on to another one, which may have more: for misspellings of them.
-HANDED_ON: dict[str, tuple[str, ...]] = {'EMAHook': ('momentum', 'gamma', 'interval', 'device', 'update_buffers')}
+# Classes that hand on their other arguments to a model: which argument names it, and what the model is made of.
+HANDED_ON: dict[str, tuple[str, str]] = {'EMAHook': ('ema_type', 'model')}
+
+# Ranges of such a model's arguments, (above, below); MMEngine would answer with an assertion.
+RANGES_OF_HANDED_ON: dict[str, tuple[float, float]] = {
+    'momentum': (0, 1),
+    'gamma': (0, float('inf')),
+    'interval': (0, float('inf'))
+}
 
 # Classes whose annotations are trusted enough to check values against. (AmpOptimWrapper's says `str` of a number.)
 TYPED_MODULES = ('ftcls.', 'torch.optim', 'mmengine.optim.scheduler', 'mmengine.optim.optimizer.optimizer_wrapper',

@@ -12,7 +12,7 @@ import typeguard
 from mmengine.registry import Registry
 
 from ftcls.utils import did_you_mean, nearest
-from .config_schema import CLOSED_CLASSES, GIVEN_BY_BUILDER, HANDED_ON, TYPED_MODULES
+from .config_schema import CLOSED_CLASSES, GIVEN_BY_BUILDER, TYPED_MODULES
 
 __all__ = [
     'accepted_arguments', 'fits', 'kind_fault', 'misspelt', 'missing_arguments', 'own_arguments', 'shown', 'wrong_kind'
@@ -76,7 +76,7 @@ def accepted_arguments(component: Callable) -> dict[str, inspect.Parameter] | No
 
 def misspelt(key: str, component: Callable, given: Iterable[str]) -> str | None:
     """Return the argument of an open class that ``key`` is nearly, and that is not given itself."""
-    known = [*own_arguments(component), *HANDED_ON.get(getattr(component, '__name__', ''), ())]
+    known = own_arguments(component)
     if key in known:
         return None
     free = [name for name in known if name not in given]

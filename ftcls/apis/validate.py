@@ -1,16 +1,19 @@
 """Checking a whole config before anything is built: types, arguments, kinds of values, all faults in one message."""
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.model import BaseAveragedModel
 from mmengine.registry import Registry
 
 from ftcls.registry import BATCH_AUGMENTS, EVALUATOR, LOOPS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
 from ftcls.utils import ConfigError, did_you_mean, nearest
 from ftcls.utils.names import edits
 from .config import places_of
-from .config_schema import (COMPONENT_KEYS, DEFAULT_TYPES, LEAST, NESTING_REGISTRIES, OPAQUE_KEYS, PLAIN_KEYS,
-                            REGISTRY_OF_KEY, TAKEN_BY_BUILDER, TOP_LEVEL_KEYS, TOP_LEVEL_KINDS, loader_keys)
+from .config_schema import (COMPONENT_KEYS, DEFAULT_TYPES, HANDED_ON, LEAST, NESTING_REGISTRIES, OPAQUE_KEYS,
+                            PLAIN_KEYS, RANGES_OF_HANDED_ON, REGISTRY_OF_KEY, TAKEN_BY_BUILDER, TOP_LEVEL_KEYS,
+                            TOP_LEVEL_KINDS, loader_keys)
 from .signatures import accepted_arguments, fits, kind_fault, missing_arguments, misspelt, own_arguments, wrong_kind
 
 __all__ = ['validate_config', 'accepted_arguments']
@@ -237,6 +240,9 @@ def _component_faults(value: Mapping, path: str, registry: Registry, name: Any, 
 def _argument_faults(given: Mapping, path: str, component: Callable, label: str, extra: tuple) -> Iterator[str]:
     accepted = accepted_arguments(component)
     known = own_arguments(component)
+    if getattr(component, '__name__', '') in HANDED_ON:
+        yield from _handed_on_faults(given, path, component, label, extra)
+        given = {key: child for key, child in given.items() if key in known}
     for key, child in given.items():
         if key in extra:
             continue
@@ -251,6 +257,35 @@ def _argument_faults(given: Mapping, path: str, component: Callable, label: str,
             near = misspelt(key, component, given)
             if near:
                 yield f'{path}.{key}: {label} takes no argument {key!r}; did you mean {near!r}?'
+
+
+def _averages(model: Any) -> bool:
+    return inspect.isclass(model) and issubclass(model, BaseAveragedModel)
+
+
+def _handed_on_faults(given: Mapping, path: str, component: Callable, label: str, extra: tuple) -> Iterator[str]:
+    """Check the arguments that a class hands on against the model that it hands them to."""
+    named, made_of = HANDED_ON[component.__name__]
+    known = own_arguments(component)
+    name = given.get(named, known[named].default)
+    averaging = {one for one in _names(MODELS) if _averages(_find(MODELS, one))}
+    model = _find(MODELS, name)
+    if not _averages(model):
+        yield f'{path}.{named}: {name!r} is no model of averaged weights{did_you_mean(str(name), averaging)}'
+        return
+    takes = {key: param for key, param in own_arguments(model).items() if key != made_of}
+    for key, child in given.items():
+        if key in known or key in extra:
+            continue
+        if key not in takes and accepted_arguments(model) is not None:
+            hint = '; did you mean \'momentum\', which is 1 - decay?' if key == 'decay' else did_you_mean(
+                key, [*known, *takes, *extra])
+            yield f'{path}.{key}: {label} with {named}={name!r} takes no argument {key!r}{hint}'
+        elif key in RANGES_OF_HANDED_ON:
+            low, high = RANGES_OF_HANDED_ON[key]
+            if not fits(child, float) or not low < child < high:
+                yield f'{path}.{key}: must be a number above {low}' + (f' and below {high}' if high < float('inf') else
+                                                                       '') + f', got {child!r}'
 
 
 def _with_prefix(value: Any) -> Any:
