@@ -3,6 +3,7 @@ import contextlib
 import copy
 import io
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
@@ -12,17 +13,22 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
 
 from ftcls.engine.parameter_table import draw_table
+from ftcls.registry import MODELS
 from ftcls.utils import CheckpointError, ConfigError
 from ftcls.utils.checkpoint import check_finite, find_state_dict, match_state_dict, read_checkpoint
 from ftcls.utils.load_report import fold_names
-from ftcls.utils.state_dict import is_classifier
+from ftcls.utils.state_dict import is_classifier, own_tensors
 from .test import test
+from .trial import config_errors
 
 __all__ = ['interpolate_weights', 'wise_ft']
 
 Tensors = dict[str, torch.Tensor]
+# What the names of weights of our models begin with.
+_OUR_PARTS = ('backbone.', 'head.')
 
 
 def interpolate_weights(start: Mapping[str, torch.Tensor], end: Mapping[str, torch.Tensor],
@@ -73,19 +79,23 @@ def wise_ft(pretrained: str,
 
     Raises:
         ConfigError: If an alpha is outside 0 to 1, or the config has no such data.
-        CheckpointError: If the two are of different models.
+        CheckpointError: If the two are of different models, are given in the wrong order, or do not fit the config's.
     """
     for alpha in alphas:
         if not 0 <= alpha <= 1:
             raise ConfigError(f'--alpha {alpha:g}: must be from 0 (pretrained) to 1 (fine-tuned)')
     start_file, end_file = read_checkpoint(pretrained), read_checkpoint(finetuned)
-    end, container = find_state_dict(end_file)
-    start, lines = _shared(find_state_dict(start_file)[0], end, _agree(start_file, end_file) or same_classes)
+    end, _ = find_state_dict(end_file)
+    source = find_state_dict(start_file)[0]
+    _check_order(pretrained, (source, start_file), finetuned, (end, end_file))
+    start, lines = _shared(source, end, _agree(start_file, end_file) or same_classes)
     if not start:
         raise CheckpointError(
             f'{pretrained} and {finetuned} have no tensor of one name and shape: they are of different models')
     check_finite(start, pretrained)
     check_finite(end, finetuned)
+    if cfg is not None:
+        _check_fits(end, finetuned, cfg)
     rows = []
     for alpha in alphas:
         path = Path(out) if len(alphas) == 1 else Path(out).with_name(
@@ -101,6 +111,50 @@ def wise_ft(pretrained: str,
     return '\n'.join(lines + ['', draw_table(dict.fromkeys(titles, 'left'), texts, width)])
 
 
+def _check_order(pretrained: str, start: tuple[Tensors, Mapping], finetuned: str, end: tuple[Tensors, Mapping]) -> None:
+    """Refuse two files in the wrong order, where they tell: the result would have the classifier of the pretraining.
+
+    Args:
+        pretrained: The first file.
+        start: Its weights and all of it.
+        finetuned: The second file.
+        end: The same of it.
+    """
+    ours, others = (any(name.startswith(_OUR_PARTS) for name in tensors) for tensors, _ in (start, end))
+    why = ''
+    if ours and not others:
+        parts = ', '.join(dict.fromkeys(name.split('.')[0] for name in end[0]))
+        why = f'{finetuned} has the look of a source (its weights begin with {parts}), and {pretrained} is a run\'s'
+    elif _began_with(start[1], finetuned) and not _began_with(end[1], pretrained):
+        why = f'the run of {pretrained} began with {finetuned}, as its config says'
+    if why:
+        raise CheckpointError(f'{why}: the pretrained file comes first, then the fine-tuned one; exchange the two')
+
+
+def _began_with(checkpoint: Mapping[str, Any], source: str) -> bool:
+    """Tell whether the config that a checkpoint carries names a source to load."""
+    meta = checkpoint.get('meta')
+    cfg = meta.get('cfg') if isinstance(meta, Mapping) else None
+    return isinstance(cfg, str) and re.search(rf'(checkpoint|load_from)=[\'"]{re.escape(os.fspath(source))}[\'"]',
+                                              cfg) is not None
+
+
+def _check_fits(end: Tensors, finetuned: str, cfg: Config) -> None:
+    """Refuse weights that the config's model would not take whole, its classifier included."""
+    init_default_scope(cfg.get('default_scope', 'ftcls'))
+    model = copy.deepcopy(cfg.model)
+    for owner in (model, model.get('backbone') or {}):
+        owner['init_cfg'] = None
+    with config_errors('model'):
+        module = MODELS.build(model)
+    matched, _ = match_state_dict(end, module)
+    wanting = [name for name in own_tensors(module) if name not in matched and not name.endswith('num_batches_tracked')]
+    if wanting:
+        raise CheckpointError(
+            f'{finetuned} does not fit the model of --config: it has no {fold_names(wanting)} of that shape; the pretrained '
+            'file comes first, then the fine-tuned one, whose config it must be')
+
+
 def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Tell whether two checkpoints name the same classes in the same order."""
     names = [((c.get('meta') or {}).get('dataset_meta') or {}).get('classes') if isinstance(c.get('meta'), Mapping) else None
@@ -112,9 +166,13 @@ def _shared(start: Tensors, end: Tensors, with_classifier: bool) -> tuple[Tensor
     """Return the tensors to average, under the names of ``end``, and what is said of them and of the rest."""
     fitted, _ = match_state_dict(start, end)
     apart = [] if with_classifier else [name for name in fitted if is_classifier(name)]
-    shared = {name: tensor for name, tensor in fitted.items() if name not in apart}
-    only = [name for name in end if name not in fitted and not name.endswith('num_batches_tracked')]
+    counters = [name for name, tensor in end.items() if not tensor.is_floating_point()]
+    shared = {name: tensor for name, tensor in fitted.items() if name not in apart and name not in counters}
+    only = [name for name in end if name not in fitted and name not in counters]
     lines = [f'averaged: {len(shared)} of {len(end)} tensors']
+    if counters:
+        kinds = ', '.join(dict.fromkeys(name.rpartition('.')[2] for name in counters))
+        lines.append(f'whole numbers ({kinds}), taken from the fine-tuned model: {len(counters)}')
     if only:
         lines.append(f'of another shape, or in the fine-tuned model alone, and taken from there: {fold_names(only)}')
     if apart:

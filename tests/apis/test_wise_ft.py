@@ -1,4 +1,5 @@
 """WiSE-FT: what is averaged, and what is taken from the fine-tuned model."""
+import re
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,43 @@ def test_each_alpha_is_measured(tmp_path: Path) -> None:
         cfg.experiment_name = Path(path).stem
         assert float(row[2]) == pytest.approx(
             run_test(cfg, path, work_dir=str(tmp_path / 'work'))['accuracy/top1'], abs=0.01)
+
+
+def foreign(state: dict, path: Path) -> str:
+    """Save weights as a training code of CIFAR's would have."""
+    bare = {'module.' + k.removeprefix('backbone.').replace('head.fc', 'linear'): v for k, v in state.items()}
+    torch.save(dict(state_dict={k: v for k, v in bare.items() if 'num_batches' not in k}), path)
+    return str(path)
+
+
+def test_files_in_the_wrong_order_are_refused(tmp_path: Path) -> None:
+    a, b = foreign(classifier(1, 10), tmp_path / 'a.th'), save(tmp_path / 'b.pth', classifier(2, 3), list('xyz'))
+    with pytest.raises(CheckpointError, match='a.th has the look of a source.*comes first'):
+        wise_ft(b, a, [0.5], tmp_path / 'c.pth')
+    run = dict(meta=dict(cfg=f"model = dict(init_cfg=dict(checkpoint='{b}', type='Pretrained'))"))
+    torch.save(dict(run, state_dict=classifier(3, 3)), tmp_path / 'run.pth')
+    with pytest.raises(CheckpointError, match='run.pth began with .*b.pth.*comes first'):
+        wise_ft(str(tmp_path / 'run.pth'), b, [0.5], tmp_path / 'c.pth')
+    assert not (tmp_path / 'c.pth').exists()
+    wise_ft(b, str(tmp_path / 'run.pth'), [0.5], tmp_path / 'c.pth')
+
+
+def test_weights_that_do_not_fit_the_config_are_refused(tmp_path: Path) -> None:
+    cfg = load_config(ROOT / 'configs/tutorial/lenet5_pretrain_digits.py', {'model.head.num_classes': 4})
+    torch.manual_seed(0)
+    good = MODELS.build(dict(cfg.model)).state_dict()
+    a = save(tmp_path / 'a.pth', good)
+    cfg.model.head.num_classes = 10
+    with pytest.raises(CheckpointError, match=r'a.pth does not fit.* no head.* of that shape'):
+        wise_ft(a, a, [0.5], tmp_path / 'c.pth', cfg=cfg)
+    assert not (tmp_path / 'c.pth').exists()
+
+
+def test_every_tensor_is_accounted_for(tmp_path: Path) -> None:
+    a, b = foreign(classifier(1, 10), tmp_path / 'a.th'), save(tmp_path / 'b.pth', classifier(2, 3), list('xyz'))
+    text = wise_ft(a, b, [0.5], tmp_path / 'c.pth')
+    averaged, whole, apart = (
+        int(re.search(form, text)[1])
+        for form in (r'averaged: (\d+) of', r'whole numbers \(num_batches_tracked\), .*: (\d+)',
+                     r'head.fc.\* \((\d+)\)'))
+    assert averaged + whole + apart == len(classifier(2, 3)) and apart == 2 and whole > 10
