@@ -46,13 +46,24 @@ def parse_args() -> argparse.Namespace:
         _, _ = args.shard
     except ValueError:
         parser.error('--shard must be of the form I/N, for example 0/8')
+    if args.seeds < 1:
+        parser.error(f'--seeds {args.seeds}: must be at least 1')
     return args
 
 
 def _expanded(arms: str) -> list[str]:
-    """Return the arms, with a folder's config files in its place; a file that stands there before is not repeated."""
-    paths = [sorted(Path(arm).glob('*.py')) if Path(arm).is_dir() else [arm] for arm in arms.split(',')]
-    return list(dict.fromkeys(str(path) for group in paths for path in group))
+    """Return the arms, with a folder's config files in its place.
+
+    A file that is named itself and lies in a folder too is one arm; an arm that is named twice is refused later.
+    """
+    names = arms.split(',')
+    expanded: list[str] = []
+    for name in names:
+        is_folder = Path(name).is_dir()
+        for path in sorted(map(str, Path(name).glob('*.py'))) if is_folder else [name]:
+            if path not in expanded or not is_folder and names.count(name) > 1:
+                expanded.append(path)
+    return expanded
 
 
 def main() -> int:

@@ -20,8 +20,8 @@ from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, UserError, did_you_mean
 from ftcls.utils.download import file_digest
 from ftcls.utils.errors import unwrapped
-from .comparison import Comparison, RunResult
-from .config import apply_overrides
+from .comparison import Comparison, RunResult, never_trained
+from .config import apply_overrides, differing_keys
 from .data import dataset_configs
 from .distributed import init_distributed
 from .test import evaluate_runner
@@ -171,10 +171,11 @@ def _report(runs: Sequence['_Run'], finished: Mapping[str, dict | None], failure
     if not done and workers.shard == (0, 1):
         why = [f'  {name}: {why}' for name, why in failures.items()] or [f'  {out_dir} holds no {_RESULT}']
         raise ConfigError('no run came to an end:\n' + '\n'.join(why))
-    comparison = Comparison(metric or '', finished[done[0].name]['split'] if done else '',
-                            [run.named(finished[run.name]['metrics']) for run in done],
+    results = [run.named(finished[run.name]['metrics']) for run in done]
+    comparison = Comparison(metric or '', finished[done[0].name]['split'] if done else '', results,
                             tuple(dict.fromkeys(run.arm for run in runs)), failures,
-                            tuple(run.name for run in runs if not finished[run.name] and run.name not in failures))
+                            tuple(run.name for run in runs if not finished[run.name] and run.name not in failures),
+                            never_trained(results))
     if is_main_process() and workers.shard == (0, 1):
         comparison.write(out_dir)
     return comparison
@@ -228,12 +229,15 @@ class _Run:
                     dataset['seed'] = self.seed
         return cfg
 
+    def settings(self) -> list:
+        """Return the settings, and the digests of the local checkpoints that they name, as JSON has them."""
+        settings = {k: v for k, v in self.config().to_dict().items() if k not in ('work_dir', 'experiment_name')}
+        digests = [file_digest(path, 'sha256') for path in _local_checkpoints(settings)]
+        return json.loads(json.dumps([settings, digests], default=str))
+
     def fingerprint(self) -> str:
         """Return a digest of the settings and of the local checkpoints that they name."""
-        settings = {k: v for k, v in self.config().to_dict().items() if k not in ('work_dir', 'experiment_name')}
-        text = json.dumps([settings, [file_digest(path, 'sha256') for path in _local_checkpoints(settings)]],
-                          default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.settings()).encode()).hexdigest()
 
     def result(self) -> dict | None:
         """Return what the run came to, None where it is not finished.
@@ -247,8 +251,8 @@ class _Run:
         result = json.loads(path.read_text(encoding='utf-8'))
         if result['config'] != self.fingerprint():
             raise ConfigError(
-                f'{self.folder} is a run with other settings, or from other weights; give another --out-dir, '
-                'or delete that folder')
+                f'{self.folder} is a run {_difference(result.get("settings"), self.settings())}; give another '
+                '--out-dir, or delete that folder')
         return result if result['metrics'] is not None else None
 
     def make(self, launcher: str, failures: dict[str, str]) -> dict | None:
@@ -271,11 +275,28 @@ class _Run:
     def _leave(self, metrics: dict[str, float] | None, split: str | None) -> None:
         if is_main_process():
             self.folder.mkdir(parents=True, exist_ok=True)
-            content = dict(arm=self.arm, seed=self.seed, split=split, metrics=metrics, config=self.fingerprint())
+            content = dict(
+                arm=self.arm,
+                seed=self.seed,
+                split=split,
+                metrics=metrics,
+                config=self.fingerprint(),
+                settings=self.settings())
             partial = self.folder / f'.{_RESULT}'
             partial.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
             partial.replace(self.folder / _RESULT)
         barrier()
+
+
+def _difference(before: list | None, now: list) -> str:
+    """Return in what a finished run differs from one that is to be made, by the settings of both."""
+    if before is None:  # of a version that did not note them
+        return 'with other settings, or from other weights'
+    changes = list(differing_keys(before[0], now[0]))
+    if not changes:
+        return f'from other weights: {", ".join(_local_checkpoints(now[0])) or "a local file"} has changed since'
+    more = f' and {len(changes) - 3} more' if len(changes) > 3 else ''
+    return f'with other settings ({", ".join(changes[:3])}{more})'
 
 
 def _local_checkpoints(node: Any) -> Iterator[str]:
@@ -348,6 +369,8 @@ def _data_of(cfg: Config, split: str) -> list[dict[str, Any]]:
 
 def _set_budget(cfg: Config, epochs: int) -> None:
     """Set the number of epochs, and stretch alike what counts epochs: schedules, gradual unfreezing."""
+    if epochs < 1:
+        raise ConfigError(f'--budget {epochs}: must be at least 1')
     before = cfg.train_cfg.get('max_epochs')
     if before is None:
         raise ConfigError('--budget: counts epochs, and train_cfg.max_epochs is not set')

@@ -13,7 +13,7 @@ from scipy import stats
 
 from ftcls.visualization import plot_compare, read_records
 
-__all__ = ['Comparison', 'RunResult']
+__all__ = ['Comparison', 'RunResult', 'never_trained']
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Comparison:
         arms: The arms in their order, the first is the reference; () for those of ``results``.
         failures: What went wrong, by run (``'probe, seed 2'``).
         unfinished: Runs of which there is no result and no failure either.
+        notes: What else is to be known of an arm, one line each.
     """
     metric: str
     split: str
@@ -43,6 +44,7 @@ class Comparison:
     arms: tuple[str, ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
     unfinished: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def arm_names(self) -> tuple[str, ...]:
@@ -92,6 +94,7 @@ class Comparison:
         with console.capture() as capture:
             console.print(table)
         lines = [line.rstrip() for line in capture.get().splitlines()]
+        lines += [f'NOTE  {note}' for note in self.notes]
         lines += [f'FAILED  {run}: {why}' for run, why in self.failures.items()]
         if self.unfinished:
             lines.append(f'not finished: {"; ".join(self.unfinished)}')
@@ -106,12 +109,23 @@ class Comparison:
             summary=self.summary(),
             runs=[asdict(r) for r in self.results],
             failures=dict(self.failures),
-            unfinished=list(self.unfinished))
+            unfinished=list(self.unfinished),
+            notes=list(self.notes))
         (out_dir / 'results.json').write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
         records: dict[str, list] = {arm: [] for arm in self.arm_names}
         for result in self.results:
             records[result.arm].append(read_records(Path(result.work_dir) / 'metrics.jsonl'))
         plot_compare({arm: runs for arm, runs in records.items() if runs}, out_dir / 'compare.png')
+
+
+def never_trained(results: Sequence[RunResult]) -> tuple[str, ...]:
+    """Return what an arm's unfreezing was to add and did not come to, as its preflight says, one line each."""
+    found = []
+    for result in results:
+        preflight = Path(result.work_dir, 'preflight.txt')
+        lines = preflight.read_text(encoding='utf-8').splitlines() if preflight.is_file() else []
+        found += [f'{result.arm}: {line.strip()}' for line in lines if 'unfreezing:' in line and 'NEVER' in line]
+    return tuple(dict.fromkeys(found))
 
 
 def _t_interval(differences: Sequence[float]) -> tuple[float, float] | None:

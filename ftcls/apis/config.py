@@ -1,7 +1,8 @@
 """Reading a config file, with its ``_base_`` files, and overriding parts of it from the command line."""
 import ast
+import textwrap
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from mmengine.config import Config
 from ftcls.utils import ConfigError, MissingFileError, did_you_mean
 from .config_schema import TOP_LEVEL_KEYS
 
-__all__ = ['load_config', 'apply_overrides', 'parse_override', 'parse_value']
+__all__ = ['load_config', 'apply_overrides', 'differing_keys', 'parse_override', 'parse_value']
+
+_NOT_SET = 'not set'
 
 
 def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] | None = None) -> Config:
@@ -256,3 +259,21 @@ def places_of(node: Any, value: Any, path: str = '') -> list[str]:
     for key, child in items:
         found += places_of(child, value, f'{path}.{key}' if path else str(key))
     return found
+
+
+def differing_keys(before: Any, now: Any, path: str = '') -> Iterator[str]:
+    """Yield, of two configs as plain dicts, each key whose value differs, with the old and the new one.
+
+    Example:
+        >>> list(differing_keys({'lr': 0.1, 'steps': [1, 2]}, {'lr': 0.2, 'steps': [1, 2]}))
+        ['lr: 0.1 there, 0.2 here']
+    """
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in dict.fromkeys([*before, *now]):
+            yield from differing_keys(before.get(key, _NOT_SET), now.get(key, _NOT_SET), f'{path}.{key}'.lstrip('.'))
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, (old, new) in enumerate(zip(before, now)):
+            yield from differing_keys(old, new, f'{path}.{i}')
+    elif before != now:
+        old, new = (value if value is _NOT_SET else textwrap.shorten(repr(value), 80) for value in (before, now))
+        yield f'{path}: {old} there, {new} here'

@@ -1,6 +1,8 @@
 """Arms, seeds, and the statistics of their difference."""
+import importlib.util
 import json
 import math
+import runpy
 import shutil
 from pathlib import Path
 
@@ -184,3 +186,44 @@ def test_shots_are_drawn_by_the_seed_of_the_run(tmp_path):
     compare(cfg, ['scratch'], [3], tmp_path, say=lambda line: None)
     preflight = (tmp_path / 'scratch' / 'seed3' / 'preflight.txt').read_text()
     assert 'train: 20 samples' in preflight and '2 a class, drawn with seed 3' in preflight
+
+
+def test_how_a_finished_run_differs_is_said(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / 'copy')
+    with pytest.raises(ConfigError, match=r'with other settings \(optim_wrapper.optimizer.lr: \S+ there, 0.5 here\)'):
+        compare(tiny_config(**{'optim_wrapper.optimizer.lr': 0.5}), ['finetune'], [0], tmp_path / 'copy')
+    path = tmp_path / 'copy' / 'finetune' / 'seed0' / 'result.json'
+    result = json.loads(path.read_text())
+    del result['settings']  # as by an earlier version
+    path.write_text(json.dumps(result | dict(config='another')))
+    with pytest.raises(ConfigError, match='with other settings, or from other weights'):
+        compare(tiny_config(), ['finetune'], [0], tmp_path / 'copy')
+
+
+def test_the_numbers_and_the_arms_make_sense(tmp_path):
+    with pytest.raises(ConfigError, match='--budget 0: must be at least 1'):
+        compare(tiny_config(), ['finetune'], [0], tmp_path, epochs=0)
+    spec = importlib.util.spec_from_file_location('compare_tool', CONFIG.parents[2] / 'tools' / 'compare.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    (tmp_path / 'a.py').touch()
+    (tmp_path / 'b.py').touch()
+    a, b = f'{tmp_path}/a.py', f'{tmp_path}/b.py'
+    assert tool._expanded(f'{b},{tmp_path},probe') == [b, a, 'probe'] and tool._expanded(f'{tmp_path},{b}') == [a, b]
+    assert tool._expanded('probe,probe') == ['probe', 'probe']
+    with pytest.raises(ConfigError, match="'probe' stands there twice"):
+        compare(tiny_config(), tool._expanded('probe,probe'), [0], tmp_path)
+
+
+def test_no_seed_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr('sys.argv', ['compare.py', str(CONFIG), '--seeds', '0'])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(CONFIG.parents[2] / 'tools' / 'compare.py'))['parse_args']()
+    assert '--seeds 0: must be at least 1' in capsys.readouterr().err
+
+
+def test_parts_that_a_budget_leaves_untrained_are_named_with_the_table(tmp_path):
+    cfg = tiny_config(custom_hooks=[dict(type='GradualUnfreezingHook', every=1)])
+    result = compare(cfg, ['scratch', 'finetune'], [0], tmp_path, epochs=1, say=lambda line: None)
+    assert result.notes and all(note.startswith('finetune: unfreezing: from epoch') for note in result.notes)
+    assert 'NOTE  finetune: unfreezing: ' in (tmp_path / 'table.txt').read_text() and 'NEVER' in result.table()
