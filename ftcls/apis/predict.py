@@ -140,7 +140,7 @@ def _check_pictures(pictures: Sequence[str]) -> None:
     for picture in missing[:10]:
         folder = Path(picture).parent
         beside = [f.name for f in folder.iterdir()] if folder.is_dir() else []
-        near = nearest(Path(picture).name, beside)
+        near = [] if os.path.isdir(picture) else nearest(Path(picture).name, beside)
         what = 'is a folder that holds no pictures' if os.path.isdir(picture) else 'does not exist'
         lines.append(f'{picture} {what}' + (f'; did you mean {" or ".join(map(repr, near))}?' if near else ''))
     if len(missing) > 10:

@@ -14,7 +14,7 @@ from ftcls.apis.browse import _denormalised, _preprocessed
 from ftcls.apis.data import build_loaders
 from ftcls.models.data_preprocessor import ClsDataPreprocessor
 from ftcls.registry import DATASETS
-from ftcls.utils import ConfigError
+from ftcls.utils import ConfigError, MissingFileError
 from ftcls.visualization import lay_mask_over
 
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='Resize', scale=(32, 24)),
@@ -179,6 +179,8 @@ def test_what_is_said_of_an_empty_folder(cfg: Config, tmp_path: Path) -> None:
     report = predict_files(tmp_path / 'seg.py', inputs, tmp_path / 'm.pth', show_dir=tmp_path / 'shown')
     assert f'{tmp_path}/empty is a folder that holds no pictures' in report.table()
     assert 'drawn in' not in report.table() and len(report.broken) == 2
+    with pytest.raises(MissingFileError, match='empty is a folder that holds no pictures$'):
+        predict_files(tmp_path / 'seg.py', [tmp_path / 'empty'], tmp_path / 'm.pth')
     one = tmp_path / 'images' / '0.png'
     report = predict_files(
         tmp_path / 'seg.py', [one], tmp_path / 'm.pth', out=tmp_path / 'p.csv', show_dir=tmp_path / 's')

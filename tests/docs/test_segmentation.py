@@ -34,13 +34,13 @@ def test_quoted_python_works():
         scope: dict = {}
         exec(compile(block, str(PAGE), 'exec'), scope)
         models += [scope['model']] if 'model' in scope else []
-    assert len(models) == 3
+    assert len(models) == 4
     encoder = dict(models[1]['backbone'], init_cfg=None)
     model = MODELS.build(dict(models[1], backbone=encoder, head={**models[1]['head'], **models[2]['head']}))
     assert model.head.loss_names == ['bce', 'dice']
     # one's own loss, which is registered now
     try:
-        loss = MODELS.build(dict(type='SquaredLoss'))(torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 2))
+        loss = MODELS.build(models[3]['head']['loss'])(torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 2))
     finally:
         MODELS.module_dict.pop('SquaredLoss')
     assert loss.item() == 0.25
