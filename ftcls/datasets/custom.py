@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, MissingFileError
+from .annotations import is_table, place, read_rows
 from .base_dataset import BaseDataset, listed, missing_hint
 
 __all__ = ['CustomDataset']
@@ -38,10 +39,12 @@ class CustomDataset(BaseDataset):
         cat/01.jpg cat            a class name (it may hold spaces) …
         my pictures/03.gif 1      … or its number among the classes
 
+    A file that ends in .csv, .tsv or .json is read by :func:`.annotations.read_rows` (``path,label``).
+
     Args:
         data_root: Folder that the others count from.
         data_prefix: Folder of the pictures.
-        ann_file: File with a line a picture; '' for class folders.
+        ann_file: File with a line a picture, CSV or JSON; '' for class folders.
         with_label: Whether there are labels; if not, the folder is searched for pictures, or the lines are paths alone.
         extensions: Endings of picture files, in any case.
         metainfo: As of :class:`BaseDataset`.
@@ -190,6 +193,33 @@ class CustomDataset(BaseDataset):
 
     def _load_lines(self) -> list[dict]:
         """Return the pictures that the annotation file lists."""
+        rows = self._table() if is_table(self.ann_file) else self._lines()
+        if self.with_label:
+            first_line = {label: line for _, label, line in reversed(rows)}
+            index_of = self._match_labels(first_line)
+            samples = [{
+                'img_path': os.path.join(self.img_prefix, path),
+                'gt_label': index_of[label]
+            } for path, label, _ in rows if index_of[label] is not None]
+        else:
+            samples = [{'img_path': os.path.join(self.img_prefix, path)} for path, _, _ in rows]
+        self._check_files(samples)
+        return samples
+
+    def _table(self) -> list[tuple[str, str, int]]:
+        """Return path, label and line of every row of a CSV or JSON file."""
+        rows = read_rows(self.ann_file)
+        for row in rows if self.with_label else ():
+            if len(row.labels) != 1:
+                what = f'{len(row.labels)} labels, {listed(row.labels)}' if row.labels else 'no label'
+                raise DataError(
+                    f'{place(self.ann_file, row.line)}: {row.path!r} has {what}; {type(self).__name__} takes '
+                    'one a picture, in the column `label`' +
+                    ('' if row.labels else ', or none at all with with_label=False'))
+        return [(row.path, ''.join(row.labels[:1]), row.line) for row in rows]
+
+    def _lines(self) -> list[tuple[str, str, int]]:
+        """Return path, label and line of every line ``path label``."""
         if not os.path.isfile(self.ann_file):
             raise MissingFileError(f'{type(self).__name__}: ann_file={self.ann_file!r}: no such file'
                                    f'{missing_hint(self.ann_file)}; check data_root and ann_file')
@@ -197,18 +227,7 @@ class CustomDataset(BaseDataset):
             lines = [(number, line.strip()) for number, line in enumerate(file, start=1) if line.strip()]
         if not lines:
             raise DataError(f'{self.ann_file} is empty; expected a line `path label` for each picture')
-        if self.with_label:
-            rows = [self._split(number, line) for number, line in lines]
-            first_line = {label: number for (number, _), (_, label) in reversed(list(zip(lines, rows)))}
-            index_of = self._match_labels(first_line)
-            samples = [{
-                'img_path': os.path.join(self.img_prefix, path),
-                'gt_label': index_of[label]
-            } for path, label in rows if index_of[label] is not None]
-        else:
-            samples = [{'img_path': os.path.join(self.img_prefix, line)} for _, line in lines]
-        self._check_files(samples)
-        return samples
+        return [(*(self._split(number, line) if self.with_label else (line, '')), number) for number, line in lines]
 
     def _split(self, number: int, line: str) -> tuple[str, str]:
         """Split a line into path and label: at the last tab, after the ending of a picture, or at the last space."""
@@ -245,7 +264,7 @@ class CustomDataset(BaseDataset):
             if index_of[label] is None and re.fullmatch(r'-?\d+', label):
                 if not 0 <= int(label) < len(classes):
                     raise DataError(
-                        f'{self.ann_file}, line {number}: label {label} is not among the {len(classes)} classes, '
+                        f'{place(self.ann_file, number)}: label {label} is not among the {len(classes)} classes, '
                         f'which count from 0 to {len(classes) - 1}')
                 index_of[label] = int(label)
         self.note_classes([label if index is None else classes[index] for label, index in index_of.items()])

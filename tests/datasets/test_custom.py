@@ -134,6 +134,30 @@ def test_list_without_labels(folder: Path) -> None:
         listed(folder, 'dog/b.JPG\n')
 
 
+def table(folder: Path, name: str, text: str, **kwargs: object) -> CustomDataset:
+    (folder / name).write_text(text, encoding='utf-8')
+    return CustomDataset(data_root=str(folder), data_prefix='train', ann_file=name, **kwargs)
+
+
+def test_tables(folder: Path) -> None:
+    text = 'path,label\ndog/deeper/a b.png,dog\ncat/2.png,house cat\n'
+    dataset = table(folder, 'list.csv', text)
+    assert dataset.CLASSES == ('dog', 'house cat') and dataset.get_gt_labels().tolist() == [0, 1]
+    assert dataset.get_data_info(0)['img_path'] == str(folder / 'train/dog/deeper/a b.png')
+    assert table(folder, 'list.csv', text, classes=['house cat']).ignored_classes == ['dog']
+    assert len(table(folder, 'list.csv', 'path\ndog/b.JPG\ncat/2.png\n', with_label=False)) == 2
+    numbers = '[{"path": "dog/b.JPG", "label": 1}, {"path": "cat/2.png", "label": 0}]'
+    assert table(folder, 'list.json', numbers, classes=['cat', 'dog']).get_gt_labels().tolist() == [1, 0]
+    with pytest.raises(DataError, match='list.json, entry 1: label 1 is not among the 1 classes'):
+        table(folder, 'list.json', numbers, classes=['cat'])
+    with pytest.raises(DataError, match="list.csv, line 2: 'dog/b.JPG' has 2 labels, 'dog', 'cat'"):
+        table(folder, 'list.csv', 'path,label\ndog/b.JPG,dog;cat\n')
+    with pytest.raises(DataError, match='line 2: .* has no label.*with_label=False'):
+        table(folder, 'list.csv', 'path,label\ndog/b.JPG\n')
+    with pytest.raises(MissingFileError, match="did you mean 'list.csv'"):
+        CustomDataset(data_root=str(folder), ann_file='lists.csv')
+
+
 def test_wrong_lists(folder: Path) -> None:
     with pytest.raises(MissingFileError, match='lists 1 pictures .of 2 looked for. that are not there.*dgo'):
         listed(folder, 'dgo/b.JPG dog\ncat/2.png cat\n')
