@@ -28,7 +28,7 @@ from .test import evaluate_runner
 from .train import TrainOptions, train
 from .validate import validate_config
 
-__all__ = ['Comparison', 'RunResult', 'Workers', 'compare', 'few_shots', 'standard_arms']
+__all__ = ['Comparison', 'RunResult', 'Workers', 'compare', 'few_shots', 'quiet_run', 'standard_arms']
 
 _RESULT = 'result.json'
 _UNFREEZING = ('GradualUnfreezingHook', 'LinearProbeFineTuneHook')
@@ -312,17 +312,24 @@ def _local_checkpoints(node: Any) -> Iterator[str]:
 
 
 def _train_and_measure(cfg: Config, options: TrainOptions) -> tuple[dict[str, float], str]:
-    """Train and measure, and leave nothing open: dozens of runs in one process would add up."""
+    """Train and measure."""
+    with quiet_run():
+        metrics, split = evaluate_runner(train(cfg, options))
+    return {name: value for name, value in metrics.items() if isinstance(value, int | float)}, split
+
+
+@contextlib.contextmanager
+def quiet_run() -> Iterator[None]:
+    """Keep the log of a run off the terminal (its work dir has it), and leave nothing open: dozens in one process would add up."""
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # the log of each run is in its work dir
-            metrics, split = evaluate_runner(train(cfg, options))
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         logger = MMLogger.get_current_instance()
         for handler in list(logger.handlers) if logger.instance_name != 'mmengine' else ():  # that is no run's
             logger.removeHandler(handler)
             handler.close()
         gc.collect()  # the Runner and its hooks point at one another; their dataloaders' workers live until it is gone
-    return {name: value for name, value in metrics.items() if isinstance(value, int | float)}, split
 
 
 def _arm_configs(cfg: Config, arms: Sequence[str | Config], epochs: int | None) -> dict[str, Config]:
