@@ -7,6 +7,7 @@ from .compare import Comparison, RunResult, Workers, compare, few_shots, standar
 from .config import apply_overrides, load_config
 from .distributed import LAUNCHERS, close_distributed, init_distributed
 from .inference import ImageClassificationInferencer, inference_model
+from .lr_finder import RangeTest, find_lr
 from .model_zoo import get_model, list_models
 from .predict import PredictionReport, predict_files, split_checkpoint
 from .print_params import describe_parameters, list_parameters
@@ -21,7 +22,7 @@ __all__ = [
     'BATCH_POLICIES', 'BatchPlan', 'Calibration', 'Comparison', 'EpochLength', 'ImageClassificationInferencer',
     'ImageSegmentationInferencer', 'LAUNCHERS', 'PredictionReport', 'RunResult', 'Schedule', 'TrainOptions', 'Workers',
     'apply_batch_policy', 'apply_overrides', 'browse_dataset', 'calibrate', 'close_distributed', 'compare',
-    'describe_parameters', 'draw_schedule', 'few_shots', 'get_model', 'inference_model', 'init_distributed',
-    'interpolate_weights', 'list_models', 'list_parameters', 'load_config', 'predict_files', 'run_tool',
-    'split_checkpoint', 'standard_arms', 'test', 'trace_schedule', 'train', 'validate_config', 'wise_ft'
+    'describe_parameters', 'draw_schedule', 'few_shots', 'find_lr', 'RangeTest', 'get_model', 'inference_model',
+    'init_distributed', 'interpolate_weights', 'list_models', 'list_parameters', 'load_config', 'predict_files',
+    'run_tool', 'split_checkpoint', 'standard_arms', 'test', 'trace_schedule', 'train', 'validate_config', 'wise_ft'
 ]

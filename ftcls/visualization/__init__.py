@@ -1,12 +1,13 @@
 """Figures: the curves of a run, runs compared, predictions drawn on pictures."""
 from .curves import plot_compare, plot_curves
 from .pictures import lay_mask_over, plot_pictures
+from .range_test import plot_range_test
 from .records import read_records
 from .reliability import plot_reliability
 from .schedule import plot_schedule
 from .visualizer import UniversalVisualizer
 
 __all__ = [
-    'UniversalVisualizer', 'lay_mask_over', 'plot_compare', 'plot_curves', 'plot_pictures', 'plot_reliability',
-    'plot_schedule', 'read_records'
+    'UniversalVisualizer', 'lay_mask_over', 'plot_compare', 'plot_curves', 'plot_pictures', 'plot_range_test',
+    'plot_reliability', 'plot_schedule', 'read_records'
 ]

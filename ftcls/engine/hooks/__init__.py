@@ -6,6 +6,7 @@ from .dry_run import DryRunFinished, DryRunHook
 from .early_stopping import EarlyStoppingHook
 from .l2sp import L2SPHook
 from .loss_watch import DivergedError, LossWatch
+from .lr_range import LRRangeHook, RangeTestFinished
 from .metrics_file import MetricsFile
 from .preflight import PreflightHook
 from .progress import ProgressHook
@@ -16,5 +17,5 @@ __all__ = [
     'AtomicLocalBackend', 'CheckpointHook', 'SafeCheckpointHook', 'register_atomic_saving', 'CurvesHook',
     'DivergedError', 'DryRunFinished', 'DryRunHook', 'EarlyStoppingHook', 'GradualUnfreezingHook',
     'LinearProbeFineTuneHook', 'L2SPHook', 'LossWatch', 'PreflightHook', 'MetricsFile', 'MetricsRecordHook',
-    'ProgressHook'
+    'ProgressHook', 'LRRangeHook', 'RangeTestFinished'
 ]

@@ -1,0 +1,107 @@
+"""The learning rate range test: the rate grows from step to step, and the loss tells how far it may."""
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ftcls.registry import HOOKS
+from ftcls.utils import ConfigError
+from .record import as_floats
+
+__all__ = ['LRRangeHook', 'RangeTestFinished']
+
+# The test is over where the smoothed loss is so many times its lowest so far (fastai's `lr_find` has the same number) …
+_DIVERGED = 4.
+# … smoothed by this share of the old value, the first steps apart.
+_MOMENTUM, _FIRST_STEPS = 0.9, 10
+
+
+class RangeTestFinished(Exception):
+    """Raised to leave the training loop.
+
+    Attributes:
+        rates: The rates of the steps, growing.
+        losses: The training loss before the first step, then that after each step.
+        stopped: Whether the loss left all bounds before the highest rate.
+        configured: The rate that the optimizer was built with.
+    """
+
+    def __init__(self, rates: list[float], losses: list[float], stopped: bool, configured: float) -> None:
+        super().__init__(f'{len(losses) - 1} steps of the range test')
+        self.rates, self.losses, self.stopped, self.configured = rates[:len(losses) - 1], losses, stopped, configured
+
+
+@HOOKS.register_module()
+class LRRangeHook(Hook):
+    """Let the learning rate grow exponentially from step to step, then leave the training (Smith 2017, arXiv:1506.01186).
+
+    The rates of all groups of the optimizer grow alike: each keeps its factor to ``optim_wrapper.optimizer.lr``. Where
+    gradients are accumulated, a step is that of the optimizer, and its loss the mean over its batches. The config must have
+    no ``param_scheduler``.
+
+    Args:
+        lowest: Rate of the first step.
+        highest: Rate of the last step.
+        steps: Steps of the optimizer.
+
+    Raises:
+        ConfigError: If the range is none, or the optimizer has no learning rate that others could be a factor of.
+        RangeTestFinished: Always, at the end of the test.
+    """
+
+    def __init__(self, lowest: float = 1e-6, highest: float = 1., steps: int = 100) -> None:
+        if not 0 < lowest < highest < math.inf:
+            raise ConfigError(f'lowest={lowest!r}, highest={highest!r}: the range must have 0 < lowest < highest')
+        if not isinstance(steps, int) or steps < 10:
+            raise ConfigError(f'steps={steps!r}: must be a whole number, 10 or more')
+        self.rates = [lowest * (highest / lowest)**(i / (steps - 1)) for i in range(steps)]
+        self.losses: list[float] = []
+        self._sum = 0.
+        self._factors: list[float] = []
+        self._base = 0.
+        self._smoothed: list[float] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Note the factor of each group."""
+        self._base = float(runner.optim_wrapper.optimizer.defaults.get('lr') or 0)
+        if not self._base:
+            raise ConfigError('optim_wrapper.optimizer.lr must be set, and not 0: the groups\' rates are factors of it')
+        self._factors = [float(group['lr']) / self._base for group in runner.optim_wrapper.param_groups]
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Set the rate of the step that this batch belongs to."""
+        step = runner.iter // _accumulation(runner)
+        rate = self.rates[min(step, len(self.rates) - 1)]
+        for group, factor in zip(runner.optim_wrapper.param_groups, self._factors, strict=True):
+            group['lr'] = rate * factor
+
+    def after_train_iter(self,
+                         runner: Runner,
+                         batch_idx: int,
+                         data_batch: Any = None,
+                         outputs: Mapping[str, Any] | None = None) -> None:
+        """Note the loss, and leave where it has diverged or the last rate has been tried."""
+        accumulation = _accumulation(runner)
+        self._sum += as_floats(outputs)['loss']
+        if (runner.iter + 1) % accumulation:
+            return
+        self.losses.append(self._sum / accumulation)
+        self._sum = 0.
+        stopped = self._diverged()
+        if stopped or len(self.losses) > len(self.rates):
+            raise RangeTestFinished(self.rates, self.losses, stopped, self._base)
+
+    def _diverged(self) -> bool:
+        before = self._smoothed[-1] if self._smoothed else 0.
+        self._smoothed.append(_MOMENTUM * before + (1 - _MOMENTUM) * self.losses[-1])
+        # the average began at 0
+        means = [value / (1 - _MOMENTUM**(i + 1)) for i, value in enumerate(self._smoothed)]
+        if not math.isfinite(self.losses[-1]):
+            return True
+        return len(means) > _FIRST_STEPS and means[-1] > _DIVERGED * min(means)
+
+
+def _accumulation(runner: Runner) -> int:
+    return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
