@@ -57,7 +57,8 @@ def _check_settings(train: Dataset, other: Dataset, split: str) -> None:
     folder = getattr(train, 'data_prefix', None)
     if folder is None or folder != getattr(other, 'data_prefix', None):
         return
-    both_drawn = getattr(train, 'split', None) is not None and getattr(other, 'split', None) is not None
+    same_list = getattr(train, 'ann_file', None) == getattr(other, 'ann_file', None)
+    both_drawn = same_list and all(getattr(part, 'val_fraction', None) is not None for part in (train, other))
     for name in _OF_LABELS + (_OF_DRAWS if both_drawn else ()):
         ours, theirs = getattr(train, name, None), getattr(other, name, None)
         if ours != theirs:
@@ -69,7 +70,8 @@ def _check_settings(train: Dataset, other: Dataset, split: str) -> None:
 
 def _paths(dataset: Dataset) -> Iterator[str]:
     """Yield the paths of the pictures, where a dataset knows them."""
-    for part in inner_datasets(dataset):
+    # a wrapper is asked itself: it may take a part only of what it wraps
+    for part in [dataset] if hasattr(dataset, 'get_data_info') else inner_datasets(dataset):
         if hasattr(part, 'get_data_info'):
             for index in range(len(part)):
                 path = part.get_data_info(index).get('img_path')

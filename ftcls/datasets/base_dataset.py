@@ -2,6 +2,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from mmengine.dataset import BaseDataset as MMEngineBaseDataset
@@ -10,6 +11,7 @@ from mmengine.logging import print_log
 
 from ftcls.registry import DATASETS, TRANSFORMS
 from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean, nearest
+from .drawing import check_shots, check_split, draw_val, strata
 from .worker_seed import EpochSeed
 
 __all__ = ['BaseDataset', 'listed', 'missing_hint']
@@ -64,8 +66,12 @@ class BaseDataset(MMEngineBaseDataset):
         lazy_init: Read nothing until :meth:`full_init`.
         max_refetch: How many other samples are tried in place of one that the pipeline passes over.
         classes: Class names, or a text file with one a line.
-        shots_per_class: Keep so many samples of each class only, see :meth:`draw_shots`; None keeps all.
+        shots_per_class: Keep so many samples of each class only, see :meth:`draw_shots`; a dict gives the number by class name,
+            and a class that it does not name is kept whole; None keeps all.
         seed: Seed of that draw.
+        split: 'train' or 'val': the part of the samples that :meth:`draw_split` gives; None for all.
+        val_fraction: Share of 'val' in each class, above 0 and below 1; with ``split`` 0.2 where it is None.
+        split_seed: Seed of the split.
     """
 
     def __init__(self,
@@ -81,12 +87,22 @@ class BaseDataset(MMEngineBaseDataset):
                  lazy_init: bool = False,
                  max_refetch: int = 1000,
                  classes: str | Sequence[str] | None = None,
-                 shots_per_class: int | None = None,
-                 seed: int = 0) -> None:
-        if shots_per_class is not None and (not isinstance(shots_per_class, int) or shots_per_class < 1):
-            raise ConfigError(
-                f'shots_per_class={shots_per_class!r}: expected a whole number, 1 or more, or None for all')
+                 shots_per_class: int | Mapping[str, int] | None = None,
+                 seed: int = 0,
+                 split: Literal['train', 'val'] | None = None,
+                 val_fraction: float | None = None,
+                 split_seed: int = 0) -> None:
+        check_shots(shots_per_class)
+        check_split(split, val_fraction)
+        if split is None and (val_fraction is not None or split_seed):
+            raise ConfigError(f'{type(self).__name__}: val_fraction and split_seed draw a part of the samples with '
+                              "split='train' or 'val' only; set split, or leave them out")
         self.shots_per_class = shots_per_class
+        # of datasets that come in splits it is theirs
+        self.split: str | None = getattr(self, 'split', split)
+        #: Share of 'val' where the split is drawn; None where it is not.
+        self.val_fraction = 0.2 if split is not None and val_fraction is None else val_fraction
+        self.split_seed = split_seed
         self.seed = seed
         #: Names that the data has and the given list of classes has not.
         self.ignored_classes: list[str] = []
@@ -138,14 +154,39 @@ class BaseDataset(MMEngineBaseDataset):
         return {name: index for index, name in enumerate(self.CLASSES or ())}
 
     def filter_data(self) -> list[dict]:
-        """Return the samples to keep: all of them, or some shots of each class.
+        """Return the samples to keep: all of them, or the drawn part, or some shots of each class of that.
 
         Raises:
             DataError: If there is none.
         """
         if not self.data_list:
             raise DataError(f'{type(self).__name__} has no samples ({"; ".join(self.extra_repr())})')
-        return self.data_list if self.shots_per_class is None else self.draw_shots(self.data_list)
+        kept = self.data_list if self.val_fraction is None else self.draw_split(self.data_list)
+        return kept if self.shots_per_class is None else self.draw_shots(kept)
+
+    def picture_names(self, data_list: Sequence[dict]) -> list[str]:
+        """Return what each sample is drawn by: its path in the folder of the pictures, else its number in the list."""
+        return [
+            os.path.relpath(info['img_path'], self.img_prefix).replace(os.sep, '/')
+            if 'img_path' in info else str(number) for number, info in enumerate(data_list)
+        ]
+
+    def draw_split(self, data_list: list[dict]) -> list[dict]:
+        """Return the samples of :attr:`split`, in their old order, see :func:`.drawing.draw_val`.
+
+        Each class is split by itself; of several labels a picture, its rarest counts. Train and val never share a picture,
+        also not one that is listed twice.
+
+        Raises:
+            DataError: If a side would be empty.
+        """
+        labels = strata([info.get('gt_label') for info in data_list])
+        is_val = draw_val(list(zip(self.picture_names(data_list), labels)), self.val_fraction, self.split_seed)
+        if is_val.all() or not is_val.any():
+            raise DataError(
+                f'{type(self).__name__}: {len(data_list)} samples of {len(set(labels))} classes cannot be split '
+                f'into train and val ({"; ".join(self.extra_repr())}); add pictures, or set split=None')
+        return [info for info, drawn in zip(data_list, is_val) if drawn == (self.split == 'val')]
 
     def draw_shots(self, data_list: list[dict]) -> list[dict]:
         """Return ``shots_per_class`` samples of each class, drawn by ``seed``, in their old order.
@@ -157,6 +198,11 @@ class BaseDataset(MMEngineBaseDataset):
             ConfigError: If not every sample has one label.
             DataError: If a class has too few samples.
         """
+        shots = self.shots_per_class
+        unknown = [name for name in shots if name not in self.class_to_idx] if isinstance(shots, Mapping) else []
+        if unknown:
+            raise ConfigError(
+                f'shots_per_class has {unknown[0]!r}, which is no class{did_you_mean(unknown[0], self.CLASSES)}')
         members: dict[int, list[int]] = {}
         for number, info in enumerate(data_list):
             if not isinstance(info.get('gt_label'), int):
@@ -165,17 +211,24 @@ class BaseDataset(MMEngineBaseDataset):
             members.setdefault(info['gt_label'], []).append(number)
         chosen: list[int] = []
         for label, numbers in members.items():
-            if len(numbers) < self.shots_per_class:
-                raise DataError(f'shots_per_class={self.shots_per_class}: class {self.CLASSES[label]!r} has only '
-                                f'{len(numbers)} samples')
+            name = self.CLASSES[label]
+            count = shots.get(name, len(numbers)) if isinstance(shots, Mapping) else shots
+            if len(numbers) < count:
+                raise DataError(f'shots_per_class={shots}: class {name!r} has only {len(numbers)} samples')
             order = np.random.default_rng([self.seed, label]).permutation(numbers)
-            chosen.extend(order[:self.shots_per_class])
+            chosen.extend(order[:count])
         return [data_list[number] for number in sorted(chosen)]
 
     @property
     def drawn(self) -> str:
         """How the samples were drawn, for the preflight; '' where they are all."""
-        return '' if self.shots_per_class is None else f'{self.shots_per_class} a class, drawn with seed {self.seed}'
+        parts, shots = [], self.shots_per_class
+        if self.val_fraction is not None:
+            parts.append(f'{100 * self.val_fraction:.3g} % for val, drawn with split_seed {self.split_seed}')
+        if shots is not None:
+            count = f'{min(shots.values())} to {max(shots.values())}' if isinstance(shots, Mapping) else shots
+            parts.append(f'{count} a class, drawn with seed {self.seed}')
+        return '; '.join(parts)
 
     def load_data_list(self) -> list[dict]:
         """Read an OpenMMLab 2.0 annotation file: ``{"metainfo": {"classes": […]}, "data_list": [{"img_path": …}]}``.

@@ -100,7 +100,7 @@ class CIFAR10(OfficialDataset):
     def read(self) -> tuple[np.ndarray, np.ndarray, str]:
         """Return images (N, 32, 32, 3) uint8, labels (N, ), 'rgb'."""
         images, labels = [], []
-        for name, _ in self.FILES[self.split]:
+        for name, _ in self.FILES[self.files_of]:
             path = self.find(name)
             batch = self._load(path)
             images.append(batch['data'].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))

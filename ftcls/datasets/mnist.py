@@ -86,7 +86,7 @@ class MNIST(OfficialDataset):
 
     def fetch(self) -> None:
         """Download the packed files of this split into ``data_root``."""
-        for name, md5 in self.FILES[self.split]:
+        for name, md5 in self.FILES[self.files_of]:
             if self.find(name) is not None:
                 continue
             for mirror in self.MIRRORS:
@@ -105,7 +105,7 @@ class MNIST(OfficialDataset):
 
     def read(self) -> tuple[np.ndarray, np.ndarray, str]:
         """Return images (N, 28, 28, 1) uint8, labels (N, ), 'bgr' (one channel has no order)."""
-        image_file, label_file = (self.find(name) for name, _ in self.FILES[self.split])
+        image_file, label_file = (self.find(name) for name, _ in self.FILES[self.files_of])
         images, labels = read_idx(image_file), read_idx(label_file)
         if images.ndim != 3 or labels.ndim != 1:
             raise DataError(

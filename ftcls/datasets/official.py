@@ -20,11 +20,12 @@ class OfficialDataset(BaseDataset):
 
     Args:
         data_root: Folder of the files.
-        split: 'train' or 'test'.
+        split: 'train' or 'test'; with ``val_fraction``, 'train' and 'val' are parts of the training pictures.
         metainfo: As of :class:`BaseDataset`.
         data_prefix: Folder of the files within ``data_root``.
         test_mode: As of :class:`BaseDataset`. With it, ``split`` is 'test' where nothing else is said.
         download: Fetch the files where they are absent.
+        val_fraction: Draw so much of each class of the training pictures for 'val', see :meth:`BaseDataset.draw_split`.
         verify: Check the files' MD5 against the published ones. False takes other files of the same format.
         **kwargs: The other arguments of :class:`BaseDataset`, ``classes`` and ``pipeline`` among them.
 
@@ -44,10 +45,19 @@ class OfficialDataset(BaseDataset):
                  test_mode: bool = False,
                  download: bool = True,
                  verify: bool = True,
+                 val_fraction: float | None = None,
                  **kwargs: Any) -> None:
         split = split or ('test' if test_mode else 'train')
         name = type(self).__name__
-        if split not in self.FILES:
+        if val_fraction is not None and split not in ('train', 'val'):
+            raise ConfigError(
+                f'{name}(split={split!r}, val_fraction={val_fraction}): the training pictures are split; set '
+                "split='train' or 'val', or leave val_fraction out")
+        if split == 'val' and val_fraction is None:
+            raise ConfigError(
+                f"{name}(split='val'): {name} comes as {', '.join(self.FILES)}; set val_fraction, 0.1 for one, "
+                "in the datasets of split='train' and 'val' to draw 'val' from the training pictures")
+        if split not in (*self.FILES, 'val'):
             raise ConfigError(f'{name}(split={split!r}): expected one of {", ".join(self.FILES)}'
                               f'{did_you_mean(split, self.FILES)}')
         if not data_root and not data_prefix:
@@ -61,7 +71,14 @@ class OfficialDataset(BaseDataset):
             data_root=data_root,
             data_prefix={'root': data_prefix},
             test_mode=test_mode,
+            split=None if val_fraction is None else split,
+            val_fraction=val_fraction,
             **kwargs)
+
+    @property
+    def files_of(self) -> str:
+        """The split whose files are read: 'val' is drawn from 'train'."""
+        return 'train' if self.split == 'val' else self.split
 
     @property
     def root(self) -> Path:
@@ -122,17 +139,17 @@ class OfficialDataset(BaseDataset):
 
     def _ensure_files(self) -> None:
         """See to it that the files of this split are there and are the published ones."""
-        absent = [name for name, _ in self.FILES[self.split] if self.find(name) is None]
+        absent = [name for name, _ in self.FILES[self.files_of] if self.find(name) is None]
         if absent and self.download:
             try:
                 self.fetch()
             except DownloadError as err:
                 raise MissingFileError(f'{self._missing(absent)} Downloading them failed: {err}') from err
-            absent = [name for name, _ in self.FILES[self.split] if self.find(name) is None]
+            absent = [name for name, _ in self.FILES[self.files_of] if self.find(name) is None]
         if absent:
             hint = '' if self.download else ' download=True fetches them.'
             raise MissingFileError(self._missing(absent) + hint)
-        for name, md5 in self.FILES[self.split] if self.verify else ():
+        for name, md5 in self.FILES[self.files_of] if self.verify else ():
             self._verify(self.find(name), md5)
 
     def _verify(self, path: Path, md5: str) -> None:

@@ -1,9 +1,8 @@
 """Pictures with masks of foreground and background."""
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -11,8 +10,8 @@ from PIL import Image
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean
 from .base_dataset import BaseDataset, listed, missing_hint
+from .drawing import check_split
 from .transforms.annotations import MASK_MODES, binary_mask, stored_mask
-from .transforms.base import choice_of
 
 __all__ = ['BinarySegDataset', 'CarvanaDataset']
 
@@ -35,9 +34,7 @@ class BinarySegDataset(BaseDataset):
     Before training, each picture is held against its mask: names of all, sizes and channels of up to 5,000 pairs by the
     files' headers.
 
-    A split is drawn by the pictures' names: each name and ``split_seed`` give a number, and the pictures with the lowest
-    numbers are 'val'. Train and val never share a picture, whatever the order of the files; files that are no pictures
-    change nothing, and of pictures that are added later only so few others change sides as keep the fraction exact.
+    A split is drawn by the pictures' names, see :meth:`BaseDataset.draw_split`.
 
     Args:
         data_root: Folder that the others count from.
@@ -67,7 +64,7 @@ class BinarySegDataset(BaseDataset):
                  mask_name: str = '{stem}_mask.png',
                  foreground: str | int = 'nonzero',
                  ignore_value: int | None = None,
-                 split: str | None = None,
+                 split: Literal['train', 'val'] | None = None,
                  val_fraction: float = 0.3,
                  split_seed: int = 0,
                  **kwargs: Any) -> None:
@@ -77,28 +74,38 @@ class BinarySegDataset(BaseDataset):
             raise ConfigError(f"foreground={foreground!r}: expected 'nonzero', or a value of the masks, such as 255")
         if ignore_value is not None and ignore_value == foreground:
             raise ConfigError(f'ignore_value={ignore_value} is also the value of foreground')
-        if split is not None:
-            choice_of(split, ('train', 'val'), 'split')
-        if isinstance(val_fraction, bool) or not 0 < val_fraction < 1:
-            raise ConfigError(f'val_fraction={val_fraction!r}: expected a share above 0 and below 1, such as 0.3')
+        check_split(split, val_fraction)
         self.mask_name, self.foreground, self.ignore_value = mask_name, foreground, ignore_value
-        self.split, self.val_fraction, self.split_seed = split, val_fraction, split_seed
         #: Share of foreground among the pixels of up to 24 masks of the split, 0 to 1.
         self.foreground_share = 0.
         super().__init__(
-            ann_file='', data_root=data_root, data_prefix=dict(img_path=img_dir, mask_path=mask_dir), **kwargs)
+            ann_file='',
+            data_root=data_root,
+            data_prefix=dict(img_path=img_dir, mask_path=mask_dir),
+            split=split,
+            val_fraction=None if split is None else val_fraction,
+            split_seed=0 if split is None else split_seed,
+            **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Return ``dict(img_path, mask_path, foreground, ignore_value)`` for every picture of the split."""
+        """Return ``dict(img_path, mask_path, foreground, ignore_value)`` for every picture."""
         if len(self.CLASSES) != 2:
             raise ConfigError(f'classes={list(self.CLASSES)}: {type(self).__name__} has two, background and foreground')
-        pairs = self._split(self._pairs())
-        _check_pairs(pairs)
-        self._count_foreground([mask for _, mask in pairs])
         return [
             dict(img_path=picture, mask_path=mask, foreground=self.foreground, ignore_value=self.ignore_value)
-            for picture, mask in pairs
+            for picture, mask in self._pairs()
         ]
+
+    def filter_data(self) -> list[dict]:
+        """Return the samples of the split, whose pictures and masks fit each other."""
+        kept = super().filter_data()
+        _check_pairs([(info['img_path'], info['mask_path']) for info in kept])
+        self._count_foreground([info['mask_path'] for info in kept])
+        return kept
+
+    def picture_names(self, data_list: Sequence[dict]) -> list[str]:
+        """Return the file name of each picture without its ending: what a split is drawn by."""
+        return [Path(info['img_path']).stem for info in data_list]
 
     def _pairs(self) -> list[tuple[str, str]]:
         """Return the paths of each picture and its mask, sorted."""
@@ -137,21 +144,6 @@ class BinarySegDataset(BaseDataset):
                             f'set {argument}')
         return names
 
-    def _split(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return the pairs of the split, in their old order."""
-        if self.split is None:
-            return pairs
-        if len(pairs) < 2:
-            raise DataError(f'{self.data_prefix["img_path"]}: {len(pairs)} picture cannot be split into train and val; '
-                            'add pictures, or set split=None')
-        count = min(max(round(len(pairs) * self.val_fraction), 1), len(pairs) - 1)
-        val = set(sorted(pairs, key=lambda pair: self._rank(Path(pair[0]).stem))[:count])
-        return [pair for pair in pairs if (pair in val) == (self.split == 'val')]
-
-    def _rank(self, stem: str) -> bytes:
-        """Return what a picture is drawn by."""
-        return hashlib.sha256(f'{self.split_seed}/{stem}'.encode()).digest()
-
     def _count_foreground(self, masks: Sequence[str]) -> None:
         """Set :attr:`foreground_share`; refuse a value of foreground that no mask has."""
         foreground = pixels = 0
@@ -173,18 +165,16 @@ class BinarySegDataset(BaseDataset):
     @property
     def drawn(self) -> str:
         """The split and the share of foreground, for the preflight."""
-        text = f'{100 * self.foreground_share:.1f} % of the pixels are foreground'
-        if self.split is not None:
-            text += f'; {100 * self.val_fraction:.3g} % for val, drawn with split_seed {self.split_seed}'
-        few = super().drawn
-        return f'{few}; {text}' if few else text
+        how = super().drawn
+        return f'{100 * self.foreground_share:.1f} % of the pixels are foreground' + (f'; {how}' if how else '')
 
     def extra_repr(self) -> list[str]:
         """Lines of ``repr`` about where the data is."""
         return [
             f'pictures: {self.data_prefix["img_path"]}',
             f'masks: {self.data_prefix["mask_path"]}, {self.mask_name}, foreground: {self.foreground}',
-            f'split: {self.split} (val_fraction={self.val_fraction:.3g}, split_seed={self.split_seed})'
+            f'split: {self.split}' +
+            ('' if self.split is None else f' (val_fraction={self.val_fraction:.3g}, split_seed={self.split_seed})')
         ]
 
 

@@ -44,3 +44,21 @@ def test_contradictions_stop(tmp_path: Path, setting: dict) -> None:
     with pytest.raises(
             ConfigError, match=rf'val_dataloader.dataset.{name} is .* but train_dataloader.dataset.{name} is'):
         build_loaders(config(tmp_path, **setting), ['train', 'val'])
+
+
+def test_class_folders_are_split_alike(tmp_path: Path) -> None:
+    for name in ('cat', 'dog'):
+        (tmp_path / name).mkdir()
+        for i in range(10):
+            Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / name / f'{i}.png')
+    loader = dict(batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
+    dataset = dict(type='CustomDataset', data_root=str(tmp_path), val_fraction=0.3)
+    cfg = Config(
+        {f'{split}_dataloader': dict(**loader, dataset=dict(dataset, split=split))
+         for split in ('train', 'val')})
+    _, report = build_loaders(cfg, ['train', 'val'])
+    assert report.counts == dict(train=dict(cat=7, dog=7), val=dict(cat=3, dog=3)) and report.shared == dict(val=0)
+    assert report.describe()[-1] == 'val: 6 samples (cat 3, dog 3); 30 % for val, drawn with split_seed 0'
+    cfg.val_dataloader.dataset.val_fraction = 0.2
+    with pytest.raises(ConfigError, match='val_dataloader.dataset.val_fraction is 0.2, but'):
+        build_loaders(cfg, ['train', 'val'])
