@@ -12,17 +12,21 @@ from .model_zoo import get_model, list_models
 from .predict import PredictionReport, predict_files, split_checkpoint
 from .print_params import describe_parameters, list_parameters
 from .schedule import EpochLength, Schedule, draw_schedule, trace_schedule
+from .search_space import Dimension, read_space
 from .segmentation import ImageSegmentationInferencer
 from .test import test
 from .train import TrainOptions, train
+from .tune import Search, SearchOptions, tune
+from .tune_ray import tune_on_ray
 from .validate import validate_config
 from .wise_ft import interpolate_weights, wise_ft
 
 __all__ = [
-    'BATCH_POLICIES', 'BatchPlan', 'Calibration', 'Comparison', 'EpochLength', 'ImageClassificationInferencer',
-    'ImageSegmentationInferencer', 'LAUNCHERS', 'PredictionReport', 'RunResult', 'Schedule', 'TrainOptions', 'Workers',
-    'apply_batch_policy', 'apply_overrides', 'browse_dataset', 'calibrate', 'close_distributed', 'compare',
-    'describe_parameters', 'draw_schedule', 'few_shots', 'find_lr', 'RangeTest', 'get_model', 'inference_model',
-    'init_distributed', 'interpolate_weights', 'list_models', 'list_parameters', 'load_config', 'predict_files',
-    'run_tool', 'split_checkpoint', 'standard_arms', 'test', 'trace_schedule', 'train', 'validate_config', 'wise_ft'
+    'BATCH_POLICIES', 'BatchPlan', 'Calibration', 'Comparison', 'Dimension', 'EpochLength',
+    'ImageClassificationInferencer', 'ImageSegmentationInferencer', 'LAUNCHERS', 'PredictionReport', 'RangeTest',
+    'RunResult', 'Schedule', 'Search', 'SearchOptions', 'TrainOptions', 'Workers', 'apply_batch_policy',
+    'apply_overrides', 'browse_dataset', 'calibrate', 'close_distributed', 'compare', 'describe_parameters',
+    'draw_schedule', 'few_shots', 'find_lr', 'get_model', 'inference_model', 'init_distributed', 'interpolate_weights',
+    'list_models', 'list_parameters', 'load_config', 'predict_files', 'read_space', 'run_tool', 'split_checkpoint',
+    'standard_arms', 'test', 'trace_schedule', 'train', 'tune', 'tune_on_ray', 'validate_config', 'wise_ft'
 ]

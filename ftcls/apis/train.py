@@ -6,7 +6,7 @@ import logging
 import platform
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torchvision
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -66,12 +67,13 @@ class TrainOptions:
     dry_run: bool = False
 
 
-def train(cfg: Config, options: TrainOptions | None = None) -> Runner:
+def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook] = ()) -> Runner:
     """Train what a config describes.
 
     Args:
         cfg: The config; it is not changed.
         options: What the command line adds to it.
+        hooks: Hooks to add to those of the config.
 
     Returns:
         The Runner after training.
@@ -93,8 +95,8 @@ def train(cfg: Config, options: TrainOptions | None = None) -> Runner:
     splits = ['train'] + (['val'] if cfg.get('val_dataloader') else [])
     loaders, report, samples = _check_sources(cfg, splits)
     start = StartHook()
-    runner = build_runner(cfg, loaders, [_preflight_hook(report, plan, cfg.randomness.seed), start] +
-                          ([DryRunHook()] if options.dry_run else []))
+    house = [_preflight_hook(report, plan, cfg.randomness.seed), start, *([DryRunHook()] if options.dry_run else [])]
+    runner = build_runner(cfg, loaders, [*house, *hooks])
     build_late_parts(runner)
     check_pass(runner, loaders, samples)
     try:

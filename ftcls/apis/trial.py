@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.evaluator import BaseMetric, DumpResults
-from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from mmengine.utils import manager
@@ -228,8 +228,8 @@ def _check_monitored(runner: Runner, tried: Sequence[BaseMetric]) -> None:
     savers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best]
     wanted = [('CheckpointHook.save_best', key) for hook in savers
               for key in ([hook.save_best] if isinstance(hook.save_best, str) else hook.save_best)]
-    wanted += [('EarlyStoppingHook.monitor', hook.monitor) for hook in runner.hooks
-               if isinstance(hook, EarlyStoppingHook)]
+    wanted += [(getattr(hook, 'monitor_key', f'{type(hook).__name__}.monitor'), hook.monitor) for hook in runner.hooks
+               if hasattr(hook, 'monitor')]
     schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
     wanted += [('param_scheduler.monitor', s.monitor) for s in schedulers if hasattr(s, 'monitor')]
     names = _metric_names(tried) if wanted else None

@@ -5,9 +5,10 @@ from .range_test import plot_range_test
 from .records import read_records
 from .reliability import plot_reliability
 from .schedule import plot_schedule
+from .search import plot_search
 from .visualizer import UniversalVisualizer
 
 __all__ = [
     'UniversalVisualizer', 'lay_mask_over', 'plot_compare', 'plot_curves', 'plot_pictures', 'plot_range_test',
-    'plot_reliability', 'plot_schedule', 'read_records'
+    'plot_reliability', 'plot_schedule', 'plot_search', 'read_records'
 ]

@@ -1,0 +1,126 @@
+"""A search over config keys: killed and resumed, pruned, failing; what it writes."""
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+
+from ftcls.apis import SearchOptions, load_config, read_space, tune
+from ftcls.registry import HOOKS
+from ftcls.utils import ConfigError
+
+optuna = pytest.importorskip('optuna')
+SPACE = ['optim_wrapper.optimizer.lr=loguniform(0.01,0.3)', 'train_dataloader.batch_size=choice(40, 80)']
+
+
+class Killed(BaseException):
+    """What no handler of exceptions catches, as a kill."""
+
+
+@pytest.fixture
+def cfg(digits: Callable[..., Config]) -> Config:
+    return digits(**{'val_dataloader.dataset.indices': 100, 'train_cfg.val_interval': 1})
+
+
+@pytest.fixture
+def kill_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Arm a hook that ends run number ``k`` of the process after its first epoch."""
+    monkeypatch.setattr(HOOKS, '_module_dict', dict(HOOKS.module_dict))
+
+    def arm(number: int) -> None:
+        runs = []
+
+        @HOOKS.register_module(force=True)
+        class KillOnce(Hook):
+            priority = 'LOWEST'
+
+            def before_train(self, runner: object) -> None:
+                runs.append(1)
+
+            def after_val_epoch(self, runner: object, metrics: dict | None = None) -> None:
+                if len(runs) == number + 1 and runner.epoch == 1:
+                    raise Killed
+
+    return arm
+
+
+def test_a_killed_search_goes_on_where_it_was(cfg: Config, kill_once: Callable[[int], None], tmp_path: Path) -> None:
+    cfg.custom_hooks = [dict(type='KillOnce')]
+    cfg.default_hooks.checkpoint.interval = 1
+    kill_once(1)
+    options, said = SearchOptions(trials=3, out_dir=tmp_path / 'tune'), []
+    with pytest.raises(Killed):
+        tune(cfg, read_space(SPACE), options, said.append)
+    kill_once(99)
+    search = tune(cfg, read_space(SPACE), options, said.append)
+    assert [line.split(':')[0]
+            for line in said] == ['trial_0', 'trial_1 had been broken off; it goes on', 'trial_1', 'trial_3']
+    assert sorted(t['number'] for t in search.trials) == [0, 1, 3] and {t['state']
+                                                                        for t in search.trials} == {'finished'}
+    # the broken trial went on from its checkpoint: one record an epoch, as of an unbroken run
+    records = [json.loads(line) for line in (tmp_path / 'tune/trial_1/metrics.jsonl').read_text().splitlines()]
+    vals = [r for r in records if r['kind'] == 'val']
+    assert len(vals) == 2 and search.trials[1]['score'] == pytest.approx(vals[-1]['accuracy/top1'])
+    # a third call makes nothing more
+    assert len(tune(cfg, read_space(SPACE), options, said.append).trials) == 3 and len(said) == 4
+
+
+def test_what_it_writes(cfg: Config, tmp_path: Path) -> None:
+    search = tune(cfg, read_space(SPACE), SearchOptions(trials=3, out_dir=tmp_path), lambda line: None)
+    best = search.ranked[0]
+    assert best['score'] == max(t['score'] for t in search.trials)
+    chosen = load_config(tmp_path / 'best.py')
+    assert chosen.optim_wrapper.optimizer.lr == best['values'][SPACE[0].partition('=')[0]]
+    assert str(chosen.train_dataloader.batch_size) == best['values']['train_dataloader.batch_size']
+    state = torch.load(tmp_path / best['folder'] / 'epoch_2.pth', weights_only=True)
+    assert state['optimizer']['param_groups'][0]['initial_lr'] == chosen.optim_wrapper.optimizer.lr
+    assert json.loads((tmp_path / 'results.json').read_text())['trials'] == search.trials
+    assert (tmp_path / 'search.png').read_bytes()[:4] == b'\x89PNG'
+    table = (tmp_path / 'table.txt').read_text()
+    assert table.startswith('3 trials: 3 finished') and table.splitlines()[2].split()[0] == str(best['number'])
+    with pytest.raises(ConfigError, match='holds a search with another space'):
+        tune(cfg, read_space(SPACE[:1]), SearchOptions(trials=3, out_dir=tmp_path), lambda line: None)
+
+
+def test_a_failing_trial_is_named_and_the_others_go_on(cfg: Config, tmp_path: Path) -> None:
+    said: list[str] = []
+    space = read_space(['model.head.num_classes=choice(10, 12)'])
+    search = tune(cfg, space, SearchOptions(trials=6, out_dir=tmp_path), said.append)
+    states = {trial['values']['model.head.num_classes']: trial['state'] for trial in search.trials}
+    assert states == {'10': 'finished', '12': 'failed'}
+    for text in (search.table(), '\n'.join(said)):
+        assert 'FAILED: model.head.num_classes is 12, but the data has 10 classes' in text
+
+
+def test_pruning(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores of 10 an epoch, but for the last trials, which have 1: the first report of theirs ends them."""
+    epochs: dict[str, int] = {}
+
+    def run(cfg: Config, folder: Path, metric: str, seed: int, report: Callable[[float, int], None]) -> float:
+        rate = 10. if len(epochs) < 5 else 1.
+        for epoch in range(1, 3):
+            epochs[folder.name] = epoch
+            report(rate * epoch, epoch)
+        return rate * 2
+
+    monkeypatch.setattr(sys.modules['ftcls.apis.tune'], 'run_trial', run)
+    search = tune(cfg, read_space(SPACE), SearchOptions(7, tmp_path, prune=True), lambda line: None)
+    assert [t['state'] for t in search.trials] == ['finished'] * 5 + ['pruned'] * 2
+    assert list(epochs.values()) == [2] * 5 + [1] * 2 and search.trials[6]['score'] == 1.
+
+
+@pytest.mark.parametrize('metric, said',
+                         [('accuracy/top5', "--metric='accuracy/top5': the validation gives accuracy/top1")])
+def test_a_metric_that_is_not_measured(cfg: Config, tmp_path: Path, metric: str, said: str) -> None:
+    with pytest.raises(ConfigError, match='no trial came to an end') as err:
+        tune(cfg, read_space(SPACE), SearchOptions(1, tmp_path, metric), lambda line: None)
+    assert said in str(err.value)
+
+
+def test_less_loss_is_better(cfg: Config, tmp_path: Path) -> None:
+    search = tune(cfg, read_space(SPACE), SearchOptions(2, tmp_path, 'loss'), lambda line: None)
+    assert search.ranked[0]['score'] == min(t['score'] for t in search.trials)
