@@ -18,11 +18,11 @@ __all__ = ['Comparison', 'RunResult', 'never_trained']
 
 @dataclass(frozen=True)
 class RunResult:
-    """What one arm came to with one seed: the test metrics, else the last validation's."""
+    """What one arm came to with one seed: the test metrics, else the last validation's; lists are one value a class."""
     arm: str
     seed: int
     work_dir: str
-    metrics: dict[str, float]
+    metrics: dict[str, float | list[float]]
 
 
 @dataclass(frozen=True)

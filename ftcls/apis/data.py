@@ -1,5 +1,6 @@
 """Building the dataloaders so that every split speaks of the same classes, and reporting what is in them."""
 import copy
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
+from ftcls.datasets.samplers import sample_labels
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, UserError
 from ftcls.utils.errors import unwrapped
@@ -16,7 +18,7 @@ from .signatures import accepted_arguments
 from .splits import compare_splits, inner_datasets
 from .trial import config_errors
 
-__all__ = ['DataReport', 'build_loaders', 'check_heads', 'check_missing_classes', 'dataset_configs']
+__all__ = ['DataReport', 'build_loaders', 'check_heads', 'check_missing_classes', 'dataset_configs', 'shorten']
 
 
 @dataclass
@@ -28,7 +30,8 @@ class DataReport:
         sizes: Samples a split.
         counts: Samples a class name, a split; None where a split has no single labels.
         ignored: Classes that stand in a split's data and not among ``classes``.
-        drawn: How few shots were drawn, a split that has them.
+        drawn: How the samples were drawn, a split that does not have all.
+        sampled: What an epoch draws of them, a split whose sampler says so.
         shared: How many of a split's pictures are training pictures too.
     """
     classes: tuple[str, ...] | None = None
@@ -36,6 +39,7 @@ class DataReport:
     counts: dict[str, dict[str, int] | None] = field(default_factory=dict)
     ignored: dict[str, list[str]] = field(default_factory=dict)
     drawn: dict[str, str] = field(default_factory=dict)
+    sampled: dict[str, str] = field(default_factory=dict)
     shared: dict[str, int] = field(default_factory=dict)
 
     def missing(self) -> dict[str, list[str]]:
@@ -52,7 +56,7 @@ class DataReport:
         """Return the lines that the preflight shows, one a split."""
         lines = []
         if self.classes:
-            lines.append(f'classes: {len(self.classes)} ({_shorten(self.classes)})')
+            lines.append(f'classes: {len(self.classes)} ({shorten(self.classes)})')
         missing = self.missing()
         for split, size in self.sizes.items():
             line = f'{split}: {size:,} samples'
@@ -61,19 +65,19 @@ class DataReport:
                 line += ' (' + ', '.join(f'{name} {n}' for name, n in counts.items()) + ')'
             elif counts:
                 line += f' ({min(counts.values())} to {max(counts.values())} a class)'
-            if self.drawn.get(split):
-                line += f'; {self.drawn[split]}'
+            line += ''.join(f'; {how[split]}' for how in (self.drawn, self.sampled) if how.get(split))
             if self.shared.get(split):
                 line += f'; {self.shared[split]:,} OF THEM ARE TRAINING PICTURES TOO'
             if split in missing:
-                line += f'; NONE of {_shorten(missing[split])}'
+                line += f'; NONE of {shorten(missing[split])}'
             if self.ignored.get(split):
-                line += f'; ignored, since not among the classes: {_shorten(self.ignored[split])}'
+                line += f'; ignored, since not among the classes: {shorten(self.ignored[split])}'
             lines.append(line)
         return lines
 
 
-def _shorten(names: Sequence[str], most: int = 10) -> str:
+def shorten(names: Sequence[str], most: int = 10) -> str:
+    """Return the first names in one line, and how many more there are."""
     shown = ', '.join(str(n) for n in names[:most])
     return shown if len(names) <= most else f'{shown}, … {len(names) - most} more'
 
@@ -118,17 +122,17 @@ def build_loaders(cfg: Config, splits: Sequence[str], classes: Sequence[str] | N
             report.classes = tuple(names) if names else None
         elif names and tuple(names) != report.classes:
             raise DataError(
-                f'{split}_dataloader.dataset: its classes ({_shorten(names)}) are not those of the training set '
-                f'({_shorten(report.classes)}); the indices would not mean the same. Set '
+                f'{split}_dataloader.dataset: its classes ({shorten(names)}) are not those of the training set '
+                f'({shorten(report.classes)}); the indices would not mean the same. Set '
                 f'{split}_dataloader.dataset.classes to the training set\'s')
         ignored = _ignored(dataset)
         if ignored and not chosen_by_user and len(report.sizes):
             raise DataError(
-                f'{split}_dataloader.dataset: has classes that the training set has not: {_shorten(ignored)}; '
+                f'{split}_dataloader.dataset: has classes that the training set has not: {shorten(ignored)}; '
                 f'rename or remove them, or choose classes by {split}_dataloader.dataset.classes')
         report.ignored[split] = ignored
-        report.drawn[split] = '; '.join(
-            dict.fromkeys(filter(None, (getattr(d, 'drawn', '') for d in inner_datasets(dataset)))))
+        report.drawn[split] = '; '.join(dict.fromkeys(_drawn(dataset)))
+        report.sampled[split] = loader.sampler.describe() if hasattr(loader.sampler, 'describe') else ''
         report.sizes[split] = len(dataset)
         if 'train' in loaders and split != 'train':
             report.shared[split] = compare_splits(loaders['train'].dataset, dataset, split)
@@ -168,16 +172,27 @@ def _ignored(dataset: Dataset) -> list[str]:
     return sorted({name for d in inner_datasets(dataset) for name in getattr(d, 'ignored_classes', ())})
 
 
+def _drawn(dataset: Dataset) -> Iterator[str]:
+    """Yield how samples were drawn, from a wrapper inwards."""
+    if hasattr(dataset, 'repeat_indices'):  # MMEngine's ClassBalancedDataset
+        yield f'{len(dataset.dataset):,} samples, some repeated (oversample_thr {dataset.oversample_thr:g})'
+    if getattr(dataset, 'drawn', ''):
+        yield dataset.drawn
+    for child in getattr(dataset, 'datasets', [getattr(dataset, 'dataset', None)]):
+        if child is not None:
+            yield from _drawn(child)
+
+
 def _counts(dataset: Dataset) -> dict[str, int] | None:
-    total: dict[str, int] = {}
-    for part in inner_datasets(dataset):
-        if not hasattr(part, 'class_counts'):
-            return None
-        counts = part.class_counts()
-        if counts is None:  # masks
-            return None
-        for name, count in counts.items():
-            total[name] = total.get(name, 0) + count
+    parts = inner_datasets(dataset)
+    counted = [part.class_counts() if hasattr(part, 'class_counts') else None for part in parts]
+    if None in counted:  # masks, or another's dataset
+        return None
+    total = {name: sum(counts.get(name, 0) for counts in counted) for counts in counted for name in counts}
+    if dataset is not parts[0] and hasattr(dataset, 'get_data_info'):  # a wrapper repeats samples, or leaves some out
+        classes = list(dataset.metainfo['classes'])
+        hits = Counter(label for labels in sample_labels(dataset) for label in labels)
+        total.update({name: hits[index] for index, name in enumerate(classes)})
     return total
 
 
@@ -199,7 +214,7 @@ def check_heads(cfg: Config, report: DataReport) -> None:
     for key, value in places.items():
         if value is not None and value > 0 and value != size:
             faults.append(
-                f'{key} is {value}, but the data has {size} classes ({_shorten(report.classes, 5)}); set {key}={size}')
+                f'{key} is {value}, but the data has {size} classes ({shorten(report.classes, 5)}); set {key}={size}')
     for key in ('val_evaluator', 'test_evaluator'):
         faults += [
             f'{path}={value}: the data has only {size} classes'
@@ -227,7 +242,7 @@ def check_missing_classes(cfg: Config, report: DataReport) -> None:
     """
     missing = report.missing()
     if missing and not cfg.get('allow_missing_classes', False):
-        lines = [f'{split}_dataloader.dataset: no sample of {_shorten(names)}' for split, names in missing.items()]
+        lines = [f'{split}_dataloader.dataset: no sample of {shorten(names)}' for split, names in missing.items()]
         raise DataError('\n'.join(lines) +
                         '\nadd samples (a folder of that name), leave the class out by `classes`, or accept '
                         'it with allow_missing_classes=True; the other classes keep their indices either way')

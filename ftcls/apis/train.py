@@ -29,6 +29,7 @@ from ftcls.utils.checkpoint import locate_checkpoint, read_checkpoint
 from ftcls.utils.errors import unwrapped
 from ftcls.version import __version__
 from .batch_policy import BatchPlan, apply_batch_policy
+from .class_weights import drop_class_weights, settle_class_weights
 from .data import DataReport, build_loaders, check_heads, check_missing_classes
 from .distributed import init_distributed
 from .resume import as_list, check_same_recipe, owners_of_pretrained, settle_resume
@@ -95,7 +96,8 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
     splits = ['train'] + (['val'] if cfg.get('val_dataloader') else [])
     loaders, report, samples = _check_sources(cfg, splits)
     start = StartHook()
-    house = [_preflight_hook(report, plan, cfg.randomness.seed), start, *([DryRunHook()] if options.dry_run else [])]
+    facts = report.describe() + settle_class_weights(cfg, report)
+    house = [_preflight_hook(facts, plan, cfg.randomness.seed), start, *([DryRunHook()] if options.dry_run else [])]
     runner = build_runner(cfg, loaders, [*house, *hooks])
     build_late_parts(runner)
     check_pass(runner, loaders, samples)
@@ -129,14 +131,14 @@ def _say_the_end(runner: Runner, first_iteration: int) -> None:
                        (f', the best checkpoint is {Path(best).name}' if best else ''))
 
 
-def _preflight_hook(report: DataReport, plan: BatchPlan, seed: int) -> PreflightHook:
+def _preflight_hook(data: list[str], plan: BatchPlan, seed: int) -> PreflightHook:
     device = get_device()
     name = f'{torch.cuda.get_device_name()}' if device == 'cuda' else device
     software = [
         f'{name}; Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}, '
         f'MMEngine {mmengine.__version__}, ftcls {__version__}; seed {seed}'
     ]
-    return PreflightHook([('data', report.describe()), ('batch', [plan.describe()]), ('machine', software)])
+    return PreflightHook([('data', data), ('batch', [plan.describe()]), ('machine', software)])
 
 
 def prepare_config(cfg: Config, options: TrainOptions) -> None:
@@ -249,6 +251,7 @@ def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runne
         loaders: ``{'train': DataLoader, 'val': …, 'test': …}``; a split that is absent is left out of the run.
         hooks: Hook objects to add.
     """
+    drop_class_weights(cfg)  # those that no training set has settled
     parts: dict[str, Any] = {}
     keys = {
         'train': ('train_cfg', 'optim_wrapper', 'param_scheduler'),

@@ -5,10 +5,11 @@ from .custom import CustomDataset
 from .digits import Digits
 from .imagenet import ImageNet
 from .mnist import MNIST, FashionMNIST
+from .samplers import BalancedSampler, RepeatAugSampler
 from .segmentation import BinarySegDataset, CarvanaDataset
 from .transforms import *  # noqa: F401,F403 (so that importing the datasets registers the transforms)
 
 __all__ = [
-    'BaseDataset', 'BinarySegDataset', 'CIFAR10', 'CIFAR100', 'CarvanaDataset', 'CustomDataset', 'Digits',
-    'FashionMNIST', 'ImageNet', 'MNIST'
+    'BalancedSampler', 'BaseDataset', 'BinarySegDataset', 'CIFAR10', 'CIFAR100', 'CarvanaDataset', 'CustomDataset',
+    'Digits', 'FashionMNIST', 'ImageNet', 'MNIST', 'RepeatAugSampler'
 ]

@@ -1,5 +1,6 @@
 """Cross entropy over classes, and its binary form for several labels a picture."""
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -82,7 +83,8 @@ class CrossEntropyLoss(nn.Module):
         use_soft: Labels are scores (N, C); such labels are recognised without it, too.
         reduction: 'none', 'mean' or 'sum'.
         loss_weight: Factor of the loss.
-        class_weight: Weight of each class, of length C; see :func:`cross_entropy`.
+        class_weight: Weight of each class, of length C, see :func:`cross_entropy`; ``tools/train.py`` puts n / (C n_c) for
+            'balanced', from the training set's counts.
         pos_weight: Weight of the positive labels of each class, with ``use_sigmoid`` only.
 
     Raises:
@@ -100,7 +102,7 @@ class CrossEntropyLoss(nn.Module):
                  use_soft: bool = False,
                  reduction: str = 'mean',
                  loss_weight: float = 1.0,
-                 class_weight: Sequence[float] | None = None,
+                 class_weight: Sequence[float] | Literal['balanced'] | None = None,
                  pos_weight: Sequence[float] | None = None) -> None:
         super().__init__()
         if use_sigmoid and use_soft:

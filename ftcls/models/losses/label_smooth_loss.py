@@ -1,5 +1,6 @@
 """Label smoothing (Szegedy et al., `Rethinking the Inception Architecture <https://arxiv.org/abs/1512.00567>`_)."""
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import nn
@@ -31,7 +32,8 @@ class LabelSmoothLoss(nn.Module):
         mode: 'original', 'classy_vision' or 'multi_label'.
         reduction: 'none', 'mean' or 'sum'.
         loss_weight: Factor of the loss.
-        class_weight: Weight of each class, of length K; as in ``torch.nn.CrossEntropyLoss``.
+        class_weight: Weight of each class, of length K, as in ``torch.nn.CrossEntropyLoss``; or 'balanced', see
+            :class:`CrossEntropyLoss`.
 
     Raises:
         ConfigError: If an argument is out of range.
@@ -44,7 +46,7 @@ class LabelSmoothLoss(nn.Module):
                  mode: str = 'original',
                  reduction: str = 'mean',
                  loss_weight: float = 1.0,
-                 class_weight: Sequence[float] | None = None) -> None:
+                 class_weight: Sequence[float] | Literal['balanced'] | None = None) -> None:
         super().__init__()
         if not isinstance(label_smooth_val, (int, float)) or not 0 <= label_smooth_val < 1:
             raise ConfigError(f'label_smooth_val={label_smooth_val!r}: must be a number of at least 0 and below 1')

@@ -81,14 +81,18 @@ def as_scores(label: torch.Tensor, pred: torch.Tensor) -> torch.Tensor:
     return label.to(pred.dtype)
 
 
-def class_values(values: Sequence[float] | None, pred: torch.Tensor, key: str) -> torch.Tensor | None:
+def class_values(values: Sequence[float] | str | None, pred: torch.Tensor, key: str) -> torch.Tensor | None:
     """Return one value for each class as a tensor (C, ) beside ``pred``, or None.
 
     Raises:
-        ConfigError: If there is not one for each class.
+        ConfigError: If there is not one for each class, or they are not settled.
     """
     if values is None:
         return None
+    if isinstance(values, str):
+        raise ConfigError(
+            f'{key}={values!r}: the numbers come from a training set, and tools/train.py puts them in; elsewhere '
+            'give a list of them, or None')
     if len(values) != pred.shape[-1]:
         raise ConfigError(
             f'{key} has {len(values)} values, but the head has {pred.shape[-1]} classes: give one for each')
