@@ -22,6 +22,7 @@ from ftcls.models.headed_model import HeadedModel
 from ftcls.registry import METRICS
 from ftcls.utils import ConfigError, UserError, did_you_mean, nearest
 from ftcls.utils.errors import unwrapped
+from .soft_labels import check_soft_labels
 
 __all__ = ['StartHook', 'build_late_parts', 'check_pass', 'config_errors', 'first_samples']
 
@@ -136,7 +137,8 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
 
     Raises:
         UserError: If the model cannot take such a picture.
-        ConfigError: If a metric cannot judge what the model predicts, or a hook or a scheduler waits for a result of the validation that no metric gives.
+        ConfigError: If the loss cannot take labels that batch augmentation mixes, a metric cannot judge what the model
+            predicts, or a hook or a scheduler waits for a result of the validation that no metric gives.
     """
     model = unwrap(runner.model)
     if not isinstance(model, HeadedModel) or getattr(model, 'head', None) is None:
@@ -146,6 +148,8 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
     try:
         for split, sample in samples.items():
             batch = loaders[split].collate_fn([sample])
+            if split == 'train':
+                check_soft_labels(model, batch)
             outputs = _pass(model, batch, split)
             if split == 'val':
                 tried = _tried(runner.val_loop.evaluator.metrics, batch, outputs, 'val_evaluator')

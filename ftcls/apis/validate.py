@@ -234,7 +234,8 @@ def _component_faults(value: Mapping, path: str, registry: Registry, name: Any, 
             near = did_you_mean(str(maker), _names(OPTIM_WRAPPER_CONSTRUCTORS))
             yield f'optim_wrapper.constructor: {maker!r} is not a registered optim wrapper constructor{near}'
     nested = _with_prefix(value) if isinstance(name, str) and name.startswith(_TORCHVISION) else value
-    yield from _children_faults(nested, path, registry)
+    if not getattr(component, 'builds_own_parts', False):
+        yield from _children_faults(nested, path, registry)
 
 
 def _argument_faults(given: Mapping, path: str, component: Callable, label: str, extra: tuple) -> Iterator[str]:

@@ -7,6 +7,7 @@ from .data_preprocessor import ClsDataPreprocessor
 from .decoders import *  # noqa: F401, F403
 from .heads import *  # noqa: F401, F403
 from .losses import *  # noqa: F401, F403
+from .mixing import CutMix, Mixup, ResizeMix
 from .necks import *  # noqa: F401, F403
 from .segmentors import *  # noqa: F401, F403
 from .tta import AverageClsScoreTTA
@@ -14,6 +15,7 @@ from .tta import AverageClsScoreTTA
 from . import backbones, classifiers, decoders, heads, losses, necks, segmentors  # isort: skip
 
 __all__ = [
-    'AverageClsScoreTTA', 'ClsDataPreprocessor', 'RandomBatchAugment', 'weight_init', *backbones.__all__,
-    *classifiers.__all__, *decoders.__all__, *heads.__all__, *losses.__all__, *necks.__all__, *segmentors.__all__
+    'AverageClsScoreTTA', 'ClsDataPreprocessor', 'CutMix', 'Mixup', 'RandomBatchAugment', 'ResizeMix', 'weight_init',
+    *backbones.__all__, *classifiers.__all__, *decoders.__all__, *heads.__all__, *losses.__all__, *necks.__all__,
+    *segmentors.__all__
 ]

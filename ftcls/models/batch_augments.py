@@ -50,3 +50,10 @@ class RandomBatchAugment:
         probs = None if self.probs is None else np.array(self.probs) / sum(self.probs)
         augment = self.augments[np.random.choice(len(self.augments), p=probs)]
         return (batch_input, batch_score.float()) if augment is None else augment(batch_input, batch_score.float())
+
+    def describe(self) -> str:
+        """Return one line on what happens to the training batches."""
+        probs = self.probs or [1 / len(self.augments)] * len(self.augments)
+        shares = [f'{prob:.0%} {"stay as they are" if augment is None else f"get {augment!r}"}'
+                  for augment, prob in zip(self.augments, probs) if prob > 0]  # yapf: disable
+        return f'of the training batches {", ".join(shares)}; their labels become scores'

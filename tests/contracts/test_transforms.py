@@ -1,6 +1,7 @@
 """What every registered transform promises; a new one is found in the registry."""
 import inspect
 import re
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from ftcls.datasets.transforms import BaseTransform
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError
 
-NAMES = sorted(TRANSFORMS.module_dict)
+NAMES = sorted(set(TRANSFORMS.module_dict) - (set() if find_spec('albumentations') else {'Albumentations'}))
 # Arguments of those that cannot be built without any.
 ARGUMENTS = {
+    'Albumentations': dict(transforms=[dict(type='RandomBrightnessContrast', p=1.)]),
+    'GaussianBlur': dict(radius=1.), 'Lighting': dict(eigval=[50., 5., 1.], eigvec=[[.6, .7, .4], [.6, 0., -.8], [.6, -.7, .4]]),
     'CenterCrop': dict(crop_size=8), 'CornerCrop': dict(crop_size=8),
     'TestTimeAug': dict(transforms=[[dict(type='PackInputs')]]), 'Normalize': dict(mean=[1.] * 3, std=[2.] * 3), 'Pad': dict(size=40),
-    'RandomCrop': dict(crop_size=8), 'RandomResizedCrop': dict(scale=8), 'Resize': dict(scale=8),
+    'RandomErasing': dict(erase_prob=1.), 'RandomCrop': dict(crop_size=8), 'RandomResizedCrop': dict(scale=8), 'Resize': dict(scale=8),
     'ResizeEdge': dict(scale=8), 'torchvision/CenterCrop': dict(size=8),
     'torchvision/Compose': dict(transforms=[dict(type='RandomInvert', p=1.)]),
     'torchvision/GaussianBlur': dict(kernel_size=3), 'torchvision/Normalize': dict(mean=[1.] * 3, std=[2.] * 3),
@@ -34,7 +37,8 @@ ARGUMENTS = {
 FLOATS = ('torchvision/Normalize', 'torchvision/GaussianNoise')
 OTHER_INPUT = ('LoadAnnotations', 'LoadImageFromFile', 'TestTimeAug')  # the latter gives several samples
 # torchvision refuses to move a mask along with these.
-NO_MASK = ('torchvision/AugMix', 'torchvision/AutoAugment', 'torchvision/RandAugment', 'torchvision/TrivialAugmentWide')
+POLICIES = ('AugMix', 'AutoAugment', 'RandAugment', 'TrivialAugmentWide')
+NO_MASK = (*POLICIES, *(f'torchvision/{name}' for name in POLICIES))
 
 
 def build(name: str) -> BaseTransform:
@@ -92,7 +96,7 @@ def test_sample_in_sample_out(name: str, order: str) -> None:
 
 # These change colours; every other one, also one that is new, must move image and mask together.
 COLORS = {
-    'ColorJitter', 'Normalize', 'RandomGrayscale', 'torchvision/ColorJitter', 'torchvision/ConvertImageDtype', 'torchvision/GaussianNoise',
+    'ColorJitter', 'GaussianBlur', 'Lighting', 'Normalize', 'RandomGrayscale', 'torchvision/ColorJitter', 'torchvision/ConvertImageDtype', 'torchvision/GaussianNoise',
     'torchvision/Normalize', 'torchvision/RandomChannelPermutation', 'torchvision/RandomInvert',
     'torchvision/RandomPhotometricDistort', 'torchvision/RandomSolarize', 'torchvision/ToDtype', 'torchvision/ToPureTensor'
 }  # yapf: disable
@@ -101,6 +105,7 @@ NESTED = ('Compose', 'RandomApply', 'RandomChoice', 'RandomOrder')
 GEOMETRY = {
     **{f'torchvision/{name}': dict(transforms=[dict(type='RandomAffine', degrees=30), dict(type='RandomHorizontalFlip')])
        for name in NESTED},
+    'Albumentations': dict(transforms=[dict(type='Affine', rotate=(30, 31), p=1.), dict(type='HorizontalFlip', p=1.)]),
     'RandomFlip': dict(prob=1., direction='diagonal'), 'torchvision/RandomHorizontalFlip': dict(p=1.),
     'torchvision/RandomRotation': dict(degrees=(30, 31)), 'torchvision/RandomVerticalFlip': dict(p=1.), 'torchvision/RandomZoomOut': dict(p=1.),
     'torchvision/RandomPerspective': dict(p=1.), 'torchvision/RandomAffine': dict(degrees=30, translate=(.2, .2), shear=10),

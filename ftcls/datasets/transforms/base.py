@@ -7,7 +7,7 @@ import numpy as np
 
 from ftcls.utils import ConfigError, DataError, did_you_mean
 
-__all__ = ['BaseTransform', 'choice_of', 'pair', 'probability', 'with_image']
+__all__ = ['BaseTransform', 'choice_of', 'pair', 'probability', 'uint8_image', 'with_image']
 
 
 class BaseTransform(metaclass=ABCMeta):
@@ -76,6 +76,15 @@ def probability(value: float, name: str = 'prob') -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise ConfigError(f'{name}={value!r}: expected a probability between 0 and 1')
     return float(value)
+
+
+def uint8_image(results: dict, name: str) -> np.ndarray:
+    """Return the sample's image (H, W, C) of uint8; otherwise raise a DataError that names the transform."""
+    img = results['img']
+    if img.dtype != np.uint8 or img.ndim != 3:
+        raise DataError(f'{name} takes uint8 images (H, W, C), got {img.dtype} of shape {img.shape}; put it before '
+                        'Normalize, and load without to_float32')
+    return img
 
 
 def check_fits(img: np.ndarray, crop_size: tuple[int, int], results: dict, fix: str) -> None:

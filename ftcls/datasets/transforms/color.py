@@ -7,9 +7,9 @@ from torchvision.transforms.v2 import functional as F
 
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, DataError
-from .base import BaseTransform, choice_of, probability, with_image
+from .base import BaseTransform, choice_of, probability, uint8_image, with_image
 
-__all__ = ['ColorJitter', 'Normalize', 'RandomGrayscale']
+__all__ = ['ColorJitter', 'Lighting', 'Normalize', 'RandomGrayscale']
 
 
 @TRANSFORMS.register_module()
@@ -60,10 +60,9 @@ class ColorJitter(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Jitter the image."""
-        img = results['img']
-        if img.dtype != np.uint8 or img.shape[2] not in (1, 3):
-            raise DataError(f'ColorJitter takes uint8 images of 1 or 3 channels, got {img.dtype} of shape {img.shape}; '
-                            'put it before Normalize, and load without to_float32')
+        img = uint8_image(results, 'ColorJitter')
+        if img.shape[2] not in (1, 3):
+            raise DataError(f'ColorJitter takes images of 1 or 3 channels, got shape {img.shape}')
         flipped = img.shape[2] == 3 and results.get('channel_order', 'bgr') == 'bgr'
         picture = Image.fromarray(img[..., ::-1] if flipped else img if img.shape[2] == 3 else img[..., 0])
         for step in np.random.permutation(4):
@@ -160,3 +159,54 @@ class Normalize(BaseTransform):
             results['channel_order'] = 'rgb'
         results['img_norm_cfg'] = {'mean': self.mean, 'std': self.std, 'to_rgb': self.to_rgb}
         return with_image(results, np.ascontiguousarray((img - self.mean) / self.std))
+
+
+@TRANSFORMS.register_module()
+class Lighting(BaseTransform):
+    """Shift the colour of the whole picture along the principal axes of the pixels' colours.
+
+    Krizhevsky et al., `ImageNet Classification with Deep Convolutional Neural Networks
+    <https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks>`_, section 4.1.
+
+    - reads: ``img`` (uint8), ``channel_order`` ('bgr' where absent)
+    - changes: ``img``; with ``to_rgb`` also ``channel_order``
+    - adds: ``img_shape``
+    - removes: nothing
+
+    Args:
+        eigval: Standard deviation of the colours along each axis, in the unit of the pixels, 0 to 255: K numbers.
+        eigvec: The axes as columns: for each channel, in the picture's order, K numbers.
+        alphastd: The shift along each axis is ``eigval`` times a number drawn with this standard deviation.
+        to_rgb: Turn the picture to RGB before, and leave it so: ``eigvec`` is in that order.
+
+    Raises:
+        ConfigError: If the lengths do not fit each other.
+    """
+
+    def __init__(self,
+                 eigval: Sequence[float],
+                 eigvec: Sequence[Sequence[float]],
+                 alphastd: float = 0.1,
+                 to_rgb: bool = False) -> None:
+        if not eigvec or any(len(row) != len(eigval) for row in eigvec):
+            raise ConfigError(
+                f'Lighting(eigval={eigval!r}, eigvec={eigvec!r}): eigvec has one row a channel, and in it '
+                f'one number for each of the {len(eigval)} eigval')
+        if alphastd < 0:
+            raise ConfigError(f'alphastd={alphastd!r}: must be 0 or more')
+        self.eigval = np.asarray(eigval, np.float64)
+        self.eigvec = np.asarray(eigvec, np.float64)
+        self.alphastd = alphastd
+        self.to_rgb = to_rgb
+
+    def transform(self, results: dict) -> dict:
+        """Shift the colour."""
+        img = uint8_image(results, 'Lighting')
+        if img.shape[2] != len(self.eigvec):
+            raise DataError(f'Lighting: eigvec has {len(self.eigvec)} rows, the picture {img.shape[2]} channels')
+        if self.to_rgb and results.get('channel_order', 'bgr') == 'bgr':
+            img = img[..., ::-1]
+        if self.to_rgb:
+            results['channel_order'] = 'rgb'
+        shift = self.eigvec @ (self.eigval * np.random.normal(0, self.alphastd, len(self.eigval)))
+        return with_image(results, np.clip(np.rint(img + shift), 0, 255).astype(np.uint8))

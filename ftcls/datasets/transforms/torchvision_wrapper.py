@@ -14,7 +14,9 @@ from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, did_you_mean
 from .base import BaseTransform, with_image
 
-__all__ = ['TorchvisionTransform', 'TORCHVISION_TRANSFORMS']
+__all__ = [
+    'AugMix', 'AutoAugment', 'RandAugment', 'TORCHVISION_TRANSFORMS', 'TorchvisionTransform', 'TrivialAugmentWide'
+]
 
 # These work on batches, on boxes or key points, need a function that a config cannot hold, or give several pictures.
 _LEFT_OUT = ('CutMix', 'MixUp', 'Lambda', 'ToTensor', 'Transform', 'LinearTransformation', 'FiveCrop', 'TenCrop',
@@ -44,8 +46,9 @@ class TorchvisionTransform(BaseTransform):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         arguments = {key: _from_config(key, value) for key, value in kwargs.items()}
-        if 'fill' in inspect.signature(self.wrapped).parameters and not isinstance(arguments.get('fill'), dict):
-            arguments['fill'] = {tv_tensors.Mask: _IGNORED, 'others': arguments.get('fill', 0)}
+        fill = inspect.signature(self.wrapped).parameters.get('fill')
+        if fill is not None and not isinstance(arguments.get('fill'), dict):
+            arguments['fill'] = {tv_tensors.Mask: _IGNORED, 'others': arguments.get('fill', fill.default)}
         try:
             self.t = self.wrapped(*args, **arguments)
         except (TypeError, ValueError) as err:
@@ -87,10 +90,16 @@ class TorchvisionTransform(BaseTransform):
 
 def _from_config(key: str, value: Any) -> Any:
     """Turn what a config can hold into what torchvision takes."""
-    if key in ('interpolation', 'interpolations') and isinstance(value, str):
-        names = {mode.value: mode for mode in v2.InterpolationMode}
+    words = {
+        'interpolation': v2.InterpolationMode,
+        'interpolations': v2.InterpolationMode,
+        'policy': v2.AutoAugmentPolicy
+    }
+    if key in words and isinstance(value, str):
+        names = {member.value: member for member in words[key]}
         if value.lower() not in names:
-            raise ConfigError(f'interpolation={value!r} is none of {", ".join(names)}{did_you_mean(value, names)}')
+            raise ConfigError(
+                f'{key.removesuffix("s")}={value!r} is none of {", ".join(names)}{did_you_mean(value, names)}')
         return names[value.lower()]
     if key == 'dtype' and isinstance(value, str):
         dtype = getattr(torch, value.removeprefix('torch.'), None)
@@ -133,3 +142,8 @@ def _register_all() -> dict[str, type[TorchvisionTransform]]:
 
 #: The registered classes, by torchvision's own name.
 TORCHVISION_TRANSFORMS = _register_all()
+
+# The learned and random policies have a name of their own, too.
+AutoAugment, RandAugment, TrivialAugmentWide, AugMix = (
+    TRANSFORMS.register_module(name=name, module=TORCHVISION_TRANSFORMS[name])
+    for name in ('AutoAugment', 'RandAugment', 'TrivialAugmentWide', 'AugMix'))

@@ -51,6 +51,8 @@ class PreflightHook(Hook):
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in model.parameters())
         sections = self.facts + [('schedule', self._schedule(runner)), ('optimizer', [self._optimizer(runner)])]
+        mixing = getattr(getattr(model, 'data_preprocessor', None), 'batch_augments', None)
+        sections.append(('augment', [] if mixing is None else [mixing.describe()]))
         sections.append(('strategy', [line for hook in runner.hooks if hasattr(hook, 'preflight')
                                       for line in hook.preflight(runner)]))  # yapf: disable
         sections.append(('note', half_frozen(model)))

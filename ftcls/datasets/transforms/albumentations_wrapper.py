@@ -1,0 +1,122 @@
+"""Transforms of the package albumentations, which is optional."""
+import inspect
+import os
+import random
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ftcls.registry import TRANSFORMS
+from ftcls.utils import ConfigError, did_you_mean
+from .base import BaseTransform, with_image
+
+__all__ = ['Albumentations']
+
+# What a mask is filled with where there is no picture.
+_IGNORED = 255
+_KEYMAP = {'img': 'image', 'gt_mask': 'mask'}
+
+
+@TRANSFORMS.register_module()
+class Albumentations(BaseTransform):
+    """Runs transforms of `albumentations <https://albumentations.ai>`_, 2.0 or newer, on image and mask together.
+
+    albumentations sees the image in RGB, whatever the sample's order, and draws from NumPy's global generator. Where an
+    image is filled, the mask gets 255 (ignored), unless the config sets ``fill_mask``.
+
+    - reads: ``img``, ``channel_order`` ('bgr' where absent), ``gt_mask`` (if there)
+    - changes: ``img``, ``gt_mask``
+    - adds: ``img_shape``; after ``Normalize`` also ``img_norm_cfg``
+    - removes: nothing
+
+    Args:
+        transforms: The transforms: dicts of ``type``, albumentations' name, and its arguments; ``transforms`` in these are
+            such dicts again.
+        keymap: Name in the sample to albumentations' name of what is transformed; None for
+            ``dict(img='image', gt_mask='mask')``.
+
+    Raises:
+        ConfigError: If albumentations is not installed, or knows no such transform or argument.
+    """
+
+    #: The types inside are albumentations' own: this class checks them, and not the check of the config.
+    builds_own_parts: ClassVar[bool] = True
+
+    def __init__(self, transforms: Sequence[dict], keymap: dict | None = None) -> None:
+        self.transforms = transforms
+        self.keymap = dict(keymap or _KEYMAP)
+        if self.keymap.get('img') != 'image':
+            raise ConfigError(f"Albumentations(keymap={keymap!r}): must have img='image'")
+        self._normalizes = False
+        library = _library()
+        self._compose = library.Compose(self._build_all(library, transforms))
+
+    def _build_all(self, library: ModuleType, configs: Any) -> list:
+        if not isinstance(configs, Sequence) or isinstance(configs, str):
+            raise ConfigError(f'Albumentations: transforms={configs!r} must be a list of dicts with a `type`')
+        return [self._build(library, config) for config in configs]
+
+    def _build(self, library: ModuleType, config: Any) -> Any:
+        """Build one transform of albumentations; it would only warn of an unknown argument."""
+        bases = (library.BasicTransform, library.BaseCompose)
+        known = {name: cls for name, cls in vars(library).items() if inspect.isclass(cls) and issubclass(cls, bases)}
+        name = config.get('type') if isinstance(config, Mapping) else None
+        if name not in known:
+            raise ConfigError(f'Albumentations: {config!r} must be a dict whose `type` is one of albumentations\' '
+                              f'transforms{did_you_mean(str(name), known)}')
+        accepted = inspect.signature(known[name]).parameters
+        arguments = {key: value for key, value in config.items() if key != 'type'}
+        for key in arguments:
+            if key not in accepted:
+                raise ConfigError(f'Albumentations: {name} takes no argument {key!r}{did_you_mean(key, accepted)}')
+        if 'transforms' in arguments:
+            arguments['transforms'] = self._build_all(library, arguments['transforms'])
+        if 'fill_mask' in accepted:
+            arguments.setdefault('fill_mask', _IGNORED)
+        self._normalizes |= name == 'Normalize'
+        try:
+            return known[name](**arguments)
+        except (TypeError, ValueError) as err:
+            raise ConfigError(f'Albumentations: {name}({arguments}): {err}') from err
+
+    def transform(self, results: dict) -> dict:
+        """Run the transforms on the sample."""
+        if 'gt_mask' in results and 'gt_mask' not in self.keymap:
+            raise ConfigError(
+                f"Albumentations(keymap={self.keymap!r}): the sample has a mask, which must move along; add "
+                "gt_mask='mask'")
+        given = {target: results[key] for key, target in self.keymap.items() if key in results}
+        flipped = given['image'].shape[2] == 3 and results.get('channel_order', 'bgr') == 'bgr'
+        if flipped:
+            given['image'] = np.ascontiguousarray(given['image'][..., ::-1])
+        # albumentations seeds itself from the system; all its parts share one generator, or they would draw the same numbers
+        seed = int(np.random.randint(2**31))
+        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        out = self._compose(**given)
+        img = out['image']
+        if not isinstance(img, np.ndarray):
+            raise ConfigError('Albumentations: leave out ToTensorV2; PackInputs makes the tensor')
+        if flipped and img.ndim == 3 and img.shape[2] == 3:
+            img = np.ascontiguousarray(img[..., ::-1])
+        results.update({key: out[target] for key, target in self.keymap.items() if key in results})
+        if self._normalizes:
+            results['img_norm_cfg'] = {'by': 'albumentations'}
+        return with_image(results, img if img.ndim == 3 else img[..., np.newaxis])
+
+
+def _library() -> ModuleType:
+    """Import albumentations, where it is wanted."""
+    os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')  # at its import, it would ask the internet for news
+    try:
+        import albumentations
+    except ImportError as err:
+        raise ConfigError(
+            'Albumentations: the package is not there; run `pip install albumentations` (it brings '
+            'opencv-python-headless, which shares its folder with opencv-python: keep both or remove both)'
+            f' [{err}]') from err
+    if not hasattr(albumentations.Compose, 'set_random_state'):
+        raise ConfigError(f'Albumentations: version {albumentations.__version__} is too old; run '
+                          "`pip install 'albumentations>=2.0'`")
+    return albumentations
