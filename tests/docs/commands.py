@@ -39,6 +39,7 @@ SMALLER = {
         for path in (ROOT / 'configs' / 'strategies').glob('*.py')
     },
     'cifar_resnet20_finetune_hymenoptera.py': _SMALL_PHOTOS,
+    'hymenoptera.py': [*_SMALL_PHOTOS, 'train_cfg.max_epochs=2'],  # configs/augmentation
     'lenet5_finetune_digits.py': [],
     'lenet5_pretrain_digits.py': [],
 }
