@@ -20,7 +20,7 @@ from ftcls.utils.checkpoint import load_pretrained, read_checkpoint
 from .config import load_config
 
 __all__ = [
-    'CHECKPOINT_SUFFIXES', 'find_checkpoint', 'find_config', 'get_model', 'list_models', 'load_weights',
+    'CHECKPOINT_SUFFIXES', 'base_configs', 'find_checkpoint', 'find_config', 'get_model', 'list_models', 'load_weights',
     'resolve_model', 'validation_dataset'
 ]
 
@@ -43,6 +43,15 @@ def _config_files() -> dict[str, Path]:
                 f.stem if stems.count(f.stem) == 1 else f.relative_to(folder).with_suffix('').as_posix(): f
                 for f in files
             }
+    return {}
+
+
+def base_configs(kind: str) -> dict[str, Path]:
+    """Return the ``_base_`` files of a kind ('models', 'datasets', 'schedules'; '' for the rest), name to file."""
+    for folder in _CONFIG_FOLDERS:
+        files = sorted((folder / '_base_' / kind).glob('*.py'))
+        if files:
+            return {f.stem: f for f in files}
     return {}
 
 

@@ -47,6 +47,7 @@ class CustomDataset(BaseDataset):
         ann_file: File with a line a picture, CSV or JSON; '' for class folders.
         with_label: Whether there are labels; if not, the folder is searched for pictures, or the lines are paths alone.
         extensions: Endings of picture files, in any case.
+        exclude: Pictures to leave out, broken ones for instance, by their paths counted from ``data_prefix``, with '/'.
         metainfo: As of :class:`BaseDataset`.
         lazy_init: As of :class:`BaseDataset`.
         **kwargs: The other arguments of :class:`BaseDataset`, ``classes``, ``pipeline`` and ``test_mode`` among them.
@@ -63,6 +64,7 @@ class CustomDataset(BaseDataset):
                  with_label: bool = True,
                  extensions: Sequence[str] = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp',
                                               '.gif'),
+                 exclude: Sequence[str] = (),
                  metainfo: Mapping | None = None,
                  lazy_init: bool = False,
                  **kwargs: Any) -> None:
@@ -75,6 +77,11 @@ class CustomDataset(BaseDataset):
         self._path_and_label = re.compile(rf'(.+(?:{endings}))\s+(.+)', flags=re.IGNORECASE)
         #: Classes whose folder holds no picture.
         self.empty_classes: list[str] = []
+        self.exclude = (exclude, ) if isinstance(exclude, str) else tuple(exclude)
+        #: How many pictures ``exclude`` has left out.
+        self.excluded = 0
+        #: What the folders hold beside pictures, and how many of it.
+        self.skipped: Counter = Counter()
         super().__init__(
             ann_file=ann_file,
             metainfo=metainfo,
@@ -88,12 +95,12 @@ class CustomDataset(BaseDataset):
     def load_data_list(self) -> list[dict]:
         """Return ``dict(img_path, gt_label)`` for every picture."""
         if self.ann_file:
-            return self._load_lines()
+            return self._without_excluded(self._load_lines())
         if not os.path.isdir(self.img_prefix):
             raise MissingFileError(
                 f'{type(self).__name__}: no folder {self.img_prefix!r}{missing_hint(self.img_prefix)}; put '
                 'the pictures there, or set data_root and data_prefix to where they are')
-        return self._load_folders() if self.with_label else self._load_unlabelled()
+        return self._without_excluded(self._load_folders() if self.with_label else self._load_unlabelled())
 
     def is_valid_file(self, filename: str) -> bool:
         """Tell by its ending whether a file is a picture."""
@@ -186,7 +193,25 @@ class CustomDataset(BaseDataset):
                     skipped['hidden files' if _is_clutter(name) else f'*{Path(name).suffix or " without ending"}'] += 1
         return sorted(paths)
 
+    def _without_excluded(self, data_list: list[dict]) -> list[dict]:
+        """Return the samples that ``exclude`` does not name, and say how many it has left out."""
+        left_out = set(self.exclude)
+        paths = [os.path.relpath(info['img_path'], self.img_prefix or '.').replace(os.sep, '/') for info in data_list]
+        kept = [info for info, path in zip(data_list, paths) if path not in left_out]
+        self.excluded = len(data_list) - len(kept)
+        absent = sorted(left_out - set(paths))
+        if left_out:
+            print_log(f'{type(self).__name__}: {self.excluded} pictures in {self.img_prefix} left out by `exclude`' +
+                      (f'; not there: {listed(absent)}' if absent else ''), logger='current')  # yapf: disable
+        return kept
+
+    @property
+    def drawn(self) -> str:
+        """How the samples were drawn and what was left out, for the preflight; '' where they are all."""
+        return '; '.join(filter(None, [super().drawn, f'{self.excluded} left out by exclude' if self.excluded else '']))
+
     def _say_skipped(self, skipped: Counter) -> None:
+        self.skipped += skipped
         if skipped:
             what = ', '.join(f'{name} ({count})' for name, count in sorted(skipped.items()))
             print_log(f'{type(self).__name__}: passed over in {self.img_prefix}: {what}', logger='current')

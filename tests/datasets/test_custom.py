@@ -186,3 +186,11 @@ def test_hymenoptera(real_data: Path) -> None:
     (gif, ) = (index for dataset in (train, ) for index in range(len(dataset))
                if dataset.get_data_info(index)['img_path'].endswith('.gif'))  # yapf: disable
     assert train[gif]['inputs'].shape == (3, 8, 8)
+
+
+def test_excluded_pictures_are_left_out_and_said(folder: Path, said: list[str]) -> None:
+    dataset = CustomDataset(
+        data_root=str(folder), data_prefix='train', exclude=['cat/2.png', 'dog/deeper/a b.png', 'dog/gone.png'])
+    assert dataset.class_counts() == {'cat': 2, 'dog': 1}
+    assert dataset.drawn == '2 left out by exclude'
+    assert any("2 pictures" in line and "not there: 'dog/gone.png'" in line for line in said)

@@ -1,0 +1,127 @@
+"""Rules from the size of a set and of its pictures to a recipe of fine-tuning.
+
+They are BiT-HyperRule (Kolesnikov et al. 2020, arXiv:1912.11370, section 3.3; warm-up and the steps of small sets as in the
+code that its authors published), made for 512 pictures a step on accelerators and for networks without BatchNorm. Where they
+are fitted to other networks and to small machines, the reason of the value says so.
+"""
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ftcls.utils import ConfigError
+from .networks import Network
+
+__all__ = ['Recipe', 'make_recipe']
+
+_BIT_BATCH = 512
+# Below so many training pictures: steps, warm-up steps, the shares of the steps after which the rate falls to a tenth, mixup.
+_SCHEDULES = (
+    (20_000, 500, 100, (0.4, 0.6, 0.8), 0.),
+    (500_000, 10_000, 500, (0.3, 0.6, 0.9), 0.1),
+    (math.inf, 20_000, 500, (0.3, 0.6, 0.9), 0.1),
+)
+_SMALL_AREA = 96**2
+_LEAST_PASSES = 8  # 20,000 steps of 512 go through ImageNet's 1.28 million pictures 8 times
+_FEW_A_CLASS = 20
+# Base rate for 512 pictures a step, and why, by what the network was trained with.
+_TWENTIETH = 'BiT takes a 20th of its pre-training\'s rate (0.003 for 512 pictures a step, against 0.03 for 256)'
+_RATES = {
+    'bit': (0.003, 'BiT: 0.003 for 512 pictures a step'),
+    'imagenet': (0.01, f'{_TWENTIETH}; pre-trained at 0.1 for 256, this network so gets 0.01 for 512'),
+    'cifar': (0.02, f'{_TWENTIETH}; pre-trained at 0.1 for 128, this network so gets 0.02 for 512'),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Values of a config; ``why`` has the reason of each by its name, '' where nothing is out of the ordinary."""
+    resize: int
+    crop: int
+    flip: bool
+    batch: int
+    epochs: int
+    warmup: int
+    milestones: list[int]
+    lr: float
+    frozen_stages: int
+    mixup: float
+    why: dict[str, str]
+
+
+def make_recipe(network: Network, classes: Sequence[str], pictures: int, side: float, gpu: bool) -> Recipe:
+    """Apply the rules.
+
+    Args:
+        network: The network.
+        classes: Names of the classes.
+        pictures: Training pictures.
+        side: Square root of the pictures' median area, in pixels.
+        gpu: Whether it will train on one.
+
+    Raises:
+        ConfigError: If there are fewer than 8 pictures, too few for a batch and a class.
+    """
+    if pictures < 8:
+        raise ConfigError(f'{pictures} training pictures are too few to fine-tune with; give at least 8')
+    why: dict[str, str] = {}
+    resize, crop, why['crop'] = _resolution(network, side)
+    batch, why['batch'] = _batch(pictures, crop, gpu)
+    limit, steps, warmup_steps, shares, mixup = next(row for row in _SCHEDULES if pictures < row[0])
+    per_epoch = math.ceil(pictures / batch)
+    epochs = max(_LEAST_PASSES, math.ceil(steps / per_epoch))
+    size = f'below {limit:,}' if limit < math.inf else 'of 500,000 and more'
+    why['epochs'] = f'{epochs} epochs of {per_epoch} steps: BiT has {steps:,} steps for sets {size} pictures' + (
+        f'; with less than its 512 pictures a step, at least its {_LEAST_PASSES} passes over ImageNet'
+        if epochs == _LEAST_PASSES else '')
+    why['schedule'] = (f'BiT: a warm-up over {warmup_steps} of {steps:,} steps; the rate falls to a tenth after '
+                       f'{", ".join(f"{share:.0%}" for share in shares)}')
+    why['mixup'] = 'BiT: Mixup at alpha 0.1 from 20,000 pictures on' + ('' if mixup else ', none for smaller sets')
+    flip = not all(len(name) == 1 for name in classes) and not {'left', 'right'} & {name.lower() for name in classes}
+    why['flip'] = ('BiT: flips left to right unless they change what is meant' if flip else
+                   'no flip: classes that look like digits, letters or sides, which mean something else mirrored')
+    lr, why['lr'] = _rate(network, batch)
+    few = pictures / len(classes) < _FEW_A_CLASS
+    why['frozen_stages'] = (
+        f'fewer than {_FEW_A_CLASS} pictures a class: the stem and the first stage, whose filters fit any picture '
+        '(Yosinski et al. 2014, arXiv:1411.1792), keep what they know' if few else 'BiT: everything learns')
+    milestones = sorted({max(1, round(share * epochs)) for share in shares})
+    return Recipe(resize, crop, flip, batch, epochs, max(1, round(warmup_steps / steps * epochs)), milestones, lr,
+                  1 if few else -1, mixup, why)
+
+
+def _resolution(network: Network, side: float) -> tuple[int, int, str]:
+    """Return the sizes to resize to and to crop, and why."""
+    found = f'median area {side:.0f}x{side:.0f}'
+    if network.fixed:
+        return network.side, network.side, f'{found}; {network.label} takes {network.side} pixels a side and no other size'
+    if network.family == 'cifar':
+        crop = network.side
+        return crop * 5 // 4, crop, f'{found}; {network.label} was trained at {crop} pixels; resized to 5/4 of it, as BiT (160, 128)'
+    if side**2 < _SMALL_AREA:
+        return 160, 128, f'{found}: BiT resizes pictures below 96x96 to 160 and crops 128'
+    crop = network.side
+    return round(crop * 448 / 384 / 8) * 8, crop, (
+        f'{found}: for pictures from 96x96 on BiT resizes to 448 and crops 384; {network.label} was trained at {crop}, '
+        'so the same proportion of that')
+
+
+def _batch(pictures: int, crop: int, gpu: bool) -> tuple[int, str]:
+    """Return the pictures of a step, and why."""
+    batch = (128 if crop <= 128 else 64) if gpu else 32
+    fits = 2**int(math.log2(pictures / 4))
+    where = 'one GPU' if gpu else 'a CPU'
+    if fits < batch:
+        return fits, f'{pictures} pictures: at least 4 steps an epoch'
+    return batch, f'what {where} takes at {crop} pixels; BiT has 512'
+
+
+def _rate(network: Network, batch: int) -> tuple[float, str]:
+    """Return the learning rate, and why.
+
+    BiT's rule is for one batch, and its number of steps is kept for smaller ones. A rate that shrinks as the batch does
+    would cover a 16th of the way with 32 pictures a step; the square root (Krizhevsky 2014, arXiv:1404.5997) keeps the
+    variance of a step instead.
+    """
+    base, source = _RATES[network.family]
+    lr = float(f'{base * math.sqrt(batch / _BIT_BATCH):.2g}')
+    return lr, f'{source}; times the square root of {batch} / 512 (Krizhevsky 2014), since the steps stay as many'

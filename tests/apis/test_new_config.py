@@ -1,0 +1,197 @@
+"""From a folder to a config: what is found, what is written, and that it is fit to run."""
+import ast
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ftcls.apis import TrainOptions, load_config, new_config, train
+from ftcls.apis.networks import make_network
+from ftcls.apis.recipe import make_recipe
+from ftcls.apis.survey import survey_folder
+from ftcls.models.backbones import CifarResNet
+from ftcls.utils import ConfigError, DataError, MissingFileError
+
+
+def pictures(folder: Path, count: int, seed: int, size: tuple[int, int] = (40, 30)) -> None:
+    """Write PNG files of noise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(folder / f'{i}.png')
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A tidy folder of two classes, and weights."""
+    monkeypatch.chdir(tmp_path)
+    for seed, (split, name, count) in enumerate([('train', 'ant', 8), ('train', 'bee', 8), ('val', 'ant', 3),
+                                                 ('val', 'bee', 3)]):
+        pictures(tmp_path / 'data' / split / name, count, seed)
+    torch.save({f'module.{k}': v for k, v in CifarResNet(20).state_dict().items()}, tmp_path / 'weights.th')
+    return tmp_path
+
+
+def dry_run(path):
+    train(
+        load_config(path, ['train_dataloader.num_workers=0', 'val_dataloader.num_workers=0']),
+        TrainOptions(dry_run=True))
+
+
+def test_tidy_folder(place):
+    done = new_config('data', 'my/own.py', weights='weights.th', device='cpu')
+    cfg, text = load_config(done.path), done.path.read_text()
+    assert cfg.model.backbone == dict(
+        type='CifarResNet', depth=20, out_indices=(2, ), frozen_stages=1,
+        init_cfg=dict(type='Pretrained', checkpoint='weights.th'))  # yapf: disable
+    assert cfg.model.head.num_classes == cfg.data_preprocessor.num_classes == 2
+    assert (cfg.train_dataloader.batch_size, cfg.train_cfg.max_epochs) == (4, 125)  # 500 steps of 4 pictures
+    assert cfg.train_dataloader.dataset.data_prefix == 'train' and cfg.val_dataloader.dataset.data_prefix == 'val'
+    assert cfg.test_dataloader == cfg.val_dataloader and 'classes' not in cfg.train_dataloader.dataset
+    assert cfg.randomness.seed == 0 and 'exclude' not in text and 'WARNING' not in text
+    assert max(map(len, text.splitlines())) <= 120
+    # every number of the recipe stands under its reason
+    for key in ('batch_size=4', 'lr=', 'weight_decay=', 'frozen_stages=', 'train_cfg = ', 'param_scheduler = '):
+        lines = text.splitlines()
+        at = next(i for i, line in enumerate(lines) if line.strip().startswith(key))
+        assert lines[at - 1].strip().startswith('# '), key
+    dry_run(done.path)
+
+
+def test_messy_folder(place):
+    data = place / 'data'
+    (data / 'val').rename(data / 'Validation')
+    pictures(data / 'train' / '.hidden', 2, 9)
+    pictures(data / 'stray', 2, 10)
+    pictures(data / 'Validation' / 'cat', 1, 11)
+    (data / 'train' / 'cow').mkdir()
+    (data / 'train' / 'ant' / 'notes.txt').write_text('none')
+    (data / 'train' / 'ant' / 'fake.jpg').write_text('none')
+    (data / 'train' / 'bee' / 'empty.png').touch()
+    whole = (data / 'train' / 'bee' / '0.png').read_bytes()
+    (data / 'train' / 'bee' / 'cut.png').write_bytes(whole[:len(whole) // 2])
+    (data / 'Validation' / 'bee' / 'again.png').write_bytes(whole)
+    (data / 'train' / 'ant' / 'bee.png').write_bytes(whole)
+    done = new_config('data', 'my.py', weights='weights.th', device='cpu')
+    said = '\n'.join(done.describe())
+    for part in ("folder '.hidden' (1)", '*.txt (1)', 'ant/fake.jpg (not a picture', 'bee/empty.png (empty (0 bytes))',
+                 'bee/cut.png (', 'has not, left out: cat', 'left out: stray', 'left out: cow',
+                 'train/ant/bee.png = Validation/bee/again.png', 'train/ant/bee.png = train/bee/0.png'):
+        assert part in said, part
+        assert part in ' '.join(done.path.read_text().replace('\n# ', ' ').split('\n')), part
+    cfg = load_config(done.path)
+    assert cfg.train_dataloader.dataset.exclude == ['ant/fake.jpg', 'bee/cut.png', 'bee/empty.png']
+    assert cfg.train_dataloader.dataset.classes == cfg.val_dataloader.dataset.classes == ['ant', 'bee']
+    dry_run(done.path)
+    assert '3 left out by exclude' in Path('work_dirs/my/preflight.txt').read_text()
+
+
+def test_class_without_validation_pictures(place):
+    pictures(place / 'data' / 'train' / 'wasp', 2, 5)
+    done = new_config('data', 'my.py', weights='weights.th', device='cpu')
+    cfg = load_config(done.path)
+    assert cfg.allow_missing_classes and 'val: no picture of wasp' in '\n'.join(done.describe())
+    # 8 to 2: the score that chooses must not forget the small class
+    assert cfg.default_hooks.checkpoint.save_best == 'single-label/f1-score'
+    dry_run(done.path)
+
+
+@pytest.mark.parametrize('spoil, error, said', [
+    (dict(data='nowhere'), MissingFileError, 'nowhere'),
+    (dict(data='data/train/ant'), DataError, 'no labelled pictures'),
+    (dict(backbone='resnet19'), ConfigError, "did you mean 'resnet"),
+    (dict(backbone='torchvision:resnet19'), ConfigError, "did you mean 'resnet"),
+    (dict(backbone='timm:resnet19'), ConfigError, "did you mean '"),
+    (dict(backbone='CifarResNet-21'), ConfigError, 'CifarResNet-{20,32'),
+    (dict(out='my.txt'), ConfigError, 'end in .py'),
+    (dict(out='there.py'), ConfigError, 'there already'),
+    (dict(check=0), ConfigError, 'at least 1'),
+])
+def test_what_cannot_be(place, spoil, error, said):
+    (place / 'there.py').touch()
+    with pytest.raises(error, match=re.escape(said)):
+        new_config(**{'data': 'data', 'out': 'my.py', 'device': 'cpu', **spoil})
+
+
+def test_other_layouts_are_told_apart(place):
+    (place / 'data' / 'train').rename(place / 'data' / 'training')
+    (place / 'data' / 'val').rename(place / 'data' / 'testing')
+    assert {s: v.prefix for s, v in survey_folder('data').splits.items()} == dict(train='training', test='testing')
+    assert {s: v.prefix for s, v in survey_folder('data/training').splits.items()} == dict(train='')
+    (place / 'data' / 'training').rename(place / 'data' / 'val')
+    with pytest.raises(DataError, match='no train'):
+        survey_folder('data')
+    (place / 'data' / 'valid').mkdir()
+    with pytest.raises(DataError, match="both 'val' and 'valid'"):
+        survey_folder('data')
+
+
+def test_only_so_many_pictures_are_read(place):
+    survey = survey_folder('data', check=4)
+    assert survey.splits['train'].checked == 4 and len(survey.splits['train'].label_of) == 16
+    assert '4 pictures were read' in '\n'.join(survey.describe())
+
+
+def recipe(name='resnet50', size=1000, side=300., gpu=True, classes=('a cat', 'a dog')):
+    return make_recipe(make_network(name), classes, size, side, gpu)
+
+
+@pytest.mark.parametrize('size, steps, mixup, milestones', [
+    (19_999, 500, 0., (0.4, 0.6, 0.8)),
+    (20_000, 10_000, 0.1, (0.3, 0.6, 0.9)),
+    (499_999, 10_000, 0.1, (0.3, 0.6, 0.9)),
+    (500_000, 20_000, 0.1, (0.3, 0.6, 0.9)),
+])
+def test_rules_by_size_of_the_set(size, steps, mixup, milestones):
+    made = recipe(size=size)
+    per_epoch = -(-size // made.batch)
+    assert made.mixup == mixup and made.epochs == max(8, -(-steps // per_epoch))
+    assert made.milestones == sorted({max(1, round(m * made.epochs)) for m in milestones})
+    assert f'{steps:,} steps' in made.why['epochs']
+
+
+def test_rules_by_size_of_the_pictures():
+    assert (recipe(side=95).resize, recipe(side=95).crop) == (160, 128)
+    assert (recipe(side=96).resize, recipe(side=96).crop) == (264, 224)  # 448 / 384 of 224, in eights
+    assert recipe('cifar_resnet56', side=300).crop == recipe('resnet18_8xb16_cifar10', side=300).crop == 32
+    fixed = recipe('torchvision:vit_b_16', side=50)
+    assert (fixed.resize, fixed.crop) == (224, 224)
+
+
+def test_flips_batches_and_frozen_stages():
+    assert recipe().flip and not recipe(classes='0123').flip and not recipe(classes=['Left', 'straight']).flip
+    assert [recipe(gpu=gpu, side=side).batch for gpu, side in ((True, 300), (True, 50), (False, 300))] == [64, 128, 32]
+    assert recipe(size=20).batch == 4 and recipe(size=39).frozen_stages == 1 and recipe(size=40).frozen_stages == -1
+
+
+def test_rate_by_family_and_batch():
+    for name, base in (('cifar_resnet20', 0.02), ('resnet18', 0.01), ('timm:vit_tiny_patch16_224', 0.003)):
+        for gpu in (True, False):
+            made = recipe(name, gpu=gpu)
+            assert made.lr == pytest.approx(base * (made.batch / 512)**0.5, rel=0.05)
+
+
+def test_networks():
+    assert make_network('resnet50').weights == 'torchvision://resnet50'
+    assert make_network('CifarResNet').weights.endswith('resnet20-12fca82f.th')
+    assert make_network('CifarResNet-56').backbone == dict(depth=56)
+    assert make_network('resnet18_8xb16_cifar10').weights.endswith('bd6371c8.pth')
+    assert make_network('resnet50_8xb32_in1k').base.name == 'resnet50.py'
+    small = make_network('torchvision:mobilenet_v3_small')
+    assert (small.channels, small.family, small.side) == (576, 'imagenet', 224)
+    bit = make_network('timm:resnetv2_50x1_bit.goog_in21k')
+    assert (bit.channels, bit.family, bit.backbone['pretrained']) == (2048, 'bit', True)
+    own = make_network('timm:resnet18', 'my.pth')
+    assert own.weights == 'my.pth' and 'pretrained' not in own.backbone
+
+
+@pytest.mark.parametrize('name', ['resnet34', 'torchvision:mobilenet_v3_small', 'timm:vit_tiny_patch16_224'])
+def test_configs_of_other_networks_are_valid_python(place, name):
+    done = new_config('data', 'my.py', name, device='cuda', seed=7)
+    ast.parse(done.path.read_text())
+    cfg = load_config(done.path)
+    assert cfg.randomness.seed == 7 and cfg.model.head.num_classes == 2
+    assert '--weights' in '\n'.join(done.describe())
