@@ -15,7 +15,7 @@ from mmengine.config import Config
 from ftcls.engine.hooks import RangeTestFinished
 from ftcls.utils import ConfigError
 from ftcls.visualization import plot_range_test
-from .compare import quiet_run
+from .runs import quiet_run
 from .train import TrainOptions, train
 
 __all__ = ['RangeTest', 'find_lr']

@@ -45,7 +45,7 @@ class NewConfig:
 
     @property
     def _train_folder(self) -> str:
-        return os.path.join(self.survey.root, self.survey.splits['train'].prefix)
+        return str(Path(self.survey.root, self.survey.splits['train'].prefix))
 
 
 class _Why:

@@ -58,7 +58,7 @@ class Survey:
         classes: The classes that the training pictures have, sorted.
         sizes: (width, height) of the pictures that were read.
         stray: Folders beside those of the splits.
-        shared: Pictures of different splits with the same bytes.
+        shared: Pictures with the same bytes in different splits, or anywhere where there is no 'val' yet.
         contradicting: Pictures with the same bytes in different classes.
     """
     root: str
@@ -102,7 +102,7 @@ class Survey:
             each = ', '.join(f'{c} {n}' for c, n in counts.items()) if len(
                 counts) <= 10 else f'{min(counts.values())} to {max(counts.values())} a class'
             lines.append(
-                f'{name}: {sum(counts.values()):,} pictures ({each}) in {os.path.join(self.root, split.prefix)}')
+                f'{name}: {sum(counts.values()):,} pictures ({each}) in {Path(self.root, split.prefix)}')
             if split.passed_over:
                 lines.append(f'{name}: passed over: ' + listed([f'{w} ({n})' for w, n in split.passed_over.items()]))
             if split.checked < len(split.label_of) + len(split.broken):
@@ -126,7 +126,8 @@ class Survey:
                 f'WARNING uneven classes: the largest has {self.imbalance:.1f} times the pictures of the smallest')
         if self.stray:
             lines.append(f'WARNING folders beside the splits, left out: {listed(self.stray)}')
-        for what, pairs in (('the same picture in two splits, so that scores flatter', self.shared),
+        for what, pairs in ((f'the same picture {"in two splits" if "val" in self.splits else "twice, of which one may validate"}, so that '
+              'scores flatter', self.shared),
                             ('the same picture in two classes', self.contradicting)):
             if pairs:
                 lines.append(f'WARNING {what}: {len(pairs)}: ' + listed([f'{one} = {other}' for one, other in pairs]))
@@ -234,7 +235,7 @@ def _same_files(root: Path, splits: Mapping[str, SplitSurvey]) -> tuple[list[tup
         first: dict[str, tuple[str, str, str]] = {}
         for file in files if len(files) > 1 else ():
             other = first.setdefault(file_digest(root / file[0]), file)
-            if other[1] != file[1]:
+            if other[1] != file[1] or 'val' not in splits and other is not file:
                 shared.append((other[0], file[0]))
             if other[2] != file[2]:
                 contradicting.append((other[0], file[0]))
