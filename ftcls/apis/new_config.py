@@ -37,7 +37,8 @@ class NewConfig:
             lines.append(f'no val: a fifth of each class of {self._train_folder} validates, drawn by split_seed')
         weights = self.network.weights or 'timm\'s own'
         lines.append(f'{self.network.label}, weights: {weights}')
-        lines += [reason for reason in self.recipe.why.values() if reason]
+        values = {name: getattr(self.recipe, name, '') for name in self.recipe.why}
+        lines += [f'{name} {value}'.rstrip() + f': {self.recipe.why[name]}' for name, value in values.items()]
         if weights.startswith(('http', 'torchvision', 'timm')):
             lines.append(
                 'the first run downloads the weights; offline, fetch them elsewhere and give the file by --weights')
@@ -173,13 +174,21 @@ def _pipelines(network: Network, recipe: Recipe) -> dict[str, Any]:
             'interpolation': network.interpolation
         }))
     load, pack = dict(type='LoadImageFromFile'), dict(type='PackInputs')
-    train = [load, _Why(dict(type='Resize', scale=recipe.resize, **kind), recipe.why['crop'])]
-    if recipe.crop < recipe.resize:
-        train.append(dict(type='RandomCrop', crop_size=recipe.crop))
+    if recipe.random_size:
+        train = [load, _Why(dict(type='RandomResizedCrop', scale=recipe.crop, **kind), recipe.why['crop'])]
+        test = [
+            dict(type='ResizeEdge', scale=recipe.resize, edge='short', **kind),
+            dict(type='CenterCrop', crop_size=recipe.crop)
+        ]
+    else:
+        train = [load, _Why(dict(type='Resize', scale=recipe.resize, **kind), recipe.why['crop'])]
+        if recipe.crop < recipe.resize:
+            train.append(dict(type='RandomCrop', crop_size=recipe.crop))
+        test = [dict(type='Resize', scale=recipe.crop, **kind)]
     if recipe.flip:
         train.append(_Why(dict(type='RandomFlip', prob=0.5, direction='horizontal'), recipe.why['flip']))
     train.append(pack if recipe.flip else _Why(pack, recipe.why['flip']))
-    return dict(train_pipeline=train, test_pipeline=[load, dict(type='Resize', scale=recipe.crop, **kind), pack])
+    return dict(train_pipeline=train, test_pipeline=[load, *test, pack])
 
 
 def _loaders(survey: Survey, recipe: Recipe, seed: int, device: str) -> dict[str, Any]:
@@ -229,7 +238,10 @@ def _schedule(recipe: Recipe) -> dict[str, Any]:
     return dict(
         optim_wrapper=dict(
             optimizer=dict(
-                type='SGD', lr=_Why(recipe.lr, recipe.why['lr']), momentum=0.9, weight_decay=_Why(0., 'BiT: none'))),
+                type='SGD',
+                lr=_Why(recipe.lr, recipe.why['lr']),
+                momentum=0.9,
+                weight_decay=_Why(recipe.weight_decay, recipe.why['weight_decay']))),
         param_scheduler=_Why([warmup, decay], recipe.why['schedule']),
         train_cfg=_Why(
             dict(by_epoch=True, max_epochs=recipe.epochs, val_interval=max(1, recipe.epochs // 20)),

@@ -101,8 +101,7 @@ class Survey:
             counts = split.counts
             each = ', '.join(f'{c} {n}' for c, n in counts.items()) if len(
                 counts) <= 10 else f'{min(counts.values())} to {max(counts.values())} a class'
-            lines.append(
-                f'{name}: {sum(counts.values()):,} pictures ({each}) in {Path(self.root, split.prefix)}')
+            lines.append(f'{name}: {sum(counts.values()):,} pictures ({each}) in {Path(self.root, split.prefix)}')
             if split.passed_over:
                 lines.append(f'{name}: passed over: ' + listed([f'{w} ({n})' for w, n in split.passed_over.items()]))
             if split.checked < len(split.label_of) + len(split.broken):
@@ -126,9 +125,9 @@ class Survey:
                 f'WARNING uneven classes: the largest has {self.imbalance:.1f} times the pictures of the smallest')
         if self.stray:
             lines.append(f'WARNING folders beside the splits, left out: {listed(self.stray)}')
-        for what, pairs in ((f'the same picture {"in two splits" if "val" in self.splits else "twice, of which one may validate"}, so that '
-              'scores flatter', self.shared),
-                            ('the same picture in two classes', self.contradicting)):
+        for what, pairs in (
+            (f'the same picture {"in two splits" if "val" in self.splits else "twice, of which one may validate"}, so that '
+             'scores flatter', self.shared), ('the same picture in two classes', self.contradicting)):
             if pairs:
                 lines.append(f'WARNING {what}: {len(pairs)}: ' + listed([f'{one} = {other}' for one, other in pairs]))
         return lines

@@ -99,6 +99,30 @@ def test_class_without_validation_pictures(place):
     dry_run(done.path)
 
 
+def test_folder_without_splits(place):
+    # the same bytes twice: one copy may come to validate what the other has taught
+    (place / 'data' / 'train' / 'ant' / 'copy.png').write_bytes(
+        (place / 'data' / 'train' / 'ant' / '0.png').read_bytes())
+    done = new_config('data/train', 'my.py', weights='weights.th', seed=3, device='cpu')
+    said = '\n'.join(done.describe())
+    assert 'no val: a fifth' in said and 'may validate, so that scores flatter: 1: ant/0.png = ant/copy.png' in said
+    cfg = load_config(done.path)
+    for split in ('train', 'val'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        assert (dataset.split, dataset.val_fraction, dataset.split_seed) == (split, 0.2, 3)
+    dry_run(done.path)
+    text = Path('work_dirs/my/preflight.txt').read_text()
+    assert 'train: 13 samples' in text and 'val: 4 samples' in text
+
+
+def test_medium_set_gets_mixup_and_a_loss_that_takes_it(place, monkeypatch):
+    monkeypatch.setattr('ftcls.apis.recipe._SCHEDULES', ((100, 40, 4, (0.3, 0.6, 0.9), 0.1), ))
+    done = new_config('data', 'my.py', weights='weights.th', device='cpu')
+    cfg = load_config(done.path)
+    assert cfg.data_preprocessor.batch_augments.augments.type == 'Mixup' and cfg.model.head.loss.use_soft
+    dry_run(done.path)
+
+
 @pytest.mark.parametrize('spoil, error, said', [
     (dict(data='nowhere'), MissingFileError, 'nowhere'),
     (dict(data='data/train/ant'), DataError, 'no labelled pictures'),
@@ -154,10 +178,13 @@ def test_rules_by_size_of_the_set(size, steps, mixup, milestones):
 
 
 def test_rules_by_size_of_the_pictures():
-    assert (recipe(side=95).resize, recipe(side=95).crop) == (160, 128)
-    assert (recipe(side=96).resize, recipe(side=96).crop) == (264, 224)  # 448 / 384 of 224, in eights
+    bit = 'timm:resnetv2_50x1_bit.goog_in21k'
+    assert [(made.resize, made.crop) for made in (recipe(bit, side=95), recipe(bit, side=96))] == [(160, 128),
+                                                                                                   (264, 224)]
+    assert [(made.resize, made.crop) for made in (recipe(side=95), recipe(side=96))] == [(146, 128), (256, 224)]
+    assert recipe().random_size and not recipe(bit).random_size
     assert recipe('cifar_resnet56', side=300).crop == recipe('resnet18_8xb16_cifar10', side=300).crop == 32
-    fixed = recipe('torchvision:vit_b_16', side=50)
+    fixed = recipe('timm:vit_tiny_patch16_224', side=50)
     assert (fixed.resize, fixed.crop) == (224, 224)
 
 
@@ -168,10 +195,12 @@ def test_flips_batches_and_frozen_stages():
 
 
 def test_rate_by_family_and_batch():
-    for name, base in (('cifar_resnet20', 0.02), ('resnet18', 0.01), ('timm:vit_tiny_patch16_224', 0.003)):
+    for name, base, decay in (('cifar_resnet20', 0.12, 1e-4), ('resnet18', 0.01, 1e-4), ('timm:vit_tiny_patch16_224',
+                                                                                         0.003, 0)):
         for gpu in (True, False):
             made = recipe(name, gpu=gpu)
-            assert made.lr == pytest.approx(base * (made.batch / 512)**0.5, rel=0.05)
+            assert made.lr == pytest.approx(base * (made.batch / 512)**0.5, rel=0.05) and made.weight_decay == decay
+    assert recipe('cifar_resnet20', gpu=False).lr == 0.03
 
 
 def test_networks():

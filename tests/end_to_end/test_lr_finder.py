@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from places import make_place
 
 from ftcls.apis import TrainOptions, find_lr, load_config, train
@@ -40,11 +41,11 @@ def test_training_after_it_in_the_same_process_is_bitwise_the_same(place, tmp_pa
     as_it_was = copy.deepcopy(cfg.to_dict())
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    files = set(tmp_path.rglob('*'))
+    files, log = set(tmp_path.rglob('*')), MMLogger.get_current_instance()
 
     result = find_lr(cfg, 'found/lr.png', lowest=1e-6, highest=1e-3, steps=12)
 
-    assert cfg.to_dict() == as_it_was
+    assert cfg.to_dict() == as_it_was and MMLogger.get_current_instance() is log and log.handlers
     assert random.getstate() == states[0] and torch.equal(torch.get_rng_state(), states[2])
     assert all(np.array_equal(a, b) for a, b in zip(np.random.get_state(), states[1]))
     assert set(tmp_path.rglob('*')) - files == {tmp_path / 'found', tmp_path / 'found' / 'lr.png'}
