@@ -7,6 +7,7 @@ from .compare import Comparison, RunResult, Workers, compare, few_shots, standar
 from .config import apply_overrides, load_config
 from .distributed import LAUNCHERS, close_distributed, init_distributed
 from .inference import ImageClassificationInferencer, inference_model
+from .kfold import CrossValidation, kfold
 from .lr_finder import RangeTest, find_lr
 from .model_zoo import get_model, list_models
 from .new_config import NewConfig, new_config
@@ -23,12 +24,12 @@ from .validate import validate_config
 from .wise_ft import interpolate_weights, wise_ft
 
 __all__ = [
-    'BATCH_POLICIES', 'BatchPlan', 'Calibration', 'Comparison', 'Dimension', 'EpochLength',
+    'BATCH_POLICIES', 'BatchPlan', 'Calibration', 'Comparison', 'CrossValidation', 'Dimension', 'EpochLength',
     'ImageClassificationInferencer', 'ImageSegmentationInferencer', 'LAUNCHERS', 'NewConfig', 'PredictionReport',
     'RangeTest', 'RunResult', 'Schedule', 'Search', 'SearchOptions', 'TrainOptions', 'Workers', 'apply_batch_policy',
     'apply_overrides', 'browse_dataset', 'calibrate', 'close_distributed', 'compare', 'describe_parameters',
     'draw_schedule', 'few_shots', 'find_lr', 'get_model', 'inference_model', 'init_distributed', 'interpolate_weights',
-    'list_models', 'list_parameters', 'load_config', 'new_config', 'predict_files', 'read_space', 'run_tool',
+    'kfold', 'list_models', 'list_parameters', 'load_config', 'new_config', 'predict_files', 'read_space', 'run_tool',
     'split_checkpoint', 'standard_arms', 'test', 'trace_schedule', 'train', 'tune', 'tune_on_ray', 'validate_config',
     'wise_ft'
 ]

@@ -1,12 +1,13 @@
 """Evaluating a checkpoint on the test set of a config."""
 import copy
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.evaluator import DumpResults
+from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.runner import Runner
 
 from ftcls.registry import LOOPS
@@ -87,8 +88,12 @@ def _check_out(out: str | None) -> None:
         raise ConfigError(f'--out {out}: cannot make the folder {Path(out).parent}: {err.strerror}') from None
 
 
-def evaluate_runner(runner: Runner) -> tuple[dict[str, float], str]:
+def evaluate_runner(runner: Runner, extra: Sequence[BaseMetric] = ()) -> tuple[dict[str, float], str]:
     """Measure the model that a Runner has trained on its config's test set.
+
+    Args:
+        runner: After training.
+        extra: Metrics beside those of the config.
 
     Returns:
         Metric name to value, and ``'test'``; where the config has no test set, on the validation set, and ``'val'``.
@@ -107,6 +112,7 @@ def evaluate_runner(runner: Runner) -> tuple[dict[str, float], str]:
                            runner=runner,
                            dataloader=loaders[split],
                            evaluator=with_loss_metric(copy.deepcopy(cfg[f'{split}_evaluator']))))
+    loop.evaluator.metrics.extend(extra)
     if split == 'test':
         runner._test_loop = loop  # the hooks look there; the Runner takes a test loop at its construction only
     return loop.run(), split

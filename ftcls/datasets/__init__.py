@@ -4,6 +4,7 @@ from .cifar import CIFAR10, CIFAR100
 from .custom import CustomDataset
 from .digits import Digits
 from .imagenet import ImageNet
+from .kfold import KFoldDataset
 from .mnist import MNIST, FashionMNIST
 from .samplers import BalancedSampler, RepeatAugSampler
 from .segmentation import BinarySegDataset, CarvanaDataset
@@ -11,5 +12,5 @@ from .transforms import *  # noqa: F401,F403 (so that importing the datasets reg
 
 __all__ = [
     'BalancedSampler', 'BaseDataset', 'BinarySegDataset', 'CIFAR10', 'CIFAR100', 'CarvanaDataset', 'CustomDataset',
-    'Digits', 'FashionMNIST', 'ImageNet', 'MNIST', 'RepeatAugSampler'
+    'Digits', 'FashionMNIST', 'ImageNet', 'KFoldDataset', 'MNIST', 'RepeatAugSampler'
 ]

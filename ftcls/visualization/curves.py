@@ -61,7 +61,8 @@ def plot_curves(records: Sequence[Record] | str | os.PathLike,
 def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
                  out: str | os.PathLike,
                  metric: str | None = None,
-                 title: str | None = None) -> Path:
+                 title: str | None = None,
+                 over: str = 'seeds') -> Path:
     """Draw several arms of a comparison, each the mean over its seeds in a band of one standard deviation.
 
     Args:
@@ -69,6 +70,7 @@ def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
         out: The PNG file to write; its folder is made where it is absent.
         metric: The validation metric on the right; the first one that the records hold where it is None.
         title: Stands above the panels.
+        over: What the runs of an arm differ in, for the caption.
 
     Returns:
         The path of the file.
@@ -93,7 +95,9 @@ def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
     if not left.lines and not right.lines:
         raise DataError('there is nothing to draw: no record holds a loss or a validation metric')
     seeds = sorted({len(runs_of_arm) for runs_of_arm in runs.values()})
-    spread = f'mean ± standard deviation over {"–".join(map(str, seeds))} seeds' if seeds != [1] else 'one seed'
+    spread = f'mean ± standard deviation over {"–".join(map(str, seeds))} {over}' if seeds != [
+        1
+    ] else f'one {over.rstrip("s")}'
     left.set(title='Training loss', ylabel='loss')
     _log_where_it_spans(left, 20)
     right.set(title=f'Validation {metric or "metric"}', ylabel=_unit([metric] if metric else []))

@@ -1,0 +1,57 @@
+"""Cross-validate a config: train once a fold without it, and predict the fold's pictures with that run.
+
+A finished fold is not trained again: the same command goes on after a kill. `--shard` and `--gather` spread the folds over machines
+as in `tools/compare.py`. The exit code is 1 if a fold failed.
+"""
+import argparse
+
+from mmengine.dist import is_main_process
+
+from ftcls.apis import LAUNCHERS, Workers, kfold, load_config, run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('--folds', type=int, default=5, metavar='K', help='how many (5)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the folds and of the runs (0)')
+    parser.add_argument(
+        '--pool', action='store_true', help='deal out the validation set too; default: training set only')
+    parser.add_argument('--metric', help='the score; default: the first that the config\'s evaluator measures')
+    parser.add_argument('--out-dir', default='work_dirs/kfold', help='where runs, table, figure and predictions go')
+    parser.add_argument(
+        '--shard', metavar='I/N', default='0/1', help='make the folds I, I + N, … only (counted from 0)')
+    parser.add_argument('--gather', action='store_true', help='train nothing; report what is there')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
+    args = parser.parse_args()
+    try:
+        index, count = (int(part) for part in args.shard.split('/'))
+    except ValueError:
+        parser.error('--shard must be of the form I/N, for example 0/5')
+    args.shard = index, count
+    return args
+
+
+def main() -> int:
+    """Run all folds and print the table."""
+    args = parse_args()
+    result = kfold(
+        load_config(args.config, args.cfg_options),
+        args.folds,
+        args.out_dir,
+        seed=args.seed,
+        pool=args.pool,
+        metric=args.metric,
+        workers=Workers(args.launcher, args.shard, args.gather))
+    if is_main_process() and args.shard == (0, 1):
+        print(
+            f'\n{result.table()}\n\nwrote {args.out_dir}/out_of_fold.csv, kfold.png, results.json, table.txt, and each '
+            'fold\'s folder')
+    return int(bool(result.failures))
+
+
+if __name__ == '__main__':
+    run_tool(main)
