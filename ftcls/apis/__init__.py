@@ -14,11 +14,12 @@ from .new_config import NewConfig, new_config
 from .predict import PredictionReport, predict_files, split_checkpoint
 from .print_params import describe_parameters, list_parameters
 from .schedule import EpochLength, Schedule, draw_schedule, trace_schedule
+from .search_result import Search
 from .search_space import Dimension, read_space
 from .segmentation import ImageSegmentationInferencer
 from .test import test
 from .train import TrainOptions, train
-from .tune import Search, SearchOptions, tune
+from .tune import SearchOptions, tune
 from .tune_ray import tune_on_ray
 from .validate import validate_config
 from .wise_ft import interpolate_weights, wise_ft

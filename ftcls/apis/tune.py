@@ -2,25 +2,22 @@
 import fcntl
 import functools
 import json
-import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
-from rich.console import Console
-from rich.table import Table
 
 from ftcls.engine.hooks.checkpoint import GREATER_IS_BETTER
 from ftcls.utils import ConfigError, UserError
 from ftcls.utils.errors import unwrapped
-from ftcls.visualization import plot_search
 from .compare import quiet_run
+from .search_result import Search, distributions, finish_search, shown_values
 from .search_space import Dimension, check_space, with_values
 from .train import TrainOptions, train
 
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
-__all__ = ['Search', 'SearchOptions', 'finish_search', 'metric_of', 'run_trial', 'shown_values', 'tune']
+__all__ = ['SearchOptions', 'check_same_search', 'metric_of', 'run_trial', 'search_settings', 'tune']
 
 _METRICS = {
     'Accuracy': 'accuracy/top1',
@@ -61,58 +58,6 @@ class SearchOptions:
     def __post_init__(self) -> None:
         if self.trials < 1:
             raise ConfigError(f'--trials {self.trials}: must be at least 1')
-
-
-@dataclass
-class Search:
-    """What a search came to.
-
-    Attributes:
-        metric: The score.
-        lower: A lower score is better.
-        trials: ``number``, ``folder``, ``state`` ('finished', 'pruned', 'failed'), ``score``, ``values``, ``error`` of each.
-        importance: Parameter to its share of the variance of the scores (fANOVA), the largest first; empty for few trials.
-    """
-    metric: str
-    lower: bool
-    trials: list[dict[str, Any]]
-    importance: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def ranked(self) -> list[dict[str, Any]]:
-        """The finished trials, the best first."""
-        finished = [trial for trial in self.trials if trial['state'] == 'finished']
-        return sorted(finished, key=lambda trial: trial['score'], reverse=not self.lower)
-
-    def table(self, most: int = 10) -> str:
-        """Return the best trials and what mattered, as text."""
-        states = [trial['state'] for trial in self.trials]
-        count = ', '.join(f'{states.count(s)} {s}' for s in ('finished', 'pruned', 'failed') if s in states)
-        table = Table(box=None, pad_edge=False)
-        names = list(dict.fromkeys(name for trial in self.trials for name in trial['values']))
-        for column in ('trial', f'val {self.metric}', *names):
-            table.add_column(column, justify='left' if column in names else 'right', overflow='fold')
-        for trial in self.ranked[:most]:
-            table.add_row(
-                str(trial['number']), f'{trial["score"]:.4g}', *(_shown(trial['values'].get(name)) for name in names))
-        console = Console(width=200, no_color=True)
-        with console.capture() as capture:
-            console.print(table)
-        lines = [f'{len(states)} trials: {count}', *(line.rstrip() for line in capture.get().splitlines())]
-        if self.importance:
-            lines += ['', 'what mattered (share of the variance of the score, fANOVA):']
-            lines += [f'  {share:4.0%}  {name}' for name, share in self.importance.items()]
-        lines += [f'trial {t["number"]} FAILED: {t["error"]}' for t in self.trials if t['state'] == 'failed']
-        return '\n'.join(lines)
-
-
-def shown_values(values: Mapping[str, Any]) -> str:
-    """Return what was drawn as ``'lr=0.01, type=SGD'``, by the last parts of the keys."""
-    return ', '.join(f'{key.split(".")[-1]}={_shown(value)}' for key, value in values.items())
-
-
-def _shown(value: Any) -> str:
-    return f'{value:.4g}' if isinstance(value, float) else str(value)
 
 
 class _Report(Hook):
@@ -200,7 +145,7 @@ def tune(cfg: Config, space: Sequence[Dimension], options: SearchOptions,
     states = dict(COMPLETE='finished', PRUNED='pruned', FAIL='failed')
     trials = [_as_dict(trial, states[trial.state.name]) for trial in study.get_trials(deepcopy=False)
               if trial.state.name in states and not trial.user_attrs.get(_KILLED)]  # yapf: disable
-    return finish_search(cfg, space, trials, options, metric, lower)
+    return finish_search(cfg, space, trials, out_dir, metric, lower)
 
 
 def _open_study(cfg: Config, space: Sequence[Dimension], options: SearchOptions, metric: str, lower: bool) -> 'Study':
@@ -210,7 +155,7 @@ def _open_study(cfg: Config, space: Sequence[Dimension], options: SearchOptions,
         raise ConfigError('tools/tune.py needs Optuna: pip install optuna') from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = options.storage or f'sqlite:///{Path(options.out_dir).absolute() / "search.db"}'
-    warmup = (cfg.train_cfg.get('max_epochs') or cfg.train_cfg.get('max_iters')) // 4  # a high rate starts badly
+    warmup = (cfg.train_cfg.get('max_epochs') or cfg.train_cfg.get('max_iters')) // 3 + 1  # a high rate starts badly
     pruner = optuna.pruners.MedianPruner(4, warmup) if options.prune else optuna.pruners.NopPruner()
     study = optuna.create_study(
         storage=storage,
@@ -222,14 +167,8 @@ def _open_study(cfg: Config, space: Sequence[Dimension], options: SearchOptions,
     study.sampler = optuna.samplers.TPESampler(
         seed=options.seed + len(study.get_trials(deepcopy=False)),
         n_startup_trials=min(10, max(4, options.trials // 3)))
-    settings = {k: v for k, v in cfg.to_dict().items() if k not in ('work_dir', 'arms')}
-    wanted = dict(space=[str(d) for d in space], metric=metric, seed=options.seed,
-                  config=json.loads(json.dumps(settings, default=str)))  # yapf: disable
-    before = study.user_attrs.get('settings')
-    for key in wanted if before else ():
-        if before[key] != wanted[key]:
-            raise ConfigError(f'{options.out_dir} holds a search with another {key}'
-                              f'{f": {before[key]}" if key != "config" else ""}; give another --out-dir')
+    wanted = search_settings(cfg, space, options, metric)
+    check_same_search(study.user_attrs.get('settings'), wanted, options.out_dir)
     study.set_user_attr('settings', wanted)
     return study
 
@@ -242,12 +181,31 @@ def _next_trial(study: 'Study', space: Sequence[Dimension], out_dir: Path, trial
         counted = [t for t in study.get_trials(deepcopy=False) if not t.user_attrs.get(_KILLED)]
         if len(counted) >= trials and not any(t.state.name == 'WAITING' for t in counted):
             return None
-        trial = study.ask(_distributions(space))
+        trial = study.ask(distributions(space))
         folder = trial.user_attrs.get(_FOLDER) or f'trial_{trial.number}'
         (out_dir / folder).mkdir(exist_ok=True)
         held.enter_context(_lock(out_dir / folder / '.lock'))
         trial.set_user_attr(_FOLDER, folder)
         return trial
+
+
+def search_settings(cfg: Config, space: Sequence[Dimension], options: SearchOptions, metric: str) -> dict[str, Any]:
+    """Return what makes a search what it is, as JSON holds it."""
+    settings = {k: v for k, v in cfg.to_dict().items() if k not in ('work_dir', 'arms')}
+    return json.loads(
+        json.dumps(dict(space=[str(d) for d in space], metric=metric, seed=options.seed, config=settings), default=str))
+
+
+def check_same_search(before: Mapping[str, Any] | None, wanted: Mapping[str, Any], out_dir: str | Path) -> None:
+    """Refuse to go on with a search of other settings.
+
+    Raises:
+        ConfigError: Naming the setting.
+    """
+    for key in wanted if before else ():
+        if before[key] != wanted[key]:
+            raise ConfigError(f'{out_dir} holds a search with another {key}'
+                              f'{f": {before[key]}" if key != "config" else ""}; give another --out-dir')
 
 
 @contextmanager
@@ -275,16 +233,6 @@ def _take_up_killed(study: 'Study', out_dir: Path, say: Callable[[str], None]) -
                 study.tell(trial.number, state=TrialState.FAIL)
                 study.enqueue_trial(trial.params, user_attrs={_FOLDER: folder})
                 say(f'{folder} had been broken off; it goes on')
-
-
-def _distributions(space: Sequence[Dimension]) -> dict[str, Any]:
-    """Return Optuna's distributions."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-    return {
-        d.key: CategoricalDistribution(d.choices) if d.kind == 'choice' else
-        IntDistribution(d.low, d.high) if d.kind == 'int' else
-        FloatDistribution(d.low, d.high, log=d.kind == 'loguniform') for d in space
-    }  # yapf: disable
 
 
 def _make(cfg: Config, space: Sequence[Dimension], study: 'Study', trial: 'Trial', options: SearchOptions, metric: str,
@@ -317,36 +265,6 @@ def _make(cfg: Config, space: Sequence[Dimension], study: 'Study', trial: 'Trial
         say(f'{folder}: val {metric} {score:.4g} ({shown})')
 
 
-def finish_search(cfg: Config, space: Sequence[Dimension], trials: list[dict[str, Any]], options: SearchOptions, metric: str,
-                  lower: bool) -> Search:  # yapf: disable
-    """Write table, figure, numbers and the best config into ``options.out_dir``, and return what was found.
-
-    Args:
-        cfg: The config that was searched around.
-        space: The search space.
-        trials: As of :class:`Search`.
-        options: For ``out_dir``.
-        metric: The score.
-        lower: A lower score is better.
-
-    Raises:
-        ConfigError: If no trial came to an end.
-    """
-    search = Search(metric, lower, trials)
-    if not search.ranked:
-        errors = '\n'.join(f'  trial {t["number"]}: {t["error"]}' for t in trials if t['state'] == 'failed')
-        raise ConfigError(f'no trial came to an end:\n{errors}')
-    search.importance = _importance(space, search.ranked)
-    out_dir = Path(options.out_dir)
-    (out_dir / 'table.txt').write_text(search.table() + '\n', encoding='utf-8')
-    content = dict(metric=metric, trials=trials, importance=search.importance)
-    (out_dir / 'results.json').write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-    plot_search([dict(t, pruned=t['state'] == 'pruned') for t in trials], search.importance,
-                [d.key for d in space if d.kind == 'loguniform'], metric, lower, out_dir / 'search.png')  # yapf: disable
-    _write_best(cfg, search.ranked[0], space, search, out_dir / 'best.py')
-    return search
-
-
 def _as_dict(trial: 'FrozenTrial', state: str) -> dict[str, Any]:
     score = trial.value if state == 'finished' else None
     if state == 'pruned' and trial.intermediate_values:
@@ -354,29 +272,3 @@ def _as_dict(trial: 'FrozenTrial', state: str) -> dict[str, Any]:
     folder = trial.user_attrs.get(_FOLDER)  # a trial that was broken off has another number in the study
     return dict(number=int(folder.rpartition('_')[2]), folder=folder, state=state, score=score, values=trial.params,
                 error=trial.user_attrs.get(_ERROR))  # yapf: disable
-
-
-def _importance(space: Sequence[Dimension], finished: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return what share of the variance of the scores each parameter explains; nothing where that cannot be told."""
-    with suppress(ImportError, ValueError, RuntimeError):  # no Optuna, too few trials, scores that are all the same
-        import optuna
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study()
-        for trial in finished:
-            study.add_trial(
-                optuna.trial.create_trial(
-                    params=trial['values'], distributions=_distributions(space), value=trial['score']))
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-        return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
-    return {}
-
-
-def _write_best(cfg: Config, best: Mapping[str, Any], space: Sequence[Dimension], search: Search, path: Path) -> None:
-    chosen = with_values(cfg, best['values'], space)
-    chosen.pop('arms', None)
-    values = '\n'.join(f'{key} = {_shown(value)}' for key, value in best['values'].items())
-    text = (
-        f'"""Trial {best["number"]} of {len(search.trials)}, the best: val {search.metric} {best["score"]:.4g}.\n\n'
-        f'{textwrap.indent(values, "    ")}\n\nThe best of many scores on the same pictures flatters; measure it on others: '
-        f'python tools/test.py\n"""\n')
-    path.write_text(text + chosen.pretty_text, encoding='utf-8')

@@ -1,6 +1,8 @@
 """Hyper-parameter search on Ray Tune, which spreads the trials over the machines of a cluster."""
 import functools
+import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,9 @@ import torch
 from mmengine.config import Config
 
 from ftcls.utils import ConfigError
+from .search_result import Search, finish_search, shown_values
 from .search_space import Dimension, check_space, with_values
-from .tune import Search, SearchOptions, finish_search, metric_of, run_trial, shown_values
+from .tune import SearchOptions, check_same_search, metric_of, run_trial, search_settings
 
 __all__ = ['tune_on_ray']
 
@@ -25,7 +28,8 @@ def tune_on_ray(cfg: Config, space: Sequence[Dimension], options: SearchOptions,
     Args:
         cfg: The config; it is not changed.
         space: What to search.
-        options: How to; ``prune`` is Ray's ``MedianStoppingRule``, ``storage`` has no meaning here.
+        options: How to; ``prune`` is Ray's ``MedianStoppingRule``, ``storage`` has no meaning here, and
+            ``trials`` cannot grow afterwards.
         say: Gets one line a trial.
 
     Raises:
@@ -44,6 +48,7 @@ def tune_on_ray(cfg: Config, space: Sequence[Dimension], options: SearchOptions,
     metric, lower = metric_of(cfg, options.metric)
     check_space(cfg, space)
     out_dir = Path(options.out_dir).absolute()
+    _check_settings(out_dir, {**search_settings(cfg, space, options, metric), 'trials': options.trials})
     if not ray.is_initialized():
         ray.init(log_to_driver=False, logging_level='ERROR')
     work = functools.partial(_trial, settings=cfg.to_dict(), file=cfg.filename, space=list(space), out_dir=str(out_dir), metric=metric,
@@ -64,11 +69,19 @@ def tune_on_ray(cfg: Config, space: Sequence[Dimension], options: SearchOptions,
                 search_alg=BasicVariantGenerator(random_state=options.seed),
                 scheduler=stop if options.prune else FIFOScheduler()),
             run_config=ray_tune.RunConfig(name='ray', storage_path=str(out_dir), verbose=0))
-    trials = [_as_dict(number, result, metric) for number, result in enumerate(tuner.fit())]
+    trials = sorted((_as_dict(result, metric) for result in tuner.fit()), key=lambda trial: trial['number'])
     for trial in trials:
         outcome = f'FAILED: {trial["error"]}' if trial['state'] == 'failed' else f'val {metric} {trial["score"]:.4g}'
         say(f'{trial["folder"]}: {outcome} ({shown_values(trial["values"])})')
-    return finish_search(cfg, space, trials, options, metric, lower)
+    return finish_search(cfg, space, trials, out_dir, metric, lower)
+
+
+def _check_settings(out_dir: Path, wanted: dict[str, Any]) -> None:
+    """Note what is searched, or refuse to go on with something else; Ray would keep the old number of trials in silence."""
+    noted = out_dir / 'ray_settings.json'
+    check_same_search(json.loads(noted.read_text(encoding='utf-8')) if noted.is_file() else None, wanted, out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    noted.write_text(json.dumps(wanted, indent=2), encoding='utf-8')
 
 
 def _domain(dimension: Dimension) -> Any:
@@ -94,15 +107,15 @@ def _trial(values: Mapping[str, Any], settings: dict, file: str | None, space: S
     cfg = with_values(Config(settings, filename=file), values, space)
     name = f'trial_{ray_tune.get_context().get_trial_id()}'
     score = run_trial(cfg, Path(out_dir) / name, metric, seed,
-                      lambda score, step: ray_tune.report({metric: score, 'step': step, 'folder': name}))  # yapf: disable
-    ray_tune.report({metric: score, 'folder': name, 'finished': True})
+                      lambda score, step: ray_tune.report({metric: score, 'step': step}))  # yapf: disable
+    ray_tune.report({metric: score, 'finished': True})
 
 
-def _as_dict(number: int, result: Any, metric: str) -> dict[str, Any]:
+def _as_dict(result: Any, metric: str) -> dict[str, Any]:
     """Return a trial as of :class:`Search`."""
-    values = dict(result.config or {})
     last = result.metrics or {}
+    trial_id = re.search(r'_trial_([0-9a-f]+_(\d+))_', Path(result.path).name)
     state = 'failed' if result.error or metric not in last else 'finished' if last.get('finished') else 'pruned'
     error = str(result.error).strip().splitlines()[-1] if result.error else None
-    return dict(
-        number=number, folder=last.get('folder'), state=state, score=last.get(metric), values=values, error=error)
+    return dict(number=int(trial_id[2]), folder=f'trial_{trial_id[1]}', state=state, score=last.get(metric),
+                values=dict(result.config or {}), error=error)  # yapf: disable

@@ -1,6 +1,7 @@
 """A search over config keys: killed and resumed, pruned, failing; what it writes."""
 import json
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
-from ftcls.apis import SearchOptions, load_config, read_space, tune
+from ftcls.apis import SearchOptions, load_config, read_space, tune, tune_on_ray
+from ftcls.apis.tune_ray import _domain
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
 
@@ -97,20 +99,21 @@ def test_a_failing_trial_is_named_and_the_others_go_on(cfg: Config, tmp_path: Pa
 
 
 def test_pruning(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores of 10 an epoch, but for the last trials, which have 1: the first report of theirs ends them."""
+    """Scores of 10 an epoch, but for the last trials, which have 1: the first report after a third of the epochs ends them."""
     epochs: dict[str, int] = {}
 
     def run(cfg: Config, folder: Path, metric: str, seed: int, report: Callable[[float, int], None]) -> float:
         rate = 10. if len(epochs) < 5 else 1.
-        for epoch in range(1, 3):
+        for epoch in range(1, 7):
             epochs[folder.name] = epoch
             report(rate * epoch, epoch)
-        return rate * 2
+        return rate * 6
 
+    cfg.train_cfg.max_epochs = 6
     monkeypatch.setattr(sys.modules['ftcls.apis.tune'], 'run_trial', run)
     search = tune(cfg, read_space(SPACE), SearchOptions(7, tmp_path, prune=True), lambda line: None)
     assert [t['state'] for t in search.trials] == ['finished'] * 5 + ['pruned'] * 2
-    assert list(epochs.values()) == [2] * 5 + [1] * 2 and search.trials[6]['score'] == 1.
+    assert list(epochs.values()) == [6] * 5 + [3] * 2 and search.trials[6]['score'] == 3.
 
 
 @pytest.mark.parametrize('metric, said',
@@ -124,3 +127,26 @@ def test_a_metric_that_is_not_measured(cfg: Config, tmp_path: Path, metric: str,
 def test_less_loss_is_better(cfg: Config, tmp_path: Path) -> None:
     search = tune(cfg, read_space(SPACE), SearchOptions(2, tmp_path, 'loss'), lambda line: None)
     assert search.ranked[0]['score'] == min(t['score'] for t in search.trials)
+
+
+def test_on_ray(cfg: Config, tmp_path: Path) -> None:
+    """On Ray itself, where it is installed: the same table, figure and best config."""
+    pytest.importorskip('ray', reason='Ray is not installed')
+    search = tune_on_ray(cfg, read_space(SPACE), SearchOptions(2, tmp_path), lambda line: None)
+    assert [t['number'] for t in search.trials] == [0, 1] and {t['state'] for t in search.trials} == {'finished'}
+    assert (tmp_path / search.ranked[0]['folder'] / 'epoch_2.pth').is_file() and (tmp_path / 'best.py').is_file()
+    with pytest.raises(ConfigError, match='another trials: 2'):
+        tune_on_ray(cfg, read_space(SPACE), SearchOptions(4, tmp_path), lambda line: None)
+
+
+def test_the_space_on_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each distribution becomes Ray's of the same range (a stand-in takes down what it is asked for)."""
+    ray = types.ModuleType('ray')
+    ray.tune = types.SimpleNamespace(**{
+        name: lambda *given, name=name: (name, *given)
+        for name in ('uniform', 'loguniform', 'randint', 'choice')
+    })
+    monkeypatch.setitem(sys.modules, 'ray', ray)
+    space = read_space(['a=uniform(0,1)', 'b=loguniform(0.1,1)', 'c=int(-1,3)', 'd=choice(x, y)'])
+    assert [_domain(d) for d in space] == [('uniform', 0, 1), ('loguniform', 0.1, 1), ('randint', -1, 4),
+                                           ('choice', ['x', 'y'])]
