@@ -1,6 +1,9 @@
 """CIFAR-10 with uneven classes, 500 airplanes down to 25 trucks, and two ways to deal with that.
 
 python tools/compare.py configs/imbalance/cifar10_longtail.py --arms none,weights,sampler --seeds 3
+
+Mean recall of the classes over 1,017 test pictures, 3 seeds: none 29.76 ± 0.56, weights 37.68 ± 1.03, sampler 41.38 ± 1.00 %; 2 to 8
+minutes a run on one core that others shared. docs/small_data.md has the recall of each class.
 """
 _base_ = ['../_base_/datasets/cifar10_bs16.py', '../_base_/default_runtime.py']
 
@@ -17,16 +20,7 @@ train_dataloader = dict(
     num_workers=0,
     dataset=dict(
         shots_per_class=dict(
-            airplane=500,
-            automobile=358,
-            bird=257,
-            cat=184,
-            deer=132,
-            dog=95,
-            frog=68,
-            horse=49,
-            ship=35,
-            truck=25)))
+            airplane=500, automobile=358, bird=257, cat=184, deer=132, dog=95, frog=68, horse=49, ship=35, truck=25)))
 val_dataloader = dict(batch_size=256, num_workers=0)
 test_dataloader = val_dataloader
 

@@ -40,13 +40,15 @@ SMALLER = {
     },
     'cifar_resnet20_finetune_hymenoptera.py': _SMALL_PHOTOS,
     'hymenoptera.py': [*_SMALL_PHOTOS, 'train_cfg.max_epochs=2'],  # configs/augmentation
+    'cifar10_longtail.py': [*_CIFAR, 'train_cfg.max_epochs=1', 'train_dataloader.dataset.shots_per_class=2'],
     'lenet5_finetune_digits.py': [],
     'lenet5_pretrain_digits.py': [],
 }
 # What stands in a document for what the small runs leave, or need.
 INSTEAD = [(r'epoch_200\.pth', 'epoch_1.pth'), (r'(dist_train\.sh \S+) 8', r'\1 2'), (r'--seeds [35]', '--seeds 1'),
-           (r'--budget \d+', '--budget 2'), (r'--shots [\d,]+', '--shots 1,2'), (r'--trials \d+', '--trials 2'),
-           (r'epoch_20\.pth', 'epoch_1.pth'), (r'https://\S+/resnet20-12fca82f\.th', 'resnet20.th'),
+           (r'--folds \d+', '--folds 2'), (r'--budget \d+', '--budget 2'), (r'--shots [\d,]+', '--shots 1,2'),
+           (r'--trials \d+', '--trials 2'), (r'epoch_20\.pth', 'epoch_1.pth'),
+           (r'https://\S+/resnet20-12fca82f\.th', 'resnet20.th'),
            (r'tools/demo\.py.*', 'tools/demo.py --seeds 1 --epochs 5')]
 # Lines that are about the installation or the whole suite: `make -n` says that the target exists, the rest is CI's.
 NOT_RUN = re.compile(r'^(python -m venv|pip install|python -m pytest|pre-commit|make )')

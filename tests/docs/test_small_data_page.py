@@ -40,6 +40,18 @@ def test_quoted_augmentations_fit_a_config():
     assert len(blocks) == 3
 
 
+@pytest.mark.parametrize('title, count', [('Splits', 1), ('Uneven classes', 2)])
+def test_quoted_lines_fit_a_config(title, count):
+    blocks = re.findall(r'```python\n(.*?)```', section(title), flags=re.S)
+    for block in blocks:
+        scope: dict = {}
+        exec(compile(block, str(PAGE), 'exec'), {}, scope)
+        cfg = load_config(ROOT / 'configs' / 'strategies' / 'head_x10.py')
+        cfg.merge_from_dict({key: value for key, value in scope.items() if key in cfg})
+        validate_config(cfg)
+    assert len(blocks) == count
+
+
 def test_the_table_names_what_there_is():
     names = re.findall(r'^\| `(\w+)` \|', section('Augmentation'), flags=re.M)
     missing = [name for name in names if not (TRANSFORMS.get(name) or BATCH_AUGMENTS.get(name))]
