@@ -14,7 +14,7 @@ Label = torch.Tensor | np.ndarray | Sequence | int
 def _label_tensor(value: Label) -> torch.Tensor:
     """Turn an int, a list of ints, an array or a tensor into an int64 tensor of shape (k, )."""
     tensor = torch.as_tensor(value)
-    if tensor.is_floating_point():
+    if tensor.is_floating_point() and tensor.numel():  # torch takes an empty list for floats
         raise TypeError(
             f'a label must be of an integer type, got {tensor.dtype} ({value!r}); scores go into set_gt_score')
     return tensor.to(torch.int64).reshape(-1)
@@ -34,7 +34,7 @@ class DataSample(BaseDataElement):
     ============== ========================== ======================================================================
     field          shape and type             meaning
     ============== ========================== ======================================================================
-    ``gt_label``   (k, ) int64                true class index; k > 1 for several labels a picture
+    ``gt_label``   (k, ) int64                true class index; k > 1, or 0, where several are possible
     ``gt_score``   (num_classes, ) float      true label as scores: soft labels, or 0/1 for several labels
     ``pred_label`` (k, ) int64                predicted class index
     ``pred_score`` (num_classes, ) float      predicted probability of each class

@@ -16,7 +16,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'inputs', metavar='INPUT', nargs='+', help='[CHECKPOINT] IMAGES: files, folders, quoted patterns')
     parser.add_argument(
-        '--topk', type=int, default=1, metavar='K', help='classes to list for each picture (default: 1)')
+        '--topk',
+        type=int,
+        metavar='K',
+        help='classes to list for each picture (default: 1; of a model for several labels, those that it predicts)')
     parser.add_argument('--out', metavar='FILE', help='also write the predictions to this .json or .csv file')
     parser.add_argument('--device', help='for example cpu or cuda:0; default: the GPU where there is one')
     parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='pictures at once (default: 1)')

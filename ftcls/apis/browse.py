@@ -20,6 +20,8 @@ from .trial import config_errors, first_samples
 
 __all__ = ['browse_dataset']
 
+_SHARES = 4  # so many parts of a mixed label are named at most
+
 
 def browse_dataset(cfg: Config,
                    split: str = 'train',
@@ -115,9 +117,11 @@ def _title(sample: DataSample, classes: Sequence[str] | None) -> str:
         return f'{name} {100 * (mask == 1).sum() / max(int((mask != 255).sum()), 1):.1f} %'.strip()
     named = [str(i) for i in range(10_000)] if classes is None else list(classes)
     if 'gt_score' in sample and len(sample.gt_score) <= len(named):
-        best = sample.gt_score.topk(min(2, len(sample.gt_score)))
-        parts = [(named[i], s) for s, i in zip(best.values.tolist(), best.indices.tolist()) if s > 0]
-        return parts[0][0] if parts and parts[0][1] == 1 else ', '.join(f'{name} {s:.2f}' for name, s in parts)
+        shares = [(named[i], s) for i, s in enumerate(sample.gt_score.tolist()) if s > 0]
+        if all(share == 1 for _, share in shares):
+            return ', '.join(name for name, _ in shares) or 'no label'
+        best = sorted(shares, key=lambda one: one[1], reverse=True)[:_SHARES]
+        return ', '.join(f'{name} {share:.2f}' for name, share in best)
     if 'gt_label' in sample:
-        return ', '.join(named[i] for i in sample.gt_label.tolist())
+        return ', '.join(named[i] for i in sample.gt_label.tolist()) or 'no label'
     return 'no label'

@@ -14,6 +14,7 @@ from ftcls.datasets.samplers import sample_labels
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, UserError
 from ftcls.utils.errors import unwrapped
+from .label_kinds import describe_labels, label_faults, metric_configs
 from .signatures import accepted_arguments
 from .splits import compare_splits, inner_datasets
 from .trial import config_errors
@@ -28,7 +29,8 @@ class DataReport:
     Attributes:
         classes: The names of the classes in the order of their indices, or None where the data has none.
         sizes: Samples a split.
-        counts: Samples a class name, a split; None where a split has no single labels.
+        counts: Samples a class name, a split; None where a split has masks, or does not know them.
+        several: How many labels a picture has, a split where it need not be one.
         ignored: Classes that stand in a split's data and not among ``classes``.
         drawn: How the samples were drawn, a split that does not have all.
         sampled: What an epoch draws of them, a split whose sampler says so.
@@ -37,6 +39,7 @@ class DataReport:
     classes: tuple[str, ...] | None = None
     sizes: dict[str, int] = field(default_factory=dict)
     counts: dict[str, dict[str, int] | None] = field(default_factory=dict)
+    several: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, list[str]] = field(default_factory=dict)
     drawn: dict[str, str] = field(default_factory=dict)
     sampled: dict[str, str] = field(default_factory=dict)
@@ -65,7 +68,7 @@ class DataReport:
                 line += ' (' + ', '.join(f'{name} {n}' for name, n in counts.items()) + ')'
             elif counts:
                 line += f' ({min(counts.values())} to {max(counts.values())} a class)'
-            line += ''.join(f'; {how[split]}' for how in (self.drawn, self.sampled) if how.get(split))
+            line += ''.join(f'; {how[split]}' for how in (self.several, self.drawn, self.sampled) if how.get(split))
             if self.shared.get(split):
                 line += f'; {self.shared[split]:,} OF THEM ARE TRAINING PICTURES TOO'
             if split in missing:
@@ -137,6 +140,7 @@ def build_loaders(cfg: Config, splits: Sequence[str], classes: Sequence[str] | N
         if 'train' in loaders and split != 'train':
             report.shared[split] = compare_splits(loaders['train'].dataset, dataset, split)
         report.counts[split] = _counts(dataset)
+        report.several[split] = describe_labels(dataset)
         loaders[split] = loader
     return loaders, report
 
@@ -216,22 +220,17 @@ def check_heads(cfg: Config, report: DataReport) -> None:
             faults.append(
                 f'{key} is {value}, but the data has {size} classes ({shorten(report.classes, 5)}); set {key}={size}')
     for key in ('val_evaluator', 'test_evaluator'):
-        faults += [
-            f'{path}={value}: the data has only {size} classes'
-            for path, value in _too_large_topk(cfg.get(key), key, size)
-        ]
+        faults += _too_large_topk(cfg.get(key), key, size)
+    faults += label_faults(cfg, report.several)
     if faults:
         raise ConfigError('\n'.join(faults))
 
 
-def _too_large_topk(evaluator: Any, path: str, size: int) -> list[tuple[str, Any]]:
-    if isinstance(evaluator, list | tuple):
-        return [hit for i, item in enumerate(evaluator) for hit in _too_large_topk(item, f'{path}.{i}', size)]
-    topk = evaluator.get('topk') if isinstance(evaluator, Mapping) else None
-    if topk is None:
-        return []
-    largest = max(topk) if isinstance(topk, list | tuple) else topk
-    return [(f'{path}.topk', topk)] if largest > size else []
+def _too_large_topk(evaluator: Any, where: str, size: int) -> Iterator[str]:
+    for path, metric in metric_configs(evaluator, where):
+        topk = metric.get('topk') or 0
+        if (max(topk) if isinstance(topk, list | tuple) else topk) > size:
+            yield f'{path}.topk={topk}: the data has only {size} classes'
 
 
 def check_missing_classes(cfg: Config, report: DataReport) -> None:

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from ftcls.models.heads import MultiLabelClsHead
 from ftcls.registry import TRANSFORMS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError, MissingFileError, UserError
@@ -153,6 +154,8 @@ class ImageClassificationInferencer:
             raise ConfigError('the model does not carry the config that says how pictures are prepared; build it by '
                               'ftcls.apis.get_model, or set model._config')
         self.model = model.eval()
+        #: Whether the model predicts any number of labels a picture.
+        self.several = isinstance(getattr(model, 'head', None), MultiLabelClsHead)
         self.classes = list(classes or (getattr(model, '_dataset_meta', None) or {}).get('classes') or ()) or None
         if self.classes is None:
             print_log(
@@ -182,8 +185,9 @@ class ImageClassificationInferencer:
         Returns:
             A dict for each picture: ``pred_label``, ``pred_score`` (its probability), ``pred_class`` (its name, where it
             is known), ``pred_scores`` ((C, ) float32, all of them); with ``topk`` also ``topk``, a list of dicts of
-            ``label``, ``score`` and ``class``, the best first. With ``skip_broken`` a broken picture has
-            ``dict(error=why)``, or None among data samples.
+            ``label``, ``score`` and ``class``, the best first. Of a model for several labels a picture, ``pred_label``,
+            ``pred_score`` and ``pred_class`` are lists of what it predicts, the best first, which may be empty. With
+            ``skip_broken`` a broken picture has ``dict(error=why)``, or None among data samples.
 
         Raises:
             MissingFileError: If a picture does not exist.
@@ -243,20 +247,19 @@ class ImageClassificationInferencer:
             raise ConfigError(f'topk must be from 1 to {len(scores)}, the number of classes; got {topk}')
         # Stable: of equal scores the lower index comes first, as in the metrics.
         ranking = np.argsort(-scores, kind='stable')
-        best = int(ranking[0])
-        result = dict(pred_scores=scores, pred_label=best, pred_score=float(scores[best]))
+        ranked = [dict(label=int(i), score=float(scores[i])) for i in ranking]
         if self.classes is not None:
-            result['pred_class'] = self.classes[best]
+            ranked = [{**hit, 'class': self.classes[hit['label']]} for hit in ranked]
+        if self.several:
+            predicted = set(sample.pred_label.tolist())
+            hits = [hit for hit in ranked if hit['label'] in predicted]
+            result = {f'pred_{key}': [hit[key] for hit in hits] for key in ('label', 'score', 'class')
+                      if self.classes is not None or key != 'class'}  # yapf: disable
+        else:
+            result = {f'pred_{key}': value for key, value in ranked[0].items()}
         if topk is not None:
-            result['topk'] = [
-                dict(
-                    label=int(i),
-                    score=float(scores[i]),
-                    **({} if self.classes is None else {
-                        'class': self.classes[i]
-                    })) for i in ranking[:topk]
-            ]
-        return result
+            result['topk'] = ranked[:topk]
+        return dict(result, pred_scores=scores)
 
     def _draw(self, image: np.ndarray, sample: DataSample, path: Path) -> None:
         """Write the picture with its prediction on it."""

@@ -29,7 +29,7 @@ class PredictionReport:
 
     Attributes:
         rows: One a picture: ``img_path``, ``pred_label``, ``pred_score``, ``pred_class`` (where the classes have names)
-            and ``topk``; of a segmentor ``img_path`` and ``foreground`` (share, 0 to 1); or ``img_path`` and ``error``.
+            and ``topk``; for several labels a picture lists of those predicted, and ``topk`` where it was asked for; of a segmentor ``img_path`` and ``foreground`` (share, 0 to 1); or ``img_path`` and ``error``.
         notes: What else is to be said, one line each.
     """
     rows: list[dict] = field(default_factory=list)
@@ -52,8 +52,10 @@ class PredictionReport:
         for row in self.rows:
             if 'foreground' in row:
                 cells.append((row['img_path'], '', f'{row["foreground"]:.4f}'))
-            for rank, hit in enumerate(row.get('topk', ())):
+            for rank, hit in enumerate(_hits(row)):
                 cells.append(('' if rank else row['img_path'], _class_text(hit), f'{hit["score"]:.4f}'))
+            if _hits(row) == []:
+                cells.append((row['img_path'], 'no label', ''))
         widths = [max(len(line[column]) for line in cells) for column in range(3)]
         lines = [f'{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}' for a, b, c in cells] if len(cells) > 1 else []
         lines += self.notes
@@ -78,10 +80,18 @@ class PredictionReport:
                 return
             writer.writerow(('img_path', 'rank', 'label', 'class', 'score', 'error'))
             for row in self.rows:
-                for rank, hit in enumerate(row.get('topk', ()), 1):
+                for rank, hit in enumerate(_hits(row) or (), 1):
                     writer.writerow((row['img_path'], rank, hit['label'], hit.get('class', ''), hit['score'], ''))
-                if 'error' in row:
-                    writer.writerow((row['img_path'], '', '', '', '', row['error']))
+                if not _hits(row):  # broken, or without a label
+                    writer.writerow((row['img_path'], '', '', '', '', row.get('error', '')))
+
+
+def _hits(row: dict) -> list[dict] | None:
+    """Return label, score and class (where known) of what is told of a picture; None where nothing could be."""
+    if 'topk' in row or 'pred_label' not in row:
+        return row.get('topk')
+    keys = [key for key in ('label', 'score', 'class') if f'pred_{key}' in row]
+    return [dict(zip(keys, values)) for values in zip(*(row[f'pred_{key}'] for key in keys))]
 
 
 def _class_text(hit: dict) -> str:
@@ -168,7 +178,7 @@ def predict_files(model: str | os.PathLike,
                   images: Sequence[str | os.PathLike],
                   checkpoint: str | os.PathLike | None = None,
                   *,
-                  topk: int = 1,
+                  topk: int | None = None,
                   out: str | os.PathLike | None = None,
                   device: str | torch.device | None = None,
                   batch_size: int = 1,
@@ -179,7 +189,7 @@ def predict_files(model: str | os.PathLike,
         model: A work dir, a config file or the name of a config.
         images: Files, folders and glob patterns.
         checkpoint: The weights; those of the run where it is None.
-        topk: How many classes a picture is given.
+        topk: How many classes a picture is given; None for 1, or for those that a model for several labels predicts.
         out: A .json or .csv file to write.
         device: Where the model runs.
         batch_size: How many pictures go through the model at once.
@@ -195,10 +205,13 @@ def predict_files(model: str | os.PathLike,
     pictures, notes = find_pictures(images)
     _check_pictures(pictures)
     cfg, checkpoint = resolve_model(model, True if checkpoint is None else checkpoint)
-    _check_topk(topk, cfg)
+    if topk is not None:
+        _check_topk(topk, cfg)
     built = get_model(cfg, checkpoint, device)
     segments = isinstance(built, ImageSegmentor)
     inferencer = ImageSegmentationInferencer(built) if segments else ImageClassificationInferencer(built)
+    if topk is None and not inferencer.several:
+        topk = 1
     results = inferencer(pictures, batch_size=batch_size, show_dir=show_dir, topk=topk, skip_broken=True)
     report = PredictionReport(notes=notes)
     for picture, result in zip(pictures, results):

@@ -2,15 +2,17 @@
 from .base_dataset import BaseDataset
 from .cifar import CIFAR10, CIFAR100
 from .custom import CustomDataset
+from .digit_pairs import DigitPairs
 from .digits import Digits
 from .imagenet import ImageNet
 from .kfold import KFoldDataset
 from .mnist import MNIST, FashionMNIST
+from .multi_label import MultiLabelDataset
 from .samplers import BalancedSampler, RepeatAugSampler
 from .segmentation import BinarySegDataset, CarvanaDataset
 from .transforms import *  # noqa: F401,F403 (so that importing the datasets registers the transforms)
 
 __all__ = [
     'BalancedSampler', 'BaseDataset', 'BinarySegDataset', 'CIFAR10', 'CIFAR100', 'CarvanaDataset', 'CustomDataset',
-    'Digits', 'FashionMNIST', 'ImageNet', 'KFoldDataset', 'MNIST', 'RepeatAugSampler'
+    'DigitPairs', 'Digits', 'FashionMNIST', 'ImageNet', 'KFoldDataset', 'MNIST', 'MultiLabelDataset', 'RepeatAugSampler'
 ]

@@ -74,6 +74,9 @@ class BaseDataset(MMEngineBaseDataset):
         split_seed: Seed of the split.
     """
 
+    #: Whether a picture may have several labels or none; set where the annotations have lists of labels.
+    multi_label = False
+
     def __init__(self,
                  ann_file: str,
                  metainfo: Mapping | None = None,
@@ -275,6 +278,7 @@ class BaseDataset(MMEngineBaseDataset):
         Raises:
             DataError: If a label is none of the data's own classes, or none of the given classes is in the data.
         """
+        self.multi_label |= any(isinstance(info.get('gt_label'), (list, tuple)) for info in data_list)
         if self.CLASSES is None:
             return data_list
         for info in data_list:

@@ -73,18 +73,21 @@ class Digits(BaseDataset):
         super().__init__(ann_file='', shots_per_class=shots_per_class, seed=seed, **kwargs)
 
     def load_data_list(self) -> list[dict]:
+        """Return the samples, their labels matched to the classes."""
+        return self.match_classes(self.samples(), self.METAINFO['classes'])
+
+    def samples(self) -> list[dict]:
         """Return a dict with ``img`` (8, 8, 1) uint8 and ``gt_label`` for every scan of the split."""
         pixels, labels = _scans()
         if self.invert:
             pixels = 255 - pixels
-        data_list = [{
+        return [{
             'img': pixels[index],
             'gt_label': int(labels[index]),
             'channel_order': 'bgr',
             'ori_shape': (8, 8),
             'img_shape': (8, 8)
         } for index in self._chosen(labels)]
-        return self.match_classes(data_list, self.METAINFO['classes'])
 
     def _chosen(self, labels: np.ndarray) -> np.ndarray:
         """Return the numbers of the scans of this subset and split, in ascending order."""

@@ -1,4 +1,8 @@
 """What a validation measures."""
-from .metrics import Accuracy, ConfusionMatrix, DiceMetric, IoUMetric, LossMetric, SingleLabelMetric
+from .metrics import (Accuracy, AveragePrecision, ConfusionMatrix, DiceMetric, IoUMetric, LossMetric, MultiLabelMetric,
+                      SingleLabelMetric)
 
-__all__ = ['Accuracy', 'ConfusionMatrix', 'DiceMetric', 'IoUMetric', 'LossMetric', 'SingleLabelMetric']
+__all__ = [
+    'Accuracy', 'AveragePrecision', 'ConfusionMatrix', 'DiceMetric', 'IoUMetric', 'LossMetric', 'MultiLabelMetric',
+    'SingleLabelMetric'
+]

@@ -117,7 +117,9 @@ def _describe(what: str,
               labels: Sequence[int],
               classes: Sequence[str] | None,
               score: Sequence[float] | None = None) -> list[str]:
-    """Return one line a label, as ``Prediction: bees (1), 0.98``."""
+    """Return one line a label, as ``Prediction: bees (1), 0.98``; ``Prediction: none`` where there is none."""
+    if not labels:
+        return [f'{what}: none']
     lines = []
     for label in labels:
         line = str(label) if classes is None or not 0 <= label < len(classes) else f'{classes[label]} ({label})'

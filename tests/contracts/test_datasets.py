@@ -19,6 +19,8 @@ from ftcls.structures import DataSample
 
 # These have masks for labels.
 MASKED = ('BinarySegDataset', 'CarvanaDataset')
+# These have any number of labels a picture.
+MULTI_LABEL = ('DigitPairs', 'MultiLabelDataset')
 NAMES = sorted(name for name, cls in DATASETS.module_dict.items() if issubclass(cls, BaseDataset))
 RNG = np.random.RandomState(0)
 
@@ -44,6 +46,12 @@ def _annotated(root: Path) -> dict:
     samples = [{'img_path': 'ant/1.png', 'gt_label': 0}, {'img_path': 'bee/1.png', 'gt_label': 1}]
     (root / 'ann.json').write_text(json.dumps({'metainfo': {'classes': ['ant', 'bee']}, 'data_list': samples}))
     return {'data_root': str(root), 'ann_file': 'ann.json'}
+
+
+def _labelled(root: Path) -> dict:
+    _pictures(root)
+    (root / 'ann.csv').write_text('path,labels\nant/1.png,ant;six legs\nant/2.png,\nbee/1.png,bee;six legs\n')
+    return {'data_root': str(root), 'ann_file': 'ann.csv', 'other_labels': 'ignore'}
 
 
 def _cifar(cls: type, key: str) -> Callable[[Path], dict]:
@@ -84,10 +92,14 @@ RECIPES: dict[str, Callable[[Path], dict]] = {
     'CIFAR100': _cifar(ftcls.datasets.CIFAR100, 'fine_labels'),
     'CarvanaDataset': _masks('.gif'),
     'CustomDataset': _custom,
+    'DigitPairs': lambda root: {
+        'pairs': 200
+    },
     'Digits': lambda root: {},
     'FashionMNIST': _mnist,
     'ImageNet': _imagenet,
     'MNIST': _mnist,
+    'MultiLabelDataset': _labelled,
 }
 
 
@@ -113,14 +125,19 @@ def test_labels_and_counts_agree(build: Callable[..., BaseDataset]) -> None:
     dataset = build()
     classes = dataset.metainfo['classes']
     assert isinstance(classes, tuple) and classes == dataset.CLASSES and len(set(classes)) == len(classes)
+    assert dataset.ignored_classes == [] and type(dataset).__name__ in repr(dataset)
+    counts = dataset.class_counts()
+    assert tuple(counts) == classes
+    of_sample = [dataset.get_cat_ids(index) for index in range(len(dataset))]
+    assert list(counts.values()) == np.bincount(sum(of_sample, []), minlength=len(classes)).tolist()
+    assert dataset.multi_label == (type(dataset).__name__ in MULTI_LABEL)
+    if dataset.multi_label:
+        assert {0, 2} <= {len(labels) for labels in of_sample}
+        return
     labels = dataset.get_gt_labels()
     assert labels.dtype == np.int64 and labels.shape == (len(dataset), )
     assert labels.min() >= 0 and labels.max() < len(classes)
-    counts = dataset.class_counts()
-    assert tuple(counts) == classes
-    assert list(counts.values()) == np.bincount(labels, minlength=len(classes)).tolist()
-    assert [dataset.get_cat_ids(index) for index in range(len(dataset))] == [[label] for label in labels]
-    assert dataset.ignored_classes == [] and type(dataset).__name__ in repr(dataset)
+    assert of_sample == [[label] for label in labels]
 
 
 def test_samples_and_packed_samples(build: Callable[..., BaseDataset]) -> None:
@@ -133,7 +150,7 @@ def test_samples_and_packed_samples(build: Callable[..., BaseDataset]) -> None:
     packed = build(pipeline=[*load, dict(type='PackInputs')])[0]
     assert set(packed) == {'inputs', 'data_samples'} and isinstance(packed['data_samples'], DataSample)
     assert packed['inputs'].dtype == torch.uint8 and (packed['inputs'].numpy() == img.transpose(2, 0, 1)).all()
-    assert packed['data_samples'].gt_label.tolist() == [dataset.get_gt_labels()[0]]
+    assert packed['data_samples'].gt_label.tolist() == dataset.get_cat_ids(0)
     assert packed['data_samples'].channel_order == sample['channel_order']
 
 

@@ -183,6 +183,8 @@ def _all_metrics() -> list:
         dict(type='SingleLabelMetric', items=('precision', 'recall', 'f1-score', 'support')),
         dict(type='ConfusionMatrix'),
         dict(type='LossMetric'),
+        dict(type='AveragePrecision'),
+        dict(type='MultiLabelMetric', thr=0.2),
     ]
     return [METRICS.build(config) for config in configs]
 

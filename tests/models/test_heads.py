@@ -125,7 +125,7 @@ def test_wrong_input() -> None:
     logits = torch.zeros(2, 3)
     with pytest.raises(DataError, match='1.png has no gt_label'):
         ClsHead().loss((logits, ), [*samples([0]), DataSample(metainfo=dict(img_path='1.png'))])
-    with pytest.raises(DataError, match=r'1.png has the labels \[0, 2\].*to_onehot'):
+    with pytest.raises(DataError, match=r'1.png has the labels \[0, 2\].*MultiLabelLinearClsHead'):
         ClsHead().loss((logits, ), samples([0, [0, 2]]))
     with pytest.raises(DataError, match='label 3 in the data.*3 classes'):
         ClsHead().loss((logits, ), samples([0, 3]))

@@ -17,8 +17,11 @@ __all__ = ['CheckpointHook', 'GREATER_IS_BETTER', 'check_rule']
 GREATER_IS_BETTER = (*MMEngineCheckpointHook._default_greater_keys, 'dice', 'iou', 'recall', 'f1-score')
 # Whole names of our own metrics' results: of others, such as 'top1_error', a part of the name says too little.
 _KNOWN_RULES = {
-    'greater': re.compile(r'accuracy/top\d+\b.*|single-label/(precision|recall|f1-score)\b.*|(dice|iou)(_set)?'),
-    'less': re.compile(r'loss')
+    'greater':
+    re.compile(r'accuracy/top\d+\b.*|(single|multi)-label/(precision|recall|f1-score)\b.*|'
+               r'multi-label/mAP|(dice|iou)(_set)?'),
+    'less':
+    re.compile(r'loss')
 }
 _POINTER = 'last_checkpoint'
 

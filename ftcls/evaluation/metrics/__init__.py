@@ -2,7 +2,11 @@
 from .accuracy import Accuracy
 from .confusion_matrix import ConfusionMatrix
 from .loss import LossMetric
+from .multi_label import AveragePrecision, MultiLabelMetric
 from .overlap import DiceMetric, IoUMetric
 from .single_label import SingleLabelMetric
 
-__all__ = ['Accuracy', 'ConfusionMatrix', 'DiceMetric', 'IoUMetric', 'LossMetric', 'SingleLabelMetric']
+__all__ = [
+    'Accuracy', 'AveragePrecision', 'ConfusionMatrix', 'DiceMetric', 'IoUMetric', 'LossMetric', 'MultiLabelMetric',
+    'SingleLabelMetric'
+]

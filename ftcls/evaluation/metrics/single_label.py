@@ -5,45 +5,11 @@ from typing import Any
 import torch
 
 from ftcls.registry import METRICS
-from ftcls.utils import ConfigError, did_you_mean
+from ftcls.utils import ConfigError
+from .precision_recall import ITEMS, Scores, check_average, check_items, from_counts
 from .predictions import SingleLabelBase, Thresholds, as_thresholds, check_targets, threshold_suffix, to_tensor, top1
 
 __all__ = ['SingleLabelMetric']
-
-_ITEMS = ('precision', 'recall', 'f1-score', 'support')
-_AVERAGES = ('micro', 'macro', None)
-Scores = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-
-
-def _check_average(average: str | None) -> None:
-    """Refuse an unknown kind of average."""
-    if average not in _AVERAGES:
-        raise ConfigError(f"`average` of SingleLabelMetric must be 'micro', 'macro' or None, got {average!r}")
-
-
-def _ratio(numerator: torch.Tensor, denominator: torch.Tensor) -> torch.Tensor:
-    """Divide, with 0 where the denominator is 0."""
-    return torch.where(denominator > 0, numerator / denominator.clamp(min=1e-12), torch.zeros_like(denominator))
-
-
-def _from_counts(counts: tuple[torch.Tensor, torch.Tensor, torch.Tensor], average: str | None) -> Scores:
-    """Compute precision, recall and F1 score (percent) and support from the counts of each class.
-
-    Args:
-        counts: For each class, (C, ) float64 each: samples rightly taken for it, all taken for it, all that belong to it.
-        average: See :class:`SingleLabelMetric`.
-    """
-    correct, predicted, true = counts
-    support = true
-    if average == 'micro':
-        correct, predicted, true = correct.sum(), predicted.sum(), true.sum()
-    precision, recall = 100 * _ratio(correct, predicted), 100 * _ratio(correct, true)
-    f1_score = _ratio(2 * precision * recall, precision + recall)
-    if average == 'macro':
-        precision, recall, f1_score = precision.mean(), recall.mean(), f1_score.mean()
-    if average is not None:
-        support = support.sum()
-    return precision.float(), recall.float(), f1_score.float(), support.to(torch.int64)
 
 
 @METRICS.register_module()
@@ -80,11 +46,8 @@ class SingleLabelMetric(SingleLabelBase):
                  prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.thrs = as_thresholds(thrs)
-        self.items = (items, ) if isinstance(items, str) else tuple(items)
-        for item in self.items:
-            if item not in _ITEMS:
-                raise ConfigError(f'`items` of SingleLabelMetric has no {item!r}{did_you_mean(item, _ITEMS)}')
-        _check_average(average)
+        self.items = check_items(items, type(self).__name__)
+        check_average(average, type(self).__name__)
         self.average = average
         self.num_classes = num_classes
 
@@ -103,7 +66,7 @@ class SingleLabelMetric(SingleLabelBase):
             thrs = self.thrs
         metrics = {}
         for thr, scores in zip(thrs, computed):
-            for name, value in zip(_ITEMS, scores):
+            for name, value in zip(ITEMS, scores):
                 if name in self.items:
                     metrics[name + threshold_suffix(thr, len(thrs) > 1)] = value
         if self.average is None:
@@ -135,7 +98,7 @@ class SingleLabelMetric(SingleLabelBase):
             ConfigError: If ``average`` is unknown, or ``num_classes`` is missing for predicted classes.
             DataError: If a class is outside of [0, C).
         """
-        _check_average(average)
+        check_average(average, 'SingleLabelMetric')
         pred, target = to_tensor(pred, 'pred'), to_tensor(target, 'target')
         if len(pred) != len(target):
             raise ValueError(f'pred and target must be of one length, got {len(pred)} and {len(target)}')
@@ -155,5 +118,5 @@ class SingleLabelMetric(SingleLabelBase):
             counts = tuple(
                 torch.bincount(classes, minlength=num_classes).double()
                 for classes in (target[(label == target) & counted], label[counted], target))
-            computed.append(_from_counts(counts, average))
+            computed.append(from_counts(counts, average))
         return computed[0] if score is None else computed

@@ -1,7 +1,10 @@
 """Heads: features in, losses or predictions out."""
 from .cls_head import ClsHead
 from .linear_head import LinearClsHead
+from .multi_label_head import MultiLabelClsHead, MultiLabelLinearClsHead
 from .pixel_head import PixelHead
 from .stacked_head import StackedLinearClsHead
 
-__all__ = ['ClsHead', 'LinearClsHead', 'PixelHead', 'StackedLinearClsHead']
+__all__ = [
+    'ClsHead', 'LinearClsHead', 'MultiLabelClsHead', 'MultiLabelLinearClsHead', 'PixelHead', 'StackedLinearClsHead'
+]

@@ -100,7 +100,7 @@ class ClsHead(BaseModule):
             DataError: If a sample has no label, or not one the loss can take.
         """
         cls_score = self(feats)
-        target = self._target(data_samples)
+        target = self._target(data_samples, cls_score.shape[1])
         losses = dict(loss=self.loss_module(cls_score, target, avg_factor=len(cls_score), **kwargs))
         if self.cal_acc:
             if target.ndim != 1:
@@ -123,7 +123,8 @@ class ClsHead(BaseModule):
         Raises:
             DataError: If a sample has no label, or not one the loss can take.
         """
-        cls_score, target = self(feats), self._target(data_samples)
+        cls_score = self(feats)
+        target = self._target(data_samples, cls_score.shape[1])
         if 'reduction_override' not in inspect.signature(self.loss_module.forward).parameters:
             return self.loss_module(cls_score, target, avg_factor=len(cls_score)).expand(len(cls_score))
         losses = self.loss_module(cls_score, target, reduction_override='none')
@@ -131,7 +132,7 @@ class ClsHead(BaseModule):
         return losses.reshape(len(cls_score), -1).sum(dim=1)
 
     @staticmethod
-    def _target(data_samples: list[DataSample]) -> torch.Tensor:
+    def _target(data_samples: list[DataSample], num_classes: int) -> torch.Tensor:
         """Return the labels of the samples: scores (N, num_classes) float, or class indices (N, ) int64."""
         if all('gt_score' in sample for sample in data_samples):
             return torch.stack([sample.gt_score for sample in data_samples])
@@ -141,8 +142,8 @@ class ClsHead(BaseModule):
                                 'give one, and the pipeline must end with PackClsInputs')
             if len(sample.gt_label) != 1:
                 raise DataError(f'the picture {sample.get("img_path", "(no path)")} has the labels '
-                                f'{sample.gt_label.tolist()}, but this loss takes one: for several labels set '
-                                'to_onehot=True and num_classes in data_preprocessor, and a loss with use_sigmoid=True')
+                                f'{sample.gt_label.tolist()}, but this head takes one: for several labels set '
+                                "model.head.type='MultiLabelLinearClsHead'")
         return torch.cat([sample.gt_label for sample in data_samples])
 
     def predict(self, feats: Feats, data_samples: list[DataSample | None] | None = None) -> list[DataSample]:

@@ -1,4 +1,5 @@
 """Losses, of classification and over pixels. One file and one line here make a new one."""
+from .asymmetric_loss import AsymmetricLoss
 from .bce_loss import BCEDiceLoss, BCEWithLogitsLoss
 from .cross_entropy_loss import CrossEntropyLoss
 from .focal_loss import FocalLoss
@@ -8,6 +9,6 @@ from .pixels import PixelLoss
 from .reduction import weight_reduce
 
 __all__ = [
-    'BCEDiceLoss', 'BCEWithLogitsLoss', 'CrossEntropyLoss', 'DiceLoss', 'FocalLoss', 'IoULoss', 'LabelSmoothLoss',
-    'PixelLoss', 'TverskyLoss', 'weight_reduce'
+    'AsymmetricLoss', 'BCEDiceLoss', 'BCEWithLogitsLoss', 'CrossEntropyLoss', 'DiceLoss', 'FocalLoss', 'IoULoss',
+    'LabelSmoothLoss', 'PixelLoss', 'TverskyLoss', 'weight_reduce'
 ]
