@@ -54,7 +54,7 @@ class PredictionReport:
                 cells.append((row['img_path'], '', f'{row["foreground"]:.4f}'))
             for rank, hit in enumerate(_hits(row)):
                 cells.append(('' if rank else row['img_path'], _class_text(hit), f'{hit["score"]:.4f}'))
-            if _hits(row) == []:
+            if 'pred_label' in row and not _hits(row):
                 cells.append((row['img_path'], 'no label', ''))
         widths = [max(len(line[column]) for line in cells) for column in range(3)]
         lines = [f'{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}' for a, b, c in cells] if len(cells) > 1 else []
@@ -80,16 +80,16 @@ class PredictionReport:
                 return
             writer.writerow(('img_path', 'rank', 'label', 'class', 'score', 'error'))
             for row in self.rows:
-                for rank, hit in enumerate(_hits(row) or (), 1):
+                for rank, hit in enumerate(_hits(row), 1):
                     writer.writerow((row['img_path'], rank, hit['label'], hit.get('class', ''), hit['score'], ''))
                 if not _hits(row):  # broken, or without a label
                     writer.writerow((row['img_path'], '', '', '', '', row.get('error', '')))
 
 
-def _hits(row: dict) -> list[dict] | None:
-    """Return label, score and class (where known) of what is told of a picture; None where nothing could be."""
+def _hits(row: dict) -> list[dict]:
+    """Return label, score and class (where known) of what is told of a picture."""
     if 'topk' in row or 'pred_label' not in row:
-        return row.get('topk')
+        return row.get('topk', [])
     keys = [key for key in ('label', 'score', 'class') if f'pred_{key}' in row]
     return [dict(zip(keys, values)) for values in zip(*(row[f'pred_{key}'] for key in keys))]
 
