@@ -56,5 +56,5 @@ def test_steepest_and_lowest_are_read_off_the_curve():
     result = _evaluate(RangeTestFinished(list(rates), [1., *losses], True, 0.01))
     assert 7e-4 < result.steepest < 1.5e-3
     assert result.bottom == pytest.approx(rates[np.argmin(losses)], rel=0.35)
-    assert result.suggested == min(result.steepest, result.bottom / 10)
+    assert result.suggested == result.steepest
     assert 'suggested' in '\n'.join(result.describe())
