@@ -42,6 +42,7 @@ SMALLER = {
     'hymenoptera.py': [*_SMALL_PHOTOS, 'train_cfg.max_epochs=2'],  # configs/augmentation
     'cifar10_longtail.py': [*_CIFAR, 'train_cfg.max_epochs=1', 'train_dataloader.dataset.shots_per_class=2'],
     'lenet5_finetune_digits.py': [],
+    'lenet5_finetune_digit_pairs.py': ['train_cfg.max_epochs=1'],
     'lenet5_pretrain_digits.py': [],
 }
 # What stands in a document for what the small runs leave, or need.

@@ -56,3 +56,20 @@ def test_the_table_names_what_there_is():
     names = re.findall(r'^\| `(\w+)` \|', section('Augmentation'), flags=re.M)
     missing = [name for name in names if not (TRANSFORMS.get(name) or BATCH_AUGMENTS.get(name))]
     assert missing == ['LabelSmoothLoss'] and len(names) == 12
+
+
+def test_quoted_lines_of_several_labels_fit_a_config():
+    blocks = re.findall(r'```python\n(.*?)```', section('Several labels a picture'), flags=re.S)
+    scope: dict = {}
+    exec(compile(blocks[0], str(PAGE), 'exec'), {}, scope)
+    cfg = load_config(ROOT / 'configs' / 'strategies' / 'head_x10.py')
+    cfg.merge_from_dict(scope)
+    validate_config(cfg)
+    assert cfg.model.head.type == 'MultiLabelLinearClsHead' and 'scale' in cfg.train_dataloader.dataset.pipeline[1]
+    assert len(blocks) == 1
+
+
+def test_scores_of_several_labels_are_those_of_the_config():
+    config = (ROOT / 'configs' / 'tutorial' / 'lenet5_finetune_digit_pairs.py').read_text(encoding='utf-8')
+    scores = re.findall(r'(\d\d\.\d\d) +± (\d\.\d\d)', section('Several labels a picture'))
+    assert len(scores) == 3 and all(f'{mean} ± {spread}' in config for mean, spread in scores)
