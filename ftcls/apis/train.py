@@ -243,6 +243,17 @@ def with_house_hooks(cfg: Config) -> list:
     return [dict(type=name) for name in _HOUSE_HOOKS if name not in named] + custom
 
 
+class _Runner(Runner):
+    """MMEngine's, but what tests in a run's work dir leaves the run's config there as it is, and its own beside its log."""
+
+    def dump_config(self) -> None:
+        """Write the resolved config."""
+        if self._train_dataloader is not None:
+            super().dump_config()
+        elif is_main_process():
+            self.cfg.dump(Path(self._log_dir) / Path(self.cfg.filename or 'config.py').name)
+
+
 def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runner:
     """Build MMEngine's Runner around dataloaders that are built already.
 
@@ -265,7 +276,7 @@ def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runne
             if parts.get(f'{split}_evaluator'):
                 parts[f'{split}_evaluator'] = with_loss_metric(parts[f'{split}_evaluator'])
     with config_errors('model, hooks or visualizer'):
-        runner = Runner(
+        runner = _Runner(
             model=copy.deepcopy(cfg.model),
             work_dir=cfg.work_dir,
             default_hooks=cfg.get('default_hooks'),

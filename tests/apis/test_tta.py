@@ -54,6 +54,17 @@ def test_flips_are_averaged(trained, tmp_path):
     assert not any(name.endswith('loss') for name in metrics)  # a mean of losses is not the loss of the mean
 
 
+def test_the_config_in_the_work_dir_stays_that_of_the_run(trained, tmp_path):
+    cfg, checkpoint = trained
+    work = tmp_path / 'work'
+    work.mkdir()
+    (work / CONFIG.name).write_text('# the run\n')
+    run_test(cfg, checkpoint, tta=True)
+    assert (work / CONFIG.name).read_text() == '# the run\n'
+    own, = work.glob(f'*/{CONFIG.name}')
+    assert 'TestTimeAug' in own.read_text()
+
+
 def test_pipeline_of_the_config_with_five_crops(trained, tmp_path):
     cfg, checkpoint = copy.deepcopy(trained[0]), trained[1]
     *steps, pack = cfg.test_dataloader.dataset.pipeline
