@@ -225,7 +225,7 @@ def _check_data(cfg: Config, folds: int, pool: bool) -> int:
     if few and not cfg.get('allow_missing_classes', False):
         raise ConfigError(
             f'--folds {folds}: some classes have fewer pictures than there are folds: {shorten(few)}; add pictures, '
-            'use fewer folds, or accept folds without them by allow_missing_classes=True')
+            'use fewer folds, or accept folds without them by --cfg-options allow_missing_classes=True')
     return sum(len(leaf) for leaf in leaves)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from mmengine.device import get_device
 
-from ftcls.utils import ConfigError
+from ftcls.datasets.base_dataset import missing_hint
+from ftcls.utils import ConfigError, MissingFileError
 from .config import load_config
 from .model_zoo import base_configs
 from .networks import Network, make_network
@@ -92,6 +93,8 @@ def new_config(data: str | os.PathLike,
     survey = survey_folder(data, check)
     if backbone is None:
         backbone = 'cifar_resnet20' if survey.side <= 48 else 'resnet18' if device == 'cpu' else 'resnet50'
+    if weights is not None and '://' not in weights and not Path(weights).expanduser().is_file():
+        raise MissingFileError(f'--weights {weights}: no such file{missing_hint(weights)}')
     network = make_network(backbone, weights)
     drawn = 'val' not in survey.splits
     pictures = round(sum(survey.splits['train'].counts.values()) * (1 - _VAL_FRACTION if drawn else 1))

@@ -17,6 +17,8 @@ from .search_space import Dimension, with_values
 
 __all__ = ['Search', 'distributions', 'finish_search', 'shown_values']
 
+_FEWEST = 8  # fewer trials tell nothing of what mattered
+
 
 @dataclass
 class Search:
@@ -111,6 +113,8 @@ def distributions(space: Sequence[Dimension]) -> dict[str, Any]:
 
 def _importance(space: Sequence[Dimension], finished: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return what share of the variance of the scores each parameter explains; nothing where that cannot be told."""
+    if len(space) < 2 or len(finished) < _FEWEST:
+        return {}
     with suppress(ImportError, ValueError, RuntimeError):  # no Optuna, too few trials, scores that are all the same
         import optuna
         optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -153,7 +153,8 @@ def survey_folder(data: str | os.PathLike, check: int = 20_000) -> Survey:
     root = Path(data).expanduser()
     if not root.is_dir():
         raise MissingFileError(
-            f'--data {data}: no such folder; give the one that holds train and val, or the class folders')
+            f'--data {data}: {"a file, no folder" if root.exists() else "no such folder"}; give the one that holds train and val, or the class folders'
+        )
     if check < 1:
         raise ConfigError(f'--check {check}: must be at least 1')
     prefixes, stray = _find_splits(root)

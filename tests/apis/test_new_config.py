@@ -130,6 +130,8 @@ def test_medium_set_gets_mixup_and_a_loss_that_takes_it(place, monkeypatch):
     (dict(backbone='torchvision:resnet19'), ConfigError, "did you mean 'resnet"),
     (dict(backbone='timm:resnet19'), ConfigError, "did you mean '"),
     (dict(backbone='CifarResNet-21'), ConfigError, 'CifarResNet-{20,32'),
+    (dict(data='there.py'), MissingFileError, 'a file, no folder'),
+    (dict(weights='nope.pth'), MissingFileError, '--weights nope.pth: no such file'),
     (dict(out='my.txt'), ConfigError, 'end in .py'),
     (dict(out='there.py'), ConfigError, 'there already'),
     (dict(check=0), ConfigError, 'at least 1'),

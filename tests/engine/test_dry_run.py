@@ -65,3 +65,8 @@ def test_a_trained_weight_without_gradient_is_found():
 
 def test_a_rate_of_zero_is_found():
     assert dry_run(lr=0.).faults == ['no trained tensor changed: is the learning rate 0?']
+
+
+def test_weights_that_are_no_numbers_are_found():
+    fault, = dry_run(lambda net: net.head.weight.data.fill_(float('nan'))).faults
+    assert fault.startswith('1 tensors hold NaN or infinity after the step, head.weight for one')

@@ -159,3 +159,11 @@ def test_wrong_labels() -> None:
         CrossEntropyLoss(class_weight=[1., 2.])(pred, torch.tensor([0, 1]))
     with pytest.raises(ConfigError, match='num_classes=4'):
         LabelSmoothLoss(0.1, num_classes=4)(pred, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize('name', ['CrossEntropyLoss', 'LabelSmoothLoss'])
+@pytest.mark.parametrize('weights', [[0, 0], [-1., 2.], [float('nan'), 1.]], ids=str)
+def test_class_weights_that_cannot_be(name: str, weights: list) -> None:
+    smooth = dict(label_smooth_val=0.1) if name == 'LabelSmoothLoss' else {}
+    with pytest.raises(ConfigError, match='class_weight=.*at least 0, and one of them above 0'):
+        MODELS.build(dict(type=name, class_weight=weights, **smooth))

@@ -54,6 +54,11 @@ class TorchvisionTransform(BaseTransform):
         except (TypeError, ValueError) as err:
             raise ConfigError(f'torchvision/{self.wrapped.__name__}({kwargs}): {err}; its arguments are '
                               f'{inspect.signature(self.wrapped)}') from err
+        bins = getattr(self.t, 'num_magnitude_bins', None)
+        if bins is not None and not 0 <= getattr(self.t, 'magnitude', 0) < bins:
+            raise ConfigError(
+                f'{self.wrapped.__name__}.magnitude={self.t.magnitude}: must be from 0 to {bins - 1}, below '
+                'num_magnitude_bins')
 
     def transform(self, results: dict) -> dict:
         """Run the transform on the sample."""

@@ -80,6 +80,11 @@ class DryRunHook(Hook):
         faults += [f'{n}: a fixed BatchNorm statistic, and it moved' for n in sorted(changed & fixed)]
         idle = sorted(trained - changed)
         faults += [f'{n}: to be trained, and no gradient reaches it' for n in idle if n not in self._reached]
+        broken = [n for n, tensor in model.state_dict().items() if n in changed and not bool(tensor.isfinite().all())]
+        if broken:
+            faults.append(
+                f'{len(broken)} tensors hold NaN or infinity after the step, {broken[0]} for one: the loss is no number'
+            )
         if trained and len(idle) == len(trained):
             faults.append('no trained tensor changed: is the learning rate 0?')
         lines = [

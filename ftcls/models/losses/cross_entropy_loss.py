@@ -8,7 +8,7 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
-from .reduction import as_scores, check_reduction, class_values, is_index, weight_reduce, widen
+from .reduction import as_scores, check_class_weight, check_reduction, class_values, is_index, weight_reduce, widen
 
 __all__ = ['CrossEntropyLoss', 'binary_cross_entropy', 'cross_entropy']
 
@@ -113,7 +113,7 @@ class CrossEntropyLoss(nn.Module):
         self.use_soft = use_soft
         self.reduction = check_reduction(reduction)
         self.loss_weight = loss_weight
-        self.class_weight = class_weight
+        self.class_weight = check_class_weight(class_weight)
         self.pos_weight = pos_weight
 
     def forward(self,

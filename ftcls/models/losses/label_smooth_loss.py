@@ -8,7 +8,7 @@ from torch import nn
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
 from .cross_entropy_loss import binary_cross_entropy, cross_entropy
-from .reduction import as_scores, check_reduction, class_values, widen
+from .reduction import as_scores, check_class_weight, check_reduction, class_values, widen
 
 __all__ = ['LabelSmoothLoss']
 
@@ -58,7 +58,7 @@ class LabelSmoothLoss(nn.Module):
         self.mode = mode
         self.reduction = check_reduction(reduction)
         self.loss_weight = loss_weight
-        self.class_weight = class_weight
+        self.class_weight = check_class_weight(class_weight)
         self._eps = label_smooth_val / (1 + label_smooth_val) if mode == 'classy_vision' else label_smooth_val
 
     def forward(self,

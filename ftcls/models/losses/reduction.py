@@ -1,4 +1,5 @@
 """What the losses share: reduction, precision, the kinds of label."""
+import math
 from collections.abc import Sequence
 
 import torch
@@ -6,7 +7,7 @@ import torch.nn.functional as F
 
 from ftcls.utils import ConfigError, DataError, did_you_mean
 
-__all__ = ['as_scores', 'check_reduction', 'class_values', 'is_index', 'weight_reduce', 'widen']
+__all__ = ['as_scores', 'check_class_weight', 'check_reduction', 'class_values', 'is_index', 'weight_reduce', 'widen']
 
 _REDUCTIONS = ('none', 'mean', 'sum')
 
@@ -79,6 +80,20 @@ def as_scores(label: torch.Tensor, pred: torch.Tensor) -> torch.Tensor:
     if is_index(label, pred):
         label = F.one_hot(label.reshape(-1).long(), pred.shape[-1])
     return label.to(pred.dtype)
+
+
+def check_class_weight(values: Sequence[float] | str | None) -> Sequence[float] | str | None:
+    """Return ``class_weight`` as it is.
+
+    Raises:
+        ConfigError: If a weight is no finite number of at least 0, or all are 0.
+    """
+    if values is None or isinstance(values, str):
+        return values
+    numbers = [float(v) for v in values]
+    if not all(math.isfinite(v) and v >= 0 for v in numbers) or not any(numbers):
+        raise ConfigError(f'class_weight={list(values)}: each must be a number of at least 0, and one of them above 0')
+    return values
 
 
 def class_values(values: Sequence[float] | str | None, pred: torch.Tensor, key: str) -> torch.Tensor | None:

@@ -176,6 +176,7 @@ def test_blur_draws_its_radius(arguments: dict, mean: float, std: float) -> None
     (dict(type='RandomErasing', aspect_range=(2., 1.)), r'aspect_range=\(2.0, 1.0\)'),
     (dict(type='RandomErasing', mode='random'), "did you mean 'rand'"),
     (dict(type='RandomErasing', fill_std=3.), "mode='rand' only"),
+    (dict(type='RandAugment', magnitude=40), 'magnitude=40: must be from 0 to 30'),
     (dict(type='GaussianBlur'), 'exactly one'),
     (dict(type='GaussianBlur', radius=-1.), '0 or more'),
     (dict(type='GaussianBlur', magnitude_range=(0, 1), magnitude_level=11), 'total_level=10'),
