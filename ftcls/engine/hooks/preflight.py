@@ -1,6 +1,7 @@
 """Showing what a run will do before it does it."""
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -11,6 +12,8 @@ from ftcls.models.freezing import half_frozen
 from ftcls.registry import HOOKS
 
 __all__ = ['PreflightHook']
+
+_ENDLESS = 10**8  # MMEngine's INF for a schedule without an end is 10**9
 
 
 @HOOKS.register_module()
@@ -78,10 +81,7 @@ class PreflightHook(Hook):
         configs = runner.cfg.get('param_scheduler') or []
         for scheduler in [configs] if isinstance(configs, dict) else configs:
             settings = ', '.join(f'{k}={v}' for k, v in scheduler.items() if k != 'type')
-            span = scheduler.get('T_max')
-            note = ''
-            if span and scheduler.get('by_epoch', True) and span != loop.max_epochs:
-                note = f'; NOTE: it spans {span} epochs, the run ends after {loop.max_epochs}'
+            note = _unfit(scheduler, loop.max_epochs if scheduler.get('by_epoch', True) else loop.max_iters)
             lines.append(f'{scheduler["type"]}({settings}){note}')
         return lines if configs else lines + ['constant learning rate']
 
@@ -93,3 +93,15 @@ class PreflightHook(Hook):
                                                    if settings else '')
         dtype = getattr(wrapper, 'dtype', None) or getattr(wrapper, 'cast_dtype', None)
         return text + (f', {dtype} where it is safe (automatic mixed precision)' if dtype else ', float32')
+
+
+def _unfit(scheduler: Mapping[str, Any], length: int) -> str:
+    """Return a remark where a schedule does not fit the length of the run, in its own unit; else ''."""
+    unit = 'epochs' if scheduler.get('by_epoch', True) else 'iterations'
+    span, end, milestones = (scheduler.get(key) for key in ('T_max', 'end', 'milestones'))
+    if span and span != length:
+        return f'; NOTE: it spans {span} {unit}, the run ends after {length}'
+    if end and length < end < _ENDLESS:
+        return f'; NOTE: it ends after {end} {unit}, the run after {length}: its last rate is not reached'
+    late = [m for m in milestones or () if m >= length]
+    return f'; NOTE: the run ends after {length} {unit}: of no effect are the milestones {late}' if late else ''
