@@ -8,10 +8,10 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from ftcls.utils import DataError, MissingFileError, did_you_mean
+from ftcls.utils import DataError, MissingFileError, nearest
 from .base_dataset import listed, missing_hint
 
-__all__ = ['Row', 'is_table', 'place', 'read_rows']
+__all__ = ['Row', 'is_table', 'place', 'read_rows', 'row_name']
 
 _ENDINGS = ('.csv', '.tsv', '.json')
 _PATH_NAMES = ('path', 'img_path', 'filename')
@@ -39,7 +39,12 @@ def is_table(ann_file: str) -> bool:
 
 def place(ann_file: str, line: int) -> str:
     """Return how a message names a row: ``x.csv, line 3``, or ``x.json, entry 3``."""
-    return f'{ann_file}, {"entry" if ann_file.lower().endswith(".json") else "line"} {line}'
+    return f'{ann_file}, {row_name(ann_file, line)}'
+
+
+def row_name(ann_file: str, line: int) -> str:
+    """Return what a row is called in its file: ``line 3``, or ``entry 3`` of a JSON file."""
+    return f'{"entry" if ann_file.lower().endswith(".json") else "line"} {line}'
 
 
 def read_rows(ann_file: str) -> list[Row]:
@@ -104,8 +109,12 @@ def _columns(ann_file: str, header: list[str]) -> tuple[int, list[int]]:
     names = [name.lower() for name in header]
     path_column = next((names.index(name) for name in _PATH_NAMES if name in names), None)
     if path_column is None:
-        raise DataError(f'{ann_file}: its first line must name the columns, `path,label`, and names {listed(header)}'
-                        f'{did_you_mean("path", header)}')
+        near = [(name, *nearest(name, _PATH_NAMES, most=1)) for name in header]
+        hint = next((f'; did you mean {pair[1]!r} by {pair[0]!r}?' for pair in near if len(pair) == 2), '')
+        raise DataError(
+            f'{ann_file}: its first line must name the columns, `path,label`, and names {listed(header)}'
+            f'; understood are {", ".join(_PATH_NAMES)} for the pictures, and label, labels, gt_label, label2, '
+            f'… for their labels{hint}')
     labels = [column for column, name in enumerate(names) if _LABEL_NAME.fullmatch(name)]
     others = [name for column, name in enumerate(header) if column not in labels and column != path_column]
     if others:

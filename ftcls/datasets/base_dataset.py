@@ -307,8 +307,12 @@ class BaseDataset(MMEngineBaseDataset):
                 kept.append({**info, 'gt_label': label})
         return kept
 
-    def note_classes(self, found: Sequence[str]) -> None:
+    def note_classes(self, found: Sequence[str], say_ignored: bool = True) -> None:
         """Compare the classes ``found`` in the data with :attr:`CLASSES`, note and say what differs.
+
+        Args:
+            found: Class names.
+            say_ignored: Whether to say which are left out; False where the caller does.
 
         Raises:
             DataError: If they have none in common.
@@ -322,7 +326,7 @@ class BaseDataset(MMEngineBaseDataset):
                 f'{name}: none of the classes {listed(self.CLASSES)} is in the data, which has {listed(found)}; '
                 f'classes are matched by name: give those of the data{did_you_mean(self.CLASSES[0], found)}')
         self.ignored_classes.extend(n for n in ignored if n not in self.ignored_classes)
-        if ignored:
+        if ignored and say_ignored:
             print_log(f'{name}: left out, because not among the classes: {listed(ignored)}', logger='current')
         for class_name in absent[:10]:
             near = nearest(class_name, ignored, most=1)

@@ -1,4 +1,5 @@
 """Your own pictures: in class folders, or listed in a file."""
+import logging
 import os
 import re
 from collections import Counter
@@ -9,8 +10,8 @@ from typing import Any
 from mmengine.logging import print_log
 
 from ftcls.registry import DATASETS
-from ftcls.utils import ConfigError, DataError, MissingFileError
-from .annotations import is_table, place, read_rows
+from ftcls.utils import ConfigError, DataError, MissingFileError, nearest
+from .annotations import is_table, place, read_rows, row_name
 from .base_dataset import BaseDataset, listed, missing_hint
 
 __all__ = ['CustomDataset']
@@ -39,7 +40,8 @@ class CustomDataset(BaseDataset):
         cat/01.jpg cat            a class name (it may hold spaces) …
         my pictures/03.gif 1      … or its number among the classes
 
-    A file that ends in .csv, .tsv or .json is read by :func:`.annotations.read_rows` (``path,label``).
+    A file that ends in .csv, .tsv or .json is read by :func:`.annotations.read_rows` (``path,label``). Where ``classes`` are
+    given, lines with a label that is not among them are left out, with a warning.
 
     Args:
         data_root: Folder that the others count from.
@@ -54,7 +56,7 @@ class CustomDataset(BaseDataset):
 
     Raises:
         MissingFileError: If the folder, the annotation file, or a listed picture is not there.
-        DataError: If there are no pictures, or labels and classes do not fit together.
+        DataError: If there are no pictures, labels and classes do not fit together, or a picture is listed with two labels.
     """
 
     def __init__(self,
@@ -221,7 +223,8 @@ class CustomDataset(BaseDataset):
         rows = self._table() if is_table(self.ann_file) else self._lines()
         if self.with_label:
             first_line = {label: line for _, label, line in reversed(rows)}
-            index_of = self._match_labels(first_line)
+            index_of = self._match_labels(first_line, Counter(label for _, label, _ in rows))
+            self._check_doubled(rows, index_of)
             samples = [{
                 'img_path': os.path.join(self.img_prefix, path),
                 'gt_label': index_of[label]
@@ -266,7 +269,7 @@ class CustomDataset(BaseDataset):
                             'with_label=False')
         return parts[0], parts[1]
 
-    def _match_labels(self, first_line: dict[str, int]) -> dict[str, int | None]:
+    def _match_labels(self, first_line: dict[str, int], rows: Counter | None = None) -> dict[str, int | None]:
         """Return the index of each label in the file, None for a class that is left out.
 
         A label that is the name of a class is that class, another whole number is an index. Where no classes are given,
@@ -274,6 +277,7 @@ class CustomDataset(BaseDataset):
 
         Args:
             first_line: The labels, with the number of the line that each first stands in.
+            rows: How many rows each label has, for a warning where they are left out; None for a line in the log.
         """
         numbers = [int(label) for label in first_line if label.isdecimal()]
         if self.CLASSES is None and len(numbers) == len(first_line):
@@ -292,8 +296,58 @@ class CustomDataset(BaseDataset):
                         f'{place(self.ann_file, number)}: label {label} is not among the {len(classes)} classes, '
                         f'which count from 0 to {len(classes) - 1}')
                 index_of[label] = int(label)
-        self.note_classes([label if index is None else classes[index] for label, index in index_of.items()])
+        found = [label if index is None else classes[index] for label, index in index_of.items()]
+        self.note_classes(found, say_ignored=rows is None)
+        unknown = [label for label, index in index_of.items() if index is None]
+        if unknown and rows is not None:
+            self._warn_unknown({label: first_line[label] for label in unknown}, rows)
         return index_of
+
+    def _warn_unknown(self, first_line: dict[str, int], rows: Counter) -> None:
+        """Warn of the rows that are left out for their labels, which ``first_line`` has with the first line of each."""
+        parts = []
+        for label, line in list(first_line.items())[:8]:
+            near = nearest(label, self.CLASSES, most=1)
+            hint = f'; did you mean {near[0]!r}?' if near else ''
+            parts.append(f'{label!r} ({_counted(rows[label], "row")}, first in {row_name(self.ann_file, line)}{hint})')
+        more = f' and {len(first_line) - len(parts)} more labels' if len(first_line) > len(parts) else ''
+        print_log(
+            f'{type(self).__name__}: {self.ann_file}: {_counted(sum(rows[label] for label in first_line), "row")} left out, '
+            f'because the label is not among the {len(self.CLASSES)} classes: {", ".join(parts)}{more}',
+            logger='current',
+            level=logging.WARNING)
+
+    def _check_doubled(self, rows: list[tuple[str, str, int]], index_of: dict[str, int | None]) -> None:
+        """Refuse pictures that are listed with different labels, and warn of those listed again with the same one."""
+        first: dict[str, tuple[str, int]] = {}
+        again: dict[str, tuple[str, int, int]] = {}
+        wrong: dict[str, str] = {}
+        excluded = {os.path.normpath(os.path.join(self.img_prefix, path)) for path in self.exclude}
+        for path, label, line in rows:
+            place_of = os.path.normpath(os.path.join(self.img_prefix, path))
+            before, at = first.setdefault(place_of, (label, line))
+            if at == line or place_of in excluded:
+                continue
+            # a class may stand there by its name and by its number
+            if label == before or (index_of[label] is not None and index_of[label] == index_of[before]):
+                again.setdefault(place_of, (path, at, line))
+            else:
+                wrong.setdefault(
+                    place_of, f'{path!r} twice with different labels: {before!r} in {row_name(self.ann_file, at)} and '
+                    f'{label!r} in {row_name(self.ann_file, line)}')
+        if wrong:
+            others = f' ({len(wrong)} pictures are listed so)' if len(wrong) > 1 else ''
+            raise DataError(
+                f'{self.ann_file} lists {next(iter(wrong.values()))}{others}; {type(self).__name__} takes one '
+                'label a picture: remove the wrong line; several labels a picture are for MultiLabelDataset')
+        if again:
+            path, one, other = next(iter(again.values()))
+            print_log(
+                f'{type(self).__name__}: {self.ann_file} lists {_counted(len(again), "picture")} more than once with the '
+                f'same label, {path!r} for one in {row_name(self.ann_file, one)} and {row_name(self.ann_file, other)}; '
+                'each counts as often as it is listed',
+                logger='current',
+                level=logging.WARNING)
 
     def _check_files(self, samples: list[dict]) -> None:
         """Raise a MissingFileError if listed pictures are not there."""
@@ -302,8 +356,23 @@ class CustomDataset(BaseDataset):
         if absent:
             raise MissingFileError(
                 f'{self.ann_file} lists {len(absent)} pictures (of {len(samples[::step])} looked for) that '
-                f'are not there, {absent[0]!r} for one{missing_hint(absent[0])}; paths count from '
+                f'are not there, {absent[0]!r} for one{self._near_hint(absent[0])}; paths count from '
                 f'data_prefix, which is {self.img_prefix!r}')
+
+    def _near_hint(self, path: str) -> str:
+        """Return a hint at pictures beside a missing one that are named like it, endings aside, or at a missing folder."""
+        target = Path(path)
+        if not target.parent.is_dir():
+            return missing_hint(path)
+        # endings are left aside: by them alone each picture resembles every other
+        names = {entry.stem: entry.name for entry in sorted(target.parent.iterdir()) if self.is_valid_file(entry.name)}
+        near = [repr(names[stem]) for stem in nearest(target.stem, names)]
+        return f'; did you mean {" or ".join(near)}?' if near else ''
+
+
+def _counted(count: int, what: str) -> str:
+    """Return ``1 row``, ``2 rows``."""
+    return f'{count} {what}' + ('' if count == 1 else 's')
 
 
 def _is_clutter(name: str) -> bool:

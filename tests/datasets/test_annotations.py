@@ -46,7 +46,9 @@ def test_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('text, message', [
     ('file,label\na,b\n', "must name the columns, `path,label`, and names 'file', 'label'"),
-    ('pth,label\na,b\n', "did you mean 'pth'"),
+    ('foo,bar\na,b\n',
+     "names 'foo', 'bar'; understood are path, img_path, filename for .* and label, labels, [^?]*labels$"),
+    ('pth,label\na,b\n', "understood are path, .*did you mean 'path' by 'pth'"),
     ('a.jpg cat\n', "names 'a.jpg cat'"),
     ('path,label\na,b.jpg,cat\n', 'x.csv, line 2: 3 columns below a header of 2.*double quotes'),
     ('path,label\na.jpg,cat\n,cat\n', 'x.csv, line 3: has no path'),

@@ -169,6 +169,44 @@ def test_wrong_lists(folder: Path) -> None:
         listed(folder, 'cat/2.png cat\n', classes=['lion'])
 
 
+def test_a_picture_with_two_labels_is_refused(folder: Path, log_records: list) -> None:
+    text = 'path,label\ncat/2.png,cat\ndog/b.JPG,dog\ndog/../cat/2.png,dog\ndog/b.JPG,cat\n'
+    with pytest.raises(DataError, match=r"list.csv lists '.*cat/2.png' twice with different labels: 'cat' in line 2 and 'dog' "
+                       r'in line 4 \(2 pictures .*MultiLabelDataset'):  # yapf: disable
+        table(folder, 'list.csv', text)
+    # also where `classes` leave one of the labels out, but not where the picture itself is left out
+    with pytest.raises(DataError, match='twice with different labels'):
+        table(folder, 'list.csv', text, classes=['cat'])
+    assert len(table(folder, 'list.csv', text + 'cat/x.y.webp,cat\n', exclude=['cat/2.png', 'dog/b.JPG'])) == 1
+    with pytest.raises(DataError, match="'0' in entry 1 and '1' in entry 2"):
+        table(folder, 'list.json', '[{"path": "dog/b.JPG", "label": 0}, {"path": "dog/b.JPG", "label": 1}]')
+    assert not [text for level, text in log_records if 'more than once' in text]
+
+
+def test_a_picture_that_is_listed_again_is_said(folder: Path, log_records: list) -> None:
+    text = 'cat/2.png cat\ndog/b.JPG dog\n./cat/2.png 0\ncat/2.png cat\ndog/b.JPG dog\n'
+    assert listed(folder, text, classes=['cat', 'dog']).get_gt_labels().tolist() == [0, 1, 0, 0, 1]
+    (said, ) = [text for level, text in log_records if level == logging.WARNING]
+    assert "list.txt lists 2 pictures more than once with the same label, './cat/2.png' for one in line 1 and line 3" in said
+
+
+def test_labels_that_are_no_class_are_warned_of(folder: Path, log_records: list) -> None:
+    text = 'path,label\ncat/2.png,cat\ndog/b.JPG,dgo\ncat/ä ö.gif,XY\ndog/deeper/a b.png,dgo\n'
+    dataset = table(folder, 'list.csv', text, classes=['cat', 'dog'])
+    assert len(dataset) == 1 and dataset.ignored_classes == ['dgo', 'XY']
+    (said, ) = [text for level, text in log_records if level == logging.WARNING]
+    assert "list.csv: 3 rows left out, because the label is not among the 2 classes: 'dgo' (2 rows, first in line 3; " in said
+    assert "did you mean 'dog'?), 'XY' (1 row, first in line 4)" in said
+    assert not [text for _, text in log_records if 'left out, because not among' in text]
+
+
+def test_missing_picture_names_only_those_like_it(folder: Path) -> None:
+    with pytest.raises(MissingFileError, match="cat/xy.webp' for one; did you mean 'x.y.webp'.; paths count"):
+        listed(folder, 'cat/xy.webp cat\n')
+    with pytest.raises(MissingFileError, match="cat/lost.png' for one; paths count"):
+        listed(folder, 'cat/lost.png cat\n')
+
+
 def test_broken_picture_is_named(folder: Path) -> None:
     (folder / 'train' / 'cat' / '2.png').write_bytes(b'no picture')
     dataset = CustomDataset(data_root=str(folder / 'train'), pipeline=[dict(type='LoadImageFromFile')])
