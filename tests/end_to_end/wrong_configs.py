@@ -241,7 +241,7 @@ def a_stop_by_a_metric_that_there_is_not(place: Place) -> None:
     place.add("custom_hooks = [dict(type='EarlyStoppingHook', monitor='accuracy/top5')]")
 
 
-@wrong("custom_hooks.0.momentun: EMAHook takes no argument 'momentun'; did you mean 'momentum'?")
+@wrong("custom_hooks.0.momentun: EMAHook", "takes no argument 'momentun'; did you mean 'momentum'?")
 def an_argument_that_a_hook_would_hand_on(place: Place) -> None:
     place.add("custom_hooks = [dict(type='EMAHook', momentun=0.1)]")
 
