@@ -78,7 +78,7 @@ def test_values_go_into_a_copy(cfg: Config) -> None:
 
 @pytest.mark.parametrize('item, said', [
     ('optim_wrapper.optimiser.lr=uniform(0,1)', "optimiser.*did you mean 'optimizer"),
-    ('modle.backbone.depth=choice(1,2)', "--space modle.*did you mean 'model'"),
+    ('modelx.backbone.depth=choice(1,2)', "--space modelx.*did you mean 'model'"),
     ('optim_wrapper.optimizer.type=choice(SGD, Adamm)', "Adamm.*did you mean 'Adam"),
     ('train_dataloader.batch_size=int(0,8)', 'train_dataloader.batch_size'),
 ])
