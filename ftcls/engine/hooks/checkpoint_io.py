@@ -35,8 +35,21 @@ class AtomicLocalBackend(LocalBackend):
     """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write bytes to ``filepath``: whole, or not at all."""
-        path = Path(filepath)
+        """Write bytes to ``filepath``: whole, or not at all.
+
+        Raises:
+            CheckpointError: If it cannot be written: the disk is full, or the folder may not be written to.
+        """
+        try:
+            self._put(obj, Path(filepath))
+        except OSError as err:
+            raise CheckpointError(
+                f'{filepath} ({len(obj) / 2**20:.1f} MiB) cannot be written: {err.strerror or err}; what was '
+                'there before is as it was: mend that, or give another --work-dir, and go on with '
+                '--resume') from err
+
+    @staticmethod
+    def _put(obj: bytes, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.part', dir=path.parent)
         try:
