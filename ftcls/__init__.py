@@ -1,4 +1,4 @@
 """Fine-tune pretrained image models from a config file."""
-from ftcls.version import __version__
+from .version import __version__
 
 __all__ = ['__version__']

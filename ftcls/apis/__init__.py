@@ -1,36 +1,45 @@
-"""What a user calls: read a config, train, test, compare, predict."""
-from .batch_policy import BATCH_POLICIES, BatchPlan, apply_batch_policy
-from .browse import browse_dataset
-from .calibrate import Calibration, calibrate
-from .cli import run_tool
-from .compare import Comparison, RunResult, Workers, compare, few_shots, standard_arms
-from .config import apply_overrides, load_config
-from .distributed import LAUNCHERS, close_distributed, init_distributed
-from .inference import ImageClassificationInferencer, inference_model
-from .kfold import CrossValidation, kfold
-from .lr_finder import RangeTest, find_lr
-from .model_zoo import get_model, list_models
-from .new_config import NewConfig, new_config
-from .predict import PredictionReport, predict_files, split_checkpoint
-from .print_params import describe_parameters, list_parameters
-from .schedule import EpochLength, Schedule, draw_schedule, trace_schedule
-from .search_result import Search
-from .search_space import Dimension, read_space
-from .segmentation import ImageSegmentationInferencer
-from .test import test
-from .train import TrainOptions, train
-from .tune import SearchOptions, tune
-from .tune_ray import tune_on_ray
-from .validate import validate_config
-from .wise_ft import interpolate_weights, wise_ft
+"""What a user calls: read a config, train, test, compare, predict. Each name is imported on its first use."""
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    'BATCH_POLICIES', 'BatchPlan', 'Calibration', 'Comparison', 'CrossValidation', 'Dimension', 'EpochLength',
-    'ImageClassificationInferencer', 'ImageSegmentationInferencer', 'LAUNCHERS', 'NewConfig', 'PredictionReport',
-    'RangeTest', 'RunResult', 'Schedule', 'Search', 'SearchOptions', 'TrainOptions', 'Workers', 'apply_batch_policy',
-    'apply_overrides', 'browse_dataset', 'calibrate', 'close_distributed', 'compare', 'describe_parameters',
-    'draw_schedule', 'few_shots', 'find_lr', 'get_model', 'inference_model', 'init_distributed', 'interpolate_weights',
-    'kfold', 'list_models', 'list_parameters', 'load_config', 'new_config', 'predict_files', 'read_space', 'run_tool',
-    'split_checkpoint', 'standard_arms', 'test', 'trace_schedule', 'train', 'tune', 'tune_on_ray', 'validate_config',
-    'wise_ft'
-]
+# Where each public name lives; modules of higher floors are named here and not imported.
+_NAMES = {
+    'ftcls.apis.analysis.browse': ('browse_dataset', ),
+    'ftcls.apis.analysis.calibrate': ('Calibration', 'calibrate'),
+    'ftcls.apis.analysis.lr_finder': ('RangeTest', 'find_lr'),
+    'ftcls.apis.analysis.print_params': ('describe_parameters', 'list_parameters'),
+    'ftcls.apis.analysis.schedule': ('EpochLength', 'Schedule', 'draw_schedule', 'trace_schedule'),
+    'ftcls.apis.analysis.wise_ft': ('interpolate_weights', 'wise_ft'),
+    'ftcls.apis.inference.inferencer': ('ImageClassificationInferencer', 'inference_model'),
+    'ftcls.apis.inference.model_zoo': ('get_model', 'list_models'),
+    'ftcls.apis.inference.predict': ('PredictionReport', 'predict_files', 'split_checkpoint'),
+    'ftcls.apis.inference.segmentation': ('ImageSegmentationInferencer', ),
+    'ftcls.apis.training.distributed': ('close_distributed', 'init_distributed'),
+    'ftcls.apis.training.evaluation': ('test', ),
+    'ftcls.apis.training.train': ('TrainOptions', 'train'),
+    'ftcls.cli': ('run_tool', ),
+    'ftcls.config.batch_policy': ('BATCH_POLICIES', 'BatchPlan', 'LAUNCHERS', 'apply_batch_policy'),
+    'ftcls.config.loading': ('apply_overrides', 'load_config'),
+    'ftcls.config.validation': ('validate_config', ),
+    'ftcls.experiments.compare': ('Comparison', 'RunResult', 'Workers', 'compare', 'few_shots', 'standard_arms'),
+    'ftcls.experiments.kfold': ('CrossValidation', 'kfold'),
+    'ftcls.experiments.search_result': ('Search', ),
+    'ftcls.experiments.search_space': ('Dimension', 'read_space'),
+    'ftcls.experiments.tune': ('SearchOptions', 'tune'),
+    'ftcls.experiments.tune_ray': ('tune_on_ray', ),
+    'ftcls.scaffold.new_config': ('NewConfig', 'new_config'),
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use, so that importing ``ftcls.apis`` stays cheap."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,7 +10,7 @@ from .mnist import MNIST, FashionMNIST
 from .multi_label import MultiLabelDataset
 from .samplers import BalancedSampler, RepeatAugSampler
 from .segmentation import BinarySegDataset, CarvanaDataset
-from .transforms import *  # noqa: F401,F403 (so that importing the datasets registers the transforms)
+from .transforms import *
 
 __all__ = [
     'BalancedSampler', 'BaseDataset', 'BinarySegDataset', 'CIFAR10', 'CIFAR100', 'CarvanaDataset', 'CustomDataset',

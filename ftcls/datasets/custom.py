@@ -11,8 +11,8 @@ from mmengine.logging import print_log
 
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, MissingFileError, nearest
-from .annotations import is_table, place, read_rows, row_name
 from .base_dataset import BaseDataset, listed, missing_hint
+from .csv_annotations import is_table, place, read_rows, row_name
 
 __all__ = ['CustomDataset']
 

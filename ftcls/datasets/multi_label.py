@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, did_you_mean
-from .annotations import is_table, place, read_rows
 from .base_dataset import BaseDataset
+from .csv_annotations import is_table, place, read_rows
 from .custom import CustomDataset
 from .transforms.base import choice_of
 

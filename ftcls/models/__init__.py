@@ -1,15 +1,15 @@
 """Models: classifiers, segmentors, and what they are put together from."""
 from . import weight_init
-from .backbones import *  # noqa: F401, F403
+from .backbones import *
 from .batch_augments import RandomBatchAugment
-from .classifiers import *  # noqa: F401, F403
+from .classifiers import *
 from .data_preprocessor import ClsDataPreprocessor
-from .decoders import *  # noqa: F401, F403
-from .heads import *  # noqa: F401, F403
-from .losses import *  # noqa: F401, F403
+from .decoders import *
+from .heads import *
+from .losses import *
 from .mixing import CutMix, Mixup, ResizeMix
-from .necks import *  # noqa: F401, F403
-from .segmentors import *  # noqa: F401, F403
+from .necks import *
+from .segmentors import *
 from .tta import AverageClsScoreTTA
 
 from . import backbones, classifiers, decoders, heads, losses, necks, segmentors  # isort: skip

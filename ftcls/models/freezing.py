@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ftcls.utils import ConfigError, did_you_mean, match_names
 from ftcls.utils.names import name_parts
 
-__all__ = ['NORM_POLICIES', 'FreezableModel', 'frozen_by', 'half_frozen', 'rest_norms', 'set_trainable']
+__all__ = ['NORM_POLICIES', 'FreezableModel', 'frozen_by', 'half_frozen', 'set_bn_eval', 'set_trainable']
 
 NORM_POLICIES = ('train', 'eval', 'frozen')
 _PARTS = ('backbone', 'neck', 'decoder', 'head')
@@ -67,7 +67,7 @@ def frozen_by(model: nn.Module, names: Iterable[str]) -> str:
     return ' and '.join(sorted({keys.get(name, 'another setting of the model') for name in names}))
 
 
-def rest_norms(module: nn.Module) -> None:
+def set_bn_eval(module: nn.Module) -> None:
     """Put the BatchNorm layers inside a module in eval mode, so that their running statistics do not move."""
     for layer in module.modules():
         if isinstance(layer, _BatchNorm):
@@ -185,6 +185,6 @@ class FreezableModel(BaseModel):
         super().train(mode)
         if mode:
             for part in self._resting_norms:
-                rest_norms(getattr(self, part))
+                set_bn_eval(getattr(self, part))
             _rest_frozen(self)
         return self

@@ -4,7 +4,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZER
 from torch import nn
 
 from ftcls.registry import WEIGHT_INITIALIZERS
-from ftcls.utils.checkpoint import load_pretrained
+from ftcls.utils.checkpoint.loading import load_pretrained
 
 __all__ = ['PretrainedInit']
 

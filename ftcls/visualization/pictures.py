@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 
 from .curves import _save
 
-__all__ = ['lay_mask_over', 'plot_pictures']
+__all__ = ['overlay_mask', 'plot_pictures']
 
 _FOREGROUND = np.array([213, 94, 0])  # Okabe and Ito's vermilion, RGB
 _UNKNOWN = np.array([86, 180, 233])  # their sky blue, for pixels that are left out
 _STRENGTH = 0.5
 
 
-def lay_mask_over(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def overlay_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Tint a picture where its mask is foreground, and in another colour where it is not known.
 
     Args:

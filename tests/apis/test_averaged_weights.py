@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ftcls.apis import load_config
-from ftcls.apis.validate import validate_config
+from ftcls.config.validation import validate_config
 from ftcls.utils import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'

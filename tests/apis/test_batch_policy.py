@@ -2,7 +2,7 @@
 import pytest
 from mmengine.config import Config
 
-from ftcls.apis.batch_policy import apply_batch_policy
+from ftcls.config.batch_policy import apply_batch_policy
 from ftcls.utils import ConfigError
 
 

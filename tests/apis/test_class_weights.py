@@ -11,8 +11,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from ftcls.apis import TrainOptions, load_config
 from ftcls.apis import test as run_test
 from ftcls.apis import train, validate_config
-from ftcls.apis.class_weights import balanced_weights, drop_class_weights, settle_class_weights
-from ftcls.apis.data import DataReport
+from ftcls.apis.training.class_weights import balanced_weights, drop_class_weights, resolve_class_weights
+from ftcls.apis.training.loaders import DataReport
 from ftcls.models.losses import CrossEntropyLoss
 from ftcls.utils import ConfigError
 
@@ -94,7 +94,7 @@ def test_repeated_rare_classes_in_the_preflight(uneven: Config) -> None:
 
 def test_without_counts_it_is_refused(uneven: Config) -> None:
     with pytest.raises(ConfigError, match=r"model.head.loss.class_weight='balanced': the training set does not tell"):
-        settle_class_weights(uneven, DataReport(counts=dict(train=None)))
+        resolve_class_weights(uneven, DataReport(counts=dict(train=None)))
     with pytest.raises(ConfigError, match="class_weight='balanced': the numbers come from a training set"):
         CrossEntropyLoss(class_weight='balanced')(torch.zeros(1, 2), torch.tensor([0]))
 

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 
 from ftcls.apis import Workers, compare, few_shots, load_config, standard_arms
-from ftcls.apis.compare import Comparison, RunResult, _set_budget
+from ftcls.experiments.compare import Comparison, RunResult, _set_budget
 from ftcls.utils import ConfigError
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'tutorial' / 'lenet5_finetune_digits.py'

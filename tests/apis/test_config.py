@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ftcls.apis.config import load_config, parse_value
+from ftcls.config.loading import load_config, parse_value
 from ftcls.utils import ConfigError, MissingFileError
 
 

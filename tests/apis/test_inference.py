@@ -14,9 +14,9 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import nn
 
-from ftcls.apis.inference import ImageClassificationInferencer, inference_model
-from ftcls.apis.model_zoo import find_checkpoint, find_config, get_model, list_models
-from ftcls.apis.predict import find_pictures, predict_files, split_checkpoint
+from ftcls.apis.inference.inferencer import ImageClassificationInferencer, inference_model
+from ftcls.apis.inference.model_zoo import find_checkpoint, find_config, get_model, list_models
+from ftcls.apis.inference.predict import find_pictures, predict_files, split_checkpoint
 from ftcls.registry import DATASETS, TRANSFORMS
 from ftcls.structures import DataSample
 from ftcls.utils import CheckpointError, ConfigError, DataError, MissingFileError
@@ -333,7 +333,7 @@ def test_what_is_wrong_is_said_before_the_model_is_loaded(tmp_path: Path, monkey
     def loaded(*args: object) -> None:
         raise RuntimeError('the model is loaded')
 
-    monkeypatch.setattr('ftcls.apis.predict.get_model', loaded)
+    monkeypatch.setattr('ftcls.apis.inference.predict.get_model', loaded)
     with pytest.raises(
             MissingFileError, match=r"(?s)aa.png does not exist; did you mean 'a.png'.*b.png does not exist"):
         predict_files(folder, [tmp_path / 'aa.png', tmp_path / 'b.png'])

@@ -7,8 +7,8 @@ from unittest import mock
 import pytest
 import torch
 
-from ftcls.apis import distributed
-from ftcls.apis.distributed import count_event, init_distributed
+from ftcls.apis.training import distributed
+from ftcls.apis.training.distributed import count_event, init_distributed
 from ftcls.utils import ConfigError
 
 _VARIABLES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'PORT')

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from ftcls.apis import Workers, kfold
-from ftcls.apis.kfold import fold_config
+from ftcls.experiments.kfold import fold_config
 from ftcls.utils import ConfigError
 
 COUNTS = dict(cat=7, dog=5)
@@ -152,7 +152,7 @@ def test_pooled(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_fold_that_fails_is_named(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules['ftcls.apis.kfold']  # the function of that name hides it
+    module = sys.modules['ftcls.experiments.kfold']  # the function of that name hides it
     whole_train = module.train
 
     def fail(cfg: Config, options: object) -> object:

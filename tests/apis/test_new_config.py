@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from ftcls.apis import TrainOptions, load_config, new_config, train
-from ftcls.apis.networks import make_network
-from ftcls.apis.recipe import make_recipe
-from ftcls.apis.survey import survey_folder
 from ftcls.models.backbones import CifarResNet
+from ftcls.scaffold.folder_report import report_folder
+from ftcls.scaffold.hyperparameters import choose_hyperparameters
+from ftcls.scaffold.model_presets import make_preset
 from ftcls.utils import ConfigError, DataError, MissingFileError
 
 
@@ -116,7 +116,7 @@ def test_folder_without_splits(place):
 
 
 def test_medium_set_gets_mixup_and_a_loss_that_takes_it(place, monkeypatch):
-    monkeypatch.setattr('ftcls.apis.recipe._SCHEDULES', ((100, 40, 4, (0.3, 0.6, 0.9), 0.1), ))
+    monkeypatch.setattr('ftcls.scaffold.hyperparameters._SCHEDULES', ((100, 40, 4, (0.3, 0.6, 0.9), 0.1), ))
     done = new_config('data', 'my.py', weights='weights.th', device='cpu')
     cfg = load_config(done.path)
     assert cfg.data_preprocessor.batch_augments.augments.type == 'Mixup' and cfg.model.head.loss.use_soft
@@ -145,24 +145,24 @@ def test_what_cannot_be(place, spoil, error, said):
 def test_other_layouts_are_told_apart(place):
     (place / 'data' / 'train').rename(place / 'data' / 'training')
     (place / 'data' / 'val').rename(place / 'data' / 'testing')
-    assert {s: v.prefix for s, v in survey_folder('data').splits.items()} == dict(train='training', test='testing')
-    assert {s: v.prefix for s, v in survey_folder('data/training').splits.items()} == dict(train='')
+    assert {s: v.prefix for s, v in report_folder('data').splits.items()} == dict(train='training', test='testing')
+    assert {s: v.prefix for s, v in report_folder('data/training').splits.items()} == dict(train='')
     (place / 'data' / 'training').rename(place / 'data' / 'val')
     with pytest.raises(DataError, match='no train'):
-        survey_folder('data')
+        report_folder('data')
     (place / 'data' / 'valid').mkdir()
     with pytest.raises(DataError, match="both 'val' and 'valid'"):
-        survey_folder('data')
+        report_folder('data')
 
 
 def test_only_so_many_pictures_are_read(place):
-    survey = survey_folder('data', check=4)
+    survey = report_folder('data', check=4)
     assert survey.splits['train'].checked == 4 and len(survey.splits['train'].label_of) == 16
     assert '4 pictures were read' in '\n'.join(survey.describe())
 
 
 def recipe(name='resnet50', size=1000, side=300., gpu=True, classes=('a cat', 'a dog')):
-    return make_recipe(make_network(name), classes, size, side, gpu)
+    return choose_hyperparameters(make_preset(name), classes, size, side, gpu)
 
 
 @pytest.mark.parametrize('size, steps, mixup, milestones', [
@@ -206,16 +206,16 @@ def test_rate_by_family_and_batch():
 
 
 def test_networks():
-    assert make_network('resnet50').weights == 'torchvision://resnet50'
-    assert make_network('CifarResNet').weights.endswith('resnet20-12fca82f.th')
-    assert make_network('CifarResNet-56').backbone == dict(depth=56)
-    assert make_network('resnet18_8xb16_cifar10').weights.endswith('bd6371c8.pth')
-    assert make_network('resnet50_8xb32_in1k').base.name == 'resnet50.py'
-    small = make_network('torchvision:mobilenet_v3_small')
+    assert make_preset('resnet50').weights == 'torchvision://resnet50'
+    assert make_preset('CifarResNet').weights.endswith('resnet20-12fca82f.th')
+    assert make_preset('CifarResNet-56').backbone == dict(depth=56)
+    assert make_preset('resnet18_8xb16_cifar10').weights.endswith('bd6371c8.pth')
+    assert make_preset('resnet50_8xb32_in1k').base.name == 'resnet50.py'
+    small = make_preset('torchvision:mobilenet_v3_small')
     assert (small.channels, small.family, small.side) == (576, 'imagenet', 224)
-    bit = make_network('timm:resnetv2_50x1_bit.goog_in21k')
+    bit = make_preset('timm:resnetv2_50x1_bit.goog_in21k')
     assert (bit.channels, bit.family, bit.backbone['pretrained']) == (2048, 'bit', True)
-    own = make_network('timm:resnet18', 'my.pth')
+    own = make_preset('timm:resnet18', 'my.pth')
     assert own.weights == 'my.pth' and 'pretrained' not in own.backbone
 
 

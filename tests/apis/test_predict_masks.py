@@ -10,12 +10,12 @@ from mmengine.config import Config
 from ftcls.apis import ImageSegmentationInferencer, browse_dataset, get_model, predict_files
 from ftcls.apis import test as measure
 from ftcls.apis import train
-from ftcls.apis.browse import _denormalised, _preprocessed
-from ftcls.apis.data import build_loaders
+from ftcls.apis.analysis.browse import _denormalised, _preprocessed
+from ftcls.apis.training.loaders import build_loaders
 from ftcls.models.data_preprocessor import ClsDataPreprocessor
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, MissingFileError
-from ftcls.visualization import lay_mask_over
+from ftcls.visualization import overlay_mask
 
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='Resize', scale=(32, 24)),
             dict(type='PackSegInputs')]  # yapf: disable
@@ -150,10 +150,10 @@ def test_denormalises_what_the_pipeline_has_normalised(cfg: Config, tmp_path: Pa
 def test_overlay() -> None:
     image, mask = np.full((20, 30, 3), 100, np.uint8), np.zeros((20, 30), np.uint8)
     mask[5:15, 5:25], mask[0] = 1, 255
-    out = lay_mask_over(image, mask)
+    out = overlay_mask(image, mask)
     assert (out[16:] == 100).all() and (out[10, 10] == np.rint([156.5, 97, 50])).all()
     assert (out[5, 5] == [213, 94, 0]).all() and out[0, 0, 2] > out[0, 0, 0]  # the line around it; what is unknown
-    assert np.array_equal(lay_mask_over(image[..., 0], mask), out) and (image == 100).all()
+    assert np.array_equal(overlay_mask(image[..., 0], mask), out) and (image == 100).all()
 
 
 @pytest.mark.parametrize('split', ['val', 'test'])

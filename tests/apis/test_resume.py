@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from ftcls.apis.resume import check_same_recipe, settle_resume
+from ftcls.apis.training.resume import check_same_recipe, resolve_resume
 from ftcls.utils import ConfigError
 
 
@@ -32,7 +32,7 @@ def leave_checkpoint(folder: Path, noted: str | None = None) -> None:
 def test_latest_checkpoint_of_a_moved_folder(tmp_path):
     leave_checkpoint(tmp_path / 'new', noted='/gone/epoch_3.pth')
     cfg = recipe(tmp_path / 'new')
-    settle_resume(cfg, True)
+    resolve_resume(cfg, True)
     assert cfg.resume and cfg.load_from == str(tmp_path / 'new' / 'epoch_3.pth')
     assert cfg.model.backbone.init_cfg is None  # nothing is fetched that the checkpoint overwrites
 
@@ -41,7 +41,7 @@ def test_the_same_recipe_may_run_longer(tmp_path):
     leave_checkpoint(tmp_path)
     cfg = recipe(tmp_path, train_cfg=dict(by_epoch=True, max_epochs=9))
     cfg.optim_wrapper.accumulative_counts = 4  # as another number of processes brings it
-    settle_resume(cfg, True)
+    resolve_resume(cfg, True)
     check_same_recipe(cfg)
 
 
@@ -51,7 +51,7 @@ def test_other_rates_and_schedules_are_refused(tmp_path):
         tmp_path,
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.5, weight_decay=0.0)),
         param_scheduler=[dict(type='CosineAnnealingLR', T_max=20)])
-    settle_resume(cfg, str(tmp_path / 'epoch_3.pth'))
+    resolve_resume(cfg, str(tmp_path / 'epoch_3.pth'))
     with pytest.raises(ConfigError) as caught:
         check_same_recipe(cfg)
     message = str(caught.value)
@@ -65,10 +65,10 @@ def test_nothing_to_resume_from_is_a_warning(tmp_path, caplog):
     cfg = recipe(tmp_path / 'run')
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
-    settle_resume(cfg, True)
+    resolve_resume(cfg, True)
     (tmp_path / 'run').mkdir()
     torch.save({}, tmp_path / 'run' / 'epoch_2.pth')
-    settle_resume(cfg, True)
+    resolve_resume(cfg, True)
     logger.removeHandler(caplog.handler)
     assert not cfg.resume and [r.levelno for r in caplog.records] == [logging.WARNING] * 2
     first, second = (r.getMessage() for r in caplog.records)
@@ -96,7 +96,7 @@ def test_another_unfreezing_is_refused(tmp_path: Path, old: dict | None, new: di
     other = [dict(type='EMAHook')]
     path = leave(tmp_path, custom_hooks=other + ([old] if old else []))
     cfg = recipe(tmp_path, custom_hooks=other + ([new] if new else []), train_cfg=dict(by_epoch=True, max_epochs=9))
-    settle_resume(cfg, str(path))
+    resolve_resume(cfg, str(path))
     if said is None:
         check_same_recipe(cfg)
         return
@@ -116,14 +116,14 @@ def test_other_freezing_l2sp_and_ema_are_warned_of(tmp_path: Path, caplog: pytes
         tmp_path,
         model=dict(freeze=['stem'], norm_policy='train', backbone=dict(frozen_stages=-1)),
         custom_hooks=[dict(type='L2SPHook', beta=0.01)])
-    settle_resume(same, str(path))
+    resolve_resume(same, str(path))
     check_same_recipe(same)
     assert not warnings()
     cfg = recipe(
         tmp_path,
         model=dict(norm_policy='eval', backbone=dict(frozen_stages=2)),
         custom_hooks=[dict(type='L2SPHook', alpha=0.5), dict(type='EMAHook')])
-    settle_resume(cfg, str(path))
+    resolve_resume(cfg, str(path))
     check_same_recipe(cfg)
     logger.removeHandler(caplog.handler)
     assert [text.splitlines()[1:] for text in warnings()] == [[

@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from ftcls.apis import load_config, read_space
-from ftcls.apis.search_space import Dimension, check_space, with_values
+from ftcls.experiments.search_space import Dimension, check_space, with_values
 from ftcls.utils import ConfigError, MissingFileError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,8 +5,8 @@ from typing import Any, Literal, Optional, Union
 import pytest
 import torch
 
-from ftcls.apis.signatures import (accepted_arguments, fits, kind_fault, missing_arguments, misspelt, own_arguments,
-                                   shown)
+from ftcls.config.signatures import (accepted_arguments, format_type, matches_type, missing_arguments, misspelt,
+                                     own_arguments, type_error)
 from ftcls.models.backbones import ResNet, TIMMBackbone
 from ftcls.registry import DATASETS, HOOKS, MODELS, OPTIMIZERS, PARAM_SCHEDULERS, TRANSFORMS
 
@@ -72,25 +72,25 @@ def test_a_signature_can_be_read_of_everything_registered(registry: Any) -> None
     (object(), Any, True),
 ])
 def test_a_value_fits_its_annotation_or_not(value: Any, annotation: Any, expected: bool) -> None:
-    assert fits(value, annotation) is expected
+    assert matches_type(value, annotation) is expected
 
 
 def test_annotations_are_shown_as_one_writes_them() -> None:
-    assert shown(int) == 'int'
-    assert shown(dict | torch.nn.Module | None) == 'dict | Module | None'
-    assert shown(Sequence[int]) == 'Sequence[int]'
+    assert format_type(int) == 'int'
+    assert format_type(dict | torch.nn.Module | None) == 'dict | Module | None'
+    assert format_type(Sequence[int]) == 'Sequence[int]'
 
 
 def test_kinds_are_checked_through_base_classes_and_only_of_trusted_ones() -> None:
     digits = DATASETS.get('Digits')
-    assert 'must be of type bool' in kind_fault(digits, own_arguments(digits)['test_mode'], 'yes', 'x')
+    assert 'must be of type bool' in type_error(digits, own_arguments(digits)['test_mode'], 'yes', 'x')
 
     class Foreign:
 
         def __init__(self, size: int) -> None:
             pass
 
-    assert kind_fault(Foreign, own_arguments(Foreign)['size'], 'big', 'x') is None
+    assert type_error(Foreign, own_arguments(Foreign)['size'], 'big', 'x') is None
 
 
 def test_needed_arguments_are_those_that_no_builder_adds() -> None:

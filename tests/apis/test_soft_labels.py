@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ftcls.apis import load_config, train, validate_config
-from ftcls.apis.soft_labels import check_soft_labels
+from ftcls.apis.training.soft_labels import check_soft_labels
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError

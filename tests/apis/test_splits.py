@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from ftcls.apis.data import build_loaders
+from ftcls.apis.training.loaders import build_loaders
 from ftcls.utils import ConfigError
 
 

@@ -9,8 +9,8 @@ from mmengine.logging import MMLogger
 from mmengine.visualization import Visualizer
 
 from ftcls.apis import load_config, train
-from ftcls.apis.train import build_runner
-from ftcls.apis.trial import config_errors
+from ftcls.apis.training.sanity_checks import config_errors
+from ftcls.apis.training.train import build_runner
 from ftcls.registry import METRICS
 from ftcls.utils import ConfigError
 

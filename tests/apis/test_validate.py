@@ -11,8 +11,8 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModule
 
 from ftcls.apis import load_config
-from ftcls.apis.config_schema import LEAST, PLAIN_KEYS, REGISTRY_OF_KEY, TOP_LEVEL_KEYS
-from ftcls.apis.validate import validate_config
+from ftcls.config.schema import LEAST, PLAIN_KEYS, REGISTRY_OF_KEY, TOP_LEVEL_KEYS
+from ftcls.config.validation import validate_config
 from ftcls.registry import BATCH_AUGMENTS, HOOKS, MODELS, TRANSFORMS
 from ftcls.utils import ConfigError
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ftcls.datasets.annotations import Row, read_rows
+from ftcls.datasets.csv_annotations import Row, read_rows
 from ftcls.utils import DataError, MissingFileError
 
 

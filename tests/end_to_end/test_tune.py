@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from ftcls.apis import SearchOptions, load_config, read_space, tune, tune_on_ray
-from ftcls.apis.tune_ray import _domain
+from ftcls.experiments.tune_ray import _domain
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
 
@@ -110,7 +110,7 @@ def test_pruning(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return rate * 6
 
     cfg.train_cfg.max_epochs = 6
-    monkeypatch.setattr(sys.modules['ftcls.apis.tune'], 'run_trial', run)
+    monkeypatch.setattr(sys.modules['ftcls.experiments.tune'], 'run_trial', run)
     search = tune(cfg, read_space(SPACE), SearchOptions(7, tmp_path, prune=True), lambda line: None)
     assert [t['state'] for t in search.trials] == ['finished'] * 5 + ['pruned'] * 2
     assert list(epochs.values()) == [6] * 5 + [3] * 2 and search.trials[6]['score'] == 3.

@@ -285,7 +285,7 @@ def test_real_resnet20_fits_a_classifier(real_data):
     """He's CIFAR ResNet-20 with another code's names loads whole, and classifies as it should."""
     models = pytest.importorskip('ftcls.models')
     from ftcls.registry import MODELS
-    from ftcls.utils.checkpoint import load_pretrained
+    from ftcls.utils.checkpoint.loading import load_pretrained
     if 'CifarResNet' not in MODELS:
         pytest.skip('CifarResNet is not there yet')
     assert models

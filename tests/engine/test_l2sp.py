@@ -14,7 +14,7 @@ from ftcls.engine.hooks import PreflightHook
 from ftcls.engine.hooks.l2sp import L2SPHook
 from ftcls.models.weight_init import PretrainedInit  # noqa: F401 - registers it
 from ftcls.utils import CheckpointError, ConfigError
-from ftcls.utils.checkpoint import load_pretrained
+from ftcls.utils.checkpoint.loading import load_pretrained
 
 ALPHA, BETA, LR = 0.3, 0.2, 0.1
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ftcls.apis.lr_finder import _evaluate
+from ftcls.apis.analysis.lr_finder import _evaluate
 from ftcls.engine.hooks import LRRangeHook, RangeTestFinished
 
 

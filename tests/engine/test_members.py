@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ftcls.engine.optimizers.members import OptimizerMembers
+from ftcls.engine.optimizers.members import TrainableParams
 from ftcls.registry import OPTIMIZERS
 
 # One that needs a closure, one for sparse gradients, one for matrices alone.
@@ -36,7 +36,7 @@ def step(net: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
     optimizer.zero_grad()
 
 
-def hold(net: nn.Module, optimizer: torch.optim.Optimizer, members: OptimizerMembers, trained: str) -> None:
+def hold(net: nn.Module, optimizer: torch.optim.Optimizer, members: TrainableParams, trained: str) -> None:
     for i in range(3):
         net[i].requires_grad_(str(i) in trained)
     members.hold_trained(optimizer)
@@ -47,7 +47,7 @@ def hold(net: nn.Module, optimizer: torch.optim.Optimizer, members: OptimizerMem
 @pytest.mark.parametrize('name', NAMES)
 def test_those_that_stay_keep_their_state_and_the_state_can_be_loaded(name: str) -> None:
     net, optimizer = build(name)
-    members = OptimizerMembers(optimizer)
+    members = TrainableParams(optimizer)
     hold(net, optimizer, members, '2')
     assert optimizer.param_groups[0]['params'] == optimizer.param_groups[0]['param_names'] == []
     step(net, optimizer, 1)
@@ -65,7 +65,7 @@ def test_those_that_stay_keep_their_state_and_the_state_can_be_loaded(name: str)
     stored = torch.load(stored, weights_only=True)
     again, its = build(name)
     again.load_state_dict(stored['net'])
-    its_members = OptimizerMembers(its)
+    its_members = TrainableParams(its)
     hold(again, its, its_members, '12')
     its.load_state_dict(stored['optimizer'])
     for model, opt, group in ((net, optimizer, members), (again, its, its_members)):
@@ -77,7 +77,7 @@ def test_those_that_stay_keep_their_state_and_the_state_can_be_loaded(name: str)
 
 def test_what_rests_again_leaves_no_state() -> None:
     net, optimizer = build('Adam')
-    members = OptimizerMembers(optimizer)
+    members = TrainableParams(optimizer)
     step(net, optimizer, 1)
     hold(net, optimizer, members, '2')
     assert set(optimizer.state) == set(net[2].parameters())

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 import ftcls.models  # noqa: F401
-from ftcls.apis.trial import config_errors
+from ftcls.apis.training.sanity_checks import config_errors
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError

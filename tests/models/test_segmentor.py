@@ -19,7 +19,7 @@ from ftcls.models.heads import PixelHead
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError
-from ftcls.utils.checkpoint import load_pretrained
+from ftcls.utils.checkpoint.loading import load_pretrained
 
 CONFIG = dict(type='ImageSegmentor', backbone=dict(type='UNet', base_channels=4), head=dict(type='PixelHead'))
 LOSSES = [dict(type='BCEWithLogitsLoss'), dict(type='DiceLoss', loss_weight=2.0)]

@@ -15,8 +15,8 @@ from mmengine.runner import load_checkpoint
 from safetensors.torch import save_file
 from torch import nn
 
-from ftcls.utils import checkpoint_file
-from ftcls.utils.checkpoint_file import locate_checkpoint, read_checkpoint, register_safe_loading
+from ftcls.utils.checkpoint import reading as checkpoint_file
+from ftcls.utils.checkpoint.reading import locate_checkpoint, read_checkpoint, register_safe_loading
 from ftcls.utils.errors import CheckpointError, MissingFileError
 
 

@@ -8,9 +8,10 @@ import torchvision
 from torch import nn
 
 from ftcls.models.backbones import CifarResNet, ResNet
-from ftcls.utils.checkpoint import check_finite, extract_state_dict, find_state_dict, load_pretrained, match_state_dict
+from ftcls.utils.checkpoint.loading import (check_finite, extract_state_dict, find_state_dict, load_pretrained,
+                                            match_state_dict)
+from ftcls.utils.checkpoint.report import LoadReport, fold_names
 from ftcls.utils.errors import CheckpointError
-from ftcls.utils.load_report import LoadReport, fold_names
 
 
 def resnet(**kwargs) -> nn.Module:

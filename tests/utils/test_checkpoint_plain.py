@@ -10,7 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
-from ftcls.utils.plain import from_plain, to_plain
+from ftcls.utils.checkpoint.plain import from_plain, to_plain
 
 
 class Color(enum.Enum):

@@ -17,9 +17,9 @@ from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
-from ftcls.utils.checkpoint_file import read_checkpoint
+from ftcls.utils.checkpoint.reading import read_checkpoint
+from ftcls.utils.checkpoint.restricted_pickle import StandIn, read_restricted
 from ftcls.utils.errors import CheckpointError
-from ftcls.utils.restricted_pickle import StandIn, read_restricted
 
 
 class Call:

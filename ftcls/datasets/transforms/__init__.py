@@ -10,9 +10,9 @@ from .formatting import PackClsInputs, PackInputs
 from .geometry import Pad, RandomFlip
 from .loading import LoadImageFromFile
 from .resizing import Resize, ResizeEdge
-from .test_time_aug import TestTimeAug
 from .torchvision_wrapper import (TORCHVISION_TRANSFORMS, AugMix, AutoAugment, RandAugment, TorchvisionTransform,
                                   TrivialAugmentWide)
+from .tta import TestTimeAug
 
 __all__ = [
     'Albumentations', 'AugMix', 'AutoAugment', 'BaseTransform', 'CenterCrop', 'CornerCrop', 'ColorJitter',

@@ -17,11 +17,11 @@ from torch import nn
 
 from ftcls.datasets.worker_seed import seed_workers
 from ftcls.registry import HOOKS
-from ftcls.utils.checkpoint import (check_finite, check_report, find_state_dict, log_report, match_state_dict,
-                                    register_safe_loading, unwrap_model)
+from ftcls.utils.checkpoint.loading import (check_finite, check_report, find_state_dict, log_report, match_state_dict,
+                                            register_safe_loading, unwrap_model)
+from ftcls.utils.checkpoint.plain import from_plain, to_plain
+from ftcls.utils.checkpoint.report import LoadReport, fold_names
 from ftcls.utils.errors import CheckpointError
-from ftcls.utils.load_report import LoadReport, fold_names
-from ftcls.utils.plain import from_plain, to_plain
 from .pending_gradients import are_pending, average_pending, pending_gradients, restore_gradients
 
 __all__ = ['AtomicLocalBackend', 'SafeCheckpointHook', 'register_atomic_saving']

@@ -11,13 +11,13 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch.nn.parallel import DistributedDataParallel
 
-from ftcls.engine.optimizers.members import OptimizerMembers
+from ftcls.engine.optimizers.members import TrainableParams
 from ftcls.engine.parameter_table import unwrap
 from ftcls.models.backbones.base_backbone import BaseBackbone
 from ftcls.models.freezing import frozen_by
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
-from ftcls.utils.load_report import fold_names
+from ftcls.utils.checkpoint.report import fold_names
 
 __all__ = ['GradualUnfreezingHook', 'LinearProbeFineTuneHook']
 
@@ -69,7 +69,7 @@ class GradualUnfreezingHook(Hook):
         self.start, self.every, self.by_epoch = start, every, by_epoch
         self.schedule = None if schedule is None else dict(sorted(schedule.items()))
         self._phases: dict[int, int] = {}
-        self._members: OptimizerMembers | None = None
+        self._members: TrainableParams | None = None
         self._last = -1
         self._learns: set[str] = set()
         self._planned = 0
@@ -275,7 +275,7 @@ class GradualUnfreezingHook(Hook):
         if isinstance(runner.optim_wrapper, OptimWrapperDict) or not isinstance(runner.optim_wrapper, OptimWrapper):
             raise ConfigError(f'{name}: needs one optimizer, got several')
         self.plan(unwrap(runner.model), self._total(runner))
-        self._members = OptimizerMembers(runner.optim_wrapper.optimizer)
+        self._members = TrainableParams(runner.optim_wrapper.optimizer)
 
     def _checked(self, backbone: BaseBackbone, total: int) -> dict[int, int]:
         """Return the phases, once they are known to fit the backbone."""

@@ -3,10 +3,10 @@ import copy
 
 from torch.optim import Optimizer
 
-__all__ = ['OptimizerMembers']
+__all__ = ['TrainableParams']
 
 
-class OptimizerMembers:
+class TrainableParams:
     """All parameters that an optimizer was built with, so that those which rest can leave it and come back.
 
     The groups stay, empty ones too: learning rates and weight decays go on following their schedules, and a parameter that

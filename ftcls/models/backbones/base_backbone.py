@@ -8,7 +8,7 @@ from torch import nn
 
 from ftcls.utils import ConfigError
 from ..default_init import InitCfg, with_default_init
-from ..freezing import rest_norms, set_trainable
+from ..freezing import set_bn_eval, set_trainable
 
 __all__ = ['BaseBackbone', 'Stage', 'check_out_indices']
 
@@ -123,5 +123,5 @@ class BaseBackbone(BaseModule):
             for child in self.children():
                 child.eval()
         if self.norm_eval:
-            rest_norms(self)
+            set_bn_eval(self)
         return self

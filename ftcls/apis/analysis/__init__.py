@@ -1,0 +1,1 @@
+"""Looking at data, parameters, schedules and weights."""

@@ -1,0 +1,136 @@
+"""Evaluating a checkpoint on the test set of a config."""
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.evaluator import BaseMetric, DumpResults
+from mmengine.runner import Runner
+
+from ftcls.registry import LOOPS
+from ftcls.utils import CheckpointError, ConfigError, DataError
+from ftcls.utils.checkpoint.loading import read_checkpoint
+from ftcls.utils.errors import unwrapped
+from .distributed import init_distributed
+from .loaders import build_loaders, check_heads, check_missing_classes
+from .sanity_checks import check_pass, first_samples
+from .train import TrainOptions, build_runner, prepare_config, with_loss_metric
+from .tta import first_view, prepare_tta, with_tta
+
+__all__ = ['evaluate_runner', 'test']
+
+
+def test(cfg: Config,
+         checkpoint: str,
+         out: str | None = None,
+         *,
+         work_dir: str | None = None,
+         launcher: str = 'none',
+         tta: bool = False) -> dict[str, float]:
+    """Measure a checkpoint on ``test_dataloader`` with ``test_evaluator``.
+
+    Args:
+        cfg: The config; it is not changed.
+        checkpoint: A file, URL or ``torchvision://`` name.
+        out: Where the numbers go: a ``.json`` file of the metrics, or a ``.pkl`` of every prediction.
+        work_dir: Where the log goes; None takes the config's, then ``work_dirs/<config name>``.
+        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        tta: Average the predictions for several views of each picture, see :func:`.prepare_tta`.
+
+    Returns:
+        Metric name to value.
+    """
+    _check_out(out)
+    cfg = copy.deepcopy(cfg)
+    if tta:
+        prepare_tta(cfg)
+    prepare_config(cfg, TrainOptions(work_dir=work_dir, launcher=launcher))
+    if not cfg.get('test_dataloader'):
+        raise ConfigError(
+            'test_dataloader: missing; which pictures shall be tested? Add test_dataloader, test_cfg, test_evaluator')
+    init_distributed(launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
+    cfg.load_from, cfg.resume = checkpoint, False
+    for owner in (cfg.model, cfg.model.get('backbone') or {}):
+        owner['init_cfg'] = None  # the checkpoint holds every weight
+    classes = _classes_of(read_checkpoint(checkpoint))
+    try:
+        loaders, report = build_loaders(cfg, ['test'], classes)
+    except DataError as err:
+        trained = f'{checkpoint} was trained on the classes {", ".join(classes[:10])}: ' if classes else ''
+        raise DataError(trained + str(unwrapped(err))) from err
+    check_heads(cfg, report)
+    check_missing_classes(cfg, report)
+    samples = first_samples(loaders)
+    runner = build_runner(cfg, loaders)
+    check_pass(runner, loaders, {'test': first_view(samples['test'])} if tta else samples)
+    if tta:
+        with_tta(runner, cfg)
+    if out and Path(out).suffix != '.json':
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+    metrics = runner.test()
+    if is_main_process() and out and Path(out).suffix == '.json':
+        Path(out).write_text(json.dumps(_plain(metrics), indent=2) + '\n', encoding='utf-8')
+    return metrics
+
+
+def _check_out(out: str | None) -> None:
+    """Refuse a file that the results cannot be written to; make its folder."""
+    if not out:
+        return
+    if Path(out).suffix not in ('.json', '.pkl', '.pickle'):
+        raise ConfigError(f'--out {out}: must end in .json (the metrics) or .pkl (every prediction)')
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise ConfigError(f'--out {out}: cannot make the folder {Path(out).parent}: {err.strerror}') from None
+
+
+def evaluate_runner(runner: Runner, extra: Sequence[BaseMetric] = ()) -> tuple[dict[str, float], str]:
+    """Measure the model that a Runner has trained on its config's test set.
+
+    Args:
+        runner: After training.
+        extra: Metrics beside those of the config.
+
+    Returns:
+        Metric name to value, and ``'test'``; where the config has no test set, on the validation set, and ``'val'``.
+    """
+    cfg = runner.cfg
+    split = 'test' if cfg.get('test_dataloader') else 'val'
+    if not cfg.get(f'{split}_dataloader'):
+        raise ConfigError('neither test_dataloader nor val_dataloader is given; there is nothing to measure on')
+    classes = (getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}).get('classes')
+    loaders, _ = build_loaders(cfg, [split], classes)
+    loop = LOOPS.build({
+        'type': f'{split.capitalize()}Loop',
+        **cfg[f'{split}_cfg']
+    },
+                       default_args=dict(
+                           runner=runner,
+                           dataloader=loaders[split],
+                           evaluator=with_loss_metric(copy.deepcopy(cfg[f'{split}_evaluator']))))
+    loop.evaluator.metrics.extend(extra)
+    if split == 'test':
+        runner._test_loop = loop  # the hooks look there; the Runner takes a test loop at its construction only
+    return loop.run(), split
+
+
+def _classes_of(checkpoint: dict[str, Any]) -> list[str] | None:
+    """Return the class names that a checkpoint of ours carries."""
+    meta = checkpoint.get('meta')
+    classes = ((meta or {}).get('dataset_meta') or {}).get('classes') if isinstance(meta, dict) else None
+    if classes is not None and not all(isinstance(c, str) for c in classes):
+        raise CheckpointError('meta.dataset_meta.classes of the checkpoint holds something else than names')
+    return list(classes) if classes else None
+
+
+def _plain(value: Any) -> Any:
+    """Turn tensors and NumPy values into what JSON can hold."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if hasattr(value, 'tolist'):
+        return value.tolist()
+    return value

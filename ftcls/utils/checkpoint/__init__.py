@@ -1,0 +1,1 @@
+"""Finding, reading, matching and reporting checkpoints."""

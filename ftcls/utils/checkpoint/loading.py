@@ -1,0 +1,139 @@
+"""Load pretrained weights: read safely, fit the names, report every tensor, stop where too little fits."""
+import logging
+import os
+
+import torch
+from mmengine.logging import print_log
+from torch import nn
+
+from ftcls.utils.errors import CheckpointError
+from .matching import extract_state_dict, find_state_dict, match_state_dict, own_tensors, unwrap_model
+from .reading import locate_checkpoint, read_checkpoint, register_safe_loading
+from .report import LoadReport, fold_names
+
+__all__ = [
+    'LoadReport', 'check_finite', 'check_report', 'extract_state_dict', 'find_state_dict', 'load_pretrained',
+    'locate_checkpoint', 'log_report', 'match_state_dict', 'read_checkpoint', 'register_safe_loading', 'unwrap_model'
+]
+
+MOST_LEFT_OVER = 0.25  # share of a file's tensors for what is loaded; a network one third deeper leaves that much
+
+
+def check_finite(tensors: dict[str, torch.Tensor], source: str, allow: bool = False) -> None:
+    """Look for NaN and infinity in weights.
+
+    Raises:
+        CheckpointError: If there are any, with the names of the tensors; only logged with ``allow``.
+    """
+    bad = [n for n, t in tensors.items() if t.is_floating_point() and not bool(torch.isfinite(t.float()).all())]
+    if not bad:
+        return
+    text = f'{source}: NaN or infinite numbers in {len(bad)} of {len(tensors)} weights: {fold_names(bad)} ({bad[0]} first)'
+    if not allow:
+        raise CheckpointError(f'{text}; the training that wrote it had diverged, take an earlier checkpoint')
+    print_log(text, logger='current', level=logging.WARNING)
+
+
+def check_report(report: LoadReport,
+                 state_dict: dict[str, torch.Tensor],
+                 module: nn.Module,
+                 min_loaded: float = 0.95,
+                 way_on: str = 'allow_partial=True') -> None:
+    """Stop where less than nearly all of a module was found in a file, or where the file holds much more of it.
+
+    Args:
+        report: What :func:`match_state_dict` made of it.
+        state_dict: The file's weights, for the names shown.
+        module: The module, for the names shown.
+        min_loaded: Share of the module's tensors, classifier apart, that must be there (0 to 1).
+        way_on: The setting that makes the run go on all the same.
+
+    Raises:
+        CheckpointError: With what is missing, names of both sides, the prefix that would work, and how to go on; or with
+            what is left over, if that is a quarter or more of the file's tensors for this module, or belongs to layers that
+            were loaded.
+    """
+    if report.required and report.fraction >= min_loaded:
+        if report.half_loaded:
+            raise CheckpointError(f'{report.half_loaded_text()}, or load what fits all the same: {way_on}')
+        if report.left_over_share >= MOST_LEFT_OVER:
+            raise CheckpointError(
+                f'{report.left_over_text()}\n  give the file made for this model, or load what fits all '
+                f'the same: {way_on}')
+        return
+    ours = own_tensors(module)
+    absent = report.missing + list(report.mismatched)
+    free = [n for n in state_dict if n in report.unexpected] or list(state_dict)
+    lines = [
+        f'{report.required_loaded} of {report.required} tensors of {type(unwrap_model(module)).__name__} (classifier apart) '
+        f'are in {report.source}, {report.fraction:.0%}; at least {min_loaded:.0%} must be',
+        f'  missing: {fold_names(absent)}'
+    ]
+    if report.mismatched:
+        name, (theirs, own) = next(iter(report.mismatched.items()))
+        lines.append(
+            f'  of another shape: {len(report.mismatched)}, {name} for one: {theirs} in the file, {own} in the '
+            'model; is it the same architecture?')
+    lines.append(
+        f'  names in the file: {", ".join(free[:3])} …; in the model: {", ".join((absent or list(ours))[:3])} …')
+    _, best = match_state_dict(state_dict, module)
+    if best.required_loaded > report.required_loaded:
+        strip = best.strip.removeprefix('module.').rstrip('.')
+        lines.append((f'  prefix={strip!r}' if strip else '  no prefix at all (prefix=None)') +
+                     f' would load {best.required_loaded} of {best.required}')
+    lines.append(f'  give the file made for this model, or go on with what there is: {way_on}')
+    raise CheckpointError('\n'.join(lines))
+
+
+def log_report(report: LoadReport) -> None:
+    """Put a report into the log: the summary at INFO, the whole list at DEBUG, and at WARNING what is left over."""
+    print_log('Loaded ' + report.summary(), logger='current')
+    if report.half_loaded:
+        print_log(report.half_loaded_text(), logger='current', level=logging.WARNING)
+    elif report.left_over:
+        print_log(report.left_over_text(), logger='current', level=logging.WARNING)
+    print_log(report.details(), logger='current', level=logging.DEBUG)
+
+
+def load_pretrained(module: nn.Module,
+                    source: str | os.PathLike,
+                    prefix: str | None = None,
+                    map_location: str | torch.device = 'cpu',
+                    allow_partial: bool = False,
+                    min_loaded: float = 0.95) -> LoadReport:
+    """Load weights into a module, in place, and keep the report as ``module.load_report``.
+
+    What became of it goes to the log, see :func:`log_report`. Numbers are turned into the module's own types: a file
+    in half precision loads into a float32 model. If an error is raised the module is as before.
+
+    Args:
+        module: The module; its wrappers are looked through.
+        source: Path, ``http(s)://`` address, ``torchvision://resnet50`` …, as :func:`locate_checkpoint` takes it.
+        prefix: Beginning of the wanted names in the file (``'backbone'``); found by itself where None.
+        map_location: Device that the file is read onto; the module stays where it is.
+        allow_partial: Go on where less than ``min_loaded`` fits, where the file holds a deeper network, or where weights
+            are not finite.
+        min_loaded: Share of the module's tensors, classifier apart, that must be loaded (0 to 1).
+
+    Returns:
+        What became of every tensor.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        CheckpointError: If it cannot be read or too little of it fits.
+    """
+    name = os.fspath(source)
+    try:
+        state_dict, container = find_state_dict(read_checkpoint(source, map_location))
+        matched, report = match_state_dict(state_dict, module, prefix)
+    except CheckpointError as err:
+        raise err if name in str(err) else CheckpointError(f'{name}: {err}') from None
+    report.source, report.container = name, container
+    if not allow_partial:
+        check_report(report, state_dict, module, min_loaded)
+    check_finite(matched, name, allow=allow_partial)
+    target = unwrap_model(module)
+    target.load_state_dict(matched, strict=False)
+    target.load_report = report
+    log_report(report)
+    return report

@@ -1,0 +1,325 @@
+"""Find the weights in a checkpoint and fit their names to a module's."""
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+from ftcls.utils.errors import CheckpointError
+from ftcls.utils.names import nearest
+from .report import LoadReport
+
+__all__ = ['extract_state_dict', 'find_state_dict', 'is_classifier', 'match_state_dict', 'own_tensors', 'unwrap_model']
+
+Tensors = dict[str, torch.Tensor]
+
+# Keys that training codes keep their weights under, the likeliest first.
+_CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'model_state', 'net', 'network', 'module', 'params',
+               'weights', 'ema', 'model_ema', 'state_dict_ema', 'params_ema', 'ema_state_dict')
+# What DistributedDataParallel, torch.compile and training codes put before every name.
+_WRAPPERS = ('module.', '_orig_mod.', '_fsdp_wrapped_module.', 'model.', 'net.', 'network.', 'ema_model.')
+# Names of the layer that gives the classes: OpenMMLab's, torchvision's, timm's, those of CIFAR and of U-Net training codes.
+_CLASSIFIER = re.compile(r'(head|heads|fc|linear|classifier|last_linear|head_dist|aux_logits|AuxLogits|outc)(\.|$)')
+# The parts of a model, and what wraps a network of another library inside of one.
+_PART = re.compile(r'((backbone|neck|decoder|head|model|timm_model|module)\.)*')
+# What a layer computes with; other buffers may be bookkeeping.
+_PARTS_OF_LAYERS = ('weight', 'bias', 'running_mean', 'running_var')
+_MAX_DEPTH = 3  # components of a name that are tried as a prefix
+
+
+def unwrap_model(module: nn.Module) -> nn.Module:
+    """Take off the wrappers of distributed training and of test-time augmentation."""
+    from mmengine.model import BaseTTAModel
+    while is_model_wrapper(module) or isinstance(module, BaseTTAModel):
+        module = module.module
+    return module
+
+
+def own_tensors(module: nn.Module | Tensors) -> Tensors:
+    """Return the tensors of ``module.state_dict()``, wrappers taken off; or those of a state dict."""
+    state = module if isinstance(module, Mapping) else unwrap_model(module).state_dict()
+    return {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
+
+
+def is_classifier(name: str) -> bool:
+    """Tell whether a parameter's name is one of the layer that gives the classes, in whatever library."""
+    return _CLASSIFIER.match(name) is not None
+
+
+def _is_weights(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(v, torch.Tensor) for v in dict.values(value))
+
+
+def find_state_dict(checkpoint: Mapping, depth: int = 4) -> tuple[Tensors, str]:
+    """Find the weights inside a checkpoint, as they are named there.
+
+    Returns:
+        The tensors by name, and the key that they were found under (``'model.state_dict'`` if nested, ``''`` for the
+        checkpoint itself).
+
+    Raises:
+        CheckpointError: If there are none, or several under keys that say nothing.
+    """
+    items = dict(dict.items(checkpoint))
+    for key in _CONTAINERS:
+        inner = items.get(key)
+        if depth and isinstance(inner, Mapping) and inner:
+            try:
+                found, path = find_state_dict(inner, depth - 1)
+            except CheckpointError:
+                continue
+            return found, f'{key}.{path}' if path else key
+    tensors = {k: v.detach() for k, v in items.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
+    if tensors:
+        return tensors, ''
+    others = [k for k, v in items.items() if _is_weights(v)]
+    if len(others) == 1:
+        return find_state_dict(items[others[0]])[0], str(others[0])
+    keys = ', '.join(repr(k) for k in list(items)[:12])
+    several = f'several: {others}; keep one of them' if others else 'none'
+    raise CheckpointError(f'the checkpoint has no weights under {", ".join(_CONTAINERS[:6])} … (its keys: {keys}); '
+                          f'dicts of tensors in it: {several} and save it under state_dict')
+
+
+def _strip_wrappers(names: Iterable[str]) -> str:
+    """Return the beginning that all names share and that only wrappers put there."""
+    names, stripped = list(names), ''
+    while names:
+        wrapper = next((w for w in _WRAPPERS if all(n.startswith(w) for n in names)), None)
+        if wrapper is None:
+            break
+        stripped += wrapper
+        names = [n[len(wrapper):] for n in names]
+    return stripped
+
+
+def extract_state_dict(checkpoint: Mapping) -> Tensors:
+    """Return the weights inside a checkpoint, wrappers' prefixes (``module.``, ``_orig_mod.`` …) taken off.
+
+    Args:
+        checkpoint: What :func:`ftcls.utils.checkpoint.read_checkpoint` returns; it is not changed.
+
+    Raises:
+        CheckpointError: If it holds no weights.
+
+    Example:
+        >>> list(extract_state_dict({'state_dict': {'module.fc.bias': torch.zeros(2)}}))
+        ['fc.bias']
+    """
+    tensors, _ = find_state_dict(checkpoint)
+    start = len(_strip_wrappers(tensors))
+    return {k[start:]: v for k, v in tensors.items()}
+
+
+def _splits(name: str) -> Iterator[tuple[str, str]]:
+    """Yield a name's beginnings, of none to three components, each with the rest."""
+    parts = name.split('.')
+    for i in range(min(len(parts), _MAX_DEPTH + 1)):
+        yield ''.join(p + '.' for p in parts[:i]), '.'.join(parts[i:])
+
+
+def _best_prefixes(theirs: Tensors, ours: Tensors) -> tuple[str, str]:
+    """Return what to take off their names and what to put in its place so that most fit by name and shape.
+
+    Where less than half of ours would fit, it is another architecture: then by name alone, for a report that helps.
+    """
+    by_ending: dict[str, list[tuple[str, torch.Size]]] = {}
+    for name, tensor in ours.items():
+        for start, ending in _splits(name):
+            by_ending.setdefault(ending, []).append((start, tensor.shape))
+    fits, same_names = Counter(), Counter()
+    for name, tensor in theirs.items():
+        for start, ending in _splits(name):
+            for add, shape in by_ending.get(ending, ()):
+                same_names[start, add] += 1
+                fits[start, add] += shape == tensor.shape
+    if not fits:
+        return '', ''
+    votes = fits if 2 * max(fits.values()) >= len(ours) else same_names
+    # Of those that fit as many, the ones that change the least.
+    return min(votes, key=lambda pair: (-votes[pair], -fits[pair], len(pair[0]) + len(pair[1]), pair))
+
+
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """Return the beginnings, of one to three components, that names have."""
+    found: dict[str, None] = {}
+    for name in names:
+        parts = name.split('.')[:-1]
+        for i in range(1, min(len(parts), _MAX_DEPTH) + 1):
+            found['.'.join(parts[:i])] = None
+    return list(found)
+
+
+def _under_prefix(state_dict: Tensors, prefix: str, module: nn.Module) -> tuple[Tensors, str]:
+    """Return the tensors under ``prefix``, with it taken off, and all that was taken off."""
+    wrapped = _strip_wrappers(state_dict)
+    for start in (prefix, wrapped + prefix):
+        inside = {k[len(start):]: v for k, v in state_dict.items() if k.startswith(start)}
+        if inside:
+            return inside, start
+    names, shown = [k[len(wrapped):] for k in state_dict], prefix.rstrip('.')
+    top = list(dict.fromkeys(n.split('.')[0] for n in names))
+    text = (f'no weight in the file begins with the prefix {shown!r}; they begin with {", ".join(top[:12])}'
+            f'{" …" if len(top) > 12 else ""}')
+    near = nearest(shown, _prefixes(names))
+    if near:
+        text += '; did you mean ' + ' or '.join(repr(n) for n in near) + '?'
+    _, best = match_state_dict(state_dict, module)
+    if best.loaded:
+        inner = best.strip.removeprefix(wrapped).rstrip('.')
+        text += (f'; with prefix={inner!r}' if inner else
+                 '; without a prefix') + (f' {len(best.loaded)} of {best.num_tensors} tensors would be loaded')
+    raise CheckpointError(text)
+
+
+class _Matcher:
+    """Pairs the file's names with the module's, and keeps account."""
+
+    def __init__(self, theirs: Tensors, ours: Tensors, strip: str, add: str) -> None:
+        self.theirs, self.ours = theirs, ours
+        self.report = LoadReport(strip=strip, add=add)
+        self.pairs: dict[str, str] = {}  # the module's name -> the file's
+        self.wrapped = _strip_wrappers(theirs)
+        for name in theirs:
+            if name.startswith(strip) and add + name[len(strip):] in ours:
+                self.pairs[add + name[len(strip):]] = name
+        self.ours_classifier = [n for n in ours if _CLASSIFIER.match(n)]
+        if len(self.ours_classifier) == len(ours):  # the module is a head: then it is what was asked for
+            self.ours_classifier = []
+
+    def _theirs_classifier(self) -> list[str]:
+        used, strip = set(self.pairs.values()), self.report.strip
+        return [
+            n for n in self.theirs if n not in used and (
+                _CLASSIFIER.match(n[len(self.wrapped):]) or n.startswith(strip) and _CLASSIFIER.match(n[len(strip):]))
+        ]
+
+    def pair_classifiers(self) -> None:
+        """Pair the last layer that gives the classes with the module's own, under whatever names."""
+        theirs = self._theirs_classifier()
+        for leaf in ('weight', 'bias'):
+            free = [n for n in self.ours_classifier if n not in self.pairs and n.endswith('.' + leaf)]
+            last = [n for n in theirs if n.endswith('.' + leaf)]
+            if free and last:
+                self.pairs[free[-1]] = last[-1]
+
+    def match(self) -> tuple[Tensors, LoadReport]:
+        """Return the tensors that fit, under the module's names, and the report."""
+        report, matched = self.report, {}
+        casts: Counter = Counter()
+        for name, tensor in self.ours.items():
+            if name not in self.pairs:
+                self._note_missing(name)
+                continue
+            value = self.theirs[self.pairs[name]]
+            if value.shape != tensor.shape:
+                self._note_mismatch(name, tuple(value.shape), tuple(tensor.shape))
+                continue
+            matched[name] = value
+            if value.dtype != tensor.dtype and value.is_floating_point():
+                casts[f'{str(value.dtype)[6:]} -> {str(tensor.dtype)[6:]}'] += 1
+        used = set(self.pairs.values())
+        heads = set(self._theirs_classifier())
+        for name in self.theirs:
+            if name in heads:
+                report.expected[name] = 'left in the file: the classifier that the weights were trained with'
+            elif name not in used:
+                report.unexpected.append(name)
+        self._find_left_over(matched)
+        self._count(matched, casts)
+        return matched, report
+
+    def _find_left_over(self, matched: Tensors) -> None:
+        """Find what stands in the file among loaded tensors, and has no place in the model.
+
+        A whole child of a part, as ``layer4`` for a backbone of three stages, may be left out on purpose, and so may the
+        end of the trunk, the container that most of the part lies in.
+        """
+        report, apart = self.report, set(self.ours_classifier)
+        place = {name: i for i, name in enumerate(self.theirs)}
+        loaded: dict[str, list[str]] = {}  # part -> the model's names
+        for name in matched:
+            if name not in apart and self.theirs[self.pairs[name]].is_floating_point():
+                loaded.setdefault(_PART.match(name)[0], []).append(name)
+        ends = {part: max(place[self.pairs[n]] for n in names) for part, names in loaded.items()}
+        layers = {name.rpartition('.')[0] for name in matched}
+        modules = {'.'.join(n.split('.')[:i]) for n in self.ours for i in range(1, n.count('.') + 1)}
+        for name in report.unexpected:
+            own = report.add + name[len(report.strip):]
+            part = _PART.match(own)[0]
+            if not name.startswith(report.strip) or part not in loaded or not self.theirs[name].is_floating_point():
+                continue
+            layer, _, kind = own.rpartition('.')
+            if layer in layers and kind in _PARTS_OF_LAYERS:
+                report.half_loaded.append(name)
+                report.left_over.append(name)
+                continue
+            parent = own
+            while parent and parent not in modules:
+                parent = parent.rpartition('.')[0]
+            parent += '.' if parent else ''
+            inside = sum(n.startswith(parent) for n in loaded[part])
+            is_end = place[name] > ends[part] and 2 * inside > len(loaded[part])
+            if inside and len(parent) > len(part) and not is_end:
+                report.left_over.append(name)
+        other_shapes = sum(n not in apart for n in report.mismatched)
+        report.part_size = sum(map(len, loaded.values())) + other_shapes + len(report.left_over)
+
+    def _note_missing(self, name: str) -> None:
+        if name in self.ours_classifier:
+            self.report.expected[name] = 'not loaded (a new classifier): the file has none; it starts afresh'
+        elif not name.endswith('num_batches_tracked'):
+            self.report.missing.append(name)
+
+    def _note_mismatch(self, name: str, theirs: tuple, ours: tuple) -> None:
+        if name in self.ours_classifier:
+            self.report.expected[name] = (f'not loaded (a classifier of another size): {theirs} in the file, {ours} in '
+                                          'the model; it starts afresh')
+        else:
+            self.report.mismatched[name] = (theirs, ours)
+
+    def _count(self, matched: Tensors, casts: Counter) -> None:
+        report, apart = self.report, set(self.ours_classifier)
+        needed = [n for n in self.ours if n not in apart and not n.endswith('num_batches_tracked')]
+        report.loaded = list(matched)
+        report.casts = dict(casts)
+        report.required = len(needed)
+        report.required_loaded = sum(n in matched for n in needed)
+        report.num_tensors = len(self.ours)
+        report.num_params = sum(t.numel() for t in self.ours.values())
+        report.num_loaded_params = sum(t.numel() for t in matched.values())
+
+
+def match_state_dict(state_dict: Tensors,
+                     module: nn.Module | Tensors,
+                     prefix: str | None = None) -> tuple[Tensors, LoadReport]:
+    """Fit the names of weights to those of a module.
+
+    Without a ``prefix`` the beginnings of the names are exchanged so that most tensors fit by name and shape
+    (``module.conv1.weight`` to ``backbone.conv1.weight``). With one, only the names that have it count. The classifier
+    is paired with the module's own where the sizes agree, whatever its name (``fc``, ``linear``, ``classifier``,
+    ``head.fc``, ``heads.head``); where it differs or one side has none, the report says so under ``expected``.
+
+    Args:
+        state_dict: Tensors by name; not changed.
+        module: The module, or a state dict with its names; not changed. Wrappers are looked through.
+        prefix: Beginning of the wanted names in the file, ``'backbone'`` or ``'backbone.'``.
+
+    Returns:
+        The tensors that fit by name and shape, under the module's names, and what became of all of them.
+
+    Raises:
+        CheckpointError: If no name begins with ``prefix``.
+    """
+    ours = own_tensors(module)
+    if not prefix:
+        matcher = _Matcher(state_dict, ours, *_best_prefixes(state_dict, ours))
+    else:
+        inside, taken = _under_prefix(state_dict, prefix.rstrip('.') + '.', module)
+        strip, add = _best_prefixes(inside, ours)
+        matcher = _Matcher({taken + k: v for k, v in inside.items()}, ours, taken + strip, add)
+    matcher.pair_classifiers()
+    return matcher.match()

@@ -1,0 +1,292 @@
+"""Find and read checkpoint files, from whatever source, so that nothing in them can run."""
+import os
+import pickle
+import urllib.parse
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader
+from safetensors.torch import load_file
+
+from ftcls.utils.download import download, hash_from_name
+from ftcls.utils.errors import CheckpointError, MissingFileError
+from ftcls.utils.names import did_you_mean, nearest
+from .restricted_pickle import read_restricted
+
+__all__ = ['locate_checkpoint', 'read_checkpoint', 'register_safe_loading']
+
+MapLocation = str | torch.device | None
+_SUFFIXES = ('.pth', '.th', '.pt', '.bin', '.safetensors', '.tar', '.ckpt')
+_HEAD = 512  # bytes read to tell what a file is
+_MAX_TABLE = 100 << 20  # bytes of a .safetensors file's table of tensors, by its format
+
+# What a file that holds no weights begins with, and what it then is, with the way out.
+_FOREIGN = (
+    (b'version https://git-lfs', 'a git-lfs pointer, not the file itself; fetch the file with `git lfs pull`'),
+    (b'\x1f\x8b', 'a gzip archive; unpack it and give the file inside'),
+    (b'\x89HDF', 'an HDF5 file (Keras); convert it to a PyTorch state dict first'),
+    (b'\x93NUMPY', 'a NumPy array; weights are read from a PyTorch state dict'),
+    (b'\x89PNG', 'a PNG picture'),
+    (b'\xff\xd8\xff', 'a JPEG picture'),
+    (b'%PDF', 'a PDF document'),
+    (b'7z\xbc\xaf', 'a 7z archive; unpack it and give the file inside'),
+)
+_BY_SUFFIX = {
+    '.onnx': 'an ONNX model; weights are read from PyTorch files: export them from the model it was made of',
+    '.pb': 'a TensorFlow graph; convert it to a PyTorch state dict first',
+    '.ckpt.index': 'a TensorFlow checkpoint; convert it to a PyTorch state dict first',
+    '.data-00000-of-00001': 'a TensorFlow checkpoint; convert it to a PyTorch state dict first',
+    '.tflite': 'a TensorFlow Lite model; convert it to a PyTorch state dict first',
+    '.h5': 'a Keras file; convert it to a PyTorch state dict first',
+}
+
+
+def _torchvision_url(name: str) -> str:
+    import torchvision  # here, because it takes a second and most runs do not need it
+    model, _, version = name.partition('.')
+    model = model.lower().removesuffix('_weights')
+    try:
+        weights = torchvision.models.get_model_weights(model)
+    except ValueError:
+        hint = did_you_mean(model, torchvision.models.list_models())
+        raise CheckpointError(f"'torchvision://{name}': torchvision has no model {model!r}{hint}") from None
+    by_name = {w.name.lower(): w for w in weights}
+    if version.lower() in ('', 'default'):
+        return weights.DEFAULT.url
+    if version.lower() not in by_name:
+        hint = did_you_mean(version, [w.name for w in weights])
+        raise CheckpointError(f"'torchvision://{name}': {model} has no weights {version!r}{hint}")
+    return by_name[version.lower()].url
+
+
+def _openmmlab_url(scheme: str, name: str) -> str:
+    from mmengine.runner import checkpoint as mmengine_checkpoint
+    table = mmengine_checkpoint.get_mmcls_models() if scheme == 'mmcls' else mmengine_checkpoint.get_external_models()
+    if name not in table:
+        raise CheckpointError(f"'{scheme}://{name}': no such model{did_you_mean(name, table)}")
+    return table[name]
+
+
+def _missing(path: Path, source: str) -> MissingFileError:
+    folder = path.parent
+    if not folder.is_dir():
+        return MissingFileError(f'no checkpoint at {source!r}: there is no folder {folder.absolute()}')
+    there = sorted(p.name for p in folder.iterdir() if p.is_file())
+    weights = [n for n in there if n.endswith(_SUFFIXES)]
+    near = nearest(path.name, there) or weights[:5]
+    hint = 'did you mean ' + ' or '.join(str(folder / n) for n in near) + '?' if near else 'no weights in that folder'
+    return MissingFileError(f'no checkpoint at {source!r} (looked for {path.absolute()}); {hint}')
+
+
+def locate_checkpoint(source: str | os.PathLike) -> Path:
+    """Return the local path of a checkpoint, fetching it into the cache where ``source`` is an address.
+
+    Args:
+        source: A path (``~`` and ``file://`` allowed), an ``http(s)://`` address, ``torchvision://resnet50``,
+            ``torchvision://resnet50.IMAGENET1K_V1``, ``openmmlab://…`` or ``mmcls://…``. What is fetched goes to PyTorch
+            Hub's own cache, ``$TORCH_HOME/hub/checkpoints``, and the hash in its name is verified.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        CheckpointError: If it is a folder, or the scheme or the model's name is unknown.
+    """
+    text = os.fspath(source)
+    scheme, separator, rest = text.partition('://')
+    if not separator:
+        path = Path(text).expanduser()
+    elif scheme == 'file':
+        path = Path(urllib.parse.unquote(urllib.parse.urlsplit(text).path))
+    else:
+        if scheme in ('torchvision', 'modelzoo'):
+            text = _torchvision_url(rest)
+        elif scheme in ('openmmlab', 'open-mmlab', 'mmcls'):
+            text = _openmmlab_url(scheme, rest)
+        elif scheme not in ('http', 'https'):
+            raise CheckpointError(f'{text!r}: unknown scheme {scheme!r}' +
+                                  did_you_mean(scheme, ('http', 'https', 'file', 'torchvision', 'openmmlab', 'mmcls')))
+        name = urllib.parse.unquote(Path(urllib.parse.urlsplit(text).path).name)
+        cache = Path(torch.hub.get_dir()) / 'checkpoints' / name
+        return Path(download(text, cache, hash_prefix=hash_from_name(name)))
+    if path.is_dir():
+        inside = sorted(p.name for p in path.iterdir() if p.name.endswith(_SUFFIXES))
+        hint = f'; in it: {", ".join(inside[:8])}' if inside else ''
+        raise CheckpointError(f'{text!r} is a folder; give the checkpoint file in it{hint}')
+    if not path.is_file():
+        raise _missing(path, text)
+    return path
+
+
+def _zip_fault(path: Path) -> str | None:
+    """Say what is wrong with a zip file as a checkpoint, or None."""
+    if not zipfile.is_zipfile(path):
+        return 'cut short (it begins as a PyTorch file and its end is missing): the download or the copy was interrupted'
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(n.endswith('/constants.pkl') or '/code/' in n for n in names):
+        return ('a TorchScript archive, a program with its weights; programs are not run. Save the weights alone: '
+                "torch.save(torch.jit.load(file).state_dict(), 'weights.pth')")
+    if not any(n == 'data.pkl' or n.endswith('/data.pkl') for n in names):
+        shown = ', '.join(names[:4])
+        return f'a zip archive that torch.save did not write (in it: {shown or "nothing"}); unpack it, or give the right file'
+    return None
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """Tell from what a file begins with (the length of a table, the table: JSON) whether it is a .safetensors file."""
+    return head[8:9] == b'{' and 2 <= int.from_bytes(head[:8], 'little') <= _MAX_TABLE
+
+
+def _fault(path: Path) -> str | None:
+    """Say what a file is, with the fix, where it can be told beforehand that it is no checkpoint; else None."""
+    size = path.stat().st_size
+    if size == 0:
+        return 'empty: the download or the copy was interrupted'
+    with open(path, 'rb') as file:
+        head = file.read(_HEAD)
+    for suffix, what in _BY_SUFFIX.items():
+        if path.name.endswith(suffix):
+            return what
+    for magic, what in _FOREIGN:
+        if head.startswith(magic):
+            return what
+    if head.startswith(b'PK'):
+        return _zip_fault(path)
+    if head.lstrip()[:14].lower().startswith((b'<!doctype html', b'<html', b'<?xml')):
+        return ('a web page, not a file of weights: the address leads to a page (a login, an error, or a preview); '
+                'use the address of the file itself')
+    if head[257:262] == b'ustar':
+        return ('a tar archive: unpack it, or, if it is a checkpoint of PyTorch before 0.2, load it there and save it '
+                'again')
+    if b'onnx' in head[:64] or (head[:1] == b'\x08' and b'pytorch' in head[:64]):
+        return _BY_SUFFIX['.onnx']
+    if not _is_safetensors(head) and head[:1] != b'\x80':
+        kind = 'text' if all(32 <= b < 127 or b in b'\t\r\n' for b in head) else 'binary data'
+        return f'{kind} of an unknown kind (it begins with {head[:16]!r}); files of torch.save and safetensors are read'
+    return None
+
+
+def _read_torch(path: Path, map_location: MapLocation) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # about pickle protocols; what cannot be read is read below or is an error
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError:
+        content, left_out = read_restricted(path)
+    if content is None and left_out:
+        kind = sorted(left_out)[0]
+        raise CheckpointError(
+            f'it holds a whole pickled object (of types such as {kind}), not weights; where it was made, '
+            "save the weights alone: torch.save(model.state_dict(), 'weights.pth')")
+    if left_out:
+        print_log(
+            f'{path.name}: left out what is neither a tensor nor a plain value, of types ' +
+            ', '.join(sorted(left_out)),
+            logger='current')
+    return _move(content, map_location)
+
+
+def _move(value: Any, device: MapLocation) -> Any:
+    """Bring all tensors inside ``value`` to ``device``."""
+    if device is None or str(device) == 'cpu':
+        return value
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {k: _move(v, device) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_move(v, device) for v in value)
+    return value
+
+
+def _holds_tensor(value: Any, depth: int = 8) -> bool:
+    if isinstance(value, torch.Tensor):
+        return True
+    if depth and isinstance(value, dict):
+        return any(_holds_tensor(v, depth - 1) for v in dict.values(value))
+    return bool(depth) and isinstance(value, (list, tuple)) and any(_holds_tensor(v, depth - 1) for v in value)
+
+
+def _size_text(path: Path) -> str:
+    size = path.stat().st_size
+    return f'{size:,} bytes' if size < 1e6 else f'{size / 1e6:,.1f} MB'
+
+
+def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu') -> dict:
+    """Read a checkpoint, local or fetched, without running anything that is in it.
+
+    ``torch.load(weights_only=True)`` reads it. Where that refuses because of other types in the file (an
+    ``argparse.Namespace``, a path, a log history …) it is read again with those left out (``restricted_pickle``).
+
+    Args:
+        source: What :func:`locate_checkpoint` takes.
+        map_location: Device of the tensors, None for the CPU.
+
+    Returns:
+        What the file holds: a dict of weights, or a dict that holds one (see :func:`ftcls.utils.checkpoint.extract_state_dict`).
+
+    Raises:
+        MissingFileError: If the file is not there.
+        CheckpointError: If it is no checkpoint, is damaged, names something that could run code, or holds no tensors;
+            the message has the file, its size, what it is and what to do.
+    """
+    path = locate_checkpoint(source)
+    map_location = 'cpu' if map_location is None else map_location
+    shown = f'{str(path)!r} ({_size_text(path)})'
+    if os.fspath(source) != str(path):
+        shown += f', from {os.fspath(source)}'
+    fault = _fault(path)
+    if fault is not None:
+        raise CheckpointError(f'the checkpoint {shown} cannot be read: it is {fault}{_refetch(source, path)}')
+    with open(path, 'rb') as file:
+        is_safetensors = _is_safetensors(file.read(9))
+    try:
+        content = load_file(path, str(map_location)) if is_safetensors else _read_torch(path, map_location)
+    except CheckpointError as err:
+        raise CheckpointError(f'the checkpoint {shown} is refused: {err}') from None
+    except MemoryError:
+        raise
+    except Exception as err:  # a damaged file can lead to any error, of the zip reader, the unpickler or torch
+        raise CheckpointError(
+            f'the checkpoint {shown} cannot be read: it is cut short or damaged '
+            f'({type(err).__name__}: {str(err).strip().splitlines()[0] if str(err).strip() else "no text"})'
+            f'{_refetch(source, path)}') from None
+    if not isinstance(content, dict) or not _holds_tensor(content):
+        kind = 'a dict without any tensor' if isinstance(content, dict) else f'a {type(content).__name__}, not a dict'
+        raise CheckpointError(f'the checkpoint {shown} holds no weights: it is {kind}; give a file made by '
+                              "torch.save(model.state_dict(), 'weights.pth') or by a training run")
+    return content
+
+
+def _refetch(source: str | os.PathLike, path: Path) -> str:
+    if os.fspath(source) != str(path) and '://' in os.fspath(source):
+        return f'. Delete {path} and start again, to fetch it anew'
+    return '. Fetch or copy it anew' if path.suffix in _SUFFIXES else ''
+
+
+def load_from_ftcls(filename: str, map_location: str | torch.device | Callable | dict | None = None) -> dict:
+    """Read a checkpoint for MMEngine's ``CheckpointLoader``, which calls it with these two arguments."""
+    if callable(map_location) or isinstance(map_location, dict):
+        map_location = 'cpu'  # MMEngine copies the tensors to the model's device anyway
+    return read_checkpoint(filename, map_location)
+
+
+def _load_silently(loader: type, filename: str, map_location: MapLocation = None, logger: Any = 'current') -> Any:
+    return loader._get_checkpoint_loader(filename)(filename, map_location)
+
+
+def register_safe_loading() -> None:
+    """Make MMEngine read every checkpoint (``load_from``, resume, ``Pretrained``) through :func:`read_checkpoint`.
+
+    MMEngine 0.10.7 calls ``torch.load`` bare: with torch < 2.6 that runs code in the file, with later ones it refuses
+    MMEngine's own checkpoints. May be called any number of times.
+    """
+    prefixes = ('', 'http://', 'https://', 'file://', 'torchvision://', 'modelzoo://', 'openmmlab://', 'open-mmlab://',
+                'mmcls://')
+    CheckpointLoader.register_scheme(prefixes, load_from_ftcls, force=True)
+    # It would also print each file's name, past the log, once more than the report of what was loaded.
+    CheckpointLoader.load_checkpoint = classmethod(_load_silently)
