@@ -1,10 +1,48 @@
 """Errors that are the user's to mend: each message names the key or file, the value, what is allowed, and the fix."""
 
-__all__ = ['UserError', 'ConfigError', 'DataError', 'CheckpointError', 'MissingFileError', 'DownloadError', 'unwrapped']
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = [
+    'UserError', 'ConfigError', 'DataError', 'CheckpointError', 'MissingFileError', 'DownloadError', 'located',
+    'unwrapped'
+]
 
 
 class UserError(Exception):
-    """Base of all errors that the tools print as a plain message, without a traceback."""
+    """Base of all errors that the tools print as a plain message, without a traceback.
+
+    Attributes:
+        path: The config path or the file that the error is about, see :func:`located`; ``''`` where none is known.
+    """
+
+    path = ''
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f'{self.path}: {text}' if self.path else text
+
+
+@contextmanager
+def located(path: str) -> Iterator[None]:
+    """Give a UserError that is raised inside, and that has no path yet, a config path; it is shown before the message.
+
+    The innermost ``located`` wins.
+
+    Example:
+        >>> with located('train_dataloader.dataset'):
+        ...     raise ConfigError('holds no sample')
+        Traceback (most recent call last):
+        ftcls.utils.errors.ConfigError: train_dataloader.dataset: holds no sample
+    """
+    try:
+        yield
+    except UserError as err:
+        inner = unwrapped(err)
+        inner.path = inner.path or path
+        if inner is err:
+            raise
+        raise inner from inner.__cause__
 
 
 class ConfigError(UserError, ValueError):

@@ -3,7 +3,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ['nearest', 'did_you_mean', 'edits', 'is_regex', 'match_names', 'name_parts']
+__all__ = ['nearest', 'did_you_mean', 'edits', 'enumerate_names', 'is_regex', 'match_names', 'name_parts', 'plural']
 
 
 def nearest(name: str, allowed: Iterable[str], most: int = 3) -> list[str]:
@@ -30,6 +30,23 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     if allowed and len(allowed) <= 20:
         return '; allowed: ' + ', '.join(sorted(allowed))
     return ''
+
+
+def enumerate_names(names: Iterable[object], most: int = 10) -> str:
+    """Return the first names in one line, and how many more there are.
+
+    Example:
+        >>> enumerate_names(['ants', 'bees', 'wasps'], most=2)
+        'ants, bees and 1 more'
+    """
+    names = [str(name) for name in names]
+    shown = ', '.join(names[:most])
+    return shown if len(names) <= most else f'{shown} and {len(names) - most} more'
+
+
+def plural(count: int, noun: str, suffix: str = 's') -> str:
+    """Return ``'1 fault'``, ``'2 faults'``; ``suffix`` where the plural is not formed by an s."""
+    return f'{count:,} {noun}' if count == 1 else f'{count:,} {noun}{suffix}'
 
 
 def edits(one: str, other: str) -> int:

@@ -26,7 +26,7 @@ from .soft_labels import check_soft_labels
 
 __all__ = ['StartHook', 'build_late_parts', 'check_pass', 'config_errors', 'first_samples']
 
-_PACKAGE = str(Path(__file__).resolve().parents[1])
+_PACKAGE = str(Path(__file__).resolve().parents[2])
 
 
 class StartHook(Hook):

@@ -1,0 +1,33 @@
+"""Tables as plain text."""
+from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = ['render_table']
+
+
+def render_table(columns: Mapping[str, str], rows: Iterable[Sequence[object]], width: int = 150) -> str:
+    """Return a table as plain text, without trailing spaces.
+
+    Args:
+        columns: Title of each column to ``'left'`` or ``'right'``.
+        rows: The cells of each row; None is shown as ``-``.
+        width: Letters per line at most; longer cells are folded.
+
+    Example:
+        >>> print(render_table({'arm': 'left', 'score': 'right'}, [('scratch', 74.97), ('probe', None)]))
+        arm      score
+        scratch  74.97
+        probe        -
+    """
+    # rich takes 0.1 s to import, which a command that draws no table does not wait for
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style='bold')
+    for title, justify in columns.items():
+        table.add_column(title, justify=justify, overflow='fold')
+    for row in rows:
+        table.add_row(*('-' if cell is None else str(cell) for cell in row))
+    console = Console(width=width, color_system=None, force_terminal=False, markup=False, emoji=False)
+    with console.capture() as capture:
+        console.print(table)
+    return '\n'.join(line.rstrip() for line in capture.get().splitlines())
