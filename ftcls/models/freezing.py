@@ -1,70 +1,102 @@
-"""Which parameters learn: freezing by name, BatchNorm policies, and rest for what is frozen."""
+"""Which parameters do not learn, and which setting freezes them: one record for a model and its backbone."""
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from mmengine.model import BaseModel
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcls.utils import ConfigError, did_you_mean, match_names
-from ftcls.utils.names import name_parts
+from ftcls.utils.names import enumerate_names, name_parts, plural
 
-__all__ = ['NORM_POLICIES', 'FreezableModel', 'frozen_by', 'half_frozen', 'set_bn_eval', 'set_trainable']
+__all__ = ['FreezableModel', 'FreezeRecord', 'NormPolicy', 'frozen_by', 'half_frozen', 'set_bn_eval']
 
-NORM_POLICIES = ('train', 'eval', 'frozen')
+NormPolicy = Literal['train', 'eval', 'frozen']
+_NORM_POLICIES = ('train', 'eval', 'frozen')
 _PARTS = ('backbone', 'neck', 'decoder', 'head')
+# Why a parameter does not learn that this file did not freeze: for example norm_cfg=dict(requires_grad=False).
+_OTHER = 'another setting of the model'
 
 
-def set_trainable(model: nn.Module, names: Iterable[str], on: bool) -> list[str]:
-    """Freeze parameters, or thaw those that an earlier call froze.
+class FreezeRecord:
+    """The frozen parameters, each with the settings that freeze it.
 
-    What does not learn for another reason (``freeze``, ``frozen_stages``, ``norm_cfg`` with ``requires_grad=False``)
-    stays as it is. Modules all of whose parameters are frozen are put to rest, see :class:`FreezableModel`.
-
-    Args:
-        model: The model, without the wrapper of distributed training.
-        names: Names as in ``model.named_parameters()``.
-        on: True to thaw, False to freeze.
-
-    Returns:
-        The names whose state has changed.
+    A parameter learns again when the last of these settings releases it. What did not learn before it was frozen here
+    (``norm_cfg`` with ``requires_grad=False``) never does. Modules whose parameters are all frozen stay in eval mode,
+    see :meth:`eval_frozen`. The record is copied and pickled with its model.
 
     Example:
         >>> layer = nn.Linear(2, 2)
-        >>> set_trainable(layer, ['weight'], False), layer.weight.requires_grad
-        (['weight'], False)
-        >>> set_trainable(layer, ['weight', 'bias'], True), layer.weight.requires_grad
-        (['weight'], True)
+        >>> record = FreezeRecord.of(layer)
+        >>> record.freeze([layer.weight], 'model.freeze')
+        >>> record.reasons(layer.weight), layer.weight.requires_grad, record.reasons(layer.bias)
+        (('model.freeze',), False, ())
+        >>> record.release([layer.weight], 'model.freeze')
+        >>> layer.weight.requires_grad
+        True
     """
-    record = _record(model)
-    if on:
-        changed = [name for name in names if record.get(name) is False]
-        for name in changed:
-            model.get_parameter(name).requires_grad_(True)
-            del record[name]
-    else:
-        changed = _freeze(model, names, for_good=False)
-    model.train(model.training)
-    return changed
 
+    def __init__(self) -> None:
+        self._reasons: dict[nn.Parameter, tuple[str, ...]] = {}
 
-def _record(model: nn.Module) -> dict[str, bool]:
-    """Return what was frozen in a model by name, each with whether it stays so."""
-    return model.__dict__.setdefault('_frozen_names', {})
+    @classmethod
+    def of(cls, module: nn.Module) -> 'FreezeRecord':
+        """Return the record of a model (without the wrapper of distributed training), which is also its backbone's."""
+        record = vars(module).get('_freeze_record')
+        if record is None:
+            backbone = getattr(module, 'backbone', None)
+            record = cls() if backbone is None else cls.of(backbone)
+            module._freeze_record = record
+        return record
 
+    def freeze(self, params: Iterable[nn.Parameter], reason: str) -> None:
+        """Freeze parameters; call ``train()`` of the model afterwards.
 
-def _freeze(model: nn.Module, names: Iterable[str], for_good: bool) -> list[str]:
-    params, record = dict(model.named_parameters(remove_duplicate=False)), _record(model)
-    changed = [name for name in dict.fromkeys(names) if params[name].requires_grad]
-    for name in names if for_good else changed:
-        params[name].requires_grad_(False)
-        record[name] = for_good
-    return changed
+        Args:
+            params: The parameters.
+            reason: The config key that asks for it, ``'model.freeze'``; or the name of a hook, which releases them later.
+        """
+        for param in params:
+            reasons = self.reasons(param)
+            if reason not in reasons:
+                self._reasons[param] = (*reasons, reason)
+            param.requires_grad_(False)
+
+    def release(self, params: Iterable[nn.Parameter], reason: str) -> None:
+        """Take back what :meth:`freeze` did for this reason. Call ``train()`` of the model afterwards."""
+        for param in params:
+            reasons = self._reasons.pop(param, ())
+            left = tuple(other for other in reasons if other != reason)
+            if left:
+                self._reasons[param] = left
+            elif reasons:
+                param.requires_grad_(True)
+
+    def reasons(self, param: nn.Parameter) -> tuple[str, ...]:
+        """Return the settings that freeze a parameter, ``('model.freeze', )``; empty for one that learns."""
+        if param in self._reasons:
+            return self._reasons[param]
+        return () if param.requires_grad else (_OTHER, )
+
+    def eval_frozen(self, module: nn.Module) -> None:
+        """Put each module in eval mode whose parameters are all frozen, at least one of them by this record."""
+        if not self._reasons:
+            return
+        for part in module.modules():
+            params = list(part.parameters())
+            ours = any(self._reasons.get(param, (_OTHER, )) != (_OTHER, ) for param in params)
+            if ours and not any(param.requires_grad for param in params):
+                part.eval()
 
 
 def frozen_by(model: nn.Module, names: Iterable[str]) -> str:
-    """Return the keys of the config that freeze these parameters for good: ``'model.freeze and model.norm_policy'``."""
-    keys = model.__dict__.get('_freezing_keys', {})
-    return ' and '.join(sorted({keys.get(name, 'another setting of the model') for name in names}))
+    """Return the settings of the model that freeze the parameters of these names: ``'model.freeze and model.norm_policy'``.
+
+    A hook that freezes for a part of the run, under its own name, is left out.
+    """
+    record = FreezeRecord.of(model)
+    reasons = set().union(*(record.reasons(model.get_parameter(name)) for name in names))
+    return ' and '.join(sorted(reason for reason in reasons if reason == _OTHER or reason.startswith('model.')))
 
 
 def set_bn_eval(module: nn.Module) -> None:
@@ -74,117 +106,92 @@ def set_bn_eval(module: nn.Module) -> None:
             layer.eval()
 
 
-def _rest_frozen(model: nn.Module) -> None:
-    """Put the modules in eval mode whose parameters are all frozen, at least one of them by the functions of this file."""
-    record = model.__dict__.get('_frozen_names')
-    if not record:
-        return
-
-    def visit(module: nn.Module, prefix: str) -> list[tuple[bool, bool]]:
-        """Return of each parameter in a module: whether it is trained, and whether it was frozen here."""
-        states = [(p.requires_grad, prefix + n in record) for n, p in module.named_parameters(recurse=False)]
-        for name, child in module.named_children():
-            states += visit(child, f'{prefix}{name}.')
-        if any(ours for _, ours in states) and not any(trained for trained, _ in states):
-            module.eval()
-        return states
-
-    visit(model, '')
-
-
 def half_frozen(model: nn.Module) -> list[str]:
-    """Return a sentence each on weights that are frozen while their bias is trained, and the other way round."""
+    """Return one sentence each on weights that are frozen while their bias is trained, and the other way round."""
     layers: dict[bool, list[str]] = {False: [], True: []}
     for prefix, module in model.named_modules():
         own = dict(module.named_parameters(recurse=False))
         for name, weight in own.items():
-            bias = own.get(name.removesuffix('weight') + 'bias') if name.endswith('weight') else None
-            if bias is not None and bias.requires_grad != weight.requires_grad:
+            bias = own.get(name.removesuffix('weight') + 'bias')
+            if name.endswith('weight') and bias is not None and bias.requires_grad != weight.requires_grad:
                 layers[weight.requires_grad].append(prefix or name)
-    return [
-        f'frozen {frozen} with trained {trained} in {len(names)} layer{"s" if len(names) > 1 else ""}: '
-        f'{", ".join(names[:4])}{" …" if len(names) > 4 else ""}'
-        for frozen, trained, names in (('weight', 'bias', layers[False]), ('bias', 'weight', layers[True])) if names
-    ]
+    sentences = []
+    for frozen, trained, names in (('weight', 'bias', layers[False]), ('bias', 'weight', layers[True])):
+        if names:
+            where = f'{plural(len(names), "layer")}: {enumerate_names(names, most=4)}'
+            sentences.append(f'frozen {frozen} with trained {trained} in {where}')
+    return sentences
 
 
 class FreezableModel(BaseModel):
-    """Base of models with the parts ``backbone``, ``neck`` or ``decoder``, and ``head``, of which any parameter can be frozen by name.
+    """Base of models with the parts ``backbone``, ``neck`` or ``decoder``, and ``head``, which can be frozen by name.
 
-    A subclass takes the arguments ``freeze`` and ``norm_policy`` and hands them to :meth:`freeze` when its parts are built;
-    so DistributedDataParallel, which is put around the model afterwards, waits for no gradient that never comes.
+    A subclass takes the arguments ``freeze`` and ``norm_policy`` and hands them to :meth:`freeze` when its parts are
+    built: DistributedDataParallel, which is wrapped around the model later, then waits for no gradient that never comes.
 
-    A module all of whose parameters are frozen is at rest, with all that is in it: in eval mode also after ``train()``,
-    so that BatchNorm statistics do not drift and dropout is off. For a layer beside frozen ones, such as a dropout in a block
-    of which something is trained, nothing changes.
+    A module whose parameters are all frozen is in eval mode, with everything in it, also after ``train()``: BatchNorm
+    statistics do not move and dropout is off. A layer beside frozen ones, such as dropout in a block that is trained in
+    part, does not change.
     """
 
     # The parts whose BatchNorm layers stay in eval mode.
-    _resting_norms: tuple[str, ...] = ()
+    _bn_eval_parts: tuple[str, ...] = ()
 
     def freeze(self,
                patterns: str | Sequence[str] | None = None,
-               norm_policy: str | Mapping[str, str] = 'train') -> None:
-        """Freeze parameters by name, and the BatchNorm layers, for good.
+               norm_policy: NormPolicy | Mapping[str, NormPolicy] = 'train') -> None:
+        """Freeze parameters by name, and the BatchNorm layers, for the whole run.
 
         Args:
             patterns: Parts of names as in ``named_parameters()`` (``'head.fc.bias'``), or regular expressions found in
-                them: ``'backbone.layer[12]'``; ``'^(?!head)'``, all but the head.
-            norm_policy: What BatchNorm layers do: ``'train'``: whatever the part they are in does; ``'eval'``: their
-                statistics are fixed, their weight and bias are trained; ``'frozen'``: neither moves. A name is about the
-                backbone, ``dict(backbone='eval', head='frozen')`` about the parts it names.
+                them: ``'backbone.layer[12]'``; ``'^(?!head)'``, everything but the head.
+            norm_policy: ``'train'``: BatchNorm layers do as the part they are in; ``'eval'``: their statistics are
+                fixed, their weight and bias are trained; ``'frozen'``: both are fixed. One value is for the backbone,
+                ``dict(backbone='eval', head='frozen')`` for the parts it names.
 
         Raises:
             ConfigError: If a pattern matches nothing, or a policy is unknown or has no BatchNorm layer to act on.
         """
-        names = [name for name, _ in self.named_parameters(remove_duplicate=False)]
-        single = isinstance(patterns, str)
-        for i, pattern in enumerate([patterns] if single else patterns or ()):
-            where = 'model.freeze' if single else f'model.freeze[{i}]'
+        params = dict(self.named_parameters(remove_duplicate=False))
+        if isinstance(patterns, str):
+            by_key = {'model.freeze': patterns}
+        else:
+            by_key = {f'model.freeze[{i}]': pattern for i, pattern in enumerate(patterns or ())}
+        for key, pattern in by_key.items():
             try:
-                hits = match_names(pattern, names)
+                hits = match_names(pattern, params)
             except ValueError as err:
-                raise ConfigError(f'{where}: {err}') from None
+                raise ConfigError(f'{key}: {err}') from None
             if not hits:
-                raise ConfigError(
-                    f'{where}: {pattern!r} matches no parameter{did_you_mean(pattern, name_parts(names))}')
-            self._freeze_for_good(hits, 'model.freeze')
-        given = norm_policy if isinstance(norm_policy, Mapping) else dict(backbone=norm_policy)
-        for part, policy in given.items():
+                raise ConfigError(f'{key}: {pattern!r} matches no parameter{did_you_mean(pattern, name_parts(params))}')
+            FreezeRecord.of(self).freeze([params[name] for name in hits], 'model.freeze')
+        policies = norm_policy if isinstance(norm_policy, Mapping) else dict(backbone=norm_policy)
+        for part, policy in policies.items():
             self._apply_norm_policy(part, policy)
         self.train(self.training)
 
     def _apply_norm_policy(self, part: str, policy: str) -> None:
         if part not in _PARTS:
             raise ConfigError(f'model.norm_policy: there is no part {part!r}{did_you_mean(str(part), _PARTS)}')
-        if policy not in NORM_POLICIES:
-            raise ConfigError(f'model.norm_policy={policy!r}{did_you_mean(str(policy), NORM_POLICIES)}')
+        if policy not in _NORM_POLICIES:
+            raise ConfigError(f'model.norm_policy={policy!r}{did_you_mean(str(policy), _NORM_POLICIES)}')
         if policy == 'train':
             return
-        module = getattr(self, part, None)
-        norms = [] if module is None else [n for n, m in module.named_modules() if isinstance(m, _BatchNorm)]
+        module = getattr(self, part, None) or nn.Identity()
+        norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
         if not norms:
             raise ConfigError(f'model.norm_policy={policy!r}: the {part} ({type(module).__name__}) has no BatchNorm '
                               'layer; remove norm_policy')
-        self._resting_norms = (*self._resting_norms, part)
+        self._bn_eval_parts = (*self._bn_eval_parts, part)
         if policy == 'frozen':
-            self._freeze_for_good([
-                f'{part}.{norm}.{key}' for norm in norms
-                for key, _ in module.get_submodule(norm).named_parameters(recurse=False)
-            ], 'model.norm_policy')
-
-    def _freeze_for_good(self, names: list[str], key: str) -> None:
-        """Freeze parameters, and note which key of the config asked for it first."""
-        _freeze(self, names, for_good=True)
-        keys = self.__dict__.setdefault('_freezing_keys', {})
-        for name in names:
-            keys.setdefault(name, key)
+            for layer in norms:
+                FreezeRecord.of(self).freeze(layer.parameters(recurse=False), 'model.norm_policy')
 
     def train(self, mode: bool = True) -> 'FreezableModel':
-        """Switch to training mode, all but what is frozen; or, with ``mode=False``, to eval mode."""
+        """Switch to training mode, except what is frozen; or, with ``mode=False``, to eval mode."""
         super().train(mode)
         if mode:
-            for part in self._resting_norms:
+            for part in self._bn_eval_parts:
                 set_bn_eval(getattr(self, part))
-            _rest_frozen(self)
+            FreezeRecord.of(self).eval_frozen(self)
         return self

@@ -1,4 +1,4 @@
-"""Freezing by name and BatchNorm policies: which tensors move in a training step, and which modules rest."""
+"""Freezing by name and BatchNorm policies: which tensors move in a training step, and which modules are in eval mode."""
 import copy
 import re
 
@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import ftcls.models  # noqa: F401
-from ftcls.models.freezing import half_frozen, set_trainable
+from ftcls.models.freezing import FreezeRecord, frozen_by, half_frozen
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError
@@ -153,21 +153,43 @@ def test_wrong_policies_are_refused(policy: object, message: str) -> None:
         build(norm_policy=policy)
 
 
-def test_set_trainable_thaws_only_what_it_froze() -> None:
+def test_the_record_releases_only_what_no_other_setting_freezes() -> None:
     backbone = dict(type='ResNet_CIFAR', depth=18, stem_channels=4, base_channels=4, frozen_stages=0)
     model = build(backbone, freeze=['layer2']).train()
     fixed = {n for n, p in model.named_parameters() if not p.requires_grad}
-    names = [n for n in parameters(model) if n.startswith('backbone')]
-    assert set(set_trainable(model, names, False)) == set(names) - fixed
+    params = {n: p for n, p in model.named_parameters() if n.startswith('backbone')}
+    record = FreezeRecord.of(model)
+    assert record is FreezeRecord.of(model.backbone)
+    record.freeze(params.values(), 'a hook')
+    model.train()
     assert step(model) == {'head.fc.weight', 'head.fc.bias'}
     assert not any(m.training for m in model.backbone.modules())
-    layer4 = [n for n in names if 'layer4' in n]
-    assert sorted(set_trainable(model, layer4, True)) == sorted(layer4)
+    record.release([p for n, p in params.items() if 'layer4' in n], 'a hook')
     wanted = {n for n in parameters(model) | statistics(model) if 'layer4' in n or 'head' in n}
     assert step(model) == wanted == step(copy.deepcopy(model))
-    assert set(set_trainable(model, names, True)) == set(names) - fixed - set(layer4)
+    record.release(params.values(), 'a hook')
+    model.train()
     assert {n for n, p in model.named_parameters() if not p.requires_grad} == fixed
     assert not model.backbone.layer2.training and model.backbone.layer3.training
+    model.backbone.freeze_stages(3, 'GradualUnfreezingHook')
+    model.backbone.freeze_stages(2)
+    assert frozen_by(model, ['backbone.layer2.0.conv1.weight']) == 'model.backbone.frozen_stages and model.freeze'
+    model.backbone.freeze_stages(-1)
+    model.backbone.freeze_stages(-1, 'GradualUnfreezingHook')
+    frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {n for n in parameters(model) if 'layer2' in n}
+
+
+def test_the_record_names_who_froze_what() -> None:
+    norms = dict(type='BN', requires_grad=False)
+    backbone = dict(type='ResNet_CIFAR', depth=18, stem_channels=4, base_channels=4, norm_cfg=norms, frozen_stages=0)
+    model = copy.deepcopy(build(backbone, freeze=['bn1', 'head.fc.bias']))
+    reasons = {n: FreezeRecord.of(model).reasons(p) for n, p in model.named_parameters()}
+    assert reasons['backbone.conv1.weight'] == ('model.backbone.frozen_stages', )
+    assert reasons['backbone.bn1.weight'][-2:] == ('model.backbone.frozen_stages', 'model.freeze')
+    assert reasons['head.fc.bias'] == ('model.freeze', ) and reasons['head.fc.weight'] == ()
+    assert frozen_by(
+        model, ['backbone.layer1.0.bn2.weight', 'head.fc.bias']) == 'another setting of the model and model.freeze'
 
 
 def test_norms_that_do_not_learn_for_another_reason_stay_as_they_are() -> None:

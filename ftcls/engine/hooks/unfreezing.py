@@ -319,7 +319,7 @@ class GradualUnfreezingHook(Hook):
         model = unwrap(runner.model)
         if model.backbone.frozen_stages == frozen:
             return
-        model.backbone.freeze_stages(frozen)
+        model.backbone.freeze_stages(frozen, type(self).__name__)
         model.train(model.training)  # what else the model keeps in eval mode
         self._members.hold_trained(runner.optim_wrapper.optimizer)
         if is_model_wrapper(runner.model):

@@ -1,6 +1,7 @@
 """What every backbone shares: its stages, and the one place where they are frozen."""
 from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from mmengine.model import BaseModule
@@ -8,11 +9,11 @@ from torch import nn
 
 from ftcls.utils import ConfigError
 from ..default_init import InitCfg, with_default_init
-from ..freezing import set_bn_eval, set_trainable
+from ..freezing import FreezeRecord, set_bn_eval
 
 __all__ = ['BaseBackbone', 'Stage', 'check_out_indices']
 
-# A stage: modules, and parameters that hang on no module of their own (a class token).
+# A stage: modules, and parameters of the network itself (a class token).
 Stage = list[nn.Module | nn.Parameter]
 
 
@@ -62,8 +63,7 @@ class BaseBackbone(BaseModule):
     def stages(self) -> list[Stage]:
         """Return the stages in order from the input: item 0 is the stem, item k the k-th stage.
 
-        Each stage is a list of modules, and of parameters that hang on none of these modules. Every parameter of the
-        backbone is in exactly one stage.
+        Every parameter of the backbone is in exactly one stage.
         """
 
     @property
@@ -86,15 +86,15 @@ class BaseBackbone(BaseModule):
                     index[id(param)] = k
         return {name: index[id(param)] for name, param in self.named_parameters()}
 
-    def freeze_stages(self, frozen_stages: int) -> None:
-        """Freeze the stem and the first ``frozen_stages`` stages, and thaw what an earlier call froze beyond them.
+    def freeze_stages(self, frozen_stages: int, reason: str = 'model.backbone.frozen_stages') -> None:
+        """Freeze the stem and the first ``frozen_stages`` stages; release what an earlier call froze beyond them.
 
         Frozen parameters need no gradient; frozen modules are in eval mode, also after ``train()``: BatchNorm statistics
-        do not move and dropout is off. Parameters that do not learn for another reason (``norm_cfg`` with
-        ``requires_grad=False``) are left as they are.
+        do not move and dropout is off.
 
         Args:
             frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages.
+            reason: Noted in the :class:`FreezeRecord`; what was frozen for other reasons stays frozen.
 
         Raises:
             ConfigError: If there are not that many stages.
@@ -104,24 +104,25 @@ class BaseBackbone(BaseModule):
             raise ConfigError(
                 f'frozen_stages={frozen_stages!r}: {type(self).__name__} has {most} stages here, so it must '
                 f'be an integer from -1 (nothing) over 0 (the stem) to {most} (everything)')
-        stage_of = self.stage_of_parameters()
-        set_trainable(self, stage_of, True)
+        stage_of, record = self.stage_of_parameters(), FreezeRecord.of(self)
+        params = dict(self.named_parameters())
+        record.release(params.values(), reason)
+        record.freeze([param for name, param in params.items() if stage_of[name] <= frozen_stages], reason)
         self.frozen_stages = frozen_stages
-        set_trainable(self, [name for name, stage in stage_of.items() if stage <= frozen_stages], False)
+        self.train(self.training)
 
     def train(self, mode: bool = True) -> 'BaseBackbone':
-        """Switch to training mode, all but what is frozen; or, with ``mode=False``, to eval mode."""
+        """Switch to training mode, except what is frozen; or, with ``mode=False``, to eval mode."""
         super().train(mode)
         if not mode:
             return self
-        stages = self.stages() if self.frozen_stages >= 0 else []
-        for item in [item for stage in stages[:self.frozen_stages + 1] for item in stage]:
-            if isinstance(item, nn.Module):
-                item.eval()
-        if stages and self.frozen_stages == len(stages) - 1:
-            # Nothing trains: containers around the stages, which may apply dropout themselves, rest as well.
-            for child in self.children():
-                child.eval()
+        if self.frozen_stages >= 0:
+            # Also modules without parameters, such as dropout in the stem.
+            for item in chain.from_iterable(self.stages()[:self.frozen_stages + 1]):
+                if isinstance(item, nn.Module):
+                    item.eval()
+        for child in self.children():
+            FreezeRecord.of(self).eval_frozen(child)
         if self.norm_eval:
             set_bn_eval(self)
         return self
