@@ -1,26 +1,292 @@
-"""Work-arounds of MMEngine 0.10.7, each with the fault that it mends."""
+"""Work-arounds of MMEngine 0.10.7: every private access, and every fault of it that we mend, in one place.
+
+=============================  =====================================================================================
+name                           fault of MMEngine 0.10.7
+=============================  =====================================================================================
+:func:`unlocked_on_error`      a constructor that raises leaves the lock on all global instances held
+:func:`quiet_run`              loggers, their files and the workers of a run stay open until the process ends
+:class:`AtomicLocalBackend`    a checkpoint is written straight to its final name; a kill leaves half a file there
+:func:`make_plain`             checkpoints pickle ``HistoryBuffer`` and NumPy scalars, which safe loading refuses
+:func:`keep_dataset_meta`      a resumed run compares descriptions of the data by their pickles, and warns for nothing
+:func:`drop_pretrained`        ``Pretrained`` weights are fetched also where a checkpoint replaces them
+:class:`CompatRunner`          runs of one name and second share their log; the log opens with 150 lines on hooks;
+                               a test overwrites the config of the training
+:func:`build_late_parts`       loops, optimizer and schedulers are built late, after the data and the hooks
+:func:`ddp_config`             the default wrapper passes GPU ids on the CPU, and an argument that torch 2.13 renamed
+:func:`wrap_again`             a model cannot be wrapped a second time, around another set of trained parameters
+=============================  =====================================================================================
+
+``is_resuming``, ``checkpoint_source``, ``is_training``, ``accumulative_counts`` and ``set_test_loop`` stand for attributes
+that MMEngine has no public name for.
+"""
 import contextlib
 import gc
+import inspect
 import io
-from collections.abc import Iterator
+import itertools
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
 
-from mmengine.logging import MMLogger
+import torch
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.logging import MMLogger, print_log
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.utils import manager
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ['quiet_run']
+from ftcls.utils.checkpoint.plain import to_plain
+from ftcls.utils.errors import CheckpointError
+from ftcls.utils.tree import as_list
+
+__all__ = [
+    'AtomicLocalBackend', 'CompatRunner', 'accumulative_counts', 'build_late_parts', 'checkpoint_source', 'ddp_config',
+    'drop_pretrained', 'is_resuming', 'is_training', 'keep_dataset_meta', 'make_plain', 'quiet_run',
+    'register_atomic_saving', 'set_test_loop', 'unlocked_on_error', 'wrap_again'
+]
+
+# Counts the runs of this process.
+_RUNS = itertools.count()
+# Remarks of MMEngine on its own code.
+_NOISE = ('will be deprecated in future', 'the former will be deprecated')
 
 
-@contextlib.contextmanager
+@contextmanager
+def unlocked_on_error() -> Iterator[None]:
+    """Release, on an error, the lock on MMEngine's loggers, visualizers and scopes.
+
+    ``ManagerMixin.get_instance`` keeps it where a constructor raises (also in onedl-mmengine 0.10.12). All other threads
+    would then wait forever, because every line of the log and every look into a registry takes it.
+    """
+    try:
+        yield
+    except BaseException:
+        lock = getattr(manager, '_lock', None)
+        with contextlib.suppress(RuntimeError):  # raised once this thread does not hold it
+            while lock is not None:
+                lock.release()
+        raise
+
+
+@contextmanager
 def quiet_run() -> Iterator[None]:
-    """Keep the log of a run off the terminal (its work dir has it), and leave nothing open: dozens in one process would add up."""
-    MMLogger.get_current_instance()  # made out here, where it gets the terminal
+    """Keep the log of a run off the terminal (its work dir has it), and close what the run opened."""
+    MMLogger.get_current_instance()  # created here, where it gets the terminal
     before = set(MMLogger._instance_dict)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        for name in set(MMLogger._instance_dict) - before:  # of runs; what is said later goes to the log that was there
+        for name in set(MMLogger._instance_dict) - before:
             logger = MMLogger._instance_dict.pop(name)
             for handler in list(logger.handlers):
                 logger.removeHandler(handler)
                 handler.close()
-        gc.collect()  # the Runner and its hooks point at one another; their dataloaders' workers live until it is gone
+        gc.collect()  # the Runner and its hooks refer to each other; workers of dataloaders live as long as they do
+
+
+class AtomicLocalBackend(LocalBackend):
+    """MMEngine's local files, written beside their final name and renamed in one step."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes to ``filepath``: all of them, or none.
+
+        Raises:
+            CheckpointError: If the file cannot be written: the disk is full, or the folder is not writable.
+        """
+        try:
+            self._put(obj, Path(filepath))
+        except OSError as err:
+            raise CheckpointError(
+                f'{filepath} ({len(obj) / 2**20:.1f} MiB) cannot be written: {err.strerror or err}; an older file of that '
+                'name is unchanged. Fix that, or give another --work-dir, and continue with --resume') from err
+
+    @staticmethod
+    def _put(obj: bytes, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.part', dir=path.parent)
+        try:
+            with os.fdopen(handle, 'wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(part, 0o666 & ~umask)  # mkstemp lets nobody else read it
+            os.replace(part, path)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+
+
+def register_atomic_saving() -> None:
+    """Make MMEngine write local files through :class:`AtomicLocalBackend`; may be called any number of times."""
+    register_backend('local', AtomicLocalBackend, force=True, prefixes='')
+
+
+def make_plain(checkpoint: dict) -> None:
+    """Turn everything in a checkpoint into plain types; only the outermost dict is changed in place."""
+    plain, left_out = to_plain(checkpoint)
+    checkpoint.clear()
+    checkpoint.update(plain)
+    if left_out:
+        print_log(
+            f'left out of the checkpoint, because a file that loads safely cannot contain it: {", ".join(left_out)}',
+            logger='current',
+            level=logging.WARNING)
+
+
+def keep_dataset_meta(runner: Runner, checkpoint: dict) -> None:
+    """Replace a checkpoint's description of the data by the dataset's own where the two are equal."""
+    current = getattr(runner.train_dataloader.dataset, 'metainfo', None)
+    saved = checkpoint['meta'].get('dataset_meta')
+    if current is not None and saved is not None and _equal(to_plain(current)[0], to_plain(saved)[0]):
+        checkpoint['meta']['dataset_meta'] = current
+
+
+def _equal(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
+        return isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return one == other
+
+
+def drop_pretrained(model: nn.Module) -> None:
+    """Remove ``Pretrained`` from every ``init_cfg``."""
+    for name, module in model.named_modules():
+        entries = as_list(getattr(module, 'init_cfg', None) or [])
+        others = [entry for entry in entries if entry.get('type') != 'Pretrained']
+        if len(others) != len(entries):
+            module.init_cfg = others
+            print_log(f'resuming: pretrained weights of {name or type(module).__name__} not needed', logger='current')
+
+
+class CompatRunner(Runner):
+    """MMEngine's Runner, with a name of its own, a log without remarks on MMEngine, and our log processor.
+
+    Args:
+        cfg: The resolved config.
+        **parts: The other arguments of MMEngine's Runner.
+    """
+
+    def __init__(self, cfg: Config, **parts: Any) -> None:
+        super().__init__(
+            cfg=cfg,
+            log_level='WARNING',
+            # without a `type`, MMEngine takes its own, which smooths the losses of validations
+            log_processor={
+                'type': 'LogProcessor',
+                **(cfg.get('log_processor') or {})
+            },
+            experiment_name=_run_name(cfg),
+            **parts)
+        self._start_log(cfg.get('log_level', 'INFO'))
+
+    def dump_config(self) -> None:
+        """Write the resolved config; a test in the folder of a training writes its own beside its log."""
+        if self._train_dataloader is not None:
+            super().dump_config()
+        elif is_main_process():
+            self.cfg.dump(Path(self._log_dir) / Path(self.cfg.filename or 'config.py').name)
+
+    def _start_log(self, level: str) -> None:
+        self.logger.setLevel(level)
+        for handler in self.logger.handlers:
+            # on the terminal, only the main process logs more than errors
+            if is_main_process() or isinstance(handler, logging.FileHandler):
+                handler.setLevel(level)
+        # SafeCheckpointHook reports what was loaded; only MMEngine names the checkpoint of a resumed run
+        starts = ('Exp name:', ) if self._resume else ('Exp name:', 'Load checkpoint from ')
+
+        def is_wanted(record: logging.LogRecord) -> bool:
+            text = record.getMessage()
+            return not text.startswith(starts) and not any(noise in text for noise in _NOISE)
+
+        self.logger.addFilter(is_wanted)
+
+
+def _run_name(cfg: Config) -> str:
+    """Return a name that no other run of this process has."""
+    name, number = cfg.get('experiment_name') or Path(cfg.filename or 'run').stem, next(_RUNS)
+    return f'{name}_{number}' if number else name
+
+
+def build_late_parts(runner: Runner, errors: Callable[[str], AbstractContextManager]) -> None:
+    """Build what the Runner would build at the start of ``train``.
+
+    Args:
+        runner: The Runner.
+        errors: Called with the config keys of a part; the part is built inside the returned context.
+    """
+    with errors('train_cfg'):
+        runner._train_loop = runner.build_train_loop(runner._train_loop)
+    with errors('optim_wrapper'):
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    if runner.param_schedulers is not None:
+        with errors('param_scheduler'):
+            runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    if runner._val_loop is not None:
+        with errors('val_cfg, val_evaluator'):
+            runner._val_loop = runner.build_val_loop(runner._val_loop)
+
+
+def ddp_config(find_unused_parameters: bool) -> dict[str, Any]:
+    """Return a ``model_wrapper_cfg`` for several processes, on GPUs or on the CPU."""
+    # Each process keeps its own BatchNorm statistics, as in MMEngine; torch renamed the argument in 2.13.
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = 'forward_sync_buffers' if 'forward_sync_buffers' in known else 'broadcast_buffers'
+    wrapper = {'type': 'MMDistributedDataParallel', 'find_unused_parameters': find_unused_parameters, buffers: False}
+    if not torch.cuda.is_available():
+        wrapper['device_ids'] = None  # MMEngine's default is refused on the CPU
+    return wrapper
+
+
+def wrap_again(runner: Runner) -> None:
+    """Wrap the model in a new DistributedDataParallel, which waits for the gradients of what is trained now."""
+    config = runner.cfg.get('model_wrapper_cfg') or ddp_config(runner.cfg.get('find_unused_parameters', False))
+    compiled = 'train_step' in vars(runner.model)
+    runner.model = runner.model.module
+    gc.collect()  # the old wrapper, which refers to itself, keeps hooks on the gradients
+    # The parameters are equal in all processes already. BatchNorm statistics differ on purpose; before 2.13 torch leaves
+    # them alone because of `broadcast_buffers=False`.
+    once = {'init_sync': False} if 'init_sync' in inspect.signature(DistributedDataParallel).parameters else {}
+    runner.model = runner.wrap_model({**config, **once}, runner.model)
+    if compiled:
+        runner._maybe_compile('train_step')
+
+
+def is_resuming(runner: Runner) -> bool:
+    """Tell whether the run resumes a checkpoint."""
+    return runner._resume
+
+
+def checkpoint_source(runner: Runner) -> str | None:
+    """Return the checkpoint that the run loads or resumes, if any."""
+    if runner._load_from or not runner._resume:
+        return runner._load_from
+    return find_latest_checkpoint(runner.work_dir)
+
+
+def is_training(runner: Runner) -> bool:
+    """Tell whether the Runner trains, and does not only validate or test."""
+    return isinstance(runner._train_loop, BaseLoop)
+
+
+def accumulative_counts(optim_wrapper: Any) -> int:
+    """Return how many batches make one step of the optimizer."""
+    return getattr(optim_wrapper, '_accumulative_counts', 1)
+
+
+def set_test_loop(runner: Runner, loop: BaseLoop) -> None:
+    """Give a Runner that was built without a test loop one, which is where hooks look for it."""
+    runner._test_loop = loop

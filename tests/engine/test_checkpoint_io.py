@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
-from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
-from mmengine.runner import save_checkpoint
 from torch import nn
 
-from ftcls.engine.hooks.checkpoint_io import AtomicLocalBackend, SafeCheckpointHook, register_atomic_saving
+from ftcls.engine.hooks import SafeCheckpointHook
 from ftcls.models.weight_init import PretrainedInit  # noqa: F401 - registers it
 from ftcls.utils.errors import CheckpointError, MissingFileError
 
@@ -300,33 +298,6 @@ def test_real_resnet20_fits_a_classifier(real_data):
     state = torch.load(real_data / 'resnet20-12fca82f.th', map_location='cpu', weights_only=True)['state_dict']
     assert torch.equal(model.state_dict()['head.fc.weight'], state['module.linear.weight'])
     assert torch.equal(model.state_dict()['backbone.conv1.weight'], state['module.conv1.weight'])
-
-
-class TestAtomicSaving:
-    """A checkpoint appears whole or not at all."""
-
-    def test_mmengine_writes_through_it(self, tmp_path):
-        register_atomic_saving()
-        assert isinstance(get_file_backend(str(tmp_path / 'x.pth')), AtomicLocalBackend)
-        save_checkpoint({'a': torch.ones(2)}, str(tmp_path / 'sub' / 'x.pth'))
-        assert torch.equal(load(tmp_path / 'sub' / 'x.pth')['a'], torch.ones(2))
-        assert os.listdir(tmp_path / 'sub') == ['x.pth']
-
-    def test_permissions_are_those_of_any_new_file(self, tmp_path):
-        LocalBackend().put(b'x', tmp_path / 'a')
-        AtomicLocalBackend().put(b'x', tmp_path / 'b')
-        assert (tmp_path / 'a').stat().st_mode == (tmp_path / 'b').stat().st_mode
-
-    def test_failure_leaves_the_old_file(self, tmp_path, monkeypatch):
-        (tmp_path / 'x.pth').write_bytes(b'old')
-
-        def full(descriptor):
-            raise OSError(28, 'No space left on device')
-
-        monkeypatch.setattr(os, 'fsync', full)
-        with pytest.raises(CheckpointError, match='x.pth .* cannot be written: No space left on device; .*--resume'):
-            AtomicLocalBackend().put(b'new', tmp_path / 'x.pth')
-        assert (tmp_path / 'x.pth').read_bytes() == b'old' and os.listdir(tmp_path) == ['x.pth']
 
 
 def test_reseed_can_be_switched_off():

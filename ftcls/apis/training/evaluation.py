@@ -10,6 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.runner import Runner
 
+from ftcls.engine.mmengine_compat import set_test_loop
 from ftcls.registry import LOOPS
 from ftcls.utils import CheckpointError, ConfigError, DataError
 from ftcls.utils.checkpoint.loading import read_checkpoint
@@ -114,7 +115,7 @@ def evaluate_runner(runner: Runner, extra: Sequence[BaseMetric] = ()) -> tuple[d
                            evaluator=with_loss_metric(copy.deepcopy(cfg[f'{split}_evaluator']))))
     loop.evaluator.metrics.extend(extra)
     if split == 'test':
-        runner._test_loop = loop  # the hooks look there; the Runner takes a test loop at its construction only
+        set_test_loop(runner, loop)
     return loop.run(), split
 
 

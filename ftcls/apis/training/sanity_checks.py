@@ -2,7 +2,7 @@
 import copy
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
-from mmengine.utils import manager
 from torch.utils.data import DataLoader
 
 from ftcls.datasets import BaseDataset
 from ftcls.engine.hooks.checkpoint import check_rule
+from ftcls.engine.mmengine_compat import unlocked_on_error
 from ftcls.engine.parameter_table import unwrap
 from ftcls.evaluation import DiceMetric, IoUMetric
 from ftcls.models.headed_model import HeadedModel
@@ -24,7 +24,7 @@ from ftcls.utils import ConfigError, UserError, did_you_mean, nearest
 from ftcls.utils.errors import unwrapped
 from .soft_labels import check_soft_labels
 
-__all__ = ['StartHook', 'build_late_parts', 'check_pass', 'config_errors', 'first_samples']
+__all__ = ['StartHook', 'check_pass', 'config_errors', 'first_samples']
 
 _PACKAGE = str(Path(__file__).resolve().parents[2])
 
@@ -56,7 +56,7 @@ def config_errors(where: str, start: StartHook | None = None) -> Iterator[None]:
         ConfigError: In place of an assertion, a missing package, or an error on a value, a type, a key or an attribute.
     """
     try:
-        with _unlocked_on_error():
+        with unlocked_on_error():
             yield
     except UserError:
         raise
@@ -64,23 +64,6 @@ def config_errors(where: str, start: StartHook | None = None) -> Iterator[None]:
         if _raised_here(err) or start is not None and start.begun:
             raise
         raise ConfigError(f'{where}: {_said(err)} (FTCLS_TRACEBACK=1 shows where it says so)') from err
-
-
-@contextmanager
-def _unlocked_on_error() -> Iterator[None]:
-    """Let go, on an error, of the lock on MMEngine's loggers, visualizers and scopes.
-
-    ``ManagerMixin.get_instance`` takes it and keeps it where a constructor raises (0.10.7, onedl-mmengine 0.10.12); all other
-    threads would then wait for ever, for each line of the log and each look into a registry takes it.
-    """
-    try:
-        yield
-    except BaseException:
-        lock = getattr(manager, '_lock', None)
-        with suppress(RuntimeError):  # says that this thread does not hold it, or no longer
-            while lock is not None:
-                lock.release()
-        raise
 
 
 def _raised_here(err: BaseException) -> bool:
@@ -257,21 +240,3 @@ def _metric_names(tried: Sequence[BaseMetric]) -> list[str] | None:
     except (UserError, ArithmeticError, RuntimeError, ValueError, IndexError):
         return None
     return names
-
-
-def build_late_parts(runner: Runner) -> None:
-    """Build what the Runner would build at the start of ``train``, so that its faults come first and as plain messages.
-
-    Raises:
-        ConfigError: Naming the key.
-    """
-    with config_errors('train_cfg'):
-        runner._train_loop = runner.build_train_loop(runner._train_loop)
-    with config_errors('optim_wrapper'):
-        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    if runner.param_schedulers is not None:
-        with config_errors('param_scheduler'):
-            runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
-    if runner._val_loop is not None:
-        with config_errors('val_cfg, val_evaluator'):
-            runner._val_loop = runner.build_val_loop(runner._val_loop)

@@ -1,8 +1,5 @@
 """From a config to a trained model: everything is checked first, then MMEngine's Runner does the work."""
 import copy
-import inspect
-import itertools
-import logging
 import platform
 import random
 import warnings
@@ -25,6 +22,7 @@ from mmengine.runner import Runner
 from ftcls.config.batch_policy import BatchPlan, apply_batch_policy
 from ftcls.config.validation import validate_config
 from ftcls.engine.hooks import DryRunFinished, DryRunHook, PreflightHook, ProgressHook
+from ftcls.engine.mmengine_compat import CompatRunner, build_late_parts, ddp_config
 from ftcls.engine.optimizers import convert_to_amp
 from ftcls.utils import ConfigError, UserError
 from ftcls.utils.checkpoint.loading import locate_checkpoint, read_checkpoint
@@ -34,12 +32,10 @@ from .class_weights import drop_class_weights, resolve_class_weights
 from .distributed import init_distributed
 from .loaders import DataReport, build_loaders, check_heads, check_missing_classes
 from .resume import as_list, check_same_recipe, iter_pretrained, resolve_resume
-from .sanity_checks import StartHook, build_late_parts, check_pass, config_errors, first_samples
+from .sanity_checks import StartHook, check_pass, config_errors, first_samples
 
 __all__ = ['TrainOptions', 'train', 'prepare_config', 'build_runner', 'add_default_hooks', 'with_loss_metric']
 
-# Counts the runs of this process.
-_RUNS = itertools.count()
 # What every run has, whether its config says so or not.
 _DEFAULT_HOOKS = ('SafeCheckpointHook', 'MetricsRecordHook', 'CurvesHook', 'ProgressHook')
 
@@ -99,7 +95,7 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
     facts = report.describe() + resolve_class_weights(cfg, report)
     house = [_preflight_hook(facts, plan, cfg.randomness.seed), start, *([DryRunHook()] if options.dry_run else [])]
     runner = build_runner(cfg, loaders, [*house, *hooks])
-    build_late_parts(runner)
+    build_late_parts(runner, config_errors)
     check_pass(runner, loaders, samples)
     try:
         with warnings.catch_warnings(), config_errors('before the first step', start):
@@ -163,19 +159,7 @@ def prepare_config(cfg: Config, options: TrainOptions) -> None:
         if loader and not loader.get('num_workers') and loader.get('persistent_workers'):
             loader.persistent_workers = False  # torch refuses the pair, and without workers it has no meaning
     if options.launcher != 'none':
-        cfg.setdefault('model_wrapper_cfg', _model_wrapper(cfg))
-
-
-def _model_wrapper(cfg: Config) -> dict[str, Any]:
-    """Return what MMEngine wraps the model of several processes in, fit for the CPU and for newer torch than MMEngine knows."""
-    # Each process keeps its own BatchNorm statistics, as in MMEngine; torch renamed the argument in 2.13.
-    known = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
-    buffers = 'forward_sync_buffers' if 'forward_sync_buffers' in known else 'broadcast_buffers'
-    wrapper = dict(type='MMDistributedDataParallel', find_unused_parameters=cfg.get('find_unused_parameters', False))
-    wrapper[buffers] = False
-    if not torch.cuda.is_available():
-        wrapper['device_ids'] = None  # on the CPU, the ids that MMEngine passes by default are refused
-    return wrapper
+        cfg.setdefault('model_wrapper_cfg', ddp_config(cfg.get('find_unused_parameters', False)))
 
 
 def _resolve_seed(cfg: Config, seed: int | None) -> None:
@@ -243,17 +227,6 @@ def add_default_hooks(cfg: Config) -> list:
     return [dict(type=name) for name in _DEFAULT_HOOKS if name not in named] + custom
 
 
-class _Runner(Runner):
-    """MMEngine's, but what tests in a run's work dir leaves the run's config there as it is, and its own beside its log."""
-
-    def dump_config(self) -> None:
-        """Write the resolved config."""
-        if self._train_dataloader is not None:
-            super().dump_config()
-        elif is_main_process():
-            self.cfg.dump(Path(self._log_dir) / Path(self.cfg.filename or 'config.py').name)
-
-
 def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runner:
     """Build MMEngine's Runner around dataloaders that are built already.
 
@@ -276,7 +249,7 @@ def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runne
             if parts.get(f'{split}_evaluator'):
                 parts[f'{split}_evaluator'] = with_loss_metric(parts[f'{split}_evaluator'])
     with config_errors('model, hooks or visualizer'):
-        runner = _Runner(
+        return CompatRunner(
             model=copy.deepcopy(cfg.model),
             work_dir=cfg.work_dir,
             default_hooks=cfg.get('default_hooks'),
@@ -286,39 +259,8 @@ def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runne
             resume=cfg.get('resume', False),
             launcher=cfg.get('launcher', 'none'),
             env_cfg=cfg.get('env_cfg', dict(dist_cfg=dict(backend='nccl'))),
-            # without a `type`, MMEngine would take its own, which smooths the validations' losses
-            log_processor={
-                'type': 'LogProcessor',
-                **(cfg.get('log_processor') or {})
-            },
-            log_level='WARNING',  # the Runner opens with 150 lines on its hooks; the preflight says what matters
             visualizer=cfg.get('visualizer'),
             default_scope=cfg.default_scope,
             randomness=cfg.get('randomness', dict(seed=None)),
-            experiment_name=_run_name(cfg),
             cfg=cfg,
             **parts)
-    _set_log_level(runner, cfg.get('log_level', 'INFO'))
-    return runner
-
-
-def _run_name(cfg: Config) -> str:
-    """Return a name that no other run of this process has.
-
-    MMEngine adds the second of the start. Of one name, two runs would share their log, visualizer and message hub.
-    """
-    name, number = cfg.get('experiment_name') or Path(cfg.filename or 'run').stem, next(_RUNS)
-    return f'{name}_{number}' if number else name
-
-
-def _set_log_level(runner: Runner, level: str) -> None:
-    """Let the log speak from here on, without MMEngine's remarks on its own code."""
-    runner.logger.setLevel(level)
-    for handler in runner.logger.handlers:
-        # On the terminal the first process speaks for all, but for errors.
-        if is_main_process() or isinstance(handler, logging.FileHandler):
-            handler.setLevel(level)
-    # What was loaded, SafeCheckpointHook has said; of a resumed run MMEngine alone names the checkpoint.
-    noise = ('Exp name:', ) if runner._resume else ('Exp name:', 'Load checkpoint from ')
-    runner.logger.addFilter(lambda record: 'will be deprecated in future' not in record.getMessage(
-    ) and 'the former will be deprecated' not in record.getMessage() and not record.getMessage().startswith(noise))

@@ -1,6 +1,6 @@
 """What happens at fixed points of a run."""
 from .checkpoint import CheckpointHook
-from .checkpoint_io import AtomicLocalBackend, SafeCheckpointHook, register_atomic_saving
+from .checkpoint_io import SafeCheckpointHook
 from .curves import CurvesHook
 from .dry_run import DryRunFinished, DryRunHook
 from .early_stopping import EarlyStoppingHook
@@ -14,8 +14,7 @@ from .record import MetricsRecordHook
 from .unfreezing import GradualUnfreezingHook, LinearProbeFineTuneHook
 
 __all__ = [
-    'AtomicLocalBackend', 'CheckpointHook', 'SafeCheckpointHook', 'register_atomic_saving', 'CurvesHook',
-    'DivergedError', 'DryRunFinished', 'DryRunHook', 'EarlyStoppingHook', 'GradualUnfreezingHook',
-    'LinearProbeFineTuneHook', 'L2SPHook', 'LossWatch', 'PreflightHook', 'MetricsFile', 'MetricsRecordHook',
-    'ProgressHook', 'LRRangeHook', 'RangeTestFinished'
+    'CheckpointHook', 'SafeCheckpointHook', 'CurvesHook', 'DivergedError', 'DryRunFinished', 'DryRunHook',
+    'EarlyStoppingHook', 'GradualUnfreezingHook', 'LinearProbeFineTuneHook', 'L2SPHook', 'LossWatch', 'PreflightHook',
+    'MetricsFile', 'MetricsRecordHook', 'ProgressHook', 'LRRangeHook', 'RangeTestFinished'
 ]

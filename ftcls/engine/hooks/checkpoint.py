@@ -7,6 +7,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
+from ftcls.engine.mmengine_compat import checkpoint_source, is_resuming
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
 from .dry_run import DryRunHook
@@ -90,8 +91,8 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def _make_way(self, runner: Runner) -> None:
         folder, pointer = Path(self.out_dir), Path(runner.work_dir) / _POINTER
-        source = runner._load_from if runner._resume else None
-        goes_on = runner._resume and (source is None or Path(source).resolve().parent == folder.resolve())
+        source = checkpoint_source(runner) if is_resuming(runner) else None
+        goes_on = is_resuming(runner) and (source is None or Path(source).resolve().parent == folder.resolve())
         files = self._others(folder, (runner.epoch if self.by_epoch else runner.iter) if goes_on else None)
         if pointer.is_file() and (files or not goes_on):
             files.append(pointer)

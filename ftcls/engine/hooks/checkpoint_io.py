@@ -1,87 +1,28 @@
 """Checkpoints of a run: written so that they load safely, read safely, fitted to the model."""
 import logging
-import os
 import random
-import tempfile
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.dist import get_rank
-from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch import nn
 
 from ftcls.datasets.worker_seed import seed_workers
+from ftcls.engine.mmengine_compat import (checkpoint_source, drop_pretrained, is_resuming, is_training,
+                                          keep_dataset_meta, make_plain, register_atomic_saving)
 from ftcls.registry import HOOKS
 from ftcls.utils.checkpoint.loading import (check_finite, check_report, find_state_dict, log_report, match_state_dict,
                                             register_safe_loading, unwrap_model)
-from ftcls.utils.checkpoint.plain import from_plain, to_plain
+from ftcls.utils.checkpoint.plain import from_plain
 from ftcls.utils.checkpoint.report import LoadReport, fold_names
 from ftcls.utils.errors import CheckpointError
 from .pending_gradients import are_pending, average_pending, pending_gradients, restore_gradients
 
-__all__ = ['AtomicLocalBackend', 'SafeCheckpointHook', 'register_atomic_saving']
-
-
-class AtomicLocalBackend(LocalBackend):
-    """MMEngine's local files, written beside their place and moved there in one step.
-
-    MMEngine writes straight to the final name. A run killed while it writes ``epoch_3.pth`` anew, or ``best_….pth``,
-    then leaves a half file under a name that ``last_checkpoint`` may already point to.
-    """
-
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write bytes to ``filepath``: whole, or not at all.
-
-        Raises:
-            CheckpointError: If it cannot be written: the disk is full, or the folder may not be written to.
-        """
-        try:
-            self._put(obj, Path(filepath))
-        except OSError as err:
-            raise CheckpointError(
-                f'{filepath} ({len(obj) / 2**20:.1f} MiB) cannot be written: {err.strerror or err}; what was '
-                'there before is as it was: mend that, or give another --work-dir, and go on with '
-                '--resume') from err
-
-    @staticmethod
-    def _put(obj: bytes, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.part', dir=path.parent)
-        try:
-            with os.fdopen(handle, 'wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(part, 0o666 & ~umask)  # mkstemp makes it the owner's alone
-            os.replace(part, path)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
-
-
-def register_atomic_saving() -> None:
-    """Make MMEngine write local files through :class:`AtomicLocalBackend`; may be called any number of times."""
-    register_backend('local', AtomicLocalBackend, force=True, prefixes='')
-
-
-def _make_plain(checkpoint: dict) -> None:
-    """Turn all of a checkpoint into plain types, in place at the top level only; the run's own objects stay as they are."""
-    plain, left_out = to_plain(checkpoint)
-    for key in list(checkpoint):
-        del checkpoint[key]
-    checkpoint.update(plain)
-    if left_out:
-        print_log(
-            'not kept in the checkpoint, because a file that loads safely cannot hold it: ' + ', '.join(left_out),
-            logger='current',
-            level=logging.WARNING)
+__all__ = ['SafeCheckpointHook']
 
 
 class _MakePlainLast(Hook):
@@ -89,7 +30,7 @@ class _MakePlainLast(Hook):
     priority = 'LOWEST'
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        _make_plain(checkpoint)
+        make_plain(checkpoint)
 
 
 @HOOKS.register_module()
@@ -128,8 +69,8 @@ class SafeCheckpointHook(Hook):
         """Add the part that must come last on saving; drop ``Pretrained`` where a checkpoint will replace it."""
         if not any(isinstance(hook, _MakePlainLast) for hook in runner.hooks):
             runner.register_hook(_MakePlainLast(), priority='LOWEST')
-        if runner._resume and (runner._load_from or find_latest_checkpoint(runner.work_dir)):
-            _drop_pretrained(unwrap_model(runner.model))
+        if is_resuming(runner) and checkpoint_source(runner):
+            drop_pretrained(unwrap_model(runner.model))
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Set the random numbers from seed, epoch and rank."""
@@ -151,7 +92,7 @@ class SafeCheckpointHook(Hook):
         """Turn the checkpoint into plain types (once more after the other hooks, see :class:`_MakePlainLast`)."""
         if 'optimizer' in checkpoint and are_pending(runner.optim_wrapper):
             checkpoint['pending_gradients'] = pending_gradients(unwrap_model(runner.model))
-        _make_plain(checkpoint)
+        make_plain(checkpoint)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Turn plain types back, and fit the weights to the model, both in the dict that MMEngine then uses.
@@ -160,20 +101,19 @@ class SafeCheckpointHook(Hook):
             CheckpointError: If the checkpoint cannot be resumed from, or too little of it fits the model.
         """
         model = unwrap_model(runner.model)
-        source = str(
-            runner._load_from or (runner._resume and find_latest_checkpoint(runner.work_dir)) or 'the checkpoint')
+        source = checkpoint_source(runner) or 'the checkpoint'
         tensors, container = find_state_dict(checkpoint)
         for key in [k for k in checkpoint if k not in ('state_dict', 'ema_state_dict')]:
             checkpoint[key] = from_plain(checkpoint[key])
-        if runner._resume and isinstance(runner._train_loop, BaseLoop):
+        if is_resuming(runner) and is_training(runner):
             _check_resumable(checkpoint, tensors, model, source)
-            _keep_dataset_meta(runner, checkpoint)
+            keep_dataset_meta(runner, checkpoint)
             restore_gradients(model, checkpoint.pop('pending_gradients', None) or {})
             return
         matched, report = match_state_dict(tensors, model)
         report.source, report.container = source, container
         if not self.allow_partial:
-            if not isinstance(runner._train_loop, BaseLoop) and not report.complete:
+            if not is_training(runner) and not report.complete:
                 raise CheckpointError(_untrained(report))
             check_report(report, tensors, model, self.min_loaded, 'SafeCheckpointHook(allow_partial=True)')
         check_finite(matched, source, allow=self.allow_partial)
@@ -196,17 +136,6 @@ def _untrained(report: LoadReport) -> str:
     lines.append('  train the model first, or give the checkpoint that this config trained; to go on all the same: '
                  'SafeCheckpointHook(allow_partial=True)')
     return '\n'.join(lines)
-
-
-def _drop_pretrained(model: nn.Module) -> None:
-    """Take ``Pretrained`` out of every ``init_cfg``."""
-    for name, module in model.named_modules():
-        init_cfg = getattr(module, 'init_cfg', None)
-        entries = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
-        kept = [e for e in entries if e.get('type') != 'Pretrained']
-        if len(kept) != len(entries):
-            module.init_cfg = kept
-            print_log(f'resuming: pretrained weights of {name or type(module).__name__} not needed', logger='current')
 
 
 def _check_resumable(checkpoint: dict, tensors: dict[str, torch.Tensor], model: nn.Module, source: str) -> None:
@@ -233,24 +162,3 @@ def _check_resumable(checkpoint: dict, tensors: dict[str, torch.Tensor], model: 
             f'{report.summary()}\n  resume with the config it was made with, or give it as load_from to '
             'start a new run from its weights')
     model.load_report = report
-
-
-def _keep_dataset_meta(runner: Runner, checkpoint: dict) -> None:
-    """Where the data is described as in the checkpoint, put the data's own description in it.
-
-    MMEngine compares the two by their pickles, which differ between equal values and then warns for nothing.
-    """
-    own = getattr(runner.train_dataloader.dataset, 'metainfo', None)
-    kept = checkpoint['meta'].get('dataset_meta')
-    if own is not None and kept is not None and _same(to_plain(own)[0], to_plain(kept)[0]):
-        checkpoint['meta']['dataset_meta'] = own
-
-
-def _same(one: object, other: object) -> bool:
-    if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
-        return isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor) and torch.equal(one, other)
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(v, other[k]) for k, v in one.items())
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(_same(a, b) for a, b in zip(one, other))
-    return one == other

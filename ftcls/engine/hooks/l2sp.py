@@ -7,6 +7,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch.optim import Optimizer
 
+from ftcls.engine.mmengine_compat import checkpoint_source, is_resuming
 from ftcls.engine.parameter_table import parameter_sources, unwrap
 from ftcls.registry import HOOKS
 from ftcls.utils import CheckpointError, ConfigError
@@ -49,12 +50,11 @@ class L2SPHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Take the starting point of the run that is resumed."""
-        if not runner._resume:
+        if not is_resuming(runner):
             return
         if _KEY not in checkpoint:
-            raise CheckpointError(
-                f'{runner._load_from or "the checkpoint"} to resume from has no starting point for L2SPHook: '
-                'it was written without that hook, or without the state of the optimizer')
+            raise CheckpointError(f'{checkpoint_source(runner)} to resume from has no starting point for L2SPHook: '
+                                  'it was written without that hook, or without the state of the optimizer')
         self._start = checkpoint.pop(_KEY)
 
     def before_train(self, runner: Runner) -> None:

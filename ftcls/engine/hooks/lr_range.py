@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ftcls.engine.mmengine_compat import accumulative_counts
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
 from .record import as_floats
@@ -72,7 +73,7 @@ class LRRangeHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Set the rate of the step that this batch belongs to."""
-        step = runner.iter // _accumulation(runner)
+        step = runner.iter // accumulative_counts(runner.optim_wrapper)
         rate = self.rates[min(step, len(self.rates) - 1)]
         for group, factor in zip(runner.optim_wrapper.param_groups, self._factors, strict=True):
             group['lr'] = rate * factor
@@ -83,7 +84,7 @@ class LRRangeHook(Hook):
                          data_batch: Any = None,
                          outputs: Mapping[str, Any] | None = None) -> None:
         """Note the loss, and leave where it has diverged or the last rate has been tried."""
-        accumulation = _accumulation(runner)
+        accumulation = accumulative_counts(runner.optim_wrapper)
         self._sum += as_floats(outputs)['loss']
         if (runner.iter + 1) % accumulation:
             return
@@ -101,7 +102,3 @@ class LRRangeHook(Hook):
         if not math.isfinite(self.losses[-1]):
             return True
         return len(means) > _FIRST_STEPS and means[-1] > _DIVERGED * min(means)
-
-
-def _accumulation(runner: Runner) -> int:
-    return getattr(runner.optim_wrapper, '_accumulative_counts', 1)

@@ -1,6 +1,4 @@
 """Learning that widens over time: gradual unfreezing, and a linear probe before fine-tuning."""
-import gc
-import inspect
 from collections.abc import Mapping
 from os.path import commonprefix
 
@@ -8,9 +6,10 @@ import torch.nn as nn
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.nn.parallel import DistributedDataParallel
 
+from ftcls.engine.mmengine_compat import checkpoint_source, is_resuming, is_training, wrap_again
 from ftcls.engine.optimizers.members import TrainableParams
 from ftcls.engine.parameter_table import unwrap
 from ftcls.models.backbones.base_backbone import BaseBackbone
@@ -133,19 +132,19 @@ class GradualUnfreezingHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Set what was trained when the checkpoint was written: the optimizer's state, loaded next, is of that set."""
-        if not isinstance(runner._train_loop, BaseLoop):
+        if not is_training(runner):
             return
         self._prepare(runner)
         backbone, meta = unwrap(runner.model).backbone, checkpoint.get('meta') or {}
         noted = min(meta.get('frozen_stages', self._last), backbone.num_stages_total)  # none: all were trained
-        if runner._resume:
+        if is_resuming(runner):
             # a share of the run is a share of the run as it was planned: what is trained shall not rest again in a longer one
             self._planned = meta.get('unfreezing_planned', self._planned)
             self._phases = self._checked(backbone, self._planned)
             frozen = self.frozen_at(meta.get('epoch' if self.by_epoch else 'iter', 0))
             if frozen > noted:
                 runner.logger.warning(
-                    f'{type(self).__name__}: what was trained in {runner._load_from or "the checkpoint"} is frozen again, as '
+                    f'{type(self).__name__}: what was trained in {checkpoint_source(runner)} is frozen again, as '
                     f'the plan has it at that point: {", ".join(self._stage_names(backbone, noted, frozen))}')
         self._set(runner, noted)
 
@@ -323,22 +322,7 @@ class GradualUnfreezingHook(Hook):
         model.train(model.training)  # what else the model keeps in eval mode
         self._members.hold_trained(runner.optim_wrapper.optimizer)
         if is_model_wrapper(runner.model):
-            _wrap_anew(runner)
-
-
-def _wrap_anew(runner: Runner) -> None:
-    """Give the model a new DistributedDataParallel, which waits for the gradients of what is trained now and no others."""
-    config = runner.cfg.get('model_wrapper_cfg') or dict(
-        find_unused_parameters=runner.cfg.get('find_unused_parameters', False), broadcast_buffers=False)
-    compiled = 'train_step' in vars(runner.model)
-    runner.model = runner.model.module
-    gc.collect()  # the old one, in cycles with itself, hangs on the parameters' gradients
-    # The processes' parameters are equal already; each keeps its own BatchNorm statistics, as without this argument in
-    # torch before 2.13, which goes by `broadcast_buffers=False` here too.
-    once = {'init_sync': False} if 'init_sync' in inspect.signature(DistributedDataParallel).parameters else {}
-    runner.model = runner.wrap_model({**config, **once}, runner.model)
-    if compiled:
-        runner._maybe_compile('train_step')
+            wrap_again(runner)
 
 
 @HOOKS.register_module()
