@@ -1,5 +1,5 @@
 """What every floor above may use: errors, names, safe checkpoints, downloads."""
-from ftcls.utils.checkpoint.archive import safe_extract
+from ftcls.utils.archive import safe_extract
 from .download import hash_from_name
 from .errors import CheckpointError, ConfigError, DataError, DownloadError, MissingFileError, UserError
 from .names import did_you_mean, is_regex, match_names, nearest

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ftcls.utils import DataError, MissingFileError
-from ftcls.utils.checkpoint.archive import safe_extract
+from ftcls.utils.archive import safe_extract
 
 
 def _tar(path: Path, *members: tuple[str, bytes | None, dict]) -> Path:

@@ -156,9 +156,9 @@ def test_folder(weights):
     (b'version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n', 'git lfs pull'),
     (b'\x1f\x8b\x08rest', 'gzip'),
     (b'\x89HDF\r\n\x1a\n', 'HDF5'),
-    (b'\x08\x07\x12\x07pytorch\x1a\x032.1', 'ONNX'),
-    (b'{"message": "Not Found"}', 'text of an unknown kind'),
-    (b'\xde\xad\xbe\xef' * 4, 'binary data of an unknown kind'),
+    (b'\x08\x07\x12\x07pytorch\x1a\x032.1', 'convert ONNX'),
+    (b'{"message": "Not Found"}', 'not a file of torch.save'),
+    (b'\xde\xad\xbe\xef' * 4, 'not a file of torch.save'),
     (b'PK\x03\x04' + bytes(100), 'cut short'),
 ], ids=['empty', 'html', 'lfs', 'gzip', 'hdf5', 'onnx', 'text', 'binary', 'half-zip'])  # yapf: disable
 def test_files_that_are_no_checkpoints(tmp_path, content, said):

@@ -1,6 +1,7 @@
-"""Downloads from a server on the loopback interface: whole, resumed, broken, wrong, and by several at once."""
+"""Downloads from a server on the loopback interface: whole, broken, wrong, and by several at once."""
 import hashlib
 import multiprocessing
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(('127.0.0.1', 0), _Handler)
-        self.body, self.etag, self.ranges, self.status, self.kind = BODY, '"one"', True, 200, 'application/octet-stream'
+        self.body, self.head, self.status, self.kind = BODY, True, 200, 'application/octet-stream'
         self.break_at: list[int] = []  # after how many bytes of each coming answer the connection breaks
         self.requests: list[dict] = []
 
@@ -33,30 +34,28 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
+    def do_HEAD(self) -> None:  # noqa: N802
+        self._answer()
+
     def do_GET(self) -> None:  # noqa: N802
         server = self.server
         server.requests.append(dict(self.headers))
+        if self._answer():
+            self.wfile.write(server.body[:server.break_at.pop(0)] if server.break_at else server.body)
+
+    def _answer(self) -> bool:
+        server = self.server
+        if self.command == 'HEAD' and not server.head:
+            self.send_error(405)
+            return False
         if server.status != 200:
             self.send_error(server.status)
-            return
-        start = 0
-        asked = self.headers.get('Range')
-        if asked and server.ranges and self.headers.get('If-Range', server.etag) == server.etag:
-            start = int(asked.removeprefix('bytes=').removesuffix('-'))
-            if start >= len(server.body):
-                self.send_error(416)
-                return
-            self.send_response(206)
-            self.send_header('Content-Range', f'bytes {start}-{len(server.body) - 1}/{len(server.body)}')
-        else:
-            self.send_response(200)
+            return False
+        self.send_response(200)
         self.send_header('Content-Type', server.kind)
-        self.send_header('Content-Length', str(len(server.body) - start))
-        if server.etag:
-            self.send_header('ETag', server.etag)
+        self.send_header('Content-Length', str(len(server.body)))
         self.end_headers()
-        rest = server.body[start:]
-        self.wfile.write(rest[:server.break_at.pop(0)] if server.break_at else rest)
+        return True
 
     def log_message(self, *args: object) -> None:
         """Keep the test output quiet."""
@@ -74,7 +73,7 @@ def server() -> Iterator[_Server]:
 
 def _only_file(folder: Path) -> str:
     """The name of the one file in the folder: nothing else is left behind."""
-    (path, ) = folder.iterdir()
+    (path, ) = (path for path in folder.iterdir() if path.suffix != '.lock')
     return path.name
 
 
@@ -88,9 +87,9 @@ def test_hash_from_name() -> None:
 
 def test_whole_file_is_fetched_once(server: _Server, tmp_path: Path) -> None:
     for _ in range(2):
-        path = download(server.url, tmp_path, sha256=SHA256, md5=hashlib.md5(BODY).hexdigest())
+        path = download(server.url, tmp_path, hash_prefix=SHA256, md5=hashlib.md5(BODY).hexdigest())
     assert path == tmp_path / 'weights.pth' and path.read_bytes() == BODY
-    assert len(server.requests) == 1
+    assert len(server.requests) <= 1
     assert _only_file(tmp_path) == 'weights.pth'
 
 
@@ -100,85 +99,48 @@ def test_destination_may_be_a_file_or_a_new_folder(server: _Server, tmp_path: Pa
     assert download(server.url, f'{tmp_path}/new.d/') == tmp_path / 'new.d' / 'weights.pth'
 
 
-def test_broken_connection_is_resumed_where_it_broke(server: _Server, tmp_path: Path) -> None:
-    server.break_at = [300_000, 300_000]
+def test_broken_connection_is_tried_again(server: _Server, tmp_path: Path) -> None:
+    server.break_at = [300_000, 0]
     assert download(server.url, tmp_path, hash_prefix=SHA256[:8]).read_bytes() == BODY
-    assert [r.get('Range') for r in server.requests] == [None, 'bytes=300000-', 'bytes=600000-']
-    assert server.requests[1]['If-Range'] == '"one"'
-
-
-def test_next_call_resumes_what_an_interrupted_one_left(server: _Server, tmp_path: Path) -> None:
-    server.break_at = [500_000, 0]
-    with pytest.raises(DownloadError, match='500,000 bytes are kept'):
-        download(server.url, tmp_path, retries=0)
-    assert not (tmp_path / 'weights.pth').exists()
-    assert download(server.url, tmp_path).read_bytes() == BODY
-    assert server.requests[-1]['Range'] == 'bytes=500000-'
+    assert len(server.requests) == 3
     assert _only_file(tmp_path) == 'weights.pth'
 
 
-def test_changed_file_is_fetched_from_the_start(server: _Server, tmp_path: Path) -> None:
-    server.break_at = [500_000, 0]
-    with pytest.raises(DownloadError):
-        download(server.url, tmp_path, retries=0)
-    server.body, server.etag = BODY[::-1], '"two"'
-    assert download(server.url, tmp_path).read_bytes() == BODY[::-1]
-
-
-def test_part_of_another_file_is_found_out_by_the_hash(server: _Server, tmp_path: Path) -> None:
-    server.etag, server.break_at = '', [500_000, 0]
-    with pytest.raises(DownloadError):
-        download(server.url, tmp_path, sha256=SHA256, retries=0)
-    (tmp_path / 'weights.pth.part').write_bytes(b'\0' * 500_000)
-    assert download(server.url, tmp_path, sha256=SHA256).read_bytes() == BODY
-    assert server.requests[-2]['Range'] == 'bytes=500000-' and 'Range' not in server.requests[-1]
-
-
-def test_without_etag_and_hash_nothing_is_resumed(server: _Server, tmp_path: Path) -> None:
-    server.etag, server.break_at = '', [500_000]
+def test_server_that_answers_get_alone(server: _Server, tmp_path: Path) -> None:
+    server.head = False
     assert download(server.url, tmp_path).read_bytes() == BODY
-    assert all('Range' not in request for request in server.requests)
 
 
-def test_server_without_ranges(server: _Server, tmp_path: Path) -> None:
-    server.ranges, server.break_at = False, [500_000]
-    assert download(server.url, tmp_path).read_bytes() == BODY
-    assert len(server.requests) == 2
-
-
-def test_whole_part_whose_move_was_missed(server: _Server, tmp_path: Path) -> None:
-    server.break_at = [500_000, 0]
-    with pytest.raises(DownloadError):
-        download(server.url, tmp_path, retries=0)
-    (tmp_path / 'weights.pth.part').write_bytes(BODY)
-    assert download(server.url, tmp_path).read_bytes() == BODY
+def test_silent_server(tmp_path: Path) -> None:
+    with socket.create_server(('127.0.0.1', 0)) as listener, pytest.raises(DownloadError, match='timed out'):
+        download(f'http://127.0.0.1:{listener.getsockname()[1]}/weights.pth', tmp_path, timeout=0.2, retries=0)
 
 
 def test_truncated_for_good(server: _Server, tmp_path: Path) -> None:
-    server.break_at = [10, 0, 0, 0]
+    server.break_at = [10, 10]
     with pytest.raises(DownloadError, match='10 of 1,048,576 bytes came'):
         download(server.url, tmp_path, retries=1)
     assert not (tmp_path / 'weights.pth').exists()
 
 
-@pytest.mark.parametrize('wanted', [{'hash_prefix': 'deadbeef'}, {'sha256': '0' * 64}, {'md5': '0' * 32}])
+@pytest.mark.parametrize('wanted', [{'hash_prefix': 'deadbeef'}, {'hash_prefix': '0' * 64}, {'md5': '0' * 32}])
 def test_wrong_hash(server: _Server, tmp_path: Path, wanted: dict) -> None:
     with pytest.raises(DownloadError, match='is not the expected file.*expected') as error:
         download(server.url, tmp_path, **wanted)
     assert isinstance(error.value, UserError) and isinstance(error.value, OSError)
-    assert list(tmp_path.iterdir()) == []
+    assert not any(path.suffix != '.lock' for path in tmp_path.iterdir())
 
 
 def test_wrong_file_in_the_cache_is_replaced(server: _Server, tmp_path: Path) -> None:
     (tmp_path / 'weights.pth').write_bytes(b'half')
-    assert download(server.url, tmp_path, sha256=SHA256).read_bytes() == BODY
+    assert download(server.url, tmp_path, hash_prefix=SHA256).read_bytes() == BODY
 
 
 def test_wrong_file_in_the_cache_stays_when_the_download_fails(server: _Server, tmp_path: Path) -> None:
     (tmp_path / 'weights.pth').write_bytes(b'half')
     server.status = 404
     with pytest.raises(DownloadError, match='HTTP 404'):
-        download(server.url, tmp_path, sha256=SHA256)
+        download(server.url, tmp_path, hash_prefix=SHA256)
     assert (tmp_path / 'weights.pth').read_bytes() == b'half'
 
 
@@ -189,28 +151,27 @@ def test_refusals_name_url_and_place(server: _Server, tmp_path: Path, status: in
         download(server.url + '?token=secret', tmp_path)
     assert server.url in str(error.value) and str(tmp_path / 'weights.pth') in str(error.value)
     assert 'secret' not in str(error.value)
-    assert len(server.requests) == 1
+    assert len(server.requests) <= 1
 
 
 def test_busy_server_is_asked_again(server: _Server, tmp_path: Path) -> None:
     server.status = 503
-    with pytest.raises(DownloadError, match='HTTP 503'):
+    with pytest.raises(DownloadError, match='2 times.*HTTP 503'):
         download(server.url, tmp_path, retries=1)
-    assert len(server.requests) == 2
 
 
 def test_web_page_instead_of_file(server: _Server, tmp_path: Path) -> None:
     server.kind = 'text/html; charset=utf-8'
     with pytest.raises(DownloadError, match='a web page'):
         download(server.url, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert not any(path.suffix != '.lock' for path in tmp_path.iterdir())
 
 
 def test_empty_file(server: _Server, tmp_path: Path) -> None:
     server.body = b''
     with pytest.raises(DownloadError, match='is empty'):
         download(server.url, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert not any(path.suffix != '.lock' for path in tmp_path.iterdir())
 
 
 def test_no_network_and_wrong_scheme(tmp_path: Path) -> None:
@@ -229,7 +190,8 @@ def test_unwritable_destination(server: _Server, tmp_path: Path) -> None:
 def test_threads_fetch_once(server: _Server, tmp_path: Path) -> None:
     results = []
     threads = [
-        threading.Thread(target=lambda: results.append(download(server.url, tmp_path, sha256=SHA256))) for _ in range(4)
+        threading.Thread(target=lambda: results.append(download(server.url, tmp_path, hash_prefix=SHA256)))
+        for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -255,5 +217,5 @@ def test_bar_on_a_terminal(server: _Server, tmp_path: Path, monkeypatch: pytest.
                            capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setattr('sys.stderr.isatty', lambda: True)
     download(server.url, tmp_path)
-    assert 'weights.pth' in capsys.readouterr().err
+    assert '100%' in capsys.readouterr().err
     assert (tmp_path / 'weights.pth').read_bytes() == BODY

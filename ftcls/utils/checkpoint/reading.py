@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from ftcls.utils.download import download, hash_from_name
 from ftcls.utils.errors import CheckpointError, MissingFileError
-from ftcls.utils.names import did_you_mean, nearest
+from ftcls.utils.names import did_you_mean, enumerate_names, nearest
+from ftcls.utils.tree import walk
 from .restricted_pickle import read_restricted
 
 __all__ = ['locate_checkpoint', 'read_checkpoint', 'register_safe_loading']
@@ -25,25 +26,12 @@ _SUFFIXES = ('.pth', '.th', '.pt', '.bin', '.safetensors', '.tar', '.ckpt')
 _HEAD = 512  # bytes read to tell what a file is
 _MAX_TABLE = 100 << 20  # bytes of a .safetensors file's table of tensors, by its format
 
-# What a file that holds no weights begins with, and what it then is, with the way out.
+# What a file that holds no weights begins with, and what it then is, with the remedy.
 _FOREIGN = (
     (b'version https://git-lfs', 'a git-lfs pointer, not the file itself; fetch the file with `git lfs pull`'),
     (b'\x1f\x8b', 'a gzip archive; unpack it and give the file inside'),
     (b'\x89HDF', 'an HDF5 file (Keras); convert it to a PyTorch state dict first'),
-    (b'\x93NUMPY', 'a NumPy array; weights are read from a PyTorch state dict'),
-    (b'\x89PNG', 'a PNG picture'),
-    (b'\xff\xd8\xff', 'a JPEG picture'),
-    (b'%PDF', 'a PDF document'),
-    (b'7z\xbc\xaf', 'a 7z archive; unpack it and give the file inside'),
 )
-_BY_SUFFIX = {
-    '.onnx': 'an ONNX model; weights are read from PyTorch files: export them from the model it was made of',
-    '.pb': 'a TensorFlow graph; convert it to a PyTorch state dict first',
-    '.ckpt.index': 'a TensorFlow checkpoint; convert it to a PyTorch state dict first',
-    '.data-00000-of-00001': 'a TensorFlow checkpoint; convert it to a PyTorch state dict first',
-    '.tflite': 'a TensorFlow Lite model; convert it to a PyTorch state dict first',
-    '.h5': 'a Keras file; convert it to a PyTorch state dict first',
-}
 
 
 def _torchvision_url(name: str) -> str:
@@ -73,13 +61,13 @@ def _openmmlab_url(scheme: str, name: str) -> str:
 
 
 def _missing(path: Path, source: str) -> MissingFileError:
-    folder = path.parent
-    if not folder.is_dir():
-        return MissingFileError(f'no checkpoint at {source!r}: there is no folder {folder.absolute()}')
-    there = sorted(p.name for p in folder.iterdir() if p.is_file())
-    weights = [n for n in there if n.endswith(_SUFFIXES)]
-    near = nearest(path.name, there) or weights[:5]
-    hint = 'did you mean ' + ' or '.join(str(folder / n) for n in near) + '?' if near else 'no weights in that folder'
+    if not path.parent.is_dir():
+        return MissingFileError(f'no checkpoint at {source!r}: there is no folder {path.parent.absolute()}')
+    files = sorted(p.name for p in path.parent.iterdir() if p.is_file())
+    near = nearest(path.name, files) or [name for name in files if name.endswith(_SUFFIXES)][:5]
+    hint = 'no weights in that folder'
+    if near:
+        hint = 'did you mean ' + ' or '.join(str(path.parent / name) for name in near) + '?'
     return MissingFileError(f'no checkpoint at {source!r} (looked for {path.absolute()}); {hint}')
 
 
@@ -97,28 +85,34 @@ def locate_checkpoint(source: str | os.PathLike) -> Path:
     """
     text = os.fspath(source)
     scheme, separator, rest = text.partition('://')
-    if not separator:
-        path = Path(text).expanduser()
-    elif scheme == 'file':
+    if scheme == 'file' and separator:
         path = Path(urllib.parse.unquote(urllib.parse.urlsplit(text).path))
+    elif separator:
+        return _fetch(_web_address(text, scheme, rest))
     else:
-        if scheme in ('torchvision', 'modelzoo'):
-            text = _torchvision_url(rest)
-        elif scheme in ('openmmlab', 'open-mmlab', 'mmcls'):
-            text = _openmmlab_url(scheme, rest)
-        elif scheme not in ('http', 'https'):
-            raise CheckpointError(f'{text!r}: unknown scheme {scheme!r}' +
-                                  did_you_mean(scheme, ('http', 'https', 'file', 'torchvision', 'openmmlab', 'mmcls')))
-        name = urllib.parse.unquote(Path(urllib.parse.urlsplit(text).path).name)
-        cache = Path(torch.hub.get_dir()) / 'checkpoints' / name
-        return Path(download(text, cache, hash_prefix=hash_from_name(name)))
+        path = Path(text).expanduser()
     if path.is_dir():
-        inside = sorted(p.name for p in path.iterdir() if p.name.endswith(_SUFFIXES))
-        hint = f'; in it: {", ".join(inside[:8])}' if inside else ''
-        raise CheckpointError(f'{text!r} is a folder; give the checkpoint file in it{hint}')
+        inside = enumerate_names(sorted(p.name for p in path.iterdir() if p.name.endswith(_SUFFIXES)), 8)
+        raise CheckpointError(f'{text!r} is a folder; give the checkpoint file in it ({inside or "it holds none"})')
     if not path.is_file():
         raise _missing(path, text)
     return path
+
+
+def _web_address(text: str, scheme: str, rest: str) -> str:
+    if scheme in ('torchvision', 'modelzoo'):
+        return _torchvision_url(rest)
+    if scheme in ('openmmlab', 'open-mmlab', 'mmcls'):
+        return _openmmlab_url(scheme, rest)
+    if scheme not in ('http', 'https'):
+        hint = did_you_mean(scheme, ('http', 'https', 'file', 'torchvision', 'openmmlab', 'mmcls'))
+        raise CheckpointError(f'{text!r}: unknown scheme {scheme!r}{hint}')
+    return text
+
+
+def _fetch(url: str) -> Path:
+    name = urllib.parse.unquote(Path(urllib.parse.urlsplit(url).path).name)
+    return Path(download(url, Path(torch.hub.get_dir()) / 'checkpoints' / name, hash_prefix=hash_from_name(name)))
 
 
 def _zip_fault(path: Path) -> str | None:
@@ -142,31 +136,21 @@ def _is_safetensors(head: bytes) -> bool:
 
 
 def _fault(path: Path) -> str | None:
-    """Say what a file is, with the fix, where it can be told beforehand that it is no checkpoint; else None."""
-    size = path.stat().st_size
-    if size == 0:
-        return 'empty: the download or the copy was interrupted'
+    """Say what a file is, with the remedy, where its beginning tells that it is no checkpoint; else None."""
     with open(path, 'rb') as file:
         head = file.read(_HEAD)
-    for suffix, what in _BY_SUFFIX.items():
-        if path.name.endswith(suffix):
-            return what
+    if not head:
+        return 'empty: the download or the copy was interrupted'
     for magic, what in _FOREIGN:
         if head.startswith(magic):
             return what
     if head.startswith(b'PK'):
         return _zip_fault(path)
     if head.lstrip()[:14].lower().startswith((b'<!doctype html', b'<html', b'<?xml')):
-        return ('a web page, not a file of weights: the address leads to a page (a login, an error, or a preview); '
-                'use the address of the file itself')
-    if head[257:262] == b'ustar':
-        return ('a tar archive: unpack it, or, if it is a checkpoint of PyTorch before 0.2, load it there and save it '
-                'again')
-    if b'onnx' in head[:64] or (head[:1] == b'\x08' and b'pytorch' in head[:64]):
-        return _BY_SUFFIX['.onnx']
+        return 'a web page, not a file of weights; use the address of the file itself'
     if not _is_safetensors(head) and head[:1] != b'\x80':
-        kind = 'text' if all(32 <= b < 127 or b in b'\t\r\n' for b in head) else 'binary data'
-        return f'{kind} of an unknown kind (it begins with {head[:16]!r}); files of torch.save and safetensors are read'
+        return (f'not a file of torch.save or safetensors (it begins with {head[:16]!r}); convert ONNX, TensorFlow and '
+                'other formats to a PyTorch state dict first')
     return None
 
 
@@ -176,39 +160,19 @@ def _read_torch(path: Path, map_location: MapLocation) -> Any:
             warnings.simplefilter('ignore')  # about pickle protocols; what cannot be read is read below or is an error
             return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError:
-        content, left_out = read_restricted(path)
+        content, left_out = read_restricted(path, map_location)
     if content is None and left_out:
-        kind = sorted(left_out)[0]
-        raise CheckpointError(
-            f'it holds a whole pickled object (of types such as {kind}), not weights; where it was made, '
-            "save the weights alone: torch.save(model.state_dict(), 'weights.pth')")
+        raise CheckpointError(f'it holds a whole pickled object (of types such as {min(left_out)}), not weights; where '
+                              "it was made, save the weights alone: torch.save(model.state_dict(), 'weights.pth')")
     if left_out:
         print_log(
-            f'{path.name}: left out what is neither a tensor nor a plain value, of types ' +
-            ', '.join(sorted(left_out)),
+            f'{path.name}: left out what is neither a tensor nor a plain value, of types {enumerate_names(sorted(left_out))}',
             logger='current')
-    return _move(content, map_location)
+    return content
 
 
-def _move(value: Any, device: MapLocation) -> Any:
-    """Bring all tensors inside ``value`` to ``device``."""
-    if device is None or str(device) == 'cpu':
-        return value
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {k: _move(v, device) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_move(v, device) for v in value)
-    return value
-
-
-def _holds_tensor(value: Any, depth: int = 8) -> bool:
-    if isinstance(value, torch.Tensor):
-        return True
-    if depth and isinstance(value, dict):
-        return any(_holds_tensor(v, depth - 1) for v in dict.values(value))
-    return bool(depth) and isinstance(value, (list, tuple)) and any(_holds_tensor(v, depth - 1) for v in value)
+def _holds_tensor(value: Any) -> bool:
+    return any(isinstance(child, torch.Tensor) for _, child in walk(value))
 
 
 def _size_text(path: Path) -> str:
@@ -235,26 +199,25 @@ def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu'
             the message has the file, its size, what it is and what to do.
     """
     path = locate_checkpoint(source)
-    map_location = 'cpu' if map_location is None else map_location
+    text = os.fspath(source)
     shown = f'{str(path)!r} ({_size_text(path)})'
-    if os.fspath(source) != str(path):
-        shown += f', from {os.fspath(source)}'
+    advice = '. Fetch or copy it anew'
+    if text != str(path):
+        shown += f', from {text}'
+        advice = f'. Delete {path} and start again, to fetch it anew'
     fault = _fault(path)
     if fault is not None:
-        raise CheckpointError(f'the checkpoint {shown} cannot be read: it is {fault}{_refetch(source, path)}')
-    with open(path, 'rb') as file:
-        is_safetensors = _is_safetensors(file.read(9))
+        raise CheckpointError(f'the checkpoint {shown} cannot be read: it is {fault}{advice}')
     try:
-        content = load_file(path, str(map_location)) if is_safetensors else _read_torch(path, map_location)
+        content = _read(path, map_location or 'cpu')
     except CheckpointError as err:
         raise CheckpointError(f'the checkpoint {shown} is refused: {err}') from None
     except MemoryError:
         raise
     except Exception as err:  # a damaged file can lead to any error, of the zip reader, the unpickler or torch
-        raise CheckpointError(
-            f'the checkpoint {shown} cannot be read: it is cut short or damaged '
-            f'({type(err).__name__}: {str(err).strip().splitlines()[0] if str(err).strip() else "no text"})'
-            f'{_refetch(source, path)}') from None
+        reason = (str(err).strip().splitlines() or ['no text'])[0]
+        raise CheckpointError(f'the checkpoint {shown} cannot be read: it is cut short or damaged '
+                              f'({type(err).__name__}: {reason}){advice}') from None
     if not isinstance(content, dict) or not _holds_tensor(content):
         kind = 'a dict without any tensor' if isinstance(content, dict) else f'a {type(content).__name__}, not a dict'
         raise CheckpointError(f'the checkpoint {shown} holds no weights: it is {kind}; give a file made by '
@@ -262,10 +225,11 @@ def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu'
     return content
 
 
-def _refetch(source: str | os.PathLike, path: Path) -> str:
-    if os.fspath(source) != str(path) and '://' in os.fspath(source):
-        return f'. Delete {path} and start again, to fetch it anew'
-    return '. Fetch or copy it anew' if path.suffix in _SUFFIXES else ''
+def _read(path: Path, map_location: MapLocation) -> Any:
+    with open(path, 'rb') as file:
+        if _is_safetensors(file.read(9)):
+            return load_file(path, str(map_location))
+    return _read_torch(path, map_location)
 
 
 def load_from_ftcls(filename: str, map_location: str | torch.device | Callable | dict | None = None) -> dict:
