@@ -1,77 +1,103 @@
 """The registries that a config's ``type`` names are looked up in.
 
 Each one is a child, in scope ``ftcls``, of MMEngine's registry of the same purpose: a name is searched here first, then
-in MMEngine. ``locations`` are imported on the first look-up, so that importing ``ftcls.registry`` stays cheap. This
+in MMEngine. Its locations are imported on the first look-up, so that importing ``ftcls.registry`` stays cheap. This
 module imports MMEngine only, because MMEngine swallows an ``ImportError`` raised here.
 """
-from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
-from mmengine.registry import DATASETS as MMENGINE_DATASETS
-from mmengine.registry import EVALUATOR as MMENGINE_EVALUATOR
-from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import LOG_PROCESSORS as MMENGINE_LOG_PROCESSORS
-from mmengine.registry import LOOPS as MMENGINE_LOOPS
-from mmengine.registry import METRICS as MMENGINE_METRICS
-from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
-from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
-from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
-from mmengine.registry import PARAM_SCHEDULERS as MMENGINE_PARAM_SCHEDULERS
-from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
-from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
-from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
-from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
-from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
-from mmengine.registry import Registry
+from typing import Any
+
+from mmengine import registry as mmengine
 
 __all__ = [
     'BATCH_AUGMENTS', 'DATASETS', 'DATA_SAMPLERS', 'EVALUATOR', 'FUNCTIONS', 'HOOKS', 'LOG_PROCESSORS', 'LOOPS',
     'METRICS', 'MODELS', 'MODEL_WRAPPERS', 'OPTIMIZERS', 'OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS',
-    'PARAM_SCHEDULERS', 'RUNNERS', 'TRANSFORMS', 'VISBACKENDS', 'VISUALIZERS', 'WEIGHT_INITIALIZERS'
+    'PARAM_SCHEDULERS', 'RUNNERS', 'Registry', 'TRANSFORMS', 'VISBACKENDS', 'VISUALIZERS', 'WEIGHT_INITIALIZERS'
 ]
 
-_SCOPE = 'ftcls'
 
-# Who drives the training: MMEngine's Runner.
-RUNNERS = Registry('runner', parent=MMENGINE_RUNNERS, scope=_SCOPE, locations=['ftcls.engine'])
+class Registry(mmengine.Registry):
+    """A registry of scope ``ftcls`` that checks the arguments of what it builds against their annotations.
+
+    Args:
+        name: What it holds.
+        parent: MMEngine's registry, which is searched next; its build function is kept.
+        locations: Modules that register their classes here.
+        given: Arguments that the calling code adds, so that a config need not give them.
+        taken: Keys that the calling code reads itself, so that a class need not take them.
+    """
+
+    def __init__(self,
+                 name: str,
+                 parent: mmengine.Registry | None,
+                 *locations: str,
+                 given: tuple[str, ...] = (),
+                 taken: tuple[str, ...] = ()) -> None:
+        super().__init__(name, parent=parent, scope='ftcls', locations=list(locations))
+        self.given, self.taken = given, taken
+
+    def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build what ``cfg['type']`` names.
+
+        Raises:
+            ConfigError: If an argument is unknown, has the wrong type or is out of bounds.
+        """
+        from ftcls.utils.arguments import check_arguments  # MMEngine would swallow an ImportError of the module
+        default_args = args[0] if args else kwargs.get('default_args')
+        for one in cfg if isinstance(cfg, list) else [cfg]:
+            given = {**(default_args or {}), **one} if isinstance(one, dict) else {}
+            name = given.pop('type', None)
+            given.pop('_scope_', None)
+            component = self.get(name) if isinstance(name, str) else name
+            if component is not None:
+                check_arguments(component, given, getattr(name, '__name__', name), self.taken)
+        return super().build(cfg, *args, **kwargs)
+
+
+# What drives the training: MMEngine's Runner.
+RUNNERS = Registry('runner', mmengine.RUNNERS, 'ftcls.engine')
 # What one epoch or one validation does.
-LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope=_SCOPE, locations=['ftcls.engine'])
+LOOPS = Registry('loop', mmengine.LOOPS, 'ftcls.engine', given=('runner', 'dataloader', 'evaluator'))
 # What happens at fixed points of a run: checkpoints, logging, the preflight, the curves.
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=_SCOPE, locations=['ftcls.engine'])
+HOOKS = Registry('hook', mmengine.HOOKS, 'ftcls.engine', taken=('priority', ))
 # How a line of the log is put together.
-LOG_PROCESSORS = Registry('log processor', parent=MMENGINE_LOG_PROCESSORS, scope=_SCOPE, locations=['ftcls.engine'])
+LOG_PROCESSORS = Registry('log processor', mmengine.LOG_PROCESSORS, 'ftcls.engine')
 # All of ``torch.optim``, through MMEngine.
-OPTIMIZERS = Registry('optimizer', parent=MMENGINE_OPTIMIZERS, scope=_SCOPE, locations=['ftcls.engine'])
-# What stands around the optimizer: accumulation, clipping, half precision.
-OPTIM_WRAPPERS = Registry('optim wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope=_SCOPE, locations=['ftcls.engine'])
+OPTIMIZERS = Registry('optimizer', mmengine.OPTIMIZERS, 'ftcls.engine', given=('params', ))
+# What surrounds the optimizer: accumulation, clipping, half precision.
+OPTIM_WRAPPERS = Registry(
+    'optim wrapper', mmengine.OPTIM_WRAPPERS, 'ftcls.engine', taken=('paramwise_cfg', 'constructor'))
 # Which parameter gets which learning rate and weight decay.
-OPTIM_WRAPPER_CONSTRUCTORS = Registry(
-    'optim wrapper constructor', parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, scope=_SCOPE, locations=['ftcls.engine'])
+OPTIM_WRAPPER_CONSTRUCTORS = Registry('optim wrapper constructor', mmengine.OPTIM_WRAPPER_CONSTRUCTORS, 'ftcls.engine')
 # How the learning rate changes over time.
 PARAM_SCHEDULERS = Registry(
-    'parameter scheduler', parent=MMENGINE_PARAM_SCHEDULERS, scope=_SCOPE, locations=['ftcls.engine'])
-# Where the pictures and labels come from.
-DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope=_SCOPE, locations=['ftcls.datasets'])
+    'parameter scheduler',
+    mmengine.PARAM_SCHEDULERS,
+    'ftcls.engine',
+    given=('optimizer', 'param_name'),
+    taken=('convert_to_iter_based', 'epoch_length'))
+# Where the images and labels come from.
+DATASETS = Registry('dataset', mmengine.DATASETS, 'ftcls.datasets')
 # In which order they are drawn.
-DATA_SAMPLERS = Registry('data sampler', parent=MMENGINE_DATA_SAMPLERS, scope=_SCOPE, locations=['ftcls.datasets'])
+DATA_SAMPLERS = Registry(
+    'data sampler', mmengine.DATA_SAMPLERS, 'ftcls.datasets', given=('dataset', 'seed', 'sampler', 'batch_size'))
 # What is done to one sample before it joins a batch.
-TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope=_SCOPE, locations=['ftcls.datasets'])
-# Functions named in a config, ``collate_fn`` for one, or a schedule's.
-FUNCTIONS = Registry('function', parent=MMENGINE_FUNCTIONS, scope=_SCOPE, locations=['ftcls.datasets', 'ftcls.engine'])
-# Classifiers, backbones, necks, heads, losses, data preprocessors.
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope=_SCOPE, locations=['ftcls.models'])
-# Wrappers for several processes, DistributedDataParallel for one.
-MODEL_WRAPPERS = Registry('model wrapper', parent=MMENGINE_MODEL_WRAPPERS, scope=_SCOPE, locations=['ftcls.models'])
+TRANSFORMS = Registry('transform', mmengine.TRANSFORMS, 'ftcls.datasets')
+# Functions named in a config, for example ``collate_fn`` or the function of a schedule.
+FUNCTIONS = Registry('function', mmengine.FUNCTIONS, 'ftcls.datasets', 'ftcls.engine')
+# Classifiers, backbones, necks, heads, losses, data preprocessors, averaged models.
+MODELS = Registry('model', mmengine.MODELS, 'ftcls.models', given=('module', ))
+# Wrappers for several processes, for example DistributedDataParallel.
+MODEL_WRAPPERS = Registry('model wrapper', mmengine.MODEL_WRAPPERS, 'ftcls.models', given=('module', ))
 # ``init_cfg``: where weights come from before training.
 WEIGHT_INITIALIZERS = Registry(
-    'weight initializer', parent=MMENGINE_WEIGHT_INITIALIZERS, scope=_SCOPE, locations=['ftcls.models'])
+    'weight initializer', mmengine.WEIGHT_INITIALIZERS, 'ftcls.models', taken=('override', ))
 # Augmentations over a whole batch, run on the device by the data preprocessor.
-BATCH_AUGMENTS = Registry('batch augment', scope=_SCOPE, locations=['ftcls.models'])
+BATCH_AUGMENTS = Registry('batch augment', None, 'ftcls.models')
 # What a validation measures.
-METRICS = Registry('metric', parent=MMENGINE_METRICS, scope=_SCOPE, locations=['ftcls.evaluation'])
+METRICS = Registry('metric', mmengine.METRICS, 'ftcls.evaluation')
 # What gathers the metrics.
-EVALUATOR = Registry('evaluator', parent=MMENGINE_EVALUATOR, scope=_SCOPE, locations=['ftcls.evaluation'])
+EVALUATOR = Registry('evaluator', mmengine.EVALUATOR, 'ftcls.evaluation')
 # What draws, and where it is written to.
-VISUALIZERS = Registry('visualizer', parent=MMENGINE_VISUALIZERS, scope=_SCOPE, locations=['ftcls.visualization'])
-VISBACKENDS = Registry('vis_backend', parent=MMENGINE_VISBACKENDS, scope=_SCOPE, locations=['ftcls.visualization'])
+VISUALIZERS = Registry(
+    'visualizer', mmengine.VISUALIZERS, 'ftcls.visualization', given=('name', 'save_dir', 'vis_backends'))
+VISBACKENDS = Registry('vis_backend', mmengine.VISBACKENDS, 'ftcls.visualization', given=('save_dir', ))

@@ -10,9 +10,9 @@ from ftcls import registry as R
 from .batch_policy import BATCH_POLICIES, LAUNCHERS
 
 __all__ = [
-    'CLOSED_CLASSES', 'COMPONENT_KEYS', 'DEFAULT_TYPES', 'GIVEN_BY_BUILDER', 'HANDED_ON', 'LEAST', 'NESTING_REGISTRIES',
-    'OPAQUE_KEYS', 'PLAIN_KEYS', 'RANGES_OF_HANDED_ON', 'REGISTRY_OF_KEY', 'TAKEN_BY_BUILDER', 'TOP_LEVEL_KEYS',
-    'TOP_LEVEL_KINDS', 'TYPED_MODULES', 'loader_keys'
+    'COMPONENT_KEYS', 'DEFAULT_TYPES', 'HANDED_ON', 'LEAST', 'NESTING_REGISTRIES',
+    'OPAQUE_KEYS', 'PLAIN_KEYS', 'RANGES_OF_HANDED_ON', 'REGISTRY_OF_KEY', 'TOP_LEVEL_KEYS',
+    'TOP_LEVEL_KINDS', 'loader_keys'
 ]
 
 # Every key that the Runner or ftcls.apis reads; any other top-level name is a variable of the config file.
@@ -140,29 +140,6 @@ NESTING_REGISTRIES = frozenset({R.MODELS.name, R.METRICS.name, R.TRANSFORMS.name
 # Keys inside such components whose value must name a `type`.
 COMPONENT_KEYS = frozenset({'backbone', 'neck', 'decoder', 'head', 'loss', 'metrics'})
 
-# Arguments that a builder adds, by registry, so that a config need not give them.
-GIVEN_BY_BUILDER: dict[str, frozenset[str]] = {
-    R.OPTIMIZERS.name: frozenset({'params'}),
-    R.PARAM_SCHEDULERS.name: frozenset({'optimizer', 'param_name'}),
-    R.LOOPS.name: frozenset({'runner', 'dataloader', 'evaluator'}),
-    R.DATA_SAMPLERS.name: frozenset({'dataset', 'seed', 'sampler', 'batch_size'}),
-    R.VISUALIZERS.name: frozenset({'name', 'save_dir', 'vis_backends'}),
-    R.VISBACKENDS.name: frozenset({'save_dir'}),
-    R.MODEL_WRAPPERS.name: frozenset({'module'}),
-    R.MODELS.name: frozenset({'module'}),
-}
-
-# What MMEngine's builders take out of a dict, by registry, beside the class's own arguments.
-TAKEN_BY_BUILDER: dict[str, tuple[str, ...]] = {
-    R.HOOKS.name: ('priority', ),
-    R.PARAM_SCHEDULERS.name: ('convert_to_iter_based', ),
-    R.OPTIM_WRAPPERS.name: ('paramwise_cfg', 'constructor'),
-    R.WEIGHT_INITIALIZERS.name: ('override', ),
-}
-
-# Classes of MMEngine with ``**kwargs`` that they make no use of.
-CLOSED_CLASSES = frozenset({'CheckpointHook'})
-
 # Classes that hand on their other arguments to a model: which argument names it, and what the model is made of.
 HANDED_ON: dict[str, tuple[str, str]] = {'EMAHook': ('ema_type', 'model')}
 
@@ -172,10 +149,6 @@ RANGES_OF_HANDED_ON: dict[str, tuple[float, float]] = {
     'gamma': (0, float('inf')),
     'interval': (0, float('inf'))
 }
-
-# Classes whose annotations are trusted enough to check values against. (AmpOptimWrapper's says `str` of a number.)
-TYPED_MODULES = ('ftcls.', 'torch.optim', 'mmengine.optim.scheduler', 'mmengine.optim.optimizer.optimizer_wrapper',
-                 'mmengine.runner.loops', 'mmengine.hooks', 'mmengine.dataset')
 
 # Values that a component reads by its own rules.
 OPAQUE_KEYS = frozenset({

@@ -5,19 +5,18 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.model import BaseAveragedModel
-from mmengine.registry import Registry
 
-from ftcls.registry import BATCH_AUGMENTS, EVALUATOR, LOOPS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
+from ftcls.registry import (BATCH_AUGMENTS, EVALUATOR, FUNCTIONS, LOOPS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS,
+                            PARAM_SCHEDULERS, TRANSFORMS, Registry)
 from ftcls.utils import ConfigError, did_you_mean, nearest
+from ftcls.utils.arguments import (accepted_arguments, argument_faults, describe_type_error, matches_type,
+                                   own_arguments, required_arguments)
 from ftcls.utils.names import edits
-from .loading import find_paths
+from ftcls.utils.tree import find_paths
 from .schema import (COMPONENT_KEYS, DEFAULT_TYPES, HANDED_ON, LEAST, NESTING_REGISTRIES, OPAQUE_KEYS, PLAIN_KEYS,
-                     RANGES_OF_HANDED_ON, REGISTRY_OF_KEY, TAKEN_BY_BUILDER, TOP_LEVEL_KEYS, TOP_LEVEL_KINDS,
-                     loader_keys)
-from .signatures import (accepted_arguments, describe_type_error, matches_type, missing_arguments, misspelt,
-                         own_arguments, type_error)
+                     RANGES_OF_HANDED_ON, REGISTRY_OF_KEY, TOP_LEVEL_KEYS, TOP_LEVEL_KINDS, loader_keys)
 
-__all__ = ['validate_config', 'accepted_arguments']
+__all__ = ['validate_config']
 
 # Keys that MMEngine's builder itself takes out of a dict.
 _BUILDER_KEYS = frozenset({'type', '_scope_', '_delete_'})
@@ -114,7 +113,7 @@ def _loader_faults(value: Any, path: str) -> Iterator[str]:
         if key not in allowed and key not in _BUILDER_KEYS:
             yield f'{path}.{key}: not an argument of a dataloader{did_you_mean(key, allowed)}'
         elif key in ('batch_size', 'num_workers') and not matches_type(child, int):
-            yield f'{path}.{key}: must be a whole number, got {child!r}'
+            yield describe_type_error(f'{path}.{key}', child, int)
         elif key in REGISTRY_OF_KEY:
             yield from _visit(child, f'{path}.{key}', REGISTRY_OF_KEY[key], slot=True)
     if value.get('dataset') is None:
@@ -221,12 +220,9 @@ def _component_faults(value: Mapping, path: str, registry: Registry, name: Any, 
     if component is None:
         yield f'{path}.type: {name!r} is not a registered {registry.name}{did_you_mean(str(name), _names(registry))}'
         return
-    given = [key for key in value if key not in _BUILDER_KEYS]
-    yield from _argument_faults({key: value[key]
-                                 for key in given}, path, component,
-                                str(name) if isinstance(name, str) else component.__name__,
-                                (*extra, *TAKEN_BY_BUILDER.get(registry.name, ())))
-    for key in missing_arguments(component, registry, given):
+    given = {key: child for key, child in value.items() if key not in _BUILDER_KEYS}
+    yield from _given_faults(given, path, component, (*extra, *registry.taken))
+    for key in _missing_arguments(component, registry, given):
         yield f'{path}.{key}: {getattr(component, "__name__", name)} needs this argument'
     if path == 'optim_wrapper':
         yield from _plain_faults(value.get('clip_grad'), 'optim_wrapper.clip_grad')
@@ -239,26 +235,30 @@ def _component_faults(value: Mapping, path: str, registry: Registry, name: Any, 
         yield from _children_faults(nested, path, registry)
 
 
-def _argument_faults(given: Mapping, path: str, component: Callable, label: str, extra: tuple) -> Iterator[str]:
-    accepted = accepted_arguments(component)
-    known = own_arguments(component)
+def _given_faults(given: Mapping, path: str, component: Callable, taken: tuple) -> Iterator[str]:
+    # components are checked by their own signatures, see `_children_faults`
+    values = {
+        key: child
+        for key, child in given.items()
+        if not (isinstance(child, Mapping | list | tuple) and (key in REGISTRY_OF_KEY or key in COMPONENT_KEYS))
+        or key not in own_arguments(component)
+    }
+    values = {key: child for key, child in values.items() if key != 'clip_grad'}
     if getattr(component, '__name__', '') in HANDED_ON:
-        yield from _handed_on_faults(given, path, component, label, extra)
-        given = {key: child for key, child in given.items() if key in known}
-    for key, child in given.items():
-        if key in extra:
-            continue
-        if key in known:
-            is_part = isinstance(child, Mapping | list | tuple) and (key in REGISTRY_OF_KEY or key in COMPONENT_KEYS)
-            fault = None if is_part or key == 'clip_grad' else type_error(component, known[key], child, f'{path}.{key}')
-            if fault:  # of parts, which are dicts with a type, `_children_faults` says it
-                yield fault
-        elif accepted is not None:
-            yield f'{path}.{key}: {label} takes no argument {key!r}{did_you_mean(key, [*accepted, *extra])}'
-        else:
-            near = misspelt(key, component, given)
-            if near:
-                yield f'{path}.{key}: {label} takes no argument {key!r}; did you mean {near!r}?'
+        yield from _handed_on_faults(given, path, component, component.__name__, taken)
+        values = {key: child for key, child in values.items() if key in own_arguments(component)}
+    yield from argument_faults(component, values, path, taken)
+
+
+def _missing_arguments(component: Callable, registry: Registry, given: Mapping) -> list[str]:
+    """Return the required arguments that are neither given nor added by the builder.
+
+    A base class's required arguments are its subclass's business, except of schedulers, whose mixin names none.
+    """
+    if registry is FUNCTIONS:  # called later, not now
+        return []
+    required = required_arguments(component, with_bases=registry is PARAM_SCHEDULERS)
+    return [key for key in required if key not in given and key not in registry.given]
 
 
 def _averages(model: Any) -> bool:

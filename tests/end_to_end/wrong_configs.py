@@ -216,7 +216,7 @@ def a_schedule_out_of_range(place: Place) -> None:
     place.edit("type='MultiStepLR', milestones=[1], gamma=0.1", "type='LinearLR', start_factor=2.")
 
 
-@wrong("batch_policy: must be one of 'accumulate'", "'acumulate'; did you mean 'accumulate'?")
+@wrong("batch_policy='acumulate': must be one of 'accumulate'", "did you mean 'accumulate'?")
 def unknown_batch_policy(place: Place) -> None:
     place.add("batch_policy = 'acumulate'")
 

@@ -10,10 +10,10 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
-from ftcls.config.signatures import accepted_arguments
 from ftcls.datasets.samplers import sample_labels
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, UserError
+from ftcls.utils.arguments import accepted_arguments
 from ftcls.utils.errors import unwrapped
 from .label_kinds import describe_labels, label_faults, metric_configs
 from .sanity_checks import config_errors
