@@ -89,8 +89,7 @@ MODELS = Registry('model', mmengine.MODELS, 'ftcls.models', given=('module', ))
 # Wrappers for several processes, for example DistributedDataParallel.
 MODEL_WRAPPERS = Registry('model wrapper', mmengine.MODEL_WRAPPERS, 'ftcls.models', given=('module', ))
 # ``init_cfg``: where weights come from before training.
-WEIGHT_INITIALIZERS = Registry(
-    'weight initializer', mmengine.WEIGHT_INITIALIZERS, 'ftcls.models', taken=('override', ))
+WEIGHT_INITIALIZERS = Registry('weight initializer', mmengine.WEIGHT_INITIALIZERS, 'ftcls.models', taken=('override', ))
 # Augmentations over a whole batch, run on the device by the data preprocessor.
 BATCH_AUGMENTS = Registry('batch augment', None, 'ftcls.models')
 # What a validation measures.

@@ -68,9 +68,7 @@ def check_arguments(component: Callable, given: Mapping[str, Any], name: str, ta
             raise ConfigError('\n'.join(faults))
 
 
-def argument_faults(component: Callable,
-                    given: Mapping[str, Any],
-                    path: str,
+def argument_faults(component: Callable, given: Mapping[str, Any], path: str,
                     taken: Collection[str] = ()) -> Iterator[str]:
     """Yield what is wrong with each argument that is given to a component; missing arguments are not looked for.
 

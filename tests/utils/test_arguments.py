@@ -86,7 +86,9 @@ def test_a_signature_can_be_read_of_everything_registered(registry: Any) -> None
     ([32, 0], Size, False),
     ([32, 16, 8], Size, False),
     ([1, 0], list[PositiveInt], False),
-    ({'a': 1.5}, dict[str, Probability], False),
+    ({
+        'a': 1.5
+    }, dict[str, Probability], False),
     ([], Annotated[list[int], MinLen(1)], False),
     (3, Annotated[int, Ge(1)] | Literal['auto'], True),
     (torch.nn.ReLU(), dict, True),
@@ -111,7 +113,9 @@ def test_annotations_are_shown_as_one_writes_them() -> None:
     (1.0, Fraction, 'x=1.0: must be above 0 and below 1'),
     ([32, 0], Size, 'x.1=0: must be at least 1'),
     ([32], Size, 'x=[32]: must be of type int | tuple[int, int]'),
-    ({'a': -1}, dict[str, NonNegativeFloat], 'x.a=-1: must be at least 0'),
+    ({
+        'a': -1
+    }, dict[str, NonNegativeFloat], 'x.a=-1: must be at least 0'),
     (['a'], Sequence[int] | None, "x.0='a': must be of type int"),
     ([], Annotated[list[int], MinLen(2)], 'x=[]: must be of length at least 2'),
     ([2], list[Annotated[int, Interval(ge=3, le=4)]], 'x.0=2: must be from 3 to 4'),
