@@ -1,28 +1,26 @@
-"""Look at a folder of pictures and write a config that fine-tunes a network to them, each value with its reason."""
+"""Report on a folder of images, and write a config that fine-tunes a network on them, each value with its reason."""
 import argparse
 
 from ftcls.apis import new_config, run_tool
 
 
 def main() -> None:
-    """Look, write, report."""
+    """Write the config, and print what was found and chosen."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--data', required=True, help='folder with class folders in it, or with train and perhaps val, test')
+        '--data', required=True, help='folder that holds class folders, or train and perhaps val and test')
     parser.add_argument('--out', help='the config to write; default: <name of the folder>.py')
     parser.add_argument(
         '--backbone',
         help='resnet18 … resnet152, resnet18_cifar, cifar_resnet20 … 110, torchvision:<name>, timm:<name>; '
-        'default: resnet50 on a GPU, resnet18 on a CPU, cifar_resnet20 for tiny pictures')
+        'default: resnet50 on a GPU, resnet18 on a CPU, cifar_resnet20 for tiny images')
     parser.add_argument(
-        '--weights', help='a checkpoint in place of the published one, for example where there is no network')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the run, and of the split where one is drawn')
-    parser.add_argument('--device', choices=('cpu', 'cuda'), help='where it will be trained; default: what is here')
+        '--weights', help='a checkpoint instead of the published one, for example on a machine without network')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the run, and of the drawn split if there is one')
     parser.add_argument(
-        '--check',
-        type=int,
-        default=20_000,
-        help='pictures of a split that are read to find broken ones (default: 20000)')
+        '--device', choices=('cpu', 'cuda'), help='where the training will run; default: what this machine has')
+    parser.add_argument(
+        '--check', type=int, default=20_000, help='images per split that are read to find broken ones (default: 20000)')
     args = parser.parse_args()
     done = new_config(
         args.data, args.out, args.backbone, weights=args.weights, seed=args.seed, device=args.device, check=args.check)

@@ -1,9 +1,9 @@
-"""Looking at a folder of pictures: splits, classes, sizes, and what is wrong with it."""
+"""What a folder of images holds: splits, classes, sizes, and what is wrong with it."""
 import logging
 import os
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,59 +15,61 @@ from ftcls.datasets import CustomDataset
 from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.download import file_digest
+from ftcls.utils.names import enumerate_names
 
-__all__ = ['SplitSurvey', 'FolderReport', 'report_folder']
+__all__ = ['UNEVEN', 'FolderReport', 'SplitReport', 'report_folder']
 
-_SPLITS = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test',
-           'testing': 'test'}  # yapf: disable
-_SHOWN = 5  # so many names stand in a sentence
+_SPLITS = dict(train='train', training='train', val='val', valid='val', validation='val', test='test', testing='test')
+UNEVEN = 3  # the largest class has this many times as many images as the smallest
+
+Pairs = list[tuple[str, str]]
 
 
 @dataclass
-class SplitSurvey:
-    """What one folder holds.
+class SplitReport:
+    """What the folder of one split holds. Paths are relative to it.
 
     Attributes:
-        prefix: The folder, counted from the root; '' for the root itself.
-        label_of: Path of each picture that can be read, counted from the folder, to its class.
-        broken: Path of each picture that cannot be read, to the reason.
-        passed_over: What is no picture, or hidden, and how many of it.
-        empty: Class folders without a picture.
-        checked: How many pictures were read; the others are taken for whole.
+        prefix: The folder, relative to the root; '' for the root itself.
+        label_of: Path of each readable image to its class.
+        broken: Path of each image that cannot be read to the reason.
+        skipped: What is hidden or not an image, and how many files of that kind there are.
+        empty: Class folders without images.
+        checked: Number of images that were read; the others are assumed to be readable.
     """
     prefix: str
     label_of: dict[str, str]
     broken: dict[str, str] = field(default_factory=dict)
-    passed_over: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
     empty: list[str] = field(default_factory=list)
     checked: int = 0
 
     @property
     def counts(self) -> dict[str, int]:
-        """Whole pictures a class."""
+        """Readable images per class."""
         return dict(sorted(Counter(self.label_of.values()).items()))
 
 
 @dataclass
 class FolderReport:
-    """What a folder of pictures holds.
+    """What a folder of images holds.
 
     Attributes:
         root: The folder, as it was given.
-        splits: 'train', and 'val' and 'test' where there are folders for them.
-        classes: The classes that the training pictures have, sorted.
-        sizes: (width, height) of the pictures that were read.
+        splits: 'train', and 'val' and 'test' if there are folders for them.
+        classes: The classes of the training images, sorted.
+        sizes: (width, height) of the images that were read.
         stray: Folders beside those of the splits.
-        shared: Pictures with the same bytes in different splits, or anywhere where there is no 'val' yet.
-        contradicting: Pictures with the same bytes in different classes.
+        shared: Images with the same bytes in different splits, or anywhere if there is no 'val' yet.
+        contradicting: Images with the same bytes in different classes.
     """
     root: str
-    splits: dict[str, SplitSurvey]
+    splits: dict[str, SplitReport]
     classes: list[str]
     sizes: list[tuple[int, int]]
     stray: list[str]
-    shared: list[tuple[str, str]]
-    contradicting: list[tuple[str, str]]
+    shared: Pairs
+    contradicting: Pairs
 
     @property
     def side(self) -> float:
@@ -76,155 +78,156 @@ class FolderReport:
 
     @property
     def imbalance(self) -> float:
-        """How many times as many training pictures the largest class has as the smallest."""
+        """How many times as many training images the largest class has as the smallest."""
         counts = self.splits['train'].counts.values()
         return max(counts) / min(counts)
 
     @property
     def empty(self) -> list[str]:
-        """Class folders of training without a whole picture."""
-        broken = {os.path.dirname(path).split('/')[0] for path in self.splits['train'].broken}
-        return sorted({*self.splits['train'].empty, *(broken - set(self.classes))})
+        """Class folders of training without a readable image."""
+        train = self.splits['train']
+        broken = {path.split('/')[0] for path in train.broken if '/' in path}
+        return sorted({*train.empty, *(broken - set(self.classes))})
 
-    def unknown(self, split: str) -> list[str]:
-        """Classes of a split that training has not."""
+    def extra_classes(self, split: str) -> list[str]:
+        """Return the classes of a split that training does not have."""
         return [name for name in self.splits[split].counts if name not in self.classes]
 
-    def lacking(self, split: str) -> list[str]:
-        """Classes of training that a split has not."""
+    def missing_classes(self, split: str) -> list[str]:
+        """Return the classes of training that a split does not have."""
         return [name for name in self.classes if name not in self.splits[split].counts]
 
     def describe(self) -> list[str]:
-        """Return what there is to say, one sentence a line; what is amiss begins with WARNING."""
-        lines = [f'{len(self.classes)} classes: {listed(self.classes, 10)}']
-        for name, split in self.splits.items():
-            counts = split.counts
-            each = ', '.join(f'{c} {n}' for c, n in counts.items()) if len(
-                counts) <= 10 else f'{min(counts.values())} to {max(counts.values())} a class'
-            lines.append(f'{name}: {sum(counts.values()):,} pictures ({each}) in {Path(self.root, split.prefix)}')
-            if split.passed_over:
-                lines.append(f'{name}: passed over: ' + listed([f'{w} ({n})' for w, n in split.passed_over.items()]))
-            if split.checked < len(split.label_of) + len(split.broken):
-                lines.append(
-                    f'{name}: {split.checked:,} pictures were read, evenly spread; the others may be broken too')
-            if split.broken:
-                lines.append(f'WARNING {name}: {len(split.broken)} pictures cannot be read and are left out: ' +
-                             listed([f'{path} ({why})' for path, why in split.broken.items()]))
-            if name != 'train' and self.unknown(name):
-                lines.append(f'WARNING {name}: classes that training has not, left out: {listed(self.unknown(name))}')
-            if name != 'train' and self.lacking(name):
-                lines.append(f'WARNING {name}: no picture of {listed(self.lacking(name))}')
-        if self.empty:
-            lines.append(f'WARNING train: class folders without a picture, left out: {listed(self.empty)}')
-        widths, heights = zip(*self.sizes)
+        """Return the findings, one sentence per line; problems begin with WARNING."""
+        lines = [f'{len(self.classes)} classes: {enumerate_names(self.classes)}']
+        for name in self.splits:
+            lines += self._describe_split(name)
+        lines += _line_of('WARNING train: class folders without images, left out', self.empty)
+        sides = [side for size in self.sizes for side in size]
         lines.append(
-            f'sizes: median area {self.side:.0f}x{self.side:.0f} pixels, sides from {min(widths + heights)} to '
-            f'{max(widths + heights)}')
-        if self.imbalance >= 3:
+            f'sizes: median area {self.side:.0f}x{self.side:.0f} pixels, sides from {min(sides)} to {max(sides)}')
+        if self.imbalance >= UNEVEN:
             lines.append(
-                f'WARNING uneven classes: the largest has {self.imbalance:.1f} times the pictures of the smallest')
-        if self.stray:
-            lines.append(f'WARNING folders beside the splits, left out: {listed(self.stray)}')
-        for what, pairs in (
-            (f'the same picture {"in two splits" if "val" in self.splits else "twice, of which one may validate"}, so that '
-             'scores flatter', self.shared), ('the same picture in two classes', self.contradicting)):
-            if pairs:
-                lines.append(f'WARNING {what}: {len(pairs)}: ' + listed([f'{one} = {other}' for one, other in pairs]))
-        return lines
+                f'WARNING uneven classes: the largest has {self.imbalance:.1f} times the images of the smallest')
+        lines += _line_of('WARNING folders beside the splits, left out', self.stray)
+        shared = 'twice, and one may be drawn for validation'
+        if 'val' in self.splits:
+            shared = 'in two splits'
+        shared = f'WARNING the same image {shared}, so that scores look better than they are: {len(self.shared)}'
+        lines += _line_of(shared, [f'{one} = {other}' for one, other in self.shared])
+        contradicting = f'WARNING the same image in two classes: {len(self.contradicting)}'
+        return lines + _line_of(contradicting, [f'{one} = {other}' for one, other in self.contradicting])
+
+    def _describe_split(self, name: str) -> list[str]:
+        split = self.splits[name]
+        counts = split.counts
+        per_class = ', '.join(f'{label} {count}' for label, count in counts.items())
+        if len(counts) > 10:
+            per_class = f'{min(counts.values())} to {max(counts.values())} per class'
+        lines = [f'{name}: {sum(counts.values()):,} images ({per_class}) in {Path(self.root, split.prefix)}']
+        lines += _line_of(f'{name}: skipped', [f'{what} ({count})' for what, count in split.skipped.items()])
+        if split.checked < len(split.label_of) + len(split.broken):
+            lines.append(f'{name}: {split.checked:,} images were read, evenly spread; others may be broken too')
+        broken = f'WARNING {name}: {len(split.broken)} images cannot be read and are left out'
+        lines += _line_of(broken, [f'{path} ({why})' for path, why in split.broken.items()])
+        lines += _line_of(f'WARNING {name}: left out, since training does not have the class', self.extra_classes(name))
+        return lines + _line_of(f'WARNING {name}: no images of class', self.missing_classes(name))
 
 
-def listed(names: Iterable[str], most: int = _SHOWN) -> str:
-    """Return the names with commas, the first ``most`` of them."""
-    names = list(names)
-    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
+def _line_of(text: str, names: Sequence[str]) -> list[str]:
+    """Return one line that lists the names; none if there are no names."""
+    return [f'{text}: {enumerate_names(names, 5)}'] if names else []
 
 
 def report_folder(data: str | os.PathLike, check: int = 20_000) -> FolderReport:
-    """Look at a folder with class folders in it, or with ``train`` and perhaps ``val`` and ``test`` (or ``valid``, …).
+    """Report on a folder that holds class folders, or ``train`` and perhaps ``val`` and ``test`` (or ``valid``, …).
 
     Args:
         data: The folder.
-        check: How many pictures of a split are read, evenly spread over it: each is decoded as training will do it.
+        check: Number of images per split that are decoded as in training, evenly spread over the split.
 
     Raises:
         MissingFileError: If there is no such folder.
-        DataError: If it has no labelled pictures, or fewer than two classes.
+        DataError: If it has no labelled images, or fewer than two classes.
     """
     root = Path(data).expanduser()
     if not root.is_dir():
-        raise MissingFileError(
-            f'--data {data}: {"a file, no folder" if root.exists() else "no such folder"}; give the one that holds train and val, or the class folders'
-        )
+        what = 'is a file' if root.exists() else 'no such folder'
+        raise MissingFileError(f'--data {data}: {what}; give the folder that holds train and val, or the class folders')
     if check < 1:
         raise ConfigError(f'--check {check}: must be at least 1')
     prefixes, stray = _find_splits(root)
     sizes: list[tuple[int, int]] = []
-    splits = {}
-    with _quiet():
-        for name, prefix in prefixes.items():
-            splits[name] = _read_split(root, prefix, check, sizes)
+    with _errors_only():
+        splits = {name: _read_split(root, prefix, check, sizes) for name, prefix in prefixes.items()}
     classes = list(splits['train'].counts)
     if len(classes) < 2:
-        below = [d.name for d in sorted(root.iterdir()) if d.is_dir() and not d.name.startswith('.')]
-        raise DataError(
-            f'--data {data}: the training pictures are of {len(classes)} class{"" if len(classes) == 1 else "es"} '
-            f'({listed(classes)}), and two are needed; expected one folder a class' +
-            (f'; are they in {root / below[0]}?' if len(below) == 1 else ''))
-    shared, contradicting = _same_files(root, splits)
+        folders = _subfolders(root)
+        hint = f'; are they in {root / folders[0]}?' if len(folders) == 1 else ''
+        raise DataError(f'--data {data}: training needs at least two classes, and the images have {len(classes)} '
+                        f'({enumerate_names(classes)}); expected one folder per class{hint}')
+    shared, contradicting = _find_duplicates(root, splits)
     return FolderReport(os.fspath(data), splits, classes, sizes, stray, shared, contradicting)
 
 
+def _subfolders(root: Path) -> list[str]:
+    return sorted(folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith('.'))
+
+
 def _find_splits(root: Path) -> tuple[dict[str, str], list[str]]:
-    """Return split to folder name, and the other folders where there are splits; without, the root is 'train'."""
-    names = sorted(d.name for d in root.iterdir() if d.is_dir() and not d.name.startswith('.') and d.name != '__MACOSX')
+    """Return split to folder name, and the folders of no split; the root is 'train' if there are no splits."""
     found: dict[str, str] = {}
-    for name in names:
+    stray = []
+    for name in _subfolders(root):
         split = _SPLITS.get(name.lower())
-        if split and split in found:
+        if split in found:
             raise DataError(f'--data {root}: both {found[split]!r} and {name!r} are a {split} set; keep one')
         if split:
             found[split] = name
+        elif name != '__MACOSX':
+            stray.append(name)
     if not found:
         return {'train': ''}, []
     if 'train' not in found:
-        raise DataError(f'--data {root}: has {listed(found.values())} and no train; name the folder of the training '
-                        'pictures `train`')
-    return {split: found[split] for split in ('train', 'val', 'test') if split in found}, \
-        [name for name in names if name not in found.values()]
+        raise DataError(f'--data {root}: has {enumerate_names(found.values())} and no train; name the folder of the '
+                        'training images `train`')
+    return {split: found[split] for split in ('train', 'val', 'test') if split in found}, stray
 
 
-def _read_split(root: Path, prefix: str, check: int, sizes: list[tuple[int, int]]) -> SplitSurvey:
-    """Read the pictures of a split; their sizes are added to ``sizes``."""
+def _read_split(root: Path, prefix: str, check: int, sizes: list[tuple[int, int]]) -> SplitReport:
+    """Read the images of a split, and append their sizes to ``sizes``."""
     dataset = CustomDataset(data_root=os.fspath(root), data_prefix=prefix)
     folder, classes = dataset.img_prefix, dataset.CLASSES
-    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
-    label_of = {Path(os.path.relpath(info['img_path'], folder)).as_posix(): classes[info['gt_label']] for info in infos}
+    label_of = {}
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        label_of[Path(os.path.relpath(info['img_path'], folder)).as_posix()] = classes[info['gt_label']]
     paths = list(label_of)
-    chosen = paths if len(paths) <= check else [paths[i * len(paths) // check] for i in range(check)]
-    split = SplitSurvey(
-        prefix, label_of, passed_over=dict(dataset.skipped), empty=list(dataset.empty_classes), checked=len(chosen))
+    if len(paths) > check:
+        paths = [paths[i * len(paths) // check] for i in range(check)]
+    split = SplitReport(prefix, label_of, {}, dict(dataset.skipped), list(dataset.empty_classes), len(paths))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # OpenCV decodes without Python's lock
-        for path, found in zip(chosen, pool.map(_size_or_fault, [os.path.join(folder, path) for path in chosen])):
-            if isinstance(found, str):
-                split.broken[path] = found
+        for path, result in zip(paths, pool.map(_size_or_fault, [os.path.join(folder, path) for path in paths])):
+            if isinstance(result, str):
+                split.broken[path] = result
                 del label_of[path]
             else:
-                sizes.append(found)
+                sizes.append(result)
     return split
 
 
 def _size_or_fault(path: str) -> tuple[int, int] | str:
-    """Return (width, height) of a picture, or why it cannot be read."""
+    """Return (width, height) of an image, or why it cannot be read."""
     try:
         height, width = LoadImageFromFile()(dict(img_path=path))['ori_shape']
     except (DataError, MissingFileError) as err:
-        said = str(err).split(';')[0]
-        return said.removeprefix(f'cannot read the picture {path}: ').removeprefix(f'the picture {path} is ')
+        fault = str(err).split(';')[0]  # "cannot read the image PATH: FAULT", "the image PATH is FAULT"
+        return fault.partition(path)[2].lstrip(': ').removeprefix('is ') or fault
     return width, height
 
 
-def _same_files(root: Path, splits: Mapping[str, SplitSurvey]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return pairs of files with the same bytes in two splits, and in two classes; of equal files one pair is given."""
+def _find_duplicates(root: Path, splits: Mapping[str, SplitReport]) -> tuple[Pairs, Pairs]:
+    """Return pairs of files with the same bytes in two splits, and in two classes; a copy is paired with the first."""
     by_size: dict[int, list[tuple[str, str, str]]] = defaultdict(list)
     for name, split in splits.items():
         for path, label in split.label_of.items():
@@ -232,19 +235,21 @@ def _same_files(root: Path, splits: Mapping[str, SplitSurvey]) -> tuple[list[tup
             by_size[(root / path).stat().st_size].append((path, name, label))
     shared, contradicting = [], []
     for files in by_size.values():
-        first: dict[str, tuple[str, str, str]] = {}
-        for file in files if len(files) > 1 else ():
-            other = first.setdefault(file_digest(root / file[0]), file)
-            if other[1] != file[1] or 'val' not in splits and other is not file:
-                shared.append((other[0], file[0]))
-            if other[2] != file[2]:
-                contradicting.append((other[0], file[0]))
+        if len(files) == 1:
+            continue
+        first_of: dict[str, tuple[str, str, str]] = {}
+        for path, split_name, label in files:
+            first, first_split, first_label = first_of.setdefault(file_digest(root / path), (path, split_name, label))
+            if split_name != first_split or (path != first and 'val' not in splits):
+                shared.append((first, path))
+            if label != first_label:
+                contradicting.append((first, path))
     return sorted(shared), sorted(contradicting)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what the datasets say off the log: the survey says it."""
+def _errors_only() -> Iterator[None]:
+    """Keep the warnings of the datasets off the log: the report has them."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.ERROR)

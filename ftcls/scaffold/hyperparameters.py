@@ -1,40 +1,41 @@
-"""Rules from the size of a set and of its pictures to a recipe of fine-tuning.
+"""Rules that choose the hyperparameters of fine-tuning from the size of a dataset and of its images.
 
-They are BiT-HyperRule (Kolesnikov et al. 2020, arXiv:1912.11370, section 3.3; warm-up and the steps of small sets as in the
-code that its authors published), made for 512 pictures a step on accelerators and for networks without BatchNorm. Where they
-are fitted to other networks and to small machines, the reason of the value says so.
+They are BiT-HyperRule (Kolesnikov et al. 2020, arXiv:1912.11370, section 3.3; the warm-up and the steps of small sets
+as in the authors' code). BiT uses batches of 512 images, accelerators, and networks without BatchNorm. Where a rule is
+adapted to other networks or to small machines, its reason says so.
 """
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ftcls.utils import ConfigError
 from .model_presets import ModelPreset
 
 __all__ = ['Hyperparameters', 'choose_hyperparameters']
 
-# Below so many training pictures: steps, warm-up steps, the shares of the steps after which the rate falls to a tenth, mixup.
+# Below this number of training images: steps, warm-up steps, shares of the steps after which the rate is divided by 10,
+# alpha of Mixup.
 _SCHEDULES = (
     (20_000, 500, 100, (0.4, 0.6, 0.8), 0.),
     (500_000, 10_000, 500, (0.3, 0.6, 0.9), 0.1),
     (math.inf, 20_000, 500, (0.3, 0.6, 0.9), 0.1),
 )
 _SMALL_AREA = 96**2
-_LEAST_PASSES = 8  # 20,000 steps of 512 go through ImageNet's 1.28 million pictures 8 times
-_FEW_A_CLASS = 20
-# Rate, the pictures a step that it is for, weight decay, and why, by what the network was trained with.
-_RATES = {
-    'bit': (0.003, 512, 0., 'BiT: 0.003 for 512 pictures a step', 'BiT: none'),
-    'imagenet': (0.01, 512, 1e-4, 'BiT takes a 20th of its pre-training\'s rate (0.003 for 512 pictures a step, against 0.03 for '
-                 '256); pre-trained at 0.1 for 256, this network so gets 0.01 for 512', 'as in its pre-training'),
-    'cifar': (0.03, 32, 1e-4, 'for so small a network 0.03 was the best of 0.003, 0.01, 0.03 and 0.1 on pictures held out, with '
-              '32 a step (benchmarks/hymenoptera_rates.py)', 'as in its pre-training'),
-}  # yapf: disable
+_MIN_EPOCHS = 8  # 20,000 steps of 512 images are 8 epochs of ImageNet's 1.28 million
+_FEW_PER_CLASS = 20
+# Family of the network: learning rate, the batch size that it is for, weight decay.
+_RATES = {'bit': (0.003, 512, 0.), 'imagenet': (0.01, 512, 1e-4), 'cifar': (0.03, 32, 1e-4)}
+_WHY_RATE = dict(
+    bit='BiT: 0.003 for 512 images per step',
+    imagenet="BiT uses a 20th of its pretraining's rate: 0.01 for 512 images per step after 0.1 for 256",
+    cifar='0.03 for 32 images was the best of 0.003, 0.01, 0.03, 0.1 on held-out ones (benchmarks/hymenoptera_rates.py)'
+)
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Values of a config; ``why`` has the reason of each by its name, '' where nothing is out of the ordinary."""
+    """Values of a config; ``why`` maps a value's name to the reason for it."""
     resize: int
     crop: int
     random_size: bool
@@ -50,91 +51,104 @@ class Hyperparameters:
     why: dict[str, str]
 
 
-def choose_hyperparameters(network: ModelPreset, classes: Sequence[str], pictures: int, side: float,
+def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: int, side: float,
                            gpu: bool) -> Hyperparameters:
     """Apply the rules.
 
     Args:
-        network: The network.
+        preset: The pretrained network.
         classes: Names of the classes.
-        pictures: Training pictures.
-        side: Square root of the pictures' median area, in pixels.
-        gpu: Whether it will train on one.
+        images: Number of training images.
+        side: Square root of the images' median area, in pixels.
+        gpu: Whether the training runs on a GPU.
 
     Raises:
-        ConfigError: If there are fewer than 4 pictures.
+        ConfigError: If there are fewer than 4 images.
     """
-    if pictures < 4:
-        raise ConfigError(f'{pictures} training pictures are too few to fine-tune with; give at least 4')
+    if images < 4:
+        raise ConfigError(f'{images} training images are too few to fine-tune; provide at least 4')
+    values: dict[str, Any] = {}
     why: dict[str, str] = {}
-    resize, crop, why['crop'] = _resolution(network, side)
-    batch, why['batch'] = _batch(pictures, crop, gpu)
-    limit, steps, warmup_steps, shares, mixup = next(row for row in _SCHEDULES if pictures < row[0])
-    per_epoch = math.ceil(pictures / batch)
-    epochs = max(_LEAST_PASSES, math.ceil(steps / per_epoch))
-    size = f'below {limit:,}' if limit < math.inf else 'of 500,000 and more'
-    why['epochs'] = f'{epochs} epochs of {per_epoch} steps: BiT has {steps:,} steps for sets {size} pictures' + (
-        f'; with less than its 512 pictures a step, at least its {_LEAST_PASSES} passes over ImageNet'
-        if epochs == _LEAST_PASSES else '')
-    why['schedule'] = (f'BiT: a warm-up over {warmup_steps} of {steps:,} steps; the rate falls to a tenth after '
+    values['resize'], crop, why['crop'] = _resolution(preset, side)
+    batch, why['batch'] = _batch_size(images, crop, gpu)
+    values.update(crop=crop, random_size=preset.family != 'bit', batch=batch)
+
+    limit, steps, warmup_steps, shares, values['mixup'] = next(row for row in _SCHEDULES if images < row[0])
+    per_epoch = math.ceil(images / batch)
+    epochs = max(_MIN_EPOCHS, math.ceil(steps / per_epoch))
+    size = '500,000 images and more' if limit == math.inf else f'fewer than {limit:,} images'
+    why['epochs'] = f'{epochs} epochs of {per_epoch} steps: BiT uses {steps:,} steps for datasets of {size}'
+    if epochs == _MIN_EPOCHS:
+        why['epochs'] += f'; its 512 images per step give ImageNet {_MIN_EPOCHS} epochs, the least here'
+    values.update(epochs=epochs, warmup=max(1, round(warmup_steps / steps * epochs)))
+    values['milestones'] = sorted({max(1, round(share * epochs)) for share in shares})
+    why['schedule'] = (f'BiT: a warm-up over {warmup_steps} of {steps:,} steps; the rate is divided by 10 after '
                        f'{", ".join(f"{share:.0%}" for share in shares)}')
-    why['mixup'] = 'BiT: Mixup at alpha 0.1 from 20,000 pictures on' + ('' if mixup else ', none for smaller sets')
-    flip = not all(len(name) == 1 for name in classes) and not {'left', 'right'} & {name.lower() for name in classes}
-    why['flip'] = ('BiT: flips left to right unless they change what is meant' if flip else
-                   'no flip: classes that look like digits, letters or sides, which mean something else mirrored')
-    lr, why['lr'] = _rate(network, batch)
-    weight_decay, why['weight_decay'] = _RATES[network.family][2::2]
-    few = pictures / len(classes) < _FEW_A_CLASS
-    why['frozen_stages'] = (
-        f'fewer than {_FEW_A_CLASS} pictures a class: the stem and the first stage, whose filters fit any picture '
-        '(Yosinski et al. 2014, arXiv:1411.1792), keep what they know' if few else 'BiT: everything learns')
-    milestones = sorted({max(1, round(share * epochs)) for share in shares})
-    return Hyperparameters(resize, crop, network.family != 'bit', flip, batch, epochs,
-                           max(1, round(warmup_steps / steps * epochs)), milestones, lr, weight_decay, 1 if few else -1,
-                           mixup, why)
+    why['mixup'] = 'BiT: Mixup with alpha 0.1 from 20,000 images on'
+
+    names = {name.lower() for name in classes}
+    values['flip'] = any(len(name) > 1 for name in names) and not names & {'left', 'right'}
+    why['flip'] = 'BiT: flips left to right unless that changes the label'
+    if not values['flip']:
+        why['flip'] = 'no flip: the classes look like digits, letters or sides, and a mirror image is of another class'
+
+    values['lr'], why['lr'] = _learning_rate(preset, batch)
+    values['weight_decay'] = _RATES[preset.family][2]
+    why['weight_decay'] = 'as in its pretraining' if values['weight_decay'] else 'BiT: none'
+    values['frozen_stages'], why['frozen_stages'] = -1, 'BiT: all layers are trained'
+    if images / len(classes) < _FEW_PER_CLASS:
+        values['frozen_stages'] = 1
+        why['frozen_stages'] = (
+            f'fewer than {_FEW_PER_CLASS} images per class: the stem and the first stage stay frozen, '
+            'since their filters fit all images (Yosinski et al. 2014, arXiv:1411.1792)')
+    return Hyperparameters(**values, why=why)
 
 
-def _resolution(network: ModelPreset, side: float) -> tuple[int, int, str]:
-    """Return the sizes to resize to and to crop, and why.
+def _resolution(preset: ModelPreset, side: float) -> tuple[int, int, str]:
+    """Return the size to resize to, the size of the crop, and why.
 
-    BiT resizes to a square and crops, of 7/8 of its side or so, at random. That is little to learn from for a network that
-    overfits: those with BatchNorm get crops of random size and shape, the common ones of ImageNet's training.
+    BiT resizes to a square and crops about 7/8 of its side at random. A network with BatchNorm and less pretraining
+    overfits to that, so it gets crops of random size and shape, as is common in training on ImageNet.
     """
-    crop = network.side
-    found = f'median area {side:.0f}x{side:.0f}; {network.label} was trained at {crop} pixels'
-    if network.fixed:
-        text = f'{found} and takes no other size'
-    elif network.family == 'cifar':
-        text = f'{found}, its resolution'
+    crop = preset.side
+    why = f'median area {side:.0f}x{side:.0f}; {preset.label} was trained at {crop} pixels'
+    if preset.fixed:
+        why += ' and takes no other size'
+    elif preset.family == 'cifar':
+        why += ', its resolution'
     elif side**2 < _SMALL_AREA:
-        crop, text = 128, f'{found}; BiT takes 128 for pictures below 96x96'
+        crop = 128
+        why += '; BiT uses 128 for images below 96x96'
     else:
-        text = f'{found}; where BiT takes 384 for pictures from 96x96 on'
-    if network.family == 'bit':
-        resize = crop if network.fixed else 160 if crop == 128 else round(crop * 448 / 384 / 8) * 8
-        return resize, crop, f'{text}; BiT resizes to a square before (160 for 128, 448 for 384)'
-    return round(crop * 8 / 7), crop, (
-        f'{text}; crops of random size and shape (Szegedy et al. 2015, arXiv:1409.4842), where BiT crops 7/8 of a square: a '
-        'network with BatchNorm and less pre-training overfits to that')
+        why += '; BiT uses 384 for images from 96x96 on'
+    if preset.family != 'bit':
+        why += '; crops of random size and shape (Szegedy et al. 2015, arXiv:1409.4842), since a network with ' \
+            'BatchNorm and less pretraining overfits to the crops of BiT, 7/8 of a square'
+        return round(crop * 8 / 7), crop, why
+    resize = 160 if crop == 128 else round(crop * 448 / 384 / 8) * 8
+    return crop if preset.fixed else resize, crop, f'{why}; BiT first resizes to a square (160 for 128, 448 for 384)'
 
 
-def _batch(pictures: int, crop: int, gpu: bool) -> tuple[int, str]:
-    """Return the pictures of a step, and why."""
-    batch = (128 if crop <= 128 else 64) if gpu else 32
-    fits = max(2, 2**int(math.log2(pictures / 4)))
+def _batch_size(images: int, crop: int, gpu: bool) -> tuple[int, str]:
+    """Return the images per step, and why."""
+    batch = 32
+    if gpu:
+        batch = 128 if crop <= 128 else 64
+    several_steps = max(2, 2**int(math.log2(images / 4)))
+    if several_steps < batch:
+        return several_steps, f'{images} training images: a few steps per epoch'
     where = 'one GPU' if gpu else 'a CPU'
-    if fits < batch:
-        return fits, f'{pictures} training pictures: a few steps an epoch'
-    return batch, f'what {where} takes at {crop} pixels; BiT has 512'
+    return batch, f'what {where} can train at {crop} pixels; BiT uses 512'
 
 
-def _rate(network: ModelPreset, batch: int) -> tuple[float, str]:
+def _learning_rate(preset: ModelPreset, batch: int) -> tuple[float, str]:
     """Return the learning rate, and why.
 
-    BiT's number of steps is kept for smaller batches. A rate that shrinks as the batch does would then cover a 16th of the
-    way with 32 pictures a step; its square root (Krizhevsky 2014, arXiv:1404.5997) keeps the variance of a step instead.
+    The number of steps is BiT's for smaller batches too. A rate in proportion to the batch would then cover, with 32
+    images per step, a 16th of the way. The square root (Krizhevsky 2014, arXiv:1404.5997) keeps the variance of a step.
     """
-    rate, of, _, source, _ = _RATES[network.family]
-    lr = float(f'{rate * math.sqrt(batch / of):.2g}')
-    return lr, source if batch == of else (
-        f'{source}; times the square root of {batch} / {of} (Krizhevsky 2014), since the steps stay as many')
+    lr, reference, _ = _RATES[preset.family]
+    why = _WHY_RATE[preset.family]
+    if batch != reference:
+        why += f'; times the square root of {batch} / {reference} (Krizhevsky 2014), for the same number of steps'
+    return float(f'{lr * math.sqrt(batch / reference):.2g}'), why

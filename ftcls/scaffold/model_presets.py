@@ -1,15 +1,12 @@
-"""Networks that fine-tuning can start from: their weights, and what these were trained with."""
+"""Networks that fine-tuning can start from: their weights, and how these were trained."""
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torchvision
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from torch.nn.modules.batchnorm import _BatchNorm
-from torchvision.models import get_model_weights
 
 from ftcls.apis.inference.model_zoo import base_configs
 from ftcls.registry import MODELS
@@ -24,25 +21,24 @@ _OPENMMLAB_CIFAR = {
     'resnet18_cifar': f'{_OPENMMLAB}resnet18_b16x8_cifar10_20210528-bd6371c8.pth',
     'resnet50_cifar': f'{_OPENMMLAB}resnet50_b16x8_cifar10_20210528-f54bfad9.pth'
 }
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class ModelPreset:
-    """A network to fine-tune.
+    """A pretrained network.
 
     Attributes:
-        label: What the user calls it.
-        base: ``_base_`` file of the model; None where there is none.
-        backbone: What the config sets in ``model.backbone``, its weights apart.
+        label: The name that the user gives it.
+        base: ``_base_`` file of the model; None if there is none.
+        backbone: Settings of ``model.backbone``, without the weights.
         weights: ``init_cfg.checkpoint``; None for weights that the backbone fetches itself.
         channels: Features that the head takes.
-        family: Key of the rates: 'cifar', 'imagenet' or 'bit' (without BatchNorm).
-        side: Pixels a side that it was trained at.
-        fixed: Whether it takes no other.
-        mean: Of the pixels, 0 to 1, RGB.
-        std: Likewise.
-        interpolation: Of its training's resizing.
+        family: 'cifar', 'imagenet' or 'bit' (without BatchNorm): which learning rate fits.
+        side: Side of the images that it was trained on, in pixels.
+        fixed: Whether it takes no other side.
+        mean: Mean of the pixels, 0 to 1, RGB.
+        std: Their standard deviation.
+        interpolation: How the images that it was trained on were resized.
     """
     label: str
     base: Path | None
@@ -52,89 +48,101 @@ class ModelPreset:
     family: str
     side: int = 224
     fixed: bool = False
-    mean: Sequence[float] = _IMAGENET_MEAN
-    std: Sequence[float] = _IMAGENET_STD
+    mean: Sequence[float] = (0.485, 0.456, 0.406)
+    std: Sequence[float] = (0.229, 0.224, 0.225)
     interpolation: str = 'bilinear'
 
 
 def make_preset(name: str, weights: str | None = None) -> ModelPreset:
-    """Return what is to be known of a network.
+    """Describe a network by its name.
 
     Args:
-        name: 'resnet50' … (a file of ``configs/_base_/models`` or a config's name), 'cifar_resnet56', 'torchvision:<name>',
-            'timm:<name>'.
-        weights: A checkpoint in place of the published one.
+        name: 'resnet50' … (a file of ``configs/_base_/models`` or a config's name), 'cifar_resnet56',
+            'torchvision:<name>', 'timm:<name>'.
+        weights: A checkpoint instead of the published one.
 
     Raises:
-        ConfigError: If there is no such network, or it has none of the weights that fine-tuning starts from.
+        ConfigError: If there is no such network, or no pretrained weights of it.
     """
-    source, _, rest = name.partition(':')
-    if rest and source == 'torchvision':
-        network = _torchvision(rest)
-    elif rest and source == 'timm':
-        network = _timm(rest, has_own=weights is not None)
+    source, _, model_name = name.partition(':')
+    if source == 'torchvision' and model_name:
+        preset = _torchvision_preset(model_name)
+    elif source == 'timm' and model_name:
+        preset = _timm_preset(model_name, published=weights is None)
     else:
-        network = _from_zoo(name)
-    return network if weights is None else replace(network, weights=weights)
+        preset = _base_preset(name)
+    return replace(preset, weights=weights or preset.weights)
 
 
-def _from_zoo(name: str) -> ModelPreset:
+def _base_preset(name: str) -> ModelPreset:
     """Return a network of ``configs/_base_/models``, or a CIFAR ResNet of another depth."""
-    known = base_configs('models')
-    depth = re.fullmatch(r'(?:CifarResNet|cifar_resnet)-?(\d+)?', name, flags=re.IGNORECASE)
-    depth = int(depth[1] or 20) if depth else None
+    bases = base_configs('models')
+    match = re.fullmatch(r'(?:CifarResNet|cifar_resnet)-?(\d+)?', name, flags=re.IGNORECASE)
+    depth = int(match[1] or 20) if match else 0
     if depth in _CIFAR_WEIGHTS:
         backbone = {} if depth == 20 else dict(depth=depth)
-        return ModelPreset(f'cifar_resnet{depth}', known['cifar_resnet20'], backbone,
-                       f'{_AKAMASTER}{depth}-{_CIFAR_WEIGHTS[depth]}.th', 64, 'cifar', side=32)  # yapf: disable
-    short = next(
-        (base for base in sorted(known, key=len, reverse=True) if name == base or name.startswith(f'{base}_8xb')), None)
-    if name.endswith(('_cifar10', '_cifar100')) and short and f'{short}_cifar' in known:
-        short = f'{short}_cifar'
-    networks = [base for base in known if base.startswith(('resnet', 'cifar_resnet'))]
-    if short not in networks:
-        raise ConfigError(
-            f'--backbone {name}: unknown{did_you_mean(name, networks)}; or CifarResNet-{{20,32,44,56,110}}, '
-            'torchvision:<name>, timm:<name>')
-    channels = Config.fromfile(known[short], lazy_import=False).model.head.in_channels
-    if short in _OPENMMLAB_CIFAR:
-        return ModelPreset(short, known[short], {}, _OPENMMLAB_CIFAR[short], channels, 'cifar', side=32)
-    return ModelPreset(short, known[short], {}, f'torchvision://{short}', channels, 'imagenet')
+        url = f'{_AKAMASTER}{depth}-{_CIFAR_WEIGHTS[depth]}.th'
+        return ModelPreset(f'cifar_resnet{depth}', bases['cifar_resnet20'], backbone, url, 64, 'cifar', side=32)
+    # `resnet18_8xb16_cifar10` is a config of the base `resnet18_cifar`
+    stem, is_config, _ = name.partition('_8xb')
+    if is_config and name.endswith(('_cifar10', '_cifar100')) and f'{stem}_cifar' in bases:
+        stem = f'{stem}_cifar'
+    known = [base for base in bases if base.startswith(('resnet', 'cifar_resnet'))]
+    if stem not in known:
+        raise ConfigError(f'--backbone {name}: unknown{did_you_mean(name, known)}; or CifarResNet-{{20,32,44,56,110}}, '
+                          'torchvision:<name>, timm:<name>')
+    channels = Config.fromfile(bases[stem], lazy_import=False).model.head.in_channels
+    if stem in _OPENMMLAB_CIFAR:
+        return ModelPreset(stem, bases[stem], {}, _OPENMMLAB_CIFAR[stem], channels, 'cifar', side=32)
+    return ModelPreset(stem, bases[stem], {}, f'torchvision://{stem}', channels, 'imagenet')
 
 
-def _torchvision(name: str) -> ModelPreset:
-    names = torchvision.models.list_models(module=torchvision.models)
+def _torchvision_preset(name: str) -> ModelPreset:
+    from torchvision import models
+
+    names = models.list_models(module=models)
     if name not in names:
         raise ConfigError(f'--backbone torchvision:{name}: torchvision has no such network{did_you_mean(name, names)}')
-    default = get_model_weights(name).DEFAULT
-    preset = default.transforms()
-    backbone = dict(type='TorchvisionBackbone', model_name=name)
-    channels, family = _look_into(backbone)
-    return ModelPreset(f'torchvision:{name}', None, backbone, f'torchvision://{name}', channels, family,
-                   side=preset.crop_size[0], fixed=(default.meta.get('min_size') or (1, ))[0] >= preset.crop_size[0],
-                   mean=tuple(preset.mean), std=tuple(preset.std), interpolation=preset.interpolation.value)  # yapf: disable
+    published = models.get_model_weights(name).DEFAULT
+    images = published.transforms()
+    side = images.crop_size[0]
+    return replace(
+        _built_preset(f'torchvision:{name}', dict(type='TorchvisionBackbone', model_name=name)),
+        weights=f'torchvision://{name}',
+        side=side,
+        fixed=(published.meta.get('min_size') or (1, ))[0] >= side,
+        mean=images.mean,
+        std=images.std,
+        interpolation=images.interpolation.value)
 
 
-def _timm(name: str, has_own: bool) -> ModelPreset:
+def _timm_preset(name: str, published: bool) -> ModelPreset:
     try:
         from timm.models import get_pretrained_cfg
     except ImportError:
-        raise ConfigError(f'--backbone timm:{name}: timm is not installed here: run `pip install timm`') from None
-    backbone = dict(type='TIMMBackbone', model_name=name)
-    channels, family = _look_into(backbone)  # says the nearest names of one that timm has not
-    preset = get_pretrained_cfg(name)
-    if preset is None or not (has_own or preset.has_weights):
-        raise ConfigError(f'--backbone timm:{name}: timm has no weights of it; choose another one, or give --weights')
-    if not has_own:
+        raise ConfigError(f'--backbone timm:{name}: timm is not installed; run `pip install timm`') from None
+    backbone: dict[str, Any] = dict(type='TIMMBackbone', model_name=name)
+    preset = _built_preset(f'timm:{name}', backbone)  # names the nearest of timm's networks for an unknown one
+    images = get_pretrained_cfg(name)
+    if images is None or (published and not images.has_weights):
+        raise ConfigError(
+            f'--backbone timm:{name}: timm has no weights of it; choose another network, or give --weights')
+    if published:
         backbone['pretrained'] = True
-    return ModelPreset(f'timm:{name}', None, backbone, None, channels, family, side=preset.input_size[-1],
-                   fixed=bool(preset.fixed_input_size), mean=preset.mean, std=preset.std,
-                   interpolation=preset.interpolation)  # yapf: disable
+    return replace(
+        preset,
+        side=images.input_size[-1],
+        fixed=bool(images.fixed_input_size),
+        mean=images.mean,
+        std=images.std,
+        interpolation=images.interpolation)
 
 
-def _look_into(backbone: dict[str, Any]) -> tuple[int, str]:
-    """Return the features and the family of a backbone's config."""
+def _built_preset(label: str, backbone: dict[str, Any]) -> ModelPreset:
+    """Build a backbone to see how many features it has, and which family it is of."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
     with DefaultScope.overwrite_default_scope('ftcls'):
-        built = MODELS.build(dict(backbone))
-    has_batch_norm = any(isinstance(module, _BatchNorm) for module in built.modules())
-    return built.out_channels[-1], 'imagenet' if has_batch_norm else 'bit'
+        built = MODELS.build(backbone.copy())
+    family = 'imagenet' if any(isinstance(module, _BatchNorm) for module in built.modules()) else 'bit'
+    return ModelPreset(label, None, backbone, None, built.out_channels[-1], family)

@@ -15,7 +15,7 @@ from ftcls.evaluation.calibration import fit_temperature, reliability
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'tutorial'
+CONFIGS = Path(__file__).resolve().parents[3] / 'configs' / 'tutorial'
 
 
 def overconfident(n=400, classes=5, seed=0):

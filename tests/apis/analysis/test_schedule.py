@@ -16,7 +16,7 @@ from ftcls.registry import FUNCTIONS, HOOKS
 from ftcls.utils import ConfigError
 from ftcls.visualization.schedule import _points
 
-CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'tutorial' / 'lenet5_pretrain_digits.py'
+CONFIG = Path(__file__).resolve().parents[3] / 'configs' / 'tutorial' / 'lenet5_pretrain_digits.py'
 EPOCHS, ITERS = 3, 4
 
 

@@ -21,7 +21,7 @@ from ftcls.registry import DATASETS, TRANSFORMS
 from ftcls.structures import DataSample
 from ftcls.utils import CheckpointError, ConfigError, DataError, MissingFileError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CLASSES = ['ant', 'bee', 'wasp']
 ARRAYS = [dict(type='Resize', scale=32), dict(type='PackInputs')]
 FILES = [dict(type='LoadImageFromFile'), *ARRAYS]

@@ -12,7 +12,7 @@ from ftcls.apis import wise_ft
 from ftcls.registry import MODELS
 from ftcls.utils import CheckpointError, ConfigError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def classifier(seed: int, classes: int) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ from ftcls.apis import describe_parameters, list_parameters
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CONFIG = '''
 model = dict(
     type='ImageClassifier',

@@ -1,4 +1,4 @@
-"""From a folder to a config: what is found, what is written, and that it is fit to run."""
+"""From a folder to a config: what is found, what is written, and that it runs."""
 import ast
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ from ftcls.scaffold.model_presets import make_preset
 from ftcls.utils import ConfigError, DataError, MissingFileError
 
 
-def pictures(folder: Path, count: int, seed: int, size: tuple[int, int] = (40, 30)) -> None:
+def write_images(folder: Path, count: int, seed: int, size: tuple[int, int] = (40, 30)) -> None:
     """Write PNG files of noise."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -30,7 +30,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for seed, (split, name, count) in enumerate([('train', 'ant', 8), ('train', 'bee', 8), ('val', 'ant', 3),
                                                  ('val', 'bee', 3)]):
-        pictures(tmp_path / 'data' / split / name, count, seed)
+        write_images(tmp_path / 'data' / split / name, count, seed)
     torch.save({f'module.{k}': v for k, v in CifarResNet(20).state_dict().items()}, tmp_path / 'weights.th')
     return tmp_path
 
@@ -53,7 +53,7 @@ def test_tidy_folder(place):
     assert cfg.test_dataloader == cfg.val_dataloader and 'classes' not in cfg.train_dataloader.dataset
     assert cfg.randomness.seed == 0 and 'exclude' not in text and 'WARNING' not in text
     assert max(map(len, text.splitlines())) <= 120
-    # every number of the recipe stands under its reason
+    # every chosen value stands under its reason
     for key in ('batch_size=4', 'lr=', 'weight_decay=', 'frozen_stages=', 'train_cfg = ', 'param_scheduler = '):
         lines = text.splitlines()
         at = next(i for i, line in enumerate(lines) if line.strip().startswith(key))
@@ -64,9 +64,9 @@ def test_tidy_folder(place):
 def test_messy_folder(place):
     data = place / 'data'
     (data / 'val').rename(data / 'Validation')
-    pictures(data / 'train' / '.hidden', 2, 9)
-    pictures(data / 'stray', 2, 10)
-    pictures(data / 'Validation' / 'cat', 1, 11)
+    write_images(data / 'train' / '.hidden', 2, 9)
+    write_images(data / 'stray', 2, 10)
+    write_images(data / 'Validation' / 'cat', 1, 11)
     (data / 'train' / 'cow').mkdir()
     (data / 'train' / 'ant' / 'notes.txt').write_text('none')
     (data / 'train' / 'ant' / 'fake.jpg').write_text('none')
@@ -78,7 +78,7 @@ def test_messy_folder(place):
     done = new_config('data', 'my.py', weights='weights.th', device='cpu')
     said = '\n'.join(done.describe())
     for part in ("folder '.hidden' (1)", '*.txt (1)', 'ant/fake.jpg (not a picture', 'bee/empty.png (empty (0 bytes))',
-                 'bee/cut.png (', 'has not, left out: cat', 'left out: stray', 'left out: cow',
+                 'bee/cut.png (', 'does not have the class: cat', 'left out: stray', 'left out: cow',
                  'train/ant/bee.png = Validation/bee/again.png', 'train/ant/bee.png = train/bee/0.png'):
         assert part in said, part
         assert part in ' '.join(done.path.read_text().replace('\n# ', ' ').split('\n')), part
@@ -89,11 +89,11 @@ def test_messy_folder(place):
     assert '3 left out by exclude' in Path('work_dirs/my/preflight.txt').read_text()
 
 
-def test_class_without_validation_pictures(place):
-    pictures(place / 'data' / 'train' / 'wasp', 2, 5)
+def test_class_without_validation_write_images(place):
+    write_images(place / 'data' / 'train' / 'wasp', 2, 5)
     done = new_config('data', 'my.py', weights='weights.th', device='cpu')
     cfg = load_config(done.path)
-    assert cfg.allow_missing_classes and 'val: no picture of wasp' in '\n'.join(done.describe())
+    assert cfg.allow_missing_classes and 'val: no images of class: wasp' in '\n'.join(done.describe())
     # 8 to 2: the score that chooses must not forget the small class
     assert cfg.default_hooks.checkpoint.save_best == 'single-label/f1-score'
     dry_run(done.path)
@@ -105,7 +105,7 @@ def test_folder_without_splits(place):
         (place / 'data' / 'train' / 'ant' / '0.png').read_bytes())
     done = new_config('data/train', 'my.py', weights='weights.th', seed=3, device='cpu')
     said = '\n'.join(done.describe())
-    assert 'no val: a fifth' in said and 'may validate, so that scores flatter: 1: ant/0.png = ant/copy.png' in said
+    assert 'no val: a fifth' in said and 'ant/0.png = ant/copy.png' in said
     cfg = load_config(done.path)
     for split in ('train', 'val'):
         dataset = cfg[f'{split}_dataloader'].dataset
@@ -125,15 +125,15 @@ def test_medium_set_gets_mixup_and_a_loss_that_takes_it(place, monkeypatch):
 
 @pytest.mark.parametrize('spoil, error, said', [
     (dict(data='nowhere'), MissingFileError, 'nowhere'),
-    (dict(data='data/train/ant'), DataError, 'no labelled pictures'),
+    (dict(data='data/train/ant'), DataError, 'ant'),
     (dict(backbone='resnet19'), ConfigError, "did you mean 'resnet"),
     (dict(backbone='torchvision:resnet19'), ConfigError, "did you mean 'resnet"),
     (dict(backbone='timm:resnet19'), ConfigError, "did you mean '"),
     (dict(backbone='CifarResNet-21'), ConfigError, 'CifarResNet-{20,32'),
-    (dict(data='there.py'), MissingFileError, 'a file, no folder'),
+    (dict(data='there.py'), MissingFileError, 'is a file'),
     (dict(weights='nope.pth'), MissingFileError, '--weights nope.pth: no such file'),
     (dict(out='my.txt'), ConfigError, 'end in .py'),
-    (dict(out='there.py'), ConfigError, 'there already'),
+    (dict(out='there.py'), ConfigError, 'exists already'),
     (dict(check=0), ConfigError, 'at least 1'),
 ])
 def test_what_cannot_be(place, spoil, error, said):
@@ -155,13 +155,13 @@ def test_other_layouts_are_told_apart(place):
         report_folder('data')
 
 
-def test_only_so_many_pictures_are_read(place):
-    survey = report_folder('data', check=4)
-    assert survey.splits['train'].checked == 4 and len(survey.splits['train'].label_of) == 16
-    assert '4 pictures were read' in '\n'.join(survey.describe())
+def test_only_so_many_images_are_read(place):
+    report = report_folder('data', check=4)
+    assert report.splits['train'].checked == 4 and len(report.splits['train'].label_of) == 16
+    assert '4 images were read' in '\n'.join(report.describe())
 
 
-def recipe(name='resnet50', size=1000, side=300., gpu=True, classes=('a cat', 'a dog')):
+def chosen(name='resnet50', size=1000, side=300., gpu=True, classes=('a cat', 'a dog')):
     return choose_hyperparameters(make_preset(name), classes, size, side, gpu)
 
 
@@ -172,37 +172,37 @@ def recipe(name='resnet50', size=1000, side=300., gpu=True, classes=('a cat', 'a
     (500_000, 20_000, 0.1, (0.3, 0.6, 0.9)),
 ])
 def test_rules_by_size_of_the_set(size, steps, mixup, milestones):
-    made = recipe(size=size)
+    made = chosen(size=size)
     per_epoch = -(-size // made.batch)
     assert made.mixup == mixup and made.epochs == max(8, -(-steps // per_epoch))
     assert made.milestones == sorted({max(1, round(m * made.epochs)) for m in milestones})
     assert f'{steps:,} steps' in made.why['epochs']
 
 
-def test_rules_by_size_of_the_pictures():
+def test_rules_by_size_of_the_write_images():
     bit = 'timm:resnetv2_50x1_bit.goog_in21k'
-    assert [(made.resize, made.crop) for made in (recipe(bit, side=95), recipe(bit, side=96))] == [(160, 128),
+    assert [(made.resize, made.crop) for made in (chosen(bit, side=95), chosen(bit, side=96))] == [(160, 128),
                                                                                                    (264, 224)]
-    assert [(made.resize, made.crop) for made in (recipe(side=95), recipe(side=96))] == [(146, 128), (256, 224)]
-    assert recipe().random_size and not recipe(bit).random_size
-    assert recipe('cifar_resnet56', side=300).crop == recipe('resnet18_8xb16_cifar10', side=300).crop == 32
-    fixed = recipe('timm:vit_tiny_patch16_224', side=50)
+    assert [(made.resize, made.crop) for made in (chosen(side=95), chosen(side=96))] == [(146, 128), (256, 224)]
+    assert chosen().random_size and not chosen(bit).random_size
+    assert chosen('cifar_resnet56', side=300).crop == chosen('resnet18_8xb16_cifar10', side=300).crop == 32
+    fixed = chosen('timm:vit_tiny_patch16_224', side=50)
     assert (fixed.resize, fixed.crop) == (224, 224)
 
 
 def test_flips_batches_and_frozen_stages():
-    assert recipe().flip and not recipe(classes='0123').flip and not recipe(classes=['Left', 'straight']).flip
-    assert [recipe(gpu=gpu, side=side).batch for gpu, side in ((True, 300), (True, 50), (False, 300))] == [64, 128, 32]
-    assert recipe(size=20).batch == 4 and recipe(size=39).frozen_stages == 1 and recipe(size=40).frozen_stages == -1
+    assert chosen().flip and not chosen(classes='0123').flip and not chosen(classes=['Left', 'straight']).flip
+    assert [chosen(gpu=gpu, side=side).batch for gpu, side in ((True, 300), (True, 50), (False, 300))] == [64, 128, 32]
+    assert chosen(size=20).batch == 4 and chosen(size=39).frozen_stages == 1 and chosen(size=40).frozen_stages == -1
 
 
 def test_rate_by_family_and_batch():
     for name, base, decay in (('cifar_resnet20', 0.12, 1e-4), ('resnet18', 0.01, 1e-4), ('timm:vit_tiny_patch16_224',
                                                                                          0.003, 0)):
         for gpu in (True, False):
-            made = recipe(name, gpu=gpu)
+            made = chosen(name, gpu=gpu)
             assert made.lr == pytest.approx(base * (made.batch / 512)**0.5, rel=0.05) and made.weight_decay == decay
-    assert recipe('cifar_resnet20', gpu=False).lr == 0.03
+    assert chosen('cifar_resnet20', gpu=False).lr == 0.03
 
 
 def test_networks():
