@@ -125,7 +125,7 @@ def test_medium_set_gets_mixup_and_a_loss_that_takes_it(place, monkeypatch):
 
 @pytest.mark.parametrize('spoil, error, said', [
     (dict(data='nowhere'), MissingFileError, 'nowhere'),
-    (dict(data='data/train/ant'), DataError, 'ant'),
+    (dict(data='data/train/ant'), DataError, 'no labelled'),
     (dict(backbone='resnet19'), ConfigError, "did you mean 'resnet"),
     (dict(backbone='torchvision:resnet19'), ConfigError, "did you mean 'resnet"),
     (dict(backbone='timm:resnet19'), ConfigError, "did you mean '"),
