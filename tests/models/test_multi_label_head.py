@@ -109,7 +109,7 @@ def test_the_gradient_of_the_asymmetric_loss_is_finite(gamma: float) -> None:
 @pytest.mark.parametrize('arguments', [dict(gamma_pos=-1.), dict(gamma_neg=-1.), dict(clip=1.), dict(reduction='sun')])
 def test_wrong_arguments_of_the_asymmetric_loss(arguments: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(arguments))):
-        AsymmetricLoss(**arguments)
+        MODELS.build(dict(type='AsymmetricLoss', **arguments))
 
 
 def test_views_are_averaged_before_the_threshold() -> None:

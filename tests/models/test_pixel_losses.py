@@ -174,11 +174,11 @@ def test_wrong_input(batch: tuple) -> None:
         loss(logits.expand(3, 2, 10, 12), target)
     with pytest.raises(DataError, match=r'values from 0 to 2.*255 \(ignored\)'):
         loss(logits, target.masked_fill(target == 1, 2))
-    for wrong in (dict(type='DiceLoss', smooth=-1), dict(type='TverskyLoss',
-                                                         alpha=-0.1), dict(type='BCEWithLogitsLoss', pos_weight=0)):
-        with pytest.raises(ConfigError, match='must be a number'):
-            MODELS.build(wrong)
-    with pytest.raises(ConfigError, match="'men'; did you mean 'mean'"):
+    for name, key, value in (('DiceLoss', 'smooth', -1), ('TverskyLoss', 'alpha', -0.1),
+                             ('BCEWithLogitsLoss', 'pos_weight', 0), ('IoULoss', 'smooth', float('inf'))):
+        with pytest.raises(ConfigError, match=f'{key}={value}: must be (at least|above) 0'):
+            MODELS.build({'type': name, key: value})
+    with pytest.raises(ConfigError, match="'men'.*did you mean 'mean'"):
         MODELS.build(dict(type='IoULoss', reduction='men'))
 
 

@@ -1,12 +1,9 @@
 """Losses, of classification and over pixels. One file and one line here make a new one."""
 from .asymmetric_loss import AsymmetricLoss
-from .bce_loss import BCEDiceLoss, BCEWithLogitsLoss
-from .cross_entropy_loss import CrossEntropyLoss
+from .base_loss import weight_reduce
+from .cross_entropy_loss import CrossEntropyLoss, LabelSmoothLoss
 from .focal_loss import FocalLoss
-from .label_smooth_loss import LabelSmoothLoss
-from .overlap_loss import DiceLoss, IoULoss, TverskyLoss
-from .pixels import PixelLoss
-from .reduction import weight_reduce
+from .pixel_losses import BCEDiceLoss, BCEWithLogitsLoss, DiceLoss, IoULoss, PixelLoss, TverskyLoss
 
 __all__ = [
     'AsymmetricLoss', 'BCEDiceLoss', 'BCEWithLogitsLoss', 'CrossEntropyLoss', 'DiceLoss', 'FocalLoss', 'IoULoss',

@@ -1,10 +1,12 @@
 """Asymmetric loss (Ridnik et al., `Asymmetric Loss For Multi-Label Classification <https://arxiv.org/abs/2009.14119>`_)."""
+from typing import Annotated
+
 import torch
-from torch import nn
+from annotated_types import Ge, Lt
 
 from ftcls.registry import MODELS
-from ftcls.utils import ConfigError
-from .reduction import as_scores, check_reduction, weight_reduce, widen
+from ftcls.utils.types import Reduction
+from .base_loss import Finite, Loss, as_scores, widen
 
 __all__ = ['AsymmetricLoss', 'asymmetric_loss']
 
@@ -24,8 +26,8 @@ def asymmetric_loss(pred: torch.Tensor,
     Args:
         pred: (N, C) float logits.
         target: (N, C) float, 0 to 1.
-        gamma_pos: How little positive labels count that are right already.
-        gamma_neg: The same of negative ones.
+        gamma_pos: How little positive labels count that are already right.
+        gamma_neg: The same for negative labels.
         clip: Negative labels of a lower probability do not count at all.
         use_sigmoid: Take each class by itself; else by softmax.
         eps: The least argument of the logarithm.
@@ -40,20 +42,17 @@ def asymmetric_loss(pred: torch.Tensor,
 
 
 @MODELS.register_module()
-class AsymmetricLoss(nn.Module):
+class AsymmetricLoss(Loss):
     """Cross entropy of each class, in which the many negative labels count less than the few positive ones.
 
     Args:
         gamma_pos: See :func:`asymmetric_loss`.
-        gamma_neg: Likewise; usually larger than ``gamma_pos``.
-        clip: Likewise.
+        gamma_neg: The same; usually larger than ``gamma_pos``.
+        clip: See :func:`asymmetric_loss`.
         reduction: 'none', 'mean' or 'sum'.
         loss_weight: Factor of the loss.
-        use_sigmoid: As above.
-        eps: As above.
-
-    Raises:
-        ConfigError: If an argument is out of range.
+        use_sigmoid: See :func:`asymmetric_loss`.
+        eps: See :func:`asymmetric_loss`.
 
     Example:
         >>> import torch
@@ -63,48 +62,26 @@ class AsymmetricLoss(nn.Module):
     """
 
     def __init__(self,
-                 gamma_pos: float = 0.0,
-                 gamma_neg: float = 4.0,
-                 clip: float | None = 0.05,
-                 reduction: str = 'mean',
+                 gamma_pos: Finite = 0.0,
+                 gamma_neg: Finite = 4.0,
+                 clip: Annotated[float, Ge(0), Lt(1)] | None = 0.05,
+                 reduction: Reduction = 'mean',
                  loss_weight: float = 1.0,
                  use_sigmoid: bool = True,
                  eps: float = 1e-8) -> None:
-        super().__init__()
-        for key, value in (('gamma_pos', gamma_pos), ('gamma_neg', gamma_neg)):
-            if not 0 <= value < float('inf'):
-                raise ConfigError(f'AsymmetricLoss: {key}={value!r}: must be a number of at least 0')
-        if clip is not None and not 0 <= clip < 1:
-            raise ConfigError(f'AsymmetricLoss: clip={clip!r}: must be at least 0 and below 1, or None')
+        super().__init__(reduction, loss_weight)
         self.options = dict(gamma_pos=gamma_pos, gamma_neg=gamma_neg, clip=clip, use_sigmoid=use_sigmoid, eps=eps)
         self.use_sigmoid = use_sigmoid
-        self.reduction = check_reduction(reduction)
-        self.loss_weight = loss_weight
 
     def forward(self,
                 pred: torch.Tensor,
                 target: torch.Tensor,
                 weight: torch.Tensor | None = None,
                 avg_factor: float | None = None,
-                reduction_override: str | None = None) -> torch.Tensor:
-        """Return the loss.
-
-        Args:
-            pred: (N, C) float logits.
-            target: (N, C) float scores, or (N, ) int class indices.
-            weight: (N, ) float, weight of each sample.
-            avg_factor: What a mean is divided by; None for N * C.
-            reduction_override: Takes the place of ``reduction``.
-
-        Returns:
-            () float32, or (N, C) where the reduction is 'none'.
-
-        Raises:
-            DataError: If the labels do not fit the logits.
-        """
-        reduction = check_reduction(reduction_override or self.reduction)
+                reduction_override: Reduction | None = None) -> torch.Tensor:
+        """Return the loss, as :meth:`CrossEntropyLoss.forward` with sigmoid."""
         elements = asymmetric_loss(pred, as_scores(target, widen(pred)), **self.options)
-        return self.loss_weight * weight_reduce(elements, weight, reduction, avg_factor)
+        return self.reduce(elements, weight, avg_factor, reduction_override)
 
     def extra_repr(self) -> str:
         """Show the arguments."""

@@ -1,94 +1,39 @@
-"""Cross entropy over classes, and its binary form for several labels a picture."""
+"""Cross entropy over classes, its binary form for several labels per image, and label smoothing."""
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from annotated_types import Ge, Lt
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
-from .reduction import as_scores, check_class_weight, check_reduction, class_values, is_index, weight_reduce, widen
+from ftcls.utils.types import PositiveInt, Reduction
+from .base_loss import Finite, Loss, as_scores, class_values, is_index, widen
 
-__all__ = ['CrossEntropyLoss', 'binary_cross_entropy', 'cross_entropy']
+__all__ = ['CrossEntropyLoss', 'LabelSmoothLoss']
 
-
-def cross_entropy(pred: torch.Tensor,
-                  label: torch.Tensor,
-                  weight: torch.Tensor | None = None,
-                  reduction: str = 'mean',
-                  avg_factor: float | None = None,
-                  class_weight: torch.Tensor | None = None,
-                  label_smoothing: float = 0.0) -> torch.Tensor:
-    """Cross entropy of softmax(pred).
-
-    With ``class_weight`` and class indices a sample counts as much as its class weighs, in the loss and in what it is
-    divided by, as in ``torch.nn.CrossEntropyLoss``: the mean is divided by the sum of the weights.
-
-    Args:
-        pred: (N, C) float logits.
-        label: (N, ) int class indices, or (N, C) float scores.
-        weight: (N, ) float, weight of each sample; does not change what the sum is divided by.
-        reduction: 'none', 'mean' or 'sum'.
-        avg_factor: The number of samples that the mean is taken over; None for N.
-        class_weight: (C, ) float.
-        label_smoothing: Part of the label that is spread evenly over all classes.
-
-    Returns:
-        () float32, or (N, ) where ``reduction`` is 'none'.
-    """
-    pred = widen(pred)
-    index = is_index(label, pred)
-    label = label.reshape(-1).long() if index else label.to(pred.dtype)
-    loss = F.cross_entropy(pred, label, weight=class_weight, reduction='none', label_smoothing=label_smoothing)
-    if class_weight is not None and index and len(label):
-        samples = len(label) if avg_factor is None else avg_factor
-        avg_factor = samples * class_weight[label].mean()
-    return weight_reduce(loss, weight, reduction, avg_factor)
-
-
-def binary_cross_entropy(pred: torch.Tensor,
-                         label: torch.Tensor,
-                         weight: torch.Tensor | None = None,
-                         reduction: str = 'mean',
-                         avg_factor: float | None = None,
-                         class_weight: torch.Tensor | None = None,
-                         pos_weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Cross entropy of sigmoid(pred), each class by itself.
-
-    Args:
-        pred: (N, C) float logits.
-        label: (N, C) float, 0 to 1; or (N, ) int class indices.
-        weight: (N, ) float, weight of each sample.
-        reduction: 'none', 'mean' or 'sum'.
-        avg_factor: What the sum over samples and classes is divided by; None for N * C.
-        class_weight: (C, ) float.
-        pos_weight: (C, ) float, weight of the positive labels.
-
-    Returns:
-        () float32, or (N, C) where ``reduction`` is 'none'.
-    """
-    pred = widen(pred)
-    loss = F.binary_cross_entropy_with_logits(
-        pred, as_scores(label, pred), weight=class_weight, pos_weight=pos_weight, reduction='none')
-    return weight_reduce(loss, weight, reduction, avg_factor)
+ClassWeight = Sequence[Finite] | Literal['balanced'] | None
 
 
 @MODELS.register_module()
-class CrossEntropyLoss(nn.Module):
-    """Cross entropy loss for class indices, for soft labels, and with sigmoid for several labels a picture.
+class CrossEntropyLoss(Loss):
+    """Cross entropy loss for class indices, for soft labels, and with sigmoid for several labels per image.
+
+    With ``class_weight`` and class indices, a sample counts as much as its class weighs, in the loss and in what it is
+    divided by, as in ``torch.nn.CrossEntropyLoss``: the mean is divided by the sum of the weights.
 
     Args:
-        use_sigmoid: Take each class by itself (binary cross entropy).
-        use_soft: Labels are scores (N, C); such labels are recognised without it, too.
+        use_sigmoid: Binary cross entropy of each class.
+        use_soft: Labels are scores (N, C); they are also recognised without it.
         reduction: 'none', 'mean' or 'sum'.
         loss_weight: Factor of the loss.
-        class_weight: Weight of each class, of length C, see :func:`cross_entropy`; ``tools/train.py`` puts n / (C n_c) for
-            'balanced', from the training set's counts.
+        class_weight: Weight of each class, of length C; ``tools/train.py`` replaces 'balanced' by n / (C n_c), from the
+            counts of the training set.
         pos_weight: Weight of the positive labels of each class, with ``use_sigmoid`` only.
 
     Raises:
-        ConfigError: If the arguments contradict each other.
+        ConfigError: If the arguments contradict each other, or all classes weigh 0.
 
     Example:
         >>> import torch
@@ -97,23 +42,25 @@ class CrossEntropyLoss(nn.Module):
         tensor(2.3026)
     """
 
+    _label_smoothing = 0.0
+
     def __init__(self,
                  use_sigmoid: bool = False,
                  use_soft: bool = False,
-                 reduction: str = 'mean',
+                 reduction: Reduction = 'mean',
                  loss_weight: float = 1.0,
-                 class_weight: Sequence[float] | Literal['balanced'] | None = None,
+                 class_weight: ClassWeight = None,
                  pos_weight: Sequence[float] | None = None) -> None:
-        super().__init__()
+        super().__init__(reduction, loss_weight)
         if use_sigmoid and use_soft:
-            raise ConfigError('CrossEntropyLoss: use_sigmoid=True and use_soft=True exclude each other')
+            raise ConfigError('use_sigmoid=True and use_soft=True exclude each other')
         if pos_weight is not None and not use_sigmoid:
-            raise ConfigError('CrossEntropyLoss: pos_weight has an effect with use_sigmoid=True only; use class_weight')
+            raise ConfigError('pos_weight has an effect with use_sigmoid=True only; use class_weight')
+        if class_weight is not None and not any(class_weight):
+            raise ConfigError(f'class_weight={list(class_weight)}: at least one weight must be above 0')
         self.use_sigmoid = use_sigmoid
         self.use_soft = use_soft
-        self.reduction = check_reduction(reduction)
-        self.loss_weight = loss_weight
-        self.class_weight = check_class_weight(class_weight)
+        self.class_weight = class_weight
         self.pos_weight = pos_weight
 
     def forward(self,
@@ -121,29 +68,109 @@ class CrossEntropyLoss(nn.Module):
                 label: torch.Tensor,
                 weight: torch.Tensor | None = None,
                 avg_factor: float | None = None,
-                reduction_override: str | None = None) -> torch.Tensor:
+                reduction_override: Reduction | None = None) -> torch.Tensor:
         """Return the loss.
 
         Args:
             cls_score: (N, C) float logits.
-            label: (N, ) int class indices, or (N, C) float scores.
-            weight: (N, ) float, weight of each sample.
+            label: (N, ) or (N, 1) int class indices, or (N, C) float scores.
+            weight: (N, ) float, weight of each sample; does not change what the sum is divided by.
             avg_factor: What a mean is divided by; None for the number of samples (of elements with sigmoid).
-            reduction_override: Takes the place of ``reduction``.
+            reduction_override: Replaces ``reduction``.
 
         Returns:
-            () float32, or unreduced for 'none'.
+            () float32; for 'none' (N, ), with sigmoid (N, C).
 
         Raises:
             DataError: If the labels do not fit the logits.
             ConfigError: If ``class_weight`` or ``pos_weight`` is not of length C.
         """
-        reduction = check_reduction(reduction_override or self.reduction)
-        options = dict(weight=weight, reduction=reduction, avg_factor=avg_factor)
-        options['class_weight'] = class_values(self.class_weight, cls_score, 'class_weight')
+        pred = widen(cls_score)
+        class_weight = class_values(self.class_weight, pred, 'class_weight')
         if self.use_sigmoid:
-            options['pos_weight'] = class_values(self.pos_weight, cls_score, 'pos_weight')
-            return self.loss_weight * binary_cross_entropy(cls_score, label, **options)
+            pos_weight = class_values(self.pos_weight, pred, 'pos_weight')
+            loss = F.binary_cross_entropy_with_logits(
+                pred, self._scores(label, pred), weight=class_weight, pos_weight=pos_weight, reduction='none')
+            return self.reduce(loss, weight, avg_factor, reduction_override)
         if self.use_soft:
-            label = as_scores(label, widen(cls_score))
-        return self.loss_weight * cross_entropy(cls_score, label, **options)
+            label = self._scores(label, pred)
+        index = is_index(label, pred)
+        label = label.reshape(-1).long() if index else label.to(pred.dtype)
+        loss = F.cross_entropy(pred, label, class_weight, reduction='none', label_smoothing=self._label_smoothing)
+        if class_weight is not None and index and len(label):
+            samples = len(label) if avg_factor is None else avg_factor
+            avg_factor = samples * class_weight[label].mean()
+        return self.reduce(loss, weight, avg_factor, reduction_override)
+
+    def _scores(self, label: torch.Tensor, pred: torch.Tensor) -> torch.Tensor:
+        return as_scores(label, pred)
+
+
+@MODELS.register_module()
+class LabelSmoothLoss(CrossEntropyLoss):
+    """Cross entropy against a label of which a part is spread over all classes.
+
+    Label smoothing is from Szegedy et al., `Rethinking the Inception Architecture <https://arxiv.org/abs/1512.00567>`_.
+    With e the ``label_smooth_val``, K classes and y the label as scores of 0 and 1, the target is
+
+    - 'original': (1 - e) y + e / K;
+    - 'classy_vision': (y + e / K) / (1 + e), which is 'original' with e / (1 + e);
+    - 'multi_label': 1 - e for the labels given and e for all others, with sigmoid.
+
+    Args:
+        label_smooth_val: The part e.
+        num_classes: Number of classes; None for that of the logits.
+        use_sigmoid: Binary cross entropy of each class; None for True in mode 'multi_label' and False in the others.
+        mode: 'original', 'classy_vision' or 'multi_label'.
+        reduction: 'none', 'mean' or 'sum'.
+        loss_weight: Factor of the loss.
+        class_weight: See :class:`CrossEntropyLoss`.
+
+    Raises:
+        ConfigError: If all classes weigh 0.
+    """
+
+    def __init__(self,
+                 label_smooth_val: Annotated[float, Ge(0), Lt(1)],
+                 num_classes: PositiveInt | None = None,
+                 use_sigmoid: bool | None = None,
+                 mode: Literal['original', 'classy_vision', 'multi_label'] = 'original',
+                 reduction: Reduction = 'mean',
+                 loss_weight: float = 1.0,
+                 class_weight: ClassWeight = None) -> None:
+        several = mode == 'multi_label'
+        if use_sigmoid is None:
+            use_sigmoid = several
+        super().__init__(use_sigmoid, several and not use_sigmoid, reduction, loss_weight, class_weight)
+        self.label_smooth_val = label_smooth_val
+        self.num_classes = num_classes
+        self.mode = mode
+        self._eps = label_smooth_val
+        if mode == 'classy_vision':
+            self._eps = label_smooth_val / (1 + label_smooth_val)
+        if not several:
+            self._label_smoothing = self._eps
+
+    def forward(self,
+                cls_score: torch.Tensor,
+                label: torch.Tensor,
+                weight: torch.Tensor | None = None,
+                avg_factor: float | None = None,
+                reduction_override: Reduction | None = None) -> torch.Tensor:
+        """Return the loss, see :meth:`CrossEntropyLoss.forward`.
+
+        Raises:
+            ConfigError: If ``num_classes`` is not that of the logits.
+        """
+        if self.num_classes not in (None, cls_score.shape[-1]):
+            raise ConfigError(
+                f'LabelSmoothLoss: num_classes={self.num_classes}, but the head has {cls_score.shape[-1]} classes; '
+                'set both to the same number, or remove it from the loss')
+        return super().forward(cls_score, label, weight, avg_factor, reduction_override)
+
+    def _scores(self, label: torch.Tensor, pred: torch.Tensor) -> torch.Tensor:
+        """Return the smoothed target (N, K) float."""
+        scores = as_scores(label, pred)
+        if self.mode == 'multi_label':
+            return torch.where(scores > 0, 1 - self._eps, self._eps).to(scores.dtype)
+        return scores * (1 - self._eps) + self._eps / scores.shape[-1]

@@ -1,26 +1,42 @@
 """What the losses share: reduction, precision, the kinds of label."""
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Lt
+from torch import nn
 
 from ftcls.utils import ConfigError, DataError, did_you_mean
+from ftcls.utils.types import Reduction
 
-__all__ = ['as_scores', 'check_class_weight', 'check_reduction', 'class_values', 'is_index', 'weight_reduce', 'widen']
+__all__ = ['Loss', 'as_scores', 'class_values', 'is_index', 'weight_reduce', 'widen']
 
-_REDUCTIONS = ('none', 'mean', 'sum')
+# Infinity would pass as a float and give a loss of NaN.
+Finite = Annotated[float, Ge(0), Lt(math.inf)]
 
 
-def check_reduction(reduction: str, key: str = 'reduction') -> str:
-    """Return ``reduction``, one of 'none', 'mean' and 'sum'.
+class Loss(nn.Module):
+    """Base of losses: reduction and factor.
 
-    Raises:
-        ConfigError: If it is another.
+    Args:
+        reduction: 'none', 'mean' or 'sum'.
+        loss_weight: Factor of the loss.
     """
-    if reduction not in _REDUCTIONS:
-        raise ConfigError(f'{key}={reduction!r}{did_you_mean(str(reduction), _REDUCTIONS)}')
-    return reduction
+
+    def __init__(self, reduction: Reduction = 'mean', loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.reduction = reduction
+        self.loss_weight = loss_weight
+
+    def reduce(self,
+               loss: torch.Tensor,
+               weight: torch.Tensor | None = None,
+               avg_factor: float | torch.Tensor | None = None,
+               reduction_override: Reduction | None = None) -> torch.Tensor:
+        """Reduce the losses of samples or elements, see :func:`weight_reduce`, and multiply by ``loss_weight``."""
+        return self.loss_weight * weight_reduce(loss, weight, reduction_override or self.reduction, avg_factor)
 
 
 def widen(x: torch.Tensor) -> torch.Tensor:
@@ -30,18 +46,21 @@ def widen(x: torch.Tensor) -> torch.Tensor:
 
 def weight_reduce(loss: torch.Tensor,
                   weight: torch.Tensor | None = None,
-                  reduction: str = 'mean',
+                  reduction: Reduction = 'mean',
                   avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
     """Weight the losses of single samples or elements and reduce them.
 
     Args:
         loss: (N, ) or (N, C) float.
-        weight: (N, ) float, one a sample; or of the shape of ``loss``.
+        weight: (N, ) float, one per sample; or of the shape of ``loss``.
         reduction: 'none', 'mean' or 'sum'.
-        avg_factor: What the sum is divided by where ``reduction`` is 'mean'; None for the number of elements.
+        avg_factor: What the sum is divided by for 'mean'; None for the number of elements.
 
     Returns:
-        () float32 (float64 for float64); of the shape of ``loss`` where ``reduction`` is 'none'.
+        () float32 (float64 for float64); of the shape of ``loss`` for 'none'.
+
+    Raises:
+        ConfigError: If the reduction is unknown.
     """
     loss = widen(loss)
     if weight is not None:
@@ -50,6 +69,8 @@ def weight_reduce(loss: torch.Tensor,
         return loss
     if reduction == 'sum':
         return loss.sum()
+    if reduction != 'mean':
+        raise ConfigError(f'reduction={reduction!r}{did_you_mean(str(reduction), ("none", "mean", "sum"))}')
     return loss.mean() if avg_factor is None else loss.sum() / avg_factor
 
 
@@ -60,17 +81,16 @@ def is_index(label: torch.Tensor, pred: torch.Tensor) -> bool:
         DataError: If they are neither; or, on the CPU where looking costs nothing, if an index is no class of ``pred``.
     """
     num_classes = pred.shape[-1]
-    index = label.ndim == 1 or (label.ndim == 2 and label.shape[1] == 1 and not label.is_floating_point())
-    if not index:
+    if label.ndim != 1 and (label.ndim != 2 or label.shape[1] != 1 or label.is_floating_point()):
         if label.shape != pred.shape:
             raise DataError(
                 f'labels of shape {tuple(label.shape)} for predictions of shape {tuple(pred.shape)}: they must '
                 f'be class indices (N, ), or scores of the same shape; the head has {num_classes} classes')
         return False
-    if label.device.type == 'cpu' and label.numel():
-        low, high = int(label.min()), int(label.max())
-        if low < 0 or high >= num_classes:
-            raise DataError(f'label {low if low < 0 else high} in the data, but the head has {num_classes} classes '
+    if label.device.type == 'cpu':
+        wrong = label[(label < 0) | (label >= num_classes)]
+        if wrong.numel():
+            raise DataError(f'label {int(wrong[0])} in the data, but the head has {num_classes} classes '
                             f'(0 ... {num_classes - 1}): set num_classes of the head to the number of classes')
     return True
 
@@ -82,33 +102,18 @@ def as_scores(label: torch.Tensor, pred: torch.Tensor) -> torch.Tensor:
     return label.to(pred.dtype)
 
 
-def check_class_weight(values: Sequence[float] | str | None) -> Sequence[float] | str | None:
-    """Return ``class_weight`` as it is.
-
-    Raises:
-        ConfigError: If a weight is no finite number of at least 0, or all are 0.
-    """
-    if values is None or isinstance(values, str):
-        return values
-    numbers = [float(v) for v in values]
-    if not all(math.isfinite(v) and v >= 0 for v in numbers) or not any(numbers):
-        raise ConfigError(f'class_weight={list(values)}: each must be a number of at least 0, and one of them above 0')
-    return values
-
-
 def class_values(values: Sequence[float] | str | None, pred: torch.Tensor, key: str) -> torch.Tensor | None:
     """Return one value for each class as a tensor (C, ) beside ``pred``, or None.
 
     Raises:
-        ConfigError: If there is not one for each class, or they are not settled.
+        ConfigError: If there is not one for each class, or ``'balanced'`` has not been replaced by numbers.
     """
     if values is None:
         return None
     if isinstance(values, str):
-        raise ConfigError(
-            f'{key}={values!r}: the numbers come from a training set, and tools/train.py puts them in; elsewhere '
-            'give a list of them, or None')
+        raise ConfigError(f'{key}={values!r}: the numbers come from a training set, which only tools/train.py counts; '
+                          'give a list of them, or None')
     if len(values) != pred.shape[-1]:
         raise ConfigError(
-            f'{key} has {len(values)} values, but the head has {pred.shape[-1]} classes: give one for each')
+            f'{key} has {len(values)} values, but the head has {pred.shape[-1]} classes: give one per class')
     return torch.as_tensor(values, dtype=widen(pred).dtype, device=pred.device)

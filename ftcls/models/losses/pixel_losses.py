@@ -1,0 +1,271 @@
+"""Losses over the pixels of binary masks: cross entropy, and the overlap of predicted and true foreground."""
+import math
+from abc import abstractmethod
+from typing import Annotated, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Gt, Lt
+
+from ftcls.registry import MODELS
+from ftcls.utils import DataError
+from ftcls.utils.types import Reduction
+from .base_loss import Finite, Loss, widen
+
+__all__ = ['BCEDiceLoss', 'BCEWithLogitsLoss', 'DiceLoss', 'IoULoss', 'PixelLoss', 'TverskyLoss', 'weighted_mean']
+
+_PosWeight = Annotated[float, Gt(0), Lt(math.inf)]
+# Keeps 0 / 0, an empty mask with an empty prediction, at 1 where there is no smooth term.
+_EPS = 1e-7
+
+
+def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return the mean of each row, (N, ), of values (N, pixels) weighted by (N, pixels); 0 where nothing weighs."""
+    total = weight.sum(dim=1)
+    return (values * weight).sum(dim=1) / torch.where(total > 0, total, 1)
+
+
+class PixelLoss(Loss):
+    """Base of losses over the pixels of binary masks; a subclass defines :meth:`rows`.
+
+    Everything is computed in float32 (float64 for float64 logits): the sums over an image overflow in float16.
+
+    Args:
+        per_image: With reduction 'mean', take the mean of the images' losses; else all pixels of the batch are taken
+            together, as if they were one image.
+        ignore_index: Value in the masks of pixels that do not count.
+        reduction: 'none' (of each image), 'mean' or 'sum' (over the images).
+        loss_weight: Factor of the loss.
+    """
+
+    # The name of the loss in the log, after ``loss_``.
+    short_name: ClassVar[str] = ''
+
+    def __init__(self,
+                 per_image: bool = False,
+                 ignore_index: int = 255,
+                 reduction: Reduction = 'mean',
+                 loss_weight: float = 1.0) -> None:
+        super().__init__(reduction, loss_weight)
+        self.per_image = per_image
+        self.ignore_index = ignore_index
+
+    @abstractmethod
+    def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row, (N, ) float32.
+
+        Args:
+            logits: (N, pixels) float32.
+            truth: (N, pixels) float32, 0 to 1.
+            weight: (N, pixels) float32; 0 for pixels that do not count.
+        """
+
+    def forward(self,
+                pred: torch.Tensor,
+                target: torch.Tensor,
+                weight: torch.Tensor | None = None,
+                reduction_override: Reduction | None = None) -> torch.Tensor:
+        """Return the loss.
+
+        Args:
+            pred: (N, 1, H, W) float logits.
+            target: (N, H, W) or (N, 1, H, W), of 0, 1 and ``ignore_index``; numbers in between are soft truth.
+            weight: Of the shape of ``target``, weight of each pixel.
+            reduction_override: Replaces ``reduction``.
+
+        Returns:
+            () float32, or (N, ) for 'none'.
+
+        Raises:
+            DataError: If the masks do not fit the logits.
+        """
+        pixels = self._flatten(pred, target, weight)
+        if (reduction_override or self.reduction) == 'mean' and not self.per_image:
+            pixels = tuple(x.reshape(1, -1) for x in pixels)
+        return self.reduce(self.rows(*pixels), reduction_override=reduction_override)
+
+    def _flatten(self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> tuple:
+        """Return logits, truth and weight of each pixel as rows, (N, H * W) float32 each; ignored pixels weigh 0.
+
+        Raises:
+            DataError: If the shapes differ, or, on the CPU where looking costs nothing, a value is not allowed.
+        """
+        is_map = pred.ndim == 4 and pred.shape[1] == 1
+        if not is_map or target.numel() != pred.numel() or target.shape[-2:] != pred.shape[-2:]:
+            raise DataError(
+                f'masks of shape {tuple(target.shape)} for logits of shape {tuple(pred.shape)}: a loss over pixels '
+                'takes logits (N, 1, H, W) and masks (N, H, W)')
+        rows = pred.shape[0]
+        logits, target = widen(pred).reshape(rows, -1), target.reshape(rows, -1)
+        valid = target != self.ignore_index
+        truth = torch.where(valid, target, 0).to(logits.dtype)
+        if truth.device.type == 'cpu' and truth.numel():
+            low, high = float(truth.min()), float(truth.max())
+            if not 0 <= low <= high <= 1:
+                raise DataError(f'a mask has values from {low:g} to {high:g}: the loss takes 0 (background), '
+                                f'1 (foreground) and {self.ignore_index} (ignored)')
+        counts = valid.to(logits.dtype)
+        if weight is not None:
+            counts = counts * weight.reshape(rows, -1).to(logits.dtype)
+        return logits, truth, counts
+
+
+def _cross_entropy(logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor,
+                   pos_weight: float | None) -> torch.Tensor:
+    """Return the mean cross entropy of each row, (N, )."""
+    factor = None if pos_weight is None else logits.new_tensor(pos_weight)
+    loss = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=factor, reduction='none')
+    return weighted_mean(loss, weight)
+
+
+def _overlap_loss(logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor, alpha: float, beta: float,
+                  smooth: float) -> torch.Tensor:
+    """Return 1 - Tversky index of each row, (N, ) float32, of logits, truth and weight (N, pixels) float32."""
+    prob = logits.sigmoid()
+    both = (prob * truth * weight).sum(dim=1)
+    too_much = (prob * (1 - truth) * weight).sum(dim=1)
+    too_little = ((1 - prob) * truth * weight).sum(dim=1)
+    errors = alpha * too_much + beta * too_little
+    return errors / (both + errors + smooth + _EPS)
+
+
+def _dice_loss(logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor, smooth: float) -> torch.Tensor:
+    # Dice is Tversky with half of each error: 2 TP + smooth over 2 TP + FP + FN + smooth
+    return _overlap_loss(logits, truth, weight, 0.5, 0.5, smooth / 2)
+
+
+@MODELS.register_module()
+class BCEWithLogitsLoss(PixelLoss):
+    """Binary cross entropy of each pixel, the mean over those that count.
+
+    Args:
+        pos_weight: Weight of the foreground, in the loss and not in what it is divided by, as in ``torch``; None for 1.
+        **kwargs: See :class:`PixelLoss`.
+
+    Example:
+        >>> import torch
+        >>> from ftcls.models.losses import BCEWithLogitsLoss
+        >>> BCEWithLogitsLoss()(torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 2))
+        tensor(0.6931)
+    """
+
+    short_name = 'bce'
+
+    def __init__(self, pos_weight: _PosWeight | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pos_weight = pos_weight
+
+    def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row, see :meth:`PixelLoss.rows`."""
+        return _cross_entropy(logits, truth, weight, self.pos_weight)
+
+
+@MODELS.register_module()
+class TverskyLoss(PixelLoss):
+    """1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth), where TP, FP and FN are sums of probabilities.
+
+    See `Tversky loss <https://arxiv.org/abs/1706.05721>`_. Background that is taken for foreground costs alpha, foreground
+    that is missed costs beta. An empty mask with an empty prediction is perfect: the loss is 0.
+
+    Args:
+        alpha: Weight of false positives.
+        beta: Weight of false negatives.
+        smooth: Added above and below, in pixels; dampens the loss where mask and prediction are small.
+        **kwargs: See :class:`PixelLoss`.
+    """
+
+    short_name = 'tversky'
+
+    def __init__(self, alpha: Finite = 0.3, beta: Finite = 0.7, smooth: Finite = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.alpha = alpha
+        self.beta = beta
+        self.smooth = smooth
+
+    def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row, see :meth:`PixelLoss.rows`."""
+        return _overlap_loss(logits, truth, weight, self.alpha, self.beta, self.smooth)
+
+
+@MODELS.register_module()
+class DiceLoss(PixelLoss):
+    """1 - (2 TP + smooth) / (sum of probabilities + foreground pixels + smooth), 1 - the soft Dice coefficient.
+
+    An empty mask with an empty prediction is perfect: the loss is 0.
+
+    Args:
+        smooth: See :class:`TverskyLoss`.
+        **kwargs: See :class:`PixelLoss`.
+
+    Example:
+        >>> import torch
+        >>> from ftcls.models.losses import DiceLoss
+        >>> DiceLoss(smooth=0)(torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 2))
+        tensor(0.3333)
+    """
+
+    short_name = 'dice'
+
+    def __init__(self, smooth: Finite = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.smooth = smooth
+
+    def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row, see :meth:`PixelLoss.rows`."""
+        return _dice_loss(logits, truth, weight, self.smooth)
+
+
+@MODELS.register_module()
+class IoULoss(PixelLoss):
+    """1 - (TP + smooth) / (TP + FP + FN + smooth), 1 - the soft Jaccard index (intersection over union).
+
+    An empty mask with an empty prediction is perfect: the loss is 0.
+
+    Args:
+        smooth: See :class:`TverskyLoss`.
+        **kwargs: See :class:`PixelLoss`.
+    """
+
+    short_name = 'iou'
+
+    def __init__(self, smooth: Finite = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.smooth = smooth
+
+    def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row, see :meth:`PixelLoss.rows`."""
+        return _overlap_loss(logits, truth, weight, 1.0, 1.0, self.smooth)
+
+
+@MODELS.register_module()
+class BCEDiceLoss(PixelLoss):
+    """Weighted sum of :class:`BCEWithLogitsLoss` and :class:`DiceLoss`, in one number.
+
+    ``PixelHead(loss=[dict(type='BCEWithLogitsLoss'), dict(type='DiceLoss')])`` is the same with both numbers in the log.
+
+    Args:
+        bce_weight: Factor of the cross entropy.
+        dice_weight: Factor of the Dice loss.
+        pos_weight: See :class:`BCEWithLogitsLoss`.
+        smooth: See :class:`TverskyLoss`.
+        **kwargs: See :class:`PixelLoss`.
+    """
+
+    short_name = 'bce_dice'
+
+    def __init__(self,
+                 bce_weight: float = 1.0,
+                 dice_weight: float = 1.0,
+                 pos_weight: _PosWeight | None = None,
+                 smooth: Finite = 1.0,
+                 **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.bce_weight = bce_weight
+        self.dice_weight = dice_weight
+        self.pos_weight = pos_weight
+        self.smooth = smooth
+
+    def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row, see :meth:`PixelLoss.rows`."""
+        cross_entropy = _cross_entropy(logits, truth, weight, self.pos_weight)
+        return self.bce_weight * cross_entropy + self.dice_weight * _dice_loss(logits, truth, weight, self.smooth)
