@@ -14,10 +14,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from ftcls.apis.training.train import TrainOptions, train
-from ftcls.engine.hooks.checkpoint import GREATER_IS_BETTER
 from ftcls.engine.mmengine_compat import quiet_run
+from ftcls.evaluation import resolve_rule
 from ftcls.utils import ConfigError, UserError
 from ftcls.utils.errors import unwrapped
+from ftcls.utils.tree import as_list
 from .search_result import Search, distributions, finish_search, shown_values
 from .search_space import Dimension, check_space, with_values
 
@@ -88,9 +89,7 @@ def metric_of(cfg: Config, metric: str | None) -> tuple[str, bool]:
         metric = _METRICS.get(first['type'])
         if metric is None:
             raise ConfigError(f'--metric is needed: which result of {first["type"]} shall be made best?')
-    name = metric.lower()
-    lower = not any(word in name
-                    for word in GREATER_IS_BETTER) and any(w in name for w in ('loss', 'error', 'nll', 'ece'))
+    lower = resolve_rule('--metric', None, metric, [*as_list(evaluators), dict(type='LossMetric')]) == 'less'
     return metric, lower
 
 

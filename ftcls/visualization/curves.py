@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from ftcls.utils import ConfigError, DataError, did_you_mean
-from .records import Record, Series, learning_rates, metric_names, read_records, series, steps_per_epoch
+from .records import (Record, Series, learning_rates, metric_directions, metric_names, read_records, series,
+                      steps_per_epoch)
 
 __all__ = ['plot_compare', 'plot_curves']
 
@@ -20,8 +21,6 @@ _COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#0
 _DASHES = ('-', '--', '-.', ':')
 # Metrics in these groups are percentages.
 _PERCENT = ('accuracy/', 'single-label/', 'multi-label/', 'dice', 'iou')
-# A metric whose name holds one of these words is the better the lower it is.
-_LOWER_IS_BETTER = ('loss', 'error', 'mae', 'mse', 'distance')
 
 
 def plot_curves(records: Sequence[Record] | str | os.PathLike,
@@ -51,7 +50,7 @@ def plot_curves(records: Sequence[Record] | str | os.PathLike,
     per_epoch = steps_per_epoch(records)
     figure, (left, middle, right) = _panels(3, title)
     _draw_losses(left, lines, per_epoch)
-    _draw_metrics(middle, metrics, per_epoch)
+    _draw_metrics(middle, metrics, per_epoch, metric_directions(records))
     _draw_rates(right, learning_rates(records), per_epoch)
     for axes in (left, middle, right):
         _label_steps(axes, per_epoch)
@@ -150,15 +149,18 @@ def _draw_losses(axes: Axes, lines: Mapping[str, Series], per_epoch: float | Non
     _finish(axes)
 
 
-def _draw_metrics(axes: Axes, metrics: Mapping[str, Series], per_epoch: float | None) -> None:
-    """Draw each validation metric, and mark its best value."""
+def _draw_metrics(axes: Axes, metrics: Mapping[str, Series], per_epoch: float | None,
+                  higher_is_better: Mapping[str, bool]) -> None:
+    """Draw each validation metric, and mark its best value where it is known which is better."""
     axes.set(title='Validation metrics', ylabel=_unit(list(metrics)))
     for index, (name, points) in enumerate(metrics.items()):
         x, y = _xy(points, per_epoch)
         color = _COLORS[index % len(_COLORS)]
-        lower = any(word in name.lower() for word in _LOWER_IS_BETTER)
-        best = _mark_best(axes, x, y, lower=lower, color=color)
-        axes.plot(x, y, color=color, label=f'{name} (best {best:.4g})', **_marks(y))
+        label = name
+        if name in higher_is_better:
+            best = _mark_best(axes, x, y, lower=not higher_is_better[name], color=color)
+            label += f' (best {best:.4g})'
+        axes.plot(x, y, color=color, label=label, **_marks(y))
     _finish(axes)
 
 

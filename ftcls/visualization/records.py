@@ -7,7 +7,10 @@ from pathlib import Path
 
 from ftcls.utils import DataError, MissingFileError
 
-__all__ = ['Record', 'Series', 'learning_rates', 'metric_names', 'read_records', 'series', 'steps_per_epoch']
+__all__ = [
+    'Record', 'Series', 'learning_rates', 'metric_directions', 'metric_names', 'read_records', 'series',
+    'steps_per_epoch'
+]
 
 Record = Mapping[str, object]
 # Points of one line: (step, value), in the order of the steps.
@@ -75,6 +78,14 @@ def metric_names(records: Iterable[Record]) -> list[str]:
                 (name, None) for name, value in record.items()
                 if name not in _BOOKKEEPING and not isinstance(value, bool) and isinstance(value, (int, float)))
     return list(names)
+
+
+def metric_directions(records: Iterable[Record]) -> dict[str, bool]:
+    """Return, of the metrics that state it, whether more of it is better."""
+    directions: dict[str, bool] = {}
+    for record in records:
+        directions.update(record.get('higher_is_better', {}))
+    return directions
 
 
 def learning_rates(records: Iterable[Record]) -> dict[str, Series]:

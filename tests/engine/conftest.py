@@ -52,6 +52,7 @@ class TwoLayers(BaseModel):
 
 class Share(BaseMetric):
     """Share of right answers, and values of other kinds."""
+    higher_is_better = True
 
     def process(self, data_batch: Any, data_samples: Any) -> None:
         self.results.extend(bool(sample) for sample in data_samples)

@@ -4,13 +4,14 @@ import math
 import pytest
 
 from ftcls.engine.hooks import EarlyStoppingHook
-from ftcls.engine.hooks.checkpoint import CheckpointHook
+from ftcls.evaluation import Accuracy, DiceMetric, LossMetric, SingleLabelMetric, resolve_rule
 from ftcls.utils import ConfigError
 
 
 def stops_after(values: list[float], **settings: object) -> int | None:
     """The number of validations after which it stops."""
     hook = EarlyStoppingHook(**{'monitor': 'accuracy/top1', 'patience': 2, **settings})
+    hook._start([Accuracy(), LossMetric(), DiceMetric(), SingleLabelMetric()])
     for count, value in enumerate(values, 1):
         if hook._check_stop_condition(value)[0]:
             return count
@@ -37,8 +38,8 @@ def test_stops_after(values: list[float], settings: dict, stop: int | None) -> N
 
 
 def test_what_cannot_be_told_is_asked() -> None:
-    with pytest.raises(ConfigError, match="'coverage' better.*rule='greater' or rule='less'"):
-        EarlyStoppingHook('coverage')
+    with pytest.raises(ConfigError, match="'coverage' better.*`higher_is_better`.*rule='greater' or rule='less'"):
+        EarlyStoppingHook('coverage')._start([Accuracy()])
     with pytest.raises(ConfigError, match='patience=0'):
         EarlyStoppingHook('loss', patience=0)
 
@@ -48,9 +49,9 @@ def test_what_cannot_be_told_is_asked() -> None:
                                                     ('accuracy/top1', 'greater', False), ('loss', 'less', False),
                                                     ('top1_error', 'less', False), ('loss', None, False)])
 def test_the_rule_by_which_the_worst_would_be_best_is_refused(key: str, rule: str | None, wrong: bool) -> None:
-    for make in (lambda: EarlyStoppingHook(key, rule=rule), lambda: CheckpointHook(save_best=key, rule=rule)):
-        if wrong:
-            with pytest.raises(ConfigError, match=f'Hook.rule={rule!r}: .*{key}.*leave rule out'):
-                make()
-        else:
-            make()
+    metrics = [Accuracy(), LossMetric(), DiceMetric(), SingleLabelMetric()]
+    if wrong:
+        with pytest.raises(ConfigError, match=f'Hook.rule={rule!r}: .*{key}.*leave rule out'):
+            resolve_rule('CheckpointHook', rule, key, metrics)
+    else:
+        resolve_rule('CheckpointHook', rule, key, metrics)

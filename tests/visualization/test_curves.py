@@ -27,7 +27,8 @@ def _run(epochs: int = 4, iters: int = 3, offset: float = 0.) -> list[dict]:
             })  # yapf: disable
         records.append({
             'kind': 'val', 'epoch': epoch, 'step': epoch * iters, 'time': 1.0, 'loss': 1 / epoch + offset,
-            'accuracy/top1': 50. + 10 * epoch - 4 * (epoch == 4) * 6 + offset, 'matrix': [[1, 2]]
+            'accuracy/top1': 50. + 10 * epoch - 4 * (epoch == 4) * 6 + offset, 'matrix': [[1, 2]],
+            'higher_is_better': {'loss': False, 'accuracy/top1': True}
         })  # yapf: disable
     return records
 

@@ -14,10 +14,9 @@ from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
 from ftcls.datasets import BaseDataset
-from ftcls.engine.hooks.checkpoint import check_rule
 from ftcls.engine.mmengine_compat import unlocked_on_error
 from ftcls.engine.parameter_table import unwrap
-from ftcls.evaluation import DiceMetric, IoUMetric
+from ftcls.evaluation import DiceMetric, IoUMetric, resolve_rule
 from ftcls.models.headed_model import HeadedModel
 from ftcls.registry import METRICS
 from ftcls.utils import ConfigError, UserError, did_you_mean, nearest
@@ -225,8 +224,9 @@ def _check_monitored(runner: Runner, tried: Sequence[BaseMetric]) -> None:
             raise ConfigError(f'{where}={key!r}: the validation gives {", ".join(sorted(names))}' +
                               (did_you_mean(key, names) if nearest(key, names) else ''))
     for hook in savers if names else ():
-        if hook.key_indicators == ['auto']:
-            check_rule('CheckpointHook', hook.rules[0], names[0])
+        keys = names[:1] if hook.key_indicators == ['auto'] else hook.key_indicators
+        for rule, key in zip(hook.rules, keys):
+            resolve_rule('CheckpointHook', rule, key, tried)
 
 
 def _metric_names(tried: Sequence[BaseMetric]) -> list[str] | None:

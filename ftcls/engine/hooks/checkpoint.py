@@ -4,45 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.dist import barrier, is_main_process
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
 from ftcls.engine.mmengine_compat import checkpoint_source, is_resuming
+from ftcls.evaluation import resolve_rule
 from ftcls.registry import HOOKS
-from ftcls.utils import ConfigError
 from .dry_run import DryRunHook
 
-__all__ = ['CheckpointHook', 'GREATER_IS_BETTER', 'check_rule']
+__all__ = ['CheckpointHook']
 
-#: Parts of metrics' names that tell that more of them is better; MMEngine's and those of our own metrics.
-GREATER_IS_BETTER = (*MMEngineCheckpointHook._default_greater_keys, 'dice', 'iou', 'recall', 'f1-score')
-# Whole names of our own metrics' results: of others, such as 'top1_error', a part of the name says too little.
-_KNOWN_RULES = {
-    'greater':
-    re.compile(r'accuracy/top\d+\b.*|(single|multi)-label/(precision|recall|f1-score)\b.*|'
-               r'multi-label/mAP|(dice|iou)(_set)?'),
-    'less':
-    re.compile(r'loss')
-}
 _POINTER = 'last_checkpoint'
-
-
-def check_rule(hook: str, rule: str | None, key: str) -> None:
-    """Refuse a rule by which the worst of one of our own metrics would be taken for the best.
-
-    Args:
-        hook: Class whose argument ``rule`` it is.
-        rule: ``'greater'``, ``'less'`` or None.
-        key: Name of the metric.
-
-    Raises:
-        ConfigError: If it is the wrong one of the two.
-    """
-    right = next((known for known, names in _KNOWN_RULES.items() if names.fullmatch(key)), None)
-    if rule is not None and right is not None and rule != right:
-        raise ConfigError(
-            f'{hook}.rule={rule!r}: the {"larger" if right == "greater" else "smaller"} {key!r} is the better '
-            'one, and the worst would be taken for the best; leave rule out, which the name tells')
 
 
 @HOOKS.register_module()
@@ -53,23 +26,30 @@ class CheckpointHook(MMEngineCheckpointHook):
     an old ``best_….pth`` beside the new one, or an old ``last_checkpoint``, would be taken for its own. A run that resumes
     moves only what was written past its point. Nothing is moved by a dry run, or on remote storage.
 
-    For ``save_best='auto'`` it also knows that more Dice and IoU are better.
+    Whether more of the ``save_best`` metric is better is what the metric's class states (``higher_is_better``).
 
     Args: those of ``mmengine.hooks.CheckpointHook`` (``interval``, ``max_keep_ckpts``, ``save_best``, ``rule`` …).
 
     Raises:
-        ConfigError: If ``rule`` is the wrong one for one of our own metrics.
+        ConfigError: Before the first step, if ``rule`` contradicts the metric's class, or neither says it.
     """
-    _default_greater_keys = list(GREATER_IS_BETTER)
+    _metrics: Sequence[BaseMetric] | None = None
 
     def _init_rule(self, rules: Sequence[str | None], key_indicators: Sequence[str]) -> None:
-        """Settle the rule of each metric."""
-        super()._init_rule(rules, key_indicators)
-        for rule, key in zip(self.rules, key_indicators):
-            check_rule('CheckpointHook', rule, key)
+        """Resolve the rule of each metric, once the metrics are known."""
+        if len(rules) == 1:
+            rules = list(rules) * len(key_indicators)
+        if self._metrics is None or key_indicators == ['auto']:
+            self.rules, self.key_indicators = list(rules), key_indicators
+            return
+        resolved = [resolve_rule('CheckpointHook', *pair, self._metrics) for pair in zip(rules, key_indicators)]
+        super()._init_rule(resolved, key_indicators)
 
     def before_train(self, runner: Runner) -> None:
         """Make way for the checkpoints of this run."""
+        if self.save_best:
+            self._metrics = runner.val_loop.evaluator.metrics if runner.val_loop is not None else []
+            self._init_rule(self.rules, self.key_indicators)
         super().before_train(runner)
         if '://' in str(self.out_dir):
             return

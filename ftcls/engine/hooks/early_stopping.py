@@ -1,17 +1,18 @@
 """Stopping when the validation no longer gets better."""
-from collections.abc import Mapping
-from math import isfinite
+from collections.abc import Mapping, Sequence
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal
 
 from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import EarlyStoppingHook as MMEngineEarlyStoppingHook
 from mmengine.runner import Runner
 
+from ftcls.evaluation import resolve_rule
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
 from ftcls.visualization.records import read_records, series
-from .checkpoint import GREATER_IS_BETTER, check_rule
 
 __all__ = ['EarlyStoppingHook']
 
@@ -25,7 +26,7 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
 
     Args:
         monitor: The metric, such as ``'accuracy/top1'`` or ``'loss'``.
-        rule: Whether ``'greater'`` or ``'less'`` is better; None tells by the name: accuracy, precision … greater, loss less.
+        rule: Whether ``'greater'`` or ``'less'`` is better; None takes what the metric's class states.
         min_delta: The least difference that counts; None: 0.1 where greater is better (of 100 percent), 0 where less is.
         strict: As in MMEngine: whether a validation without the metric is an error.
         check_finite: Stop where the metric is not finite.
@@ -34,10 +35,9 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
         source: Name of the file of records in the work dir, as ``MetricsRecordHook`` writes it.
 
     Raises:
-        ConfigError: Before the first step, if there is no validation; or if the rule cannot be told by the name, or is wrong.
+        ConfigError: Before the first step, if there is no validation; or if ``rule`` contradicts the metric's class, or
+            neither says which is better.
     """
-
-    _default_greater_keys = list(GREATER_IS_BETTER)
 
     def __init__(self,
                  monitor: str,
@@ -48,17 +48,19 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
                  patience: int = 5,
                  stopping_threshold: float | None = None,
                  source: str = 'metrics.jsonl') -> None:
-        try:
-            super().__init__(monitor, rule, 0., strict, check_finite, patience, stopping_threshold)
-        except ValueError:
-            raise ConfigError(f"EarlyStoppingHook: is a greater or a smaller {monitor!r} better? Add rule='greater' or "
-                              "rule='less'") from None
-        check_rule('EarlyStoppingHook', rule, monitor)
+        super().__init__(monitor, rule or 'greater', 0., strict, check_finite, patience, stopping_threshold)
         if patience < 1:
             raise ConfigError(f'EarlyStoppingHook.patience={patience!r}: must be a whole number from 1')
-        self.min_delta = min_delta if min_delta is not None else 0.1 if self.rule == 'greater' else 0.
         self.source = source
-        self._first = (self.best_score, self.wait_count)
+        self._given = (rule, min_delta)
+
+    def _start(self, metrics: Sequence[BaseMetric]) -> None:
+        """Resolve which values are better, and begin to count."""
+        rule, min_delta = self._given
+        self.rule = resolve_rule('EarlyStoppingHook', rule, self.monitor, metrics)
+        default_delta = {'greater': 0.1, 'less': 0.}[self.rule]
+        self.min_delta = default_delta if min_delta is None else min_delta
+        self.best_score, self.wait_count = {'greater': -inf, 'less': inf}[self.rule], 0
 
     def _check_stop_condition(self, current_score: float) -> tuple[bool, str]:
         """Take one value into account; return whether to stop, and why."""
@@ -84,7 +86,7 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
 
     def before_train(self, runner: Runner) -> None:
         """Count the validations up to the checkpoint that the run resumes from."""
-        self.best_score, self.wait_count = self._first
+        self._start(runner.val_loop.evaluator.metrics)
         past: list[Any] = [None]
         if runner.iter > 0 and is_main_process():
             path = Path(runner.work_dir) / self.source

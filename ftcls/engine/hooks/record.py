@@ -2,16 +2,18 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from ftcls.evaluation import higher_is_better
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
 from .loss_watch import LossWatch
@@ -101,6 +103,7 @@ class MetricsRecordHook(Hook):
     ``loss`` …  in ``train``: the means of the model's losses on the main process; in ``val``: all metrics
     ==========  ==========================================================================================================
 
+    A record of kind ``val`` also has ``higher_is_better``: whether more is better, of each metric whose class states it.
     A value that is not finite is null. A run that is resumed drops the records past the iteration that it resumes from
     and appends; a fresh one moves an earlier file to ``metrics.jsonl.1`` (``.2`` …).
 
@@ -201,7 +204,8 @@ class MetricsRecordHook(Hook):
                 if key not in self._left_out:
                     self._left_out.add(key)
                     runner.logger.info(f'{self.filename} leaves out the metric {key!r}: {err}')
-        self._file.append(self._record('val', values))
+        directions = _directions(values, runner.val_loop.evaluator.metrics)
+        self._file.append(self._record('val', values, higher_is_better=directions))
 
     def after_train(self, runner: Runner) -> None:
         """Let go of the file: what follows the training is not part of it."""
@@ -220,6 +224,12 @@ class MetricsRecordHook(Hook):
         means = self._averages.take()
         if self._file is not None:
             self._file.append(self._record('train', means, iters=iterations, **self._rates))
+
+
+def _directions(names: Iterable[str], metrics: Sequence[BaseMetric]) -> dict[str, bool]:
+    """Return, of the results whose direction is known, whether more of it is better."""
+    stated = {name: higher_is_better(name, metrics) for name in names}
+    return {name: answer for name, answer in stated.items() if answer is not None}
 
 
 def _train_position(runner: Runner, batch_idx: int) -> dict[str, int]:

@@ -47,6 +47,7 @@ class Accuracy(SingleLabelBase):
         tensor([50.])
     """
     default_prefix = 'accuracy'
+    higher_is_better = True
 
     def __init__(self,
                  topk: int | Sequence[int] = (1, ),

@@ -1,6 +1,6 @@
 """The loss on data that was not trained on."""
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.evaluator import BaseMetric
@@ -28,6 +28,7 @@ class LossMetric(BaseMetric):
     """
     # An empty string and not None: for None, MMEngine warns that there is no prefix.
     default_prefix = ''
+    higher_is_better: ClassVar = {'loss': False}
 
     def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)

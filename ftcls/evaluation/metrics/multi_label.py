@@ -1,7 +1,7 @@
 """Metrics where a picture has any number of labels."""
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ def _check_shapes(pred: torch.Tensor, target: torch.Tensor) -> None:
 class _MultiLabelBase(BaseMetric):
     """Collects one entry a sample: its scores, and its labels as 0 and 1."""
     default_prefix = 'multi-label'
+    higher_is_better: ClassVar = {'mAP': True, 'AP': True, 'precision': True, 'recall': True, 'f1-score': True}
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping]) -> None:
         """Collect what the model made of one batch.

@@ -1,6 +1,6 @@
 """How well predicted masks cover the true ones."""
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.evaluator import BaseMetric
@@ -100,6 +100,7 @@ class DiceMetric(OverlapMetric):
         >>> DiceMetric.score(tp=2, fp=1, fn=1)
         0.6666666666666666
     """
+    higher_is_better: ClassVar = {'dice': True}
     name = 'dice'
     weight = 2
 
@@ -112,5 +113,6 @@ class IoUMetric(OverlapMetric):
 
     Results: ``iou``, the mean over the pictures; ``iou_set``, of the pixels of all pictures together.
     """
+    higher_is_better: ClassVar = {'iou': True}
     name = 'iou'
     weight = 1

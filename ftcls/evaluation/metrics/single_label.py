@@ -1,6 +1,6 @@
 """Precision, recall, F1 score and support."""
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -36,6 +36,7 @@ class SingleLabelMetric(SingleLabelBase):
         (tensor(62.5000), tensor(75.), tensor(66.6667), tensor(4))
     """
     default_prefix = 'single-label'
+    higher_is_better: ClassVar = {'precision': True, 'recall': True, 'f1-score': True}
 
     def __init__(self,
                  thrs: Thresholds = 0.,
