@@ -1,18 +1,22 @@
-"""Keeping a recipe's total batch size when the number of processes is another than the recipe's."""
-from dataclasses import dataclass
+"""Keeping a recipe's total batch size when the number of processes differs from the recipe's."""
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from mmengine.config import Config
 
 from ftcls.utils import ConfigError, did_you_mean
+from ftcls.utils.names import plural
+from .choices import BATCH_POLICIES, LAUNCHERS
 
 __all__ = ['BATCH_POLICIES', 'BatchPlan', 'LAUNCHERS', 'apply_batch_policy']
 
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
-BATCH_POLICIES = ('accumulate', 'per-device', 'scale-lr', 'none')
+Changes = dict[str, Any]
 
 # What counts iterations in a scheduler that is not by epoch, and in an iteration-based loop.
 _SCHEDULER_ITERATIONS = ('begin', 'end', 'T_max', 'step_size', 'total_steps', 'milestones')
 _LOOP_ITERATIONS = ('max_iters', 'val_begin', 'val_interval')
+_ENDLESS = 10**9  # MMEngine's `INF`
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class BatchPlan:
 
     Attributes:
         policy: One of ``BATCH_POLICIES``.
-        per_device: Images that one process takes through the model at once.
+        per_device: Images per process and forward pass.
         world_size: Number of processes.
         accumulation: Batches whose gradients are added up before the optimizer steps.
         recipe_total: ``auto_scale_lr.base_batch_size``, or None where the config states no total.
@@ -33,33 +37,36 @@ class BatchPlan:
     world_size: int
     accumulation: int
     recipe_total: int | None
-    lr_factor: float
-    why: str
+    lr_factor: float = 1.
+    why: str = ''
 
     @property
     def total(self) -> int:
-        """Images an optimizer step."""
+        """Images per optimizer step."""
         return self.per_device * self.world_size * self.accumulation
 
     def describe(self) -> str:
         """Return the line that the preflight shows."""
-        text = f'{self.total} images a step = {self.per_device} a process x {_processes(self.world_size)}'
+        text = f'{self.total} images per step = {self.per_device} per process x {_processes(self.world_size)}'
         if self.accumulation > 1:
             text += f' x {self.accumulation} accumulated'
         return f'{text}; {self.why}'
 
 
 def _processes(count: int) -> str:
-    return f'{count} process' + ('es' if count > 1 else '')
+    return plural(count, 'process', 'es')
 
 
-def apply_batch_policy(cfg: Config, policy: str | None, world_size: int) -> BatchPlan:
-    """Change batch size, accumulation or learning rate in ``cfg`` so that the recipe's total batch size is respected.
+def apply_batch_policy(cfg: Config, policy: str | None, world_size: int) -> tuple[BatchPlan, Changes]:
+    """Find the batch size, accumulation or learning rate that respects the recipe's total batch size.
 
     Args:
-        cfg: The config, changed in place.
+        cfg: The config; it is not changed.
         policy: One of ``BATCH_POLICIES``; None takes the config's ``batch_policy``, then ``'accumulate'``.
         world_size: Number of processes.
+
+    Returns:
+        The plan, and the config keys to change with their new values.
 
     Raises:
         ConfigError: If the policy is unknown, or the total cannot be met exactly.
@@ -69,101 +76,92 @@ def apply_batch_policy(cfg: Config, policy: str | None, world_size: int) -> Batc
         raise ConfigError(f'--batch-policy {policy!r} is unknown{did_you_mean(policy, BATCH_POLICIES)}')
     per_device = cfg.train_dataloader.get('batch_size')
     if per_device is None:
-        return BatchPlan('none', 1, world_size, 1, None, 1.,
-                         'train_dataloader has a batch_sampler, which is left alone')
-    accumulation = int(cfg.optim_wrapper.get('accumulative_counts', 1))
-    recipe = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
-    # `enable` would make MMEngine scale the rates a second time, and without regard to accumulation.
-    if cfg.get('auto_scale_lr') and cfg.auto_scale_lr.get('enable'):
-        cfg.auto_scale_lr.enable = False
+        return BatchPlan('none', 1, world_size, 1, None, why='train_dataloader has a batch_sampler, which is kept'), {}
+    scaling = cfg.get('auto_scale_lr') or {}
+    changes: Changes = {}
+    if scaling.get('enable'):
         policy = 'scale-lr'
-    total = per_device * world_size * accumulation
+        # MMEngine would scale the rates a second time, and without regard to accumulation.
+        changes['auto_scale_lr.enable'] = False
+    recipe = scaling.get('base_batch_size')
+    accumulation = int(cfg.optim_wrapper.get('accumulative_counts', 1))
+    plan = BatchPlan(policy, per_device, world_size, accumulation, recipe)
     if recipe is None:
         if policy == 'scale-lr':
-            raise ConfigError(
-                '--batch-policy scale-lr: the config states no auto_scale_lr.base_batch_size to scale from; add it')
-        return BatchPlan('none', per_device, world_size, accumulation, None, 1.,
-                         'the config states no total (auto_scale_lr)')
-    if total == recipe:
-        return BatchPlan(policy, per_device, world_size, accumulation, recipe, 1., f'as the recipe has it ({recipe})')
+            raise ConfigError('--batch-policy scale-lr: needs auto_scale_lr.base_batch_size in the config; add it')
+        return replace(plan, policy='none', why='the config states no total (auto_scale_lr)'), changes
+    if plan.total == recipe:
+        return replace(plan, why=f'as in the recipe ({recipe})'), changes
     if policy == 'none':
-        return BatchPlan(policy, per_device, world_size, accumulation, recipe, 1.,
-                         f'the recipe has {recipe}; nothing was adapted (batch policy none)')
-    return _POLICIES[policy](cfg, per_device, world_size, accumulation, recipe)
+        return replace(plan, why=f'the recipe has {recipe}; nothing was adapted (batch policy none)'), changes
+    plan, more = _POLICIES[policy](cfg, plan)
+    return plan, {**changes, **more}
 
 
-def _accumulate(cfg: Config, per_device: int, world_size: int, accumulation: int, recipe: int) -> BatchPlan:
-    at_once = per_device * world_size
+def _accumulate(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
+    recipe, at_once = plan.recipe_total, plan.per_device * plan.world_size
     if recipe % at_once:
-        fits = [b for b in range(1, per_device + 1) if recipe % (b * world_size) == 0]
-        fix = f'set train_dataloader.batch_size to {fits[-1]}' if fits else 'use another number of processes'
-        raise ConfigError(
-            f'--batch-policy accumulate: the recipe\'s total of {recipe} images a step '
-            f'(auto_scale_lr.base_batch_size) is no multiple of {per_device} images x {_processes(world_size)} '
-            f'= {at_once}; {fix}, or choose --batch-policy scale-lr or none')
+        fitting = [b for b in range(1, plan.per_device + 1) if recipe % (b * plan.world_size) == 0]
+        fix = f'set train_dataloader.batch_size to {fitting[-1]}' if fitting else 'use another number of processes'
+        raise ConfigError(f'--batch-policy accumulate: auto_scale_lr.base_batch_size={recipe} is no multiple of '
+                          f'{plan.per_device} images x {_processes(plan.world_size)} = {at_once}; {fix}, or choose '
+                          '--batch-policy scale-lr or none')
     new = recipe // at_once
-    _stretch_iterations(cfg, new, accumulation)
-    cfg.optim_wrapper.accumulative_counts = new
-    return BatchPlan('accumulate', per_device, world_size, new, recipe, 1.,
-                     f'the recipe\'s {recipe}, by accumulating gradients')
+    changes = {'optim_wrapper.accumulative_counts': new, **_stretched_iterations(cfg, new, plan.accumulation)}
+    return replace(plan, accumulation=new, why=f'the recipe\'s {recipe}, by accumulating gradients'), changes
 
 
-def _stretch_iterations(cfg: Config, new: int, old: int) -> None:
+def _stretched_iterations(cfg: Config, new: int, old: int) -> Changes:
     """An iteration is one batch for MMEngine: counts of iterations grow with the accumulation; epochs do not."""
-    if new == old:
-        return
 
     def stretch(value: int | list) -> int | list:
-        # An end of `INF` (1e9) means forever and is left alone.
         if isinstance(value, list | tuple):
             return [stretch(v) for v in value]
-        return value if value >= 10**9 else value * new // old
+        return value if value >= _ENDLESS else value * new // old
 
-    for scheduler in _schedulers(cfg):
-        if not scheduler.get('by_epoch', True):
-            for key in _SCHEDULER_ITERATIONS:
-                if scheduler.get(key) is not None:
-                    scheduler[key] = stretch(scheduler[key])
+    counting = [(path, one, _SCHEDULER_ITERATIONS) for path, one in _schedulers(cfg) if not one.get('by_epoch', True)]
     if not cfg.train_cfg.get('by_epoch', 'IterBased' not in cfg.train_cfg.get('type', '')):
-        for key in _LOOP_ITERATIONS:
-            if cfg.train_cfg.get(key) is not None:
-                cfg.train_cfg[key] = stretch(cfg.train_cfg[key])
+        counting.append(('train_cfg', cfg.train_cfg, _LOOP_ITERATIONS))
+    changes: Changes = {}
+    for path, settings, keys in counting:
+        changes.update({f'{path}.{key}': stretch(settings[key]) for key in keys if settings.get(key) is not None})
+    return changes
 
 
-def _per_device(cfg: Config, per_device: int, world_size: int, accumulation: int, recipe: int) -> BatchPlan:
-    if recipe % (world_size * accumulation):
-        by = _processes(world_size) + (f' x {accumulation} accumulated batches' if accumulation > 1 else '')
-        raise ConfigError(
-            f'--batch-policy per-device: {recipe} images a step (auto_scale_lr.base_batch_size) cannot be split '
-            f'evenly over {by}; use another number of processes, or --batch-policy scale-lr or none')
-    new = recipe // (world_size * accumulation)
-    cfg.train_dataloader.batch_size = new
-    return BatchPlan('per-device', new, world_size, accumulation, recipe, 1.,
-                     f'the recipe\'s {recipe}, by taking {new} instead of {per_device} a process')
+def _per_device(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
+    recipe, steps = plan.recipe_total, plan.world_size * plan.accumulation
+    if recipe % steps:
+        by = _processes(plan.world_size)
+        if plan.accumulation > 1:
+            by += f' x {plan.accumulation} accumulated batches'
+        raise ConfigError(f'--batch-policy per-device: auto_scale_lr.base_batch_size={recipe} cannot be split evenly '
+                          f'over {by}; use another number of processes, or --batch-policy scale-lr or none')
+    new = recipe // steps
+    why = f'the recipe\'s {recipe}, by taking {new} instead of {plan.per_device} per process'
+    return replace(plan, per_device=new, why=why), {'train_dataloader.batch_size': new}
 
 
-def _scale_lr(cfg: Config, per_device: int, world_size: int, accumulation: int, recipe: int) -> BatchPlan:
+def _scale_lr(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
     """The linear rule of Goyal et al. 2017 (arXiv:1706.02677), section 2.1, over the batch that one step sees."""
-    total = per_device * world_size * accumulation
-    factor = total / recipe
-    optimizer = cfg.optim_wrapper.optimizer
-    if 'lr' not in optimizer:
-        raise ConfigError(
-            '--batch-policy scale-lr: optim_wrapper.optimizer.lr is not set, so that there is nothing to scale; '
-            'set it')
-    old = optimizer.lr
-    optimizer.lr = old * factor
-    for scheduler in _schedulers(cfg):
-        for key in ('eta_min', 'eta_max'):  # absolute rates
-            if scheduler.get(key):
-                scheduler[key] = scheduler[key] * factor
-    return BatchPlan('scale-lr', per_device, world_size, accumulation, recipe, factor,
-                     f'the recipe has {recipe}, so lr {old:g} x {factor:g} = {optimizer.lr:g} (linear rule)')
+    old = cfg.optim_wrapper.optimizer.get('lr')
+    if old is None:
+        raise ConfigError('--batch-policy scale-lr: optim_wrapper.optimizer.lr is not set, so nothing can be scaled; '
+                          'set it')
+    factor = plan.total / plan.recipe_total
+    changes: Changes = {'optim_wrapper.optimizer.lr': old * factor}
+    for path, scheduler in _schedulers(cfg):
+        # absolute rates
+        changes.update({f'{path}.{k}': scheduler[k] * factor for k in ('eta_min', 'eta_max') if scheduler.get(k)})
+    why = f'the recipe has {plan.recipe_total}, so lr {old:g} x {factor:g} = {old * factor:g} (linear rule)'
+    return replace(plan, lr_factor=factor, why=why), changes
 
 
-def _schedulers(cfg: Config) -> list:
+def _schedulers(cfg: Config) -> list[tuple[str, Mapping]]:
+    """Return the path and the settings of each scheduler."""
     schedulers = cfg.get('param_scheduler') or []
-    return [schedulers] if isinstance(schedulers, dict) else list(schedulers)
+    if isinstance(schedulers, Mapping):
+        return [('param_scheduler', schedulers)]
+    return [(f'param_scheduler.{number}', one) for number, one in enumerate(schedulers)]
 
 
 _POLICIES = {'accumulate': _accumulate, 'per-device': _per_device, 'scale-lr': _scale_lr}

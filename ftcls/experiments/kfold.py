@@ -17,12 +17,12 @@ from mmengine.evaluator import BaseMetric
 
 from ftcls.apis.training.distributed import init_distributed
 from ftcls.apis.training.evaluation import evaluate_runner
-from ftcls.apis.training.loaders import build_loaders, dataset_configs, shorten
-from ftcls.apis.training.splits import inner_datasets
+from ftcls.apis.training.loaders import build_datasets, dataset_configs, inner_datasets
 from ftcls.apis.training.train import TrainOptions, train
 from ftcls.config.validation import validate_config
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.utils import ConfigError, DataError
+from ftcls.utils.names import enumerate_names
 from ftcls.visualization import plot_compare, read_records
 from .run import Run, Workers, make_runs, scores_only
 
@@ -205,12 +205,9 @@ def _folded(node: Any, cut: dict) -> Any:
 
 def _check_data(cfg: Config, folds: int, pool: bool) -> int:
     """Return how many pictures are dealt out, once they are known to be enough."""
-    cfg = copy.deepcopy(cfg)
-    for split in ('train', 'val'):  # nothing is loaded here
-        cfg[f'{split}_dataloader'].update(num_workers=0, persistent_workers=False)
     with quiet_run():
-        loaders, report = build_loaders(cfg, ['train', 'val'])
-    leaves = inner_datasets(loaders['val'].dataset)
+        datasets, report = build_datasets(cfg, ['train', 'val'])
+    leaves = inner_datasets(datasets['val'])
     if pool:
         paths = [leaf.get_data_info(index).get('img_path') for leaf in leaves for index in range(len(leaf))]
         if None in paths:
@@ -225,7 +222,7 @@ def _check_data(cfg: Config, folds: int, pool: bool) -> int:
     few = [f'{name} {counts[name]}' for name in report.classes or () if counts and counts[name] < folds]
     if few and not cfg.get('allow_missing_classes', False):
         raise ConfigError(
-            f'--folds {folds}: some classes have fewer pictures than there are folds: {shorten(few)}; add pictures, '
+            f'--folds {folds}: some classes have fewer pictures than there are folds: {enumerate_names(few)}; add pictures, '
             'use fewer folds, or accept folds without them by --cfg-options allow_missing_classes=True')
     return sum(len(leaf) for leaf in leaves)
 

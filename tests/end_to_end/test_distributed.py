@@ -90,13 +90,13 @@ def test_two_processes_train_as_one_with_the_same_total_batch(model: dict | None
     cfg.dump(tmp_path / 'config.py')
     done = run_tool('dist_train.sh', 'config.py', 2, '--work-dir', 'two', PORT=port)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert '40 images a step = 20 a process x 2 processes; as the recipe has it (40)' in done.stdout
+    assert '40 images per step = 20 per process x 2 processes; as in the recipe (40)' in done.stdout
     # Two processes speak with one voice, and of nothing that is not the user's.
     assert done.stdout.count('Epoch(val) [1]') == 1 and 'Warning' not in done.stderr
     train(cfg, TrainOptions(work_dir=str(tmp_path / 'at_once'), batch_policy='per-device'))
     train(cfg, TrainOptions(work_dir=str(tmp_path / 'accumulated')))
-    assert '40 images a step = 40 a process x 1 process' in (tmp_path / 'at_once/preflight.txt').read_text()
-    assert '20 a process x 1 process x 2 accumulated' in (tmp_path / 'accumulated/preflight.txt').read_text()
+    assert '40 images per step = 40 per process x 1 process' in (tmp_path / 'at_once/preflight.txt').read_text()
+    assert '20 per process x 1 process x 2 accumulated' in (tmp_path / 'accumulated/preflight.txt').read_text()
     start = tmp_path / 'start'
     cfg.optim_wrapper.optimizer.lr = 0.
     train(cfg, TrainOptions(work_dir=str(start)))

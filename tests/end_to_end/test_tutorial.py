@@ -81,7 +81,7 @@ def test_dry_run(config: str, file: str, left: int, cifar10: Path, tmp_path: Pat
     assert len(report.loaded) == report.num_tensors == 318  # 53 convolutions, 53 x 5 of BatchNorm
     assert len(report.expected) == left  # torchvision's classifier; OpenMMLab's is outside of `prefix='backbone'`
     table = (tmp_path / 'preflight.txt').read_text()
-    assert '128 images a step = 16 a process x 1 process x 8 accumulated' in table
+    assert '128 images per step = 16 per process x 1 process x 8 accumulated' in table
     name = re.escape(checkpoint.name)
     for part in FROZEN:
         statistics = '-' if part == 'conv1' else 'fixed'

@@ -49,7 +49,7 @@ def a_validation_without_a_metric(place: Place) -> None:
     place.edit('test_evaluator = val_evaluator', 'test_evaluator = other')
 
 
-@wrong('train_dataloader: missing', 'what shall be trained on')
+@wrong('train_dataloader: missing', 'which dataset')
 def nothing_to_train_on(place: Place) -> None:
     place.add('train_dataloader = train_cfg = optim_wrapper = None')
 
@@ -221,7 +221,7 @@ def unknown_batch_policy(place: Place) -> None:
     place.add("batch_policy = 'acumulate'")
 
 
-@wrong("total of 5 images", 'no multiple of 2 images x 1 process = 2', 'set train_dataloader.batch_size to 1')
+@wrong('base_batch_size=5', 'no multiple of 2 images x 1 process = 2', 'set train_dataloader.batch_size to 1')
 def a_total_batch_that_cannot_be_met(place: Place) -> None:
     place.edit('base_batch_size=2', 'base_batch_size=5')
 
@@ -231,12 +231,12 @@ def more_best_classes_than_there_are(place: Place) -> None:
     place.edit('topk=(1, )', 'topk=(1, 5)')
 
 
-@wrong("CheckpointHook.save_best='acc'", 'the validation gives accuracy/top1, loss')
+@wrong("CheckpointHook.save_best='acc'", 'the validation measures accuracy/top1, loss')
 def a_best_checkpoint_by_a_metric_that_there_is_not(place: Place) -> None:
     place.edit("save_best='auto'", "save_best='acc'")
 
 
-@wrong("EarlyStoppingHook.monitor='accuracy/top5'", 'the validation gives accuracy/top1, loss')
+@wrong("EarlyStoppingHook.monitor='accuracy/top5'", 'the validation measures accuracy/top1, loss')
 def a_stop_by_a_metric_that_there_is_not(place: Place) -> None:
     place.add("custom_hooks = [dict(type='EarlyStoppingHook', monitor='accuracy/top5')]")
 

@@ -242,7 +242,7 @@ def results_in_a_folder_that_is_a_file(place: Place) -> list[str]:
     return ['test', 'config.py', 'good.pth', '--out', 'good.pth/a.json']
 
 
-@wrong('test_dataloader: missing', 'which pictures shall be tested')
+@wrong('test_dataloader: missing', 'which dataset')
 def nothing_to_test_on(place: Place) -> list[str]:
     place.add('test_dataloader = test_cfg = test_evaluator = None')
     return ['test', 'config.py', 'good.pth']

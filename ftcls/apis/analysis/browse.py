@@ -1,5 +1,4 @@
 """Looking at a dataset as the network gets it; what tools/browse_dataset.py does."""
-import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,10 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from ftcls.apis.training.loaders import build_loaders
+from ftcls.apis.training.loaders import build_datasets, build_loaders
 from ftcls.apis.training.sanity_checks import config_errors, first_samples
-from ftcls.apis.training.train import TrainOptions, prepare_config
+from ftcls.apis.training.train import check_config
+from ftcls.config.resolve import EvalOptions, resolve
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError
@@ -47,27 +47,27 @@ def browse_dataset(cfg: Config,
         raise ConfigError(f'--number {number}: must be at least 1')
     if Path(out).suffix.lower() != '.png':
         raise ConfigError(f'--out {out}: must end in .png')
-    cfg = copy.deepcopy(cfg)
-    cfg.resume = False
-    prepare_config(cfg, TrainOptions(seed=seed))
+    options = EvalOptions()
+    check_config(cfg, options)
     if not cfg.get(f'{split}_dataloader'):
         raise ConfigError(f'{split}_dataloader: missing; choose another --split')
+    cfg = resolve(cfg, options).cfg
     settings = {**cfg.model}
     settings.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     with config_errors('model'):
         preprocessor = MODELS.build(settings).data_preprocessor
     np.random.seed(seed)
     torch.manual_seed(seed)
-    loaders, report = build_loaders(cfg, [split])
-    first_samples(loaders)
-    dataset = loaders[split].dataset
+    datasets, report = build_datasets(cfg, [split])
+    first_samples(datasets)
+    dataset = datasets[split]
     chosen = np.linspace(0, len(dataset) - 1, min(number, len(dataset))).round().astype(int)
     images, samples = _preprocessed([dataset[int(i)] for i in chosen], preprocessor, split == 'train')
     drawings = [_drawing(image, sample) for image, sample in zip(images, samples)]
     titles = [_title(sample, report.classes) for sample in samples]
     path = plot_pictures(drawings, titles, out, f'{split}: {len(drawings)} of {len(dataset):,} samples')
     sizes = sorted({f'{image.shape[1]}x{image.shape[0]}' for image in images})
-    return path, [*report.describe(), f'{len(drawings)} samples as the network gets them ({", ".join(sizes)}): {path}']
+    return path, [*report.describe(build_loaders(cfg, datasets)), f'{len(drawings)} samples as the network gets them ({", ".join(sizes)}): {path}']
 
 
 def _preprocessed(packed: Sequence[dict], preprocessor: nn.Module,

@@ -1,5 +1,4 @@
 """Temperature scaling: making a trained classifier's scores mean what they say."""
-import copy
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -12,8 +11,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from ftcls.apis.inference.model_zoo import get_model
-from ftcls.apis.training.loaders import build_loaders, check_heads
-from ftcls.apis.training.train import TrainOptions, prepare_config
+from ftcls.apis.training.data_checks import check_heads
+from ftcls.apis.training.loaders import build_datasets, build_loaders
+from ftcls.apis.training.train import check_config
+from ftcls.config.resolve import EvalOptions, resolve, work_dir_of
 from ftcls.evaluation.calibration import Reliability, fit_temperature, reliability
 from ftcls.utils import ConfigError, DataError
 from ftcls.visualization import plot_reliability
@@ -76,14 +77,15 @@ def calibrate(cfg: Config,
     """
     if bins < 1:
         raise ConfigError(f'--bins {bins}: must be at least 1')
-    cfg = copy.deepcopy(cfg)
-    prepare_config(cfg, TrainOptions())
+    options = EvalOptions()
+    check_config(cfg, options)
     for split in ('val', 'test'):
         if not cfg.get(f'{split}_dataloader'):
             raise ConfigError(f'{split}_dataloader: missing; the temperature is fitted on `val` and measured on `test`')
     model = get_model(cfg, checkpoint, device)
-    loaders, report = build_loaders(cfg, ['val', 'test'], model._dataset_meta.get('classes'))
+    datasets, report = build_datasets(cfg, ['val', 'test'], model._dataset_meta.get('classes'))
     check_heads(cfg, report)
+    loaders = build_loaders(resolve(cfg, options).cfg, datasets)
     logits, labels = _logits(model, loaders['val'])
     temperature = fit_temperature(logits, labels)
     test_logits, test_labels = _logits(model, loaders['test'])
@@ -91,7 +93,7 @@ def calibrate(cfg: Config,
     layer = _divide_logits(model, temperature, next(_inputs(model, loaders['val'])))
     result = Calibration(temperature, layer, len(labels), tables[0][0], tables[1][0],
                          cfg.val_dataloader.dataset == cfg.test_dataloader.dataset)
-    out_dir = Path(out_dir or Path(cfg.work_dir, 'calibration'))
+    out_dir = Path(out_dir or Path(work_dir_of(cfg, options), 'calibration'))
     out_dir.mkdir(parents=True, exist_ok=True)
     meta = dict(temperature=temperature, calibrated_from=str(checkpoint))
     if report.classes:

@@ -7,7 +7,8 @@ from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 
 from ftcls.apis.training.sanity_checks import config_errors
-from ftcls.apis.training.train import TrainOptions, prepare_config
+from ftcls.apis.training.train import check_config
+from ftcls.config.resolve import TrainOptions, resolve
 from ftcls.engine.parameter_table import ParameterInfo, draw_table, parameter_infos
 from ftcls.models.freezing import half_frozen
 from ftcls.registry import MODELS
@@ -31,11 +32,10 @@ def list_parameters(cfg: Config) -> tuple[list[ParameterInfo], list[str]]:
     Raises:
         UserError: If anything in the config or the weights is not as it says.
     """
-    cfg = copy.deepcopy(cfg)
-    cfg.resume = False
-    prepare_config(cfg, TrainOptions())
+    check_config(cfg, TrainOptions())
     if not cfg.get('optim_wrapper'):
-        raise ConfigError('optim_wrapper: missing; what shall the parameters be trained with?')
+        raise ConfigError('optim_wrapper: missing; the learning rates come from it')
+    cfg = resolve(cfg, TrainOptions()).cfg
     settings = {**cfg.model}
     settings.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     with config_errors('model'):

@@ -13,10 +13,10 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 from torch.optim import Optimizer
 
-from ftcls.apis.training.loaders import build_loaders
+from ftcls.apis.training.loaders import build_datasets
 from ftcls.apis.training.sanity_checks import config_errors
-from ftcls.apis.training.train import TrainOptions, prepare_config
-from ftcls.config.batch_policy import apply_batch_policy
+from ftcls.apis.training.train import check_config
+from ftcls.config.resolve import Facts, TrainOptions, resolve
 from ftcls.engine.hooks import GradualUnfreezingHook
 from ftcls.registry import HOOKS, MODELS, PARAM_SCHEDULERS
 from ftcls.utils import ConfigError, UserError
@@ -75,13 +75,11 @@ def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
         value = getattr(length, name)
         if value is not None and value < 1:
             raise ConfigError(f'{name} of an epoch: must be at least 1, got {value}')
-    cfg = copy.deepcopy(cfg)
-    cfg.resume = False
-    prepare_config(cfg, TrainOptions())
+    check_config(cfg, TrainOptions())
     if not cfg.get('train_dataloader'):
         raise ConfigError(
             'train_dataloader: missing, with train_cfg and optim_wrapper; there is no training to schedule')
-    apply_batch_policy(cfg, None, length.processes)
+    cfg = resolve(cfg, TrainOptions(), Facts(length.processes)).cfg
     iters, note = _iters_per_epoch(cfg, length)
     # a loop by iterations is one long epoch for MMEngine
     total = cfg.train_cfg.max_epochs * iters if 'max_epochs' in cfg.train_cfg else cfg.train_cfg.max_iters
@@ -120,7 +118,7 @@ def _iters_per_epoch(cfg: Config, length: EpochLength) -> tuple[int, str]:
     samples, whence = length.samples, 'given'
     if samples is None:
         try:
-            samples, whence = len(build_loaders(cfg, ['train'])[0]['train'].dataset), 'in the training set'
+            samples, whence = len(build_datasets(cfg, ['train'])[0]['train']), 'in the training set'
         except UserError as err:
             raise ConfigError('the length of an epoch is not known, since the training set cannot be read; give '
                               f'--dataset-size or --iters-per-epoch ({unwrapped(err)})') from err

@@ -1,25 +1,28 @@
 """Evaluating a checkpoint on the test set of a config."""
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric, DumpResults
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from ftcls.config.resolve import EvalOptions, resolve
 from ftcls.engine.mmengine_compat import set_test_loop
 from ftcls.registry import LOOPS
 from ftcls.utils import CheckpointError, ConfigError, DataError
 from ftcls.utils.checkpoint.loading import read_checkpoint
 from ftcls.utils.errors import unwrapped
+from ftcls.utils.names import enumerate_names
+from .data_checks import check_heads, check_missing_classes
 from .distributed import init_distributed
-from .loaders import build_loaders, check_heads, check_missing_classes
+from .loaders import build_datasets, build_loaders
 from .sanity_checks import check_pass, first_samples
-from .train import TrainOptions, build_runner, prepare_config, with_loss_metric
-from .tta import first_view, prepare_tta, with_tta
+from .train import build_runner, check_config
 
 __all__ = ['evaluate_runner', 'test']
 
@@ -39,36 +42,37 @@ def test(cfg: Config,
         out: Where the numbers go: a ``.json`` file of the metrics, or a ``.pkl`` of every prediction.
         work_dir: Where the log goes; None takes the config's, then ``work_dirs/<config name>``.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
-        tta: Average the predictions for several views of each picture, see :func:`.prepare_tta`.
+        tta: Average the predictions for several views of each image: those of the config's ``tta_pipeline``, otherwise
+            the image and its mirror image.
 
     Returns:
         Metric name to value.
     """
     _check_out(out)
-    cfg = copy.deepcopy(cfg)
-    if tta:
-        prepare_tta(cfg)
-    prepare_config(cfg, TrainOptions(work_dir=work_dir, launcher=launcher))
+    options = EvalOptions(work_dir, launcher, checkpoint, tta)
+    check_config(cfg, options)
     if not cfg.get('test_dataloader'):
-        raise ConfigError(
-            'test_dataloader: missing; which pictures shall be tested? Add test_dataloader, test_cfg, test_evaluator')
+        raise ConfigError('test_dataloader: missing; which dataset should be tested? Add test_dataloader, test_cfg, '
+                          'test_evaluator')
+    resolved = resolve(cfg, options)
     init_distributed(launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
-    cfg.load_from, cfg.resume = checkpoint, False
-    for owner in (cfg.model, cfg.model.get('backbone') or {}):
-        owner['init_cfg'] = None  # the checkpoint holds every weight
     classes = _classes_of(read_checkpoint(checkpoint))
     try:
-        loaders, report = build_loaders(cfg, ['test'], classes)
+        datasets, report = build_datasets(resolved.cfg, ['test'], classes)
     except DataError as err:
-        trained = f'{checkpoint} was trained on the classes {", ".join(classes[:10])}: ' if classes else ''
+        trained = f'{checkpoint} was trained on the classes {enumerate_names(classes)}: ' if classes else ''
         raise DataError(trained + str(unwrapped(err))) from err
     check_heads(cfg, report)
     check_missing_classes(cfg, report)
-    samples = first_samples(loaders)
-    runner = build_runner(cfg, loaders)
-    check_pass(runner, loaders, {'test': first_view(samples['test'])} if tta else samples)
+    samples = first_samples(datasets)
     if tta:
-        with_tta(runner, cfg)
+        # The first view, as a sample.
+        samples['test'] = {key: views[0] for key, views in samples['test'].items()}
+    loaders = build_loaders(resolved.cfg, datasets)
+    runner = build_runner(resolved.cfg, loaders)
+    for note in resolved.notes:
+        print_log(note, logger='current')
+    check_pass(runner, loaders, samples)
     if out and Path(out).suffix != '.json':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
     metrics = runner.test()
@@ -94,7 +98,7 @@ def evaluate_runner(runner: Runner, extra: Sequence[BaseMetric] = ()) -> tuple[d
 
     Args:
         runner: After training.
-        extra: Metrics beside those of the config.
+        extra: Metrics in addition to those of the config.
 
     Returns:
         Metric name to value, and ``'test'``; where the config has no test set, on the validation set, and ``'val'``.
@@ -104,28 +108,26 @@ def evaluate_runner(runner: Runner, extra: Sequence[BaseMetric] = ()) -> tuple[d
     if not cfg.get(f'{split}_dataloader'):
         raise ConfigError('neither test_dataloader nor val_dataloader is given; there is nothing to measure on')
     classes = (getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}).get('classes')
-    loaders, _ = build_loaders(cfg, [split], classes)
-    loop = LOOPS.build({
-        'type': f'{split.capitalize()}Loop',
-        **cfg[f'{split}_cfg']
-    },
-                       default_args=dict(
-                           runner=runner,
-                           dataloader=loaders[split],
-                           evaluator=with_loss_metric(copy.deepcopy(cfg[f'{split}_evaluator']))))
+    datasets, _ = build_datasets(cfg, [split], classes)
+    settings = {'type': f'{split.capitalize()}Loop', **cfg[f'{split}_cfg']}
+    loader = build_loaders(cfg, datasets)[split]
+    evaluator = copy.deepcopy(cfg[f'{split}_evaluator'])
+    loop = LOOPS.build(settings, default_args=dict(runner=runner, dataloader=loader, evaluator=evaluator))
     loop.evaluator.metrics.extend(extra)
     if split == 'test':
         set_test_loop(runner, loop)
     return loop.run(), split
 
 
-def _classes_of(checkpoint: dict[str, Any]) -> list[str] | None:
-    """Return the class names that a checkpoint of ours carries."""
+def _classes_of(checkpoint: Mapping[str, Any]) -> list[str] | None:
+    """Return the class names in a checkpoint of ours."""
     meta = checkpoint.get('meta')
-    classes = ((meta or {}).get('dataset_meta') or {}).get('classes') if isinstance(meta, dict) else None
-    if classes is not None and not all(isinstance(c, str) for c in classes):
-        raise CheckpointError('meta.dataset_meta.classes of the checkpoint holds something else than names')
-    return list(classes) if classes else None
+    if not isinstance(meta, Mapping):
+        return None
+    classes = (meta.get('dataset_meta') or {}).get('classes') or []
+    if not all(isinstance(name, str) for name in classes):
+        raise CheckpointError('meta.dataset_meta.classes of the checkpoint must hold names only')
+    return list(classes) or None
 
 
 def _plain(value: Any) -> Any:

@@ -1,25 +1,35 @@
-"""Building the dataloaders so that every split speaks of the same classes, and reporting what is in them."""
+"""Building datasets that agree on their classes, and dataloaders over them; reporting what the datasets hold."""
 import copy
+import itertools
+import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
+from ftcls.config.resolve import dataset_configs
 from ftcls.datasets.samplers import sample_labels
 from ftcls.registry import DATASETS
-from ftcls.utils import ConfigError, DataError, UserError
+from ftcls.utils import ConfigError, DataError
 from ftcls.utils.arguments import accepted_arguments
-from ftcls.utils.errors import unwrapped
-from .label_kinds import describe_labels, label_faults, metric_configs
+from ftcls.utils.errors import located
+from ftcls.utils.names import enumerate_names
 from .sanity_checks import config_errors
-from .splits import compare_splits, inner_datasets
 
-__all__ = ['DataReport', 'build_loaders', 'check_heads', 'check_missing_classes', 'dataset_configs', 'shorten']
+__all__ = ['DataReport', 'build_datasets', 'build_loaders', 'dataset_configs', 'inner_datasets']
+
+# Two datasets over the same folder must agree on these for their labels to mean the same …
+_LABEL_SETTINGS = ('foreground', 'ignore_value')
+# … and on these so that the parts that they draw do not overlap.
+_DRAW_SETTINGS = ('val_fraction', 'split_seed')
+_MOST_COMPARED = 200_000  # images of the training set; a larger set has folders of its own
 
 
 @dataclass
@@ -28,13 +38,12 @@ class DataReport:
 
     Attributes:
         classes: The names of the classes in the order of their indices, or None where the data has none.
-        sizes: Samples a split.
-        counts: Samples a class name, a split; None where a split has masks, or does not know them.
-        several: How many labels a picture has, a split where it need not be one.
-        ignored: Classes that stand in a split's data and not among ``classes``.
-        drawn: How the samples were drawn, a split that does not have all.
-        sampled: What an epoch draws of them, a split whose sampler says so.
-        shared: How many of a split's pictures are training pictures too.
+        sizes: Samples per split.
+        counts: Samples per class, by split; None where a split has masks, or does not know them.
+        several: How many labels an image has, for splits whose images can have several.
+        ignored: Classes in a split's data that are not among ``classes``.
+        drawn: How the samples were drawn, for splits that do not use all.
+        shared: How many images of a split are training images too.
     """
     classes: tuple[str, ...] | None = None
     sizes: dict[str, int] = field(default_factory=dict)
@@ -42,11 +51,10 @@ class DataReport:
     several: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, list[str]] = field(default_factory=dict)
     drawn: dict[str, str] = field(default_factory=dict)
-    sampled: dict[str, str] = field(default_factory=dict)
     shared: dict[str, int] = field(default_factory=dict)
 
     def missing(self) -> dict[str, list[str]]:
-        """Return, a split, the classes of which it has no sample."""
+        """Return the classes without a sample, by split."""
         found = {}
         for split, counts in self.counts.items():
             if counts is not None:
@@ -55,125 +63,155 @@ class DataReport:
                     found[split] = empty
         return found
 
-    def describe(self) -> list[str]:
-        """Return the lines that the preflight shows, one a split."""
+    def describe(self, loaders: Mapping[str, DataLoader] = {}) -> list[str]:
+        """Return the lines that the preflight shows: the classes, then one line per split.
+
+        Args:
+            loaders: Split name to dataloader, whose sampler may say what an epoch draws.
+        """
         lines = []
         if self.classes:
-            lines.append(f'classes: {len(self.classes)} ({shorten(self.classes)})')
+            lines.append(f'classes: {len(self.classes)} ({enumerate_names(self.classes)})')
         missing = self.missing()
         for split, size in self.sizes.items():
-            line = f'{split}: {size:,} samples'
-            counts = self.counts.get(split)
-            if counts and len(counts) <= 10:
-                line += ' (' + ', '.join(f'{name} {n}' for name, n in counts.items()) + ')'
-            elif counts:
-                line += f' ({min(counts.values())} to {max(counts.values())} a class)'
-            line += ''.join(f'; {how[split]}' for how in (self.several, self.drawn, self.sampled) if how.get(split))
+            sampler = getattr(loaders.get(split), 'sampler', None)
+            sampled = sampler.describe() if hasattr(sampler, 'describe') else ''
+            parts = [f'{split}: {size:,} samples{_describe_counts(self.counts[split])}']
+            parts += [text for text in (self.several[split], self.drawn[split], sampled) if text]
             if self.shared.get(split):
-                line += f'; {self.shared[split]:,} OF THEM ARE TRAINING PICTURES TOO'
+                parts.append(f'{self.shared[split]:,} OF THEM ARE TRAINING IMAGES TOO')
             if split in missing:
-                line += f'; NONE of {shorten(missing[split])}'
-            if self.ignored.get(split):
-                line += f'; ignored, since not among the classes: {shorten(self.ignored[split])}'
-            lines.append(line)
+                parts.append(f'NONE of {enumerate_names(missing[split])}')
+            if self.ignored[split]:
+                parts.append(f'ignored, since not among the classes: {enumerate_names(self.ignored[split])}')
+            lines.append('; '.join(parts))
         return lines
 
 
-def shorten(names: Sequence[str], most: int = 10) -> str:
-    """Return the first names in one line, and how many more there are."""
-    shown = ', '.join(str(n) for n in names[:most])
-    return shown if len(names) <= most else f'{shown}, … {len(names) - most} more'
+def _describe_counts(counts: Mapping[str, int] | None) -> str:
+    if not counts:
+        return ''
+    if len(counts) <= 10:
+        return ' (' + ', '.join(f'{name} {n}' for name, n in counts.items()) + ')'
+    return f' ({min(counts.values())} to {max(counts.values())} per class)'
 
 
-def build_loaders(cfg: Config, splits: Sequence[str], classes: Sequence[str] | None = None) -> tuple[dict, DataReport]:
-    """Build the dataloaders of some splits; the first split's classes, or those given, hold for all.
+def build_datasets(cfg: Config,
+                   splits: Sequence[str],
+                   classes: Sequence[str] | None = None) -> tuple[dict[str, Dataset], DataReport]:
+    """Build the datasets of some splits; the first split's classes, or those given, hold for all.
 
     Args:
         cfg: The config; it is not changed.
-        splits: For example ``('train', 'val')``; the training set first, since it fixes the list of classes.
+        splits: For example ``('train', 'val')``; the training set first, since it decides the list of classes.
         classes: The list of classes, where it is known from a checkpoint.
 
     Returns:
-        Split name to dataloader, and a report.
+        Split name to dataset, and a report.
 
     Raises:
-        DataError: If a split has classes that the first has not.
+        DataError: If a split has classes that the first does not have, or no sample.
+        ConfigError: If two splits contradict each other.
     """
-    loaders: dict[str, DataLoader] = {}
+    datasets: dict[str, Dataset] = {}
     report = DataReport(classes=tuple(classes) if classes else None)
-    randomness, scope = cfg.get('randomness') or {}, cfg.get('default_scope', 'ftcls')
     for split in splits:
-        settings = copy.deepcopy(cfg[f'{split}_dataloader'])
-        chosen_by_user = _set_classes(settings.dataset, report.classes)
-        try:
-            with config_errors(f'{split}_dataloader'), DefaultScope.overwrite_default_scope(scope):
-                loader = Runner.build_dataloader(settings, randomness.get('seed'),
-                                                 randomness.get('diff_rank_seed', False))
-        except UserError as err:
-            err = unwrapped(err)
-            where = f'{split}_dataloader'
-            raise err if str(err).startswith(where) else type(err)(f'{where}.dataset: {err}') from err
-        dataset = loader.dataset
-        if len(dataset) == 0:
-            raise DataError(f'{split}_dataloader.dataset: holds no sample; see its data_root, data_prefix and ann_file')
-        if isinstance(loader.dataset, Sized) and isinstance(loader.sampler, Sized) and len(loader) == 0:
-            raise ConfigError(
-                f'{split}_dataloader: {len(dataset)} samples make no whole batch of {settings.batch_size}; '
-                f'set {split}_dataloader.drop_last=False, or a smaller batch_size')
-        names = (getattr(dataset, 'metainfo', None) or {}).get('classes')
-        if report.classes is None:
-            report.classes = tuple(names) if names else None
-        elif names and tuple(names) != report.classes:
-            raise DataError(
-                f'{split}_dataloader.dataset: its classes ({shorten(names)}) are not those of the training set '
-                f'({shorten(report.classes)}); the indices would not mean the same. Set '
-                f'{split}_dataloader.dataset.classes to the training set\'s')
-        ignored = _ignored(dataset)
-        if ignored and not chosen_by_user and len(report.sizes):
-            raise DataError(
-                f'{split}_dataloader.dataset: has classes that the training set has not: {shorten(ignored)}; '
-                f'rename or remove them, or choose classes by {split}_dataloader.dataset.classes')
-        report.ignored[split] = ignored
-        report.drawn[split] = '; '.join(dict.fromkeys(_drawn(dataset)))
-        report.sampled[split] = loader.sampler.describe() if hasattr(loader.sampler, 'describe') else ''
-        report.sizes[split] = len(dataset)
-        if 'train' in loaders and split != 'train':
-            report.shared[split] = compare_splits(loaders['train'].dataset, dataset, split)
-        report.counts[split] = _counts(dataset)
-        report.several[split] = describe_labels(dataset)
+        settings = cfg[f'{split}_dataloader']['dataset']
+        where = f'{split}_dataloader.dataset'
+        with located(where), config_errors(where):
+            dataset = _build_dataset(settings, report.classes, cfg.get('default_scope', 'ftcls'))
+            _check_classes(dataset, settings, report, split)
+            report.sizes[split] = len(dataset)
+            report.ignored[split] = _ignored(dataset)
+            report.drawn[split] = '; '.join(dict.fromkeys(_drawn(dataset)))
+            report.counts[split] = _counts(dataset)
+            report.several[split] = _describe_labels(dataset)
+            if 'train' in datasets and split != 'train':
+                report.shared[split] = _compare_with_training(datasets['train'], dataset, split)
+        datasets[split] = dataset
+    return datasets, report
+
+
+def build_loaders(cfg: Config, datasets: Mapping[str, Dataset]) -> dict[str, DataLoader]:
+    """Build the dataloaders of a resolved config around datasets.
+
+    Raises:
+        ConfigError: If a sampler or a loader cannot be built, or the samples make no batch.
+    """
+    loaders = {}
+    seeds = cfg.get('randomness') or {}
+    for split, dataset in datasets.items():
+        where = f'{split}_dataloader'
+        with located(where), config_errors(where), DefaultScope.overwrite_default_scope(cfg.default_scope):
+            settings = _around(cfg[where], dataset)
+            loader = Runner.build_dataloader(settings, seeds.get('seed'), seeds.get('diff_rank_seed', False))
+            if isinstance(dataset, Sized) and isinstance(loader.sampler, Sized) and len(loader) == 0:
+                raise ConfigError(f'{len(dataset)} samples make no whole batch of {settings["batch_size"]}; set '
+                                  f'{where}.drop_last=False, or a smaller batch_size')
         loaders[split] = loader
-    return loaders, report
+    return loaders
 
 
-def _set_classes(dataset: ConfigDict, classes: tuple[str, ...] | None) -> bool:
-    """Give every dataset inside a dataset dict the list of classes; tell whether the user had chosen one."""
-    if not isinstance(dataset, Mapping):
-        return True
-    inner = [dataset[k] for k in ('dataset', 'datasets') if k in dataset]
-    if inner:
-        children = inner[0] if isinstance(inner[0], list | tuple) else [inner[0]]
-        return all([_set_classes(child, classes) for child in children])
-    if 'classes' in dataset or 'classes' in dataset.get('metainfo', {}):
-        return True
-    if classes:
+def _around(settings: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """Return a dataloader's settings with a dataset that is built already."""
+
+    def built() -> Dataset:
+        # MMEngine copies the settings deeply; a function is not copied.
+        return dataset
+
+    return {**settings, 'dataset': dict(type=built)}
+
+
+def _build_dataset(settings: Mapping[str, Any], classes: Sequence[str] | None, scope: str) -> Dataset:
+    with DefaultScope.overwrite_default_scope(scope):
+        dataset = DATASETS.build(_with_classes(copy.deepcopy(settings), classes))
+        if hasattr(dataset, 'full_init'):
+            dataset.full_init()
+    if len(dataset) == 0:
+        raise DataError('holds no sample; see its data_root, data_prefix and ann_file')
+    return dataset
+
+
+def _with_classes(settings: dict[str, Any], classes: Sequence[str] | None) -> dict[str, Any]:
+    """Give every dataset inside a dataset dict the list of classes, where the user has not chosen one."""
+    for dataset in dataset_configs(settings) if classes else ():
         accepted = accepted_arguments(DATASETS.get(dataset['type']))
-        if accepted is None or 'classes' in accepted:
+        if not _chooses_classes(dataset) and (accepted is None or 'classes' in accepted):
             dataset['classes'] = list(classes)
-    return False
+    return settings
 
 
-def dataset_configs(node: Any) -> Iterator[dict]:
-    """Yield the dataset dicts in the ``dataset`` of a dataloader, those inside wrappers."""
-    if isinstance(node, list | tuple):
-        for child in node:
-            yield from dataset_configs(child)
-    elif isinstance(node, Mapping):
-        inner = node.get('dataset', node.get('datasets'))
-        yield from [node] if inner is None else dataset_configs(inner)
+def _chooses_classes(dataset: Mapping[str, Any]) -> bool:
+    return 'classes' in dataset or 'classes' in dataset.get('metainfo', {})
+
+
+def _check_classes(dataset: Dataset, settings: Mapping[str, Any], report: DataReport, split: str) -> None:
+    """Check that a split has the classes of those before it, or note them if it is the first."""
+    names = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    if report.classes is None:
+        report.classes = tuple(names) if names else None
+    elif names and tuple(names) != report.classes:
+        raise DataError(f'its classes ({enumerate_names(names)}) differ from those of the training set '
+                        f'({enumerate_names(report.classes)}), so the indices would not mean the same. Set '
+                        f'{split}_dataloader.dataset.classes to the training set\'s')
+    ignored = _ignored(dataset)
+    if ignored and report.sizes and not all(_chooses_classes(one) for one in dataset_configs(settings)):
+        raise DataError(
+            f'has classes that the training set has not: {enumerate_names(ignored)}; rename or remove them, or '
+            f'choose classes by {split}_dataloader.dataset.classes')
+
+
+def inner_datasets(dataset: Dataset) -> list[Dataset]:
+    """Return the datasets that a wrapper wraps, or the dataset itself."""
+    if hasattr(dataset, 'datasets'):
+        return [inner for child in dataset.datasets for inner in inner_datasets(child)]
+    if hasattr(dataset, 'dataset'):
+        return inner_datasets(dataset.dataset)
+    return [dataset]
 
 
 def _ignored(dataset: Dataset) -> list[str]:
-    return sorted({name for d in inner_datasets(dataset) for name in getattr(d, 'ignored_classes', ())})
+    return sorted({name for inner in inner_datasets(dataset) for name in getattr(inner, 'ignored_classes', ())})
 
 
 def _drawn(dataset: Dataset) -> Iterator[str]:
@@ -188,60 +226,81 @@ def _drawn(dataset: Dataset) -> Iterator[str]:
 
 
 def _counts(dataset: Dataset) -> dict[str, int] | None:
+    """Return the samples per class, or None for masks and for datasets that do not know them."""
     parts = inner_datasets(dataset)
-    counted = [part.class_counts() if hasattr(part, 'class_counts') else None for part in parts]
-    if None in counted:  # masks, or another's dataset
+    if not all(hasattr(part, 'class_counts') for part in parts):
         return None
-    total = {name: sum(counts.get(name, 0) for counts in counted) for counts in counted for name in counts}
+    total: Counter = Counter()
+    for part in parts:
+        counts = part.class_counts()
+        if counts is None:
+            return None
+        total.update(counts)
+    counts = dict(total)
     if dataset is not parts[0] and hasattr(dataset, 'get_data_info'):  # a wrapper repeats samples, or leaves some out
-        classes = list(dataset.metainfo['classes'])
-        hits = Counter(label for labels in sample_labels(dataset) for label in labels)
-        total.update({name: hits[index] for index, name in enumerate(classes)})
-    return total
+        hits = Counter(itertools.chain.from_iterable(sample_labels(dataset)))
+        counts.update({name: hits[index] for index, name in enumerate(dataset.metainfo['classes'])})
+    return counts
 
 
-def check_heads(cfg: Config, report: DataReport) -> None:
-    """Check every number of classes in the model, the preprocessor and the metrics against the data.
+def _describe_labels(dataset: Dataset) -> str:
+    """Return how many labels its images have, for the preflight; '' where each has one by its kind."""
+    parts = [part for part in inner_datasets(dataset) if getattr(part, 'multi_label', False)]
+    numbers = [len(part.get_cat_ids(index)) for part in parts for index in range(len(part))]
+    if not numbers:
+        return ''
+    text = f'{sum(numbers) / len(numbers):.2f} labels per image'
+    if 0 in numbers:
+        text += f', {numbers.count(0):,} without any'
+    return text
+
+
+def _compare_with_training(train: Dataset, other: Dataset, split: str) -> int:
+    """Return how many images of a split are in the training set too, by their paths; the log warns of them.
+
+    A training set of more than 200,000 is not compared.
 
     Raises:
-        ConfigError: Naming the key and the number to set.
+        ConfigError: If both are over the same folder and their masks or their draws contradict each other.
     """
-    if not report.classes or report.counts.get('train', report.counts.get('test')) is None:
+    for ours in inner_datasets(train):
+        for theirs in inner_datasets(other):
+            _check_same_settings(ours, theirs, split)
+    if len(train) > _MOST_COMPARED:
+        return 0
+    shared = set(_paths(train)) & set(_paths(other))
+    if shared:
+        print_log(
+            f'{split}_dataloader.dataset: {len(shared):,} of its {len(other):,} images are in the training set too, for '
+            f'example {min(shared)}: its scores will be too high. Give it other images, or use split=\'val\' and '
+            'split=\'train\' where one folder serves both',
+            logger='current',
+            level=logging.WARNING)
+    return len(shared)
+
+
+def _check_same_settings(train: Dataset, other: Dataset, split: str) -> None:
+    folder = getattr(train, 'data_prefix', None)
+    if folder is None or folder != getattr(other, 'data_prefix', None):
         return
-    size, faults = len(report.classes), []
-    places = {
-        'model.head.num_classes': (cfg.model.get('head') or {}).get('num_classes'),
-        'model.backbone.num_classes': (cfg.model.get('backbone') or {}).get('num_classes'),
-        'data_preprocessor.num_classes': (cfg.get('data_preprocessor') or {}).get('num_classes'),
-        'model.data_preprocessor.num_classes': (cfg.model.get('data_preprocessor') or {}).get('num_classes'),
-    }
-    for key, value in places.items():
-        if value is not None and value > 0 and value != size:
-            faults.append(
-                f'{key} is {value}, but the data has {size} classes ({shorten(report.classes, 5)}); set {key}={size}')
-    for key in ('val_evaluator', 'test_evaluator'):
-        faults += _too_large_topk(cfg.get(key), key, size)
-    faults += label_faults(cfg, report.several)
-    if faults:
-        raise ConfigError('\n'.join(faults))
+    same_list = getattr(train, 'ann_file', None) == getattr(other, 'ann_file', None)
+    both_drawn = same_list and all(getattr(part, 'val_fraction', None) is not None for part in (train, other))
+    for name in _LABEL_SETTINGS + (_DRAW_SETTINGS if both_drawn else ()):
+        ours, theirs = getattr(train, name, None), getattr(other, name, None)
+        if ours != theirs:
+            why = 'the two parts would overlap' if name in _DRAW_SETTINGS else 'the same masks would mean two things'
+            with located(f'{split}_dataloader.dataset.{name}'):
+                raise ConfigError(
+                    f'is {theirs!r}, but train_dataloader.dataset.{name} is {ours!r}, of the same folder: '
+                    f'{why}; give both the same')
 
 
-def _too_large_topk(evaluator: Any, where: str, size: int) -> Iterator[str]:
-    for path, metric in metric_configs(evaluator, where):
-        topk = metric.get('topk') or 0
-        if (max(topk) if isinstance(topk, list | tuple) else topk) > size:
-            yield f'{path}.topk={topk}: the data has only {size} classes'
-
-
-def check_missing_classes(cfg: Config, report: DataReport) -> None:
-    """Stop where a split has no sample of a class, unless the config says ``allow_missing_classes = True``.
-
-    Raises:
-        DataError: Naming the split and the classes.
-    """
-    missing = report.missing()
-    if missing and not cfg.get('allow_missing_classes', False):
-        lines = [f'{split}_dataloader.dataset: no sample of {shorten(names)}' for split, names in missing.items()]
-        raise DataError('\n'.join(lines) +
-                        '\nadd samples (a folder of that name), leave the class out by `classes`, or accept '
-                        'it with allow_missing_classes=True; the other classes keep their indices either way')
+def _paths(dataset: Dataset) -> Iterator[str]:
+    """Yield the paths of the images, where a dataset knows them."""
+    # A wrapper is asked itself, since it may use only a part of what it wraps.
+    parts = [dataset] if hasattr(dataset, 'get_data_info') else inner_datasets(dataset)
+    for part in parts:
+        for index in range(len(part)) if hasattr(part, 'get_data_info') else ():
+            path = part.get_data_info(index).get('img_path')
+            if path is not None:
+                yield os.path.abspath(path)

@@ -1,5 +1,7 @@
-"""Going on from a checkpoint: which one, and whether the config still asks for the same run."""
+"""Resuming a run: from which checkpoint, and whether the config still asks for the same run."""
+import ast
 import inspect
+import itertools
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,63 +11,61 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
+from ftcls.config.loading import parse_value
+from ftcls.config.resolve import TrainOptions, work_dir_of
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError, MissingFileError
-from ftcls.utils.checkpoint.loading import read_checkpoint
+from ftcls.utils.names import enumerate_names
+from ftcls.utils.tree import as_list
 
-__all__ = ['as_list', 'check_same_recipe', 'iter_pretrained', 'resolve_resume']
+__all__ = ['check_same_recipe', 'find_resumed']
 
-# A checkpoint brings the state of these, their settings included, so that other settings in the config would be ignored.
-# Accumulation and half precision are not among them: a run may go on with another number of processes.
+# A checkpoint restores the state of these, their settings included, so other settings in the config would be ignored.
+# Accumulation and half precision are not among them: a run may continue with another number of processes.
 _RESTORED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg', 'optim_wrapper.constructor', 'param_scheduler')
 
-# Hooks that set what is trained when: with another plan, stages that have been trained would rest again.
+# Hooks that set what is trained when: with another plan, stages that have been trained would be frozen again.
 _PLANS = ('GradualUnfreezingHook', 'LinearProbeFineTuneHook')
-# What is trained towards, or kept of it; the run goes on with what the config says now.
+# What is trained towards, or kept of it; the run continues with what the config says now.
 _OTHER_HOOKS = ('L2SPHook', 'EMAHook')
-# Keys of what stays frozen, with what they are where they are absent.
+# Keys of what stays frozen, and their defaults.
 _FREEZING = {
-    'model.freeze': None,
+    'model.freeze': [],
     'model.norm_policy': 'train',
     'model.backbone.frozen_stages': -1,
     'model.backbone.norm_eval': False
 }
 
 
-def resolve_resume(cfg: Config, resume: bool | str) -> None:
-    """Find the checkpoint to resume from; a run that resumes loads no pretrained weights before.
+def find_resumed(cfg: Config, options: TrainOptions) -> str | None:
+    """Return the checkpoint that a run resumes from, None if it begins anew.
 
     Raises:
-        MissingFileError: If the checkpoint that was named is not there.
+        MissingFileError: If the checkpoint that was named does not exist.
     """
-    resume = resume or cfg.get('resume', False)
-    path = resume if isinstance(resume, str) else cfg.load_from if cfg.get('resume') and cfg.get('load_from') else None
-    cfg.resume = False
+    resume = options.resume or cfg.get('resume', False)
     if not resume:
-        return
+        return None
+    path = None
+    if isinstance(resume, str):
+        path = resume
+    elif cfg.get('resume'):
+        path = cfg.get('load_from')
     if path is None:
-        path = _latest(Path(cfg.work_dir))
+        work_dir = Path(work_dir_of(cfg, options))
+        path = _latest(work_dir)
         if path is None:
-            there = sorted(f.name for f in Path(cfg.work_dir).glob('*.pth'))
-            print_log(
-                f'--resume: nothing to resume from, training STARTS FROM THE BEGINNING: there is no last_checkpoint in '
-                f'{Path(cfg.work_dir).resolve()}, the work dir, which names the latest checkpoint of a run' +
-                (f'; of {", ".join(there[:6])} there, give one by its path: --resume PATH'
-                 if there else '; is it the --work-dir of the run that was broken off?'),
-                logger='current',
-                level=logging.WARNING)
-            return
+            _warn_of_new_run(work_dir)
+            return None
     if not Path(path).is_file():
         raise MissingFileError(
-            f'--resume {path}: no such checkpoint; give the path of one, or none for the latest of the work dir')
-    cfg.load_from, cfg.resume = str(path), True
-    for owner in list(iter_pretrained(cfg.model)):
-        others = [c for c in as_list(owner['init_cfg']) if c.get('type') != 'Pretrained']
-        owner['init_cfg'] = others or None
+            f'--resume {path}: no such checkpoint; give the path of one, or none for the latest of the '
+            'work dir')
+    return str(path)
 
 
 def _latest(work_dir: Path) -> str | None:
-    """Return the latest checkpoint of a work dir; the note that names it holds another path where the folder was moved."""
+    """Return the latest checkpoint of a work dir; the note that names it has another path if the folder was moved."""
     if not (work_dir / 'last_checkpoint').is_file():
         return None
     noted = find_latest_checkpoint(str(work_dir))
@@ -73,79 +73,99 @@ def _latest(work_dir: Path) -> str | None:
     return str(here) if here.is_file() else noted
 
 
-def check_same_recipe(cfg: Config) -> None:
-    """Refuse to resume with other rates, schedules or unfreezing; warn where what is frozen, L2-SP or EMA is another.
+def _warn_of_new_run(work_dir: Path) -> None:
+    there = sorted(f.name for f in work_dir.glob('*.pth'))
+    hint = 'is it the --work-dir of the run that was interrupted?'
+    if there:
+        hint = f'it holds {enumerate_names(there, 6)}; give one by its path: --resume PATH'
+    print_log(
+        f'--resume: nothing to resume from, training STARTS FROM THE BEGINNING: the work dir {work_dir.resolve()} has no '
+        f'last_checkpoint, which names the latest checkpoint of a run; {hint}',
+        logger='current',
+        level=logging.WARNING)
 
-    The checkpoint's rates would silently be taken instead, and stages that have been trained would rest again. A run without
-    unfreezing may go on with it.
+
+def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> None:
+    """Refuse to resume with other rates, schedules or unfreezing; warn of other freezing, L2-SP or EMA.
+
+    The checkpoint's rates would silently be used instead, and stages that have been trained would be frozen again. A run
+    without unfreezing may continue with it.
+
+    Args:
+        cfg: The resolved config.
+        checkpoint: The file to resume from.
+        meta: What it says of its run.
 
     Raises:
         ConfigError: Naming each key, its value in the checkpoint's config and in this one.
     """
-    text = (read_checkpoint(cfg.load_from).get('meta') or {}).get('cfg')
-    if not cfg.get('resume') or not isinstance(text, str):
+    before = _read_config(meta.get('cfg'))
+    if before is None:
         return
-    try:
-        before = Config.fromstring(text, '.py')
-    except Exception:  # another tool's config; what it asked for cannot be told
-        return
-    changed = [line for key in _RESTORED for line in _differences(_at(before, key), _at(cfg, key), key)]
+    changed = [line for key in _RESTORED for line in _differences(_get(before, key), _get(cfg, key), key)]
     if _hooks(before, _PLANS):
         changed += _hook_differences(before, cfg, _PLANS)
-    warned = [line for key, absent in _FREEZING.items()
-              for line in _differences(_setting(before, key, absent), _setting(cfg, key, absent), key)]  # yapf: disable
+    warned = []
+    for key, default in _FREEZING.items():
+        old, new = (_get(one, key, default) for one in (before, cfg))
+        if key == 'model.freeze':
+            old, new = as_list(old), as_list(new)
+        warned += _differences(old, new, key)
     warned += _hook_differences(before, cfg, _OTHER_HOOKS)
     if warned:
-        print_log(
-            '\n  '.join([f'--resume {cfg.load_from}: the run goes on otherwise than it was started:', *warned]),
-            logger='current',
-            level=logging.WARNING)
+        lines = [f'--resume {checkpoint}: the run continues with other settings than it was started with:', *warned]
+        print_log('\n  '.join(lines), logger='current', level=logging.WARNING)
     if changed:
-        raise ConfigError('\n'.join([f'--resume {cfg.load_from}: the config is not the one that the run was started with:'] + [
-            f'  {line}' for line in changed
-        ] + ['a resumed run goes on with the optimizer, the schedule and the unfreezing of its checkpoint; set these keys back (train_cfg.max_epochs '
-             'may change), or start a new run from its weights with load_from=…']))  # yapf: disable
+        lines = [f'--resume {checkpoint}: the config is not the one that the run was started with:', *changed]
+        raise ConfigError(
+            '\n  '.join(lines) + '\na resumed run continues with the optimizer, the schedule and the '
+            'unfreezing of its checkpoint; set these keys back (train_cfg.max_epochs may change), or start a '
+            'new run from its weights with load_from=…')
 
 
-def _at(cfg: Config, path: str) -> Any:
-    head, _, rest = path.partition('.')
-    return (cfg.get(head) or {}).get(rest) if rest else cfg.get(head)
+def _read_config(text: Any) -> dict[str, Any] | None:
+    """Read the config that a checkpoint carries without running it; None if it is another tool's."""
+    if not isinstance(text, str):
+        return None
+    try:
+        assignments = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
+    except SyntaxError:
+        return None
+    return {ast.unparse(node.targets[0]): parse_value(ast.unparse(node.value)) for node in assignments}
 
 
-def _setting(cfg: Config, path: str, absent: Any) -> Any:
-    head, *rest = path.split('.')
-    value = cfg.get(head)
-    for key in rest:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    if value is None:
-        return absent
-    return as_list(value) if path == 'model.freeze' else value
+def _get(cfg: Mapping[str, Any], path: str, default: Any = None) -> Any:
+    value: Any = cfg
+    for key in path.split('.'):
+        value = value.get(key) if hasattr(value, 'get') else None
+    return default if value is None else value
 
 
-def _hooks(cfg: Config, names: tuple[str, ...]) -> dict[int, dict]:
-    """Return the config's hooks of these names by their place, what they leave out filled in with its default."""
-    found = {}
-    for i, hook in enumerate(cfg.get('custom_hooks') or []):
-        name = hook.get('type') if isinstance(hook, Mapping) else None
-        name = name.rsplit('.', 1)[-1] if isinstance(name, str) else getattr(name, '__name__', None)
+def _hooks(cfg: Mapping[str, Any], names: tuple[str, ...]) -> list[dict]:
+    """Return the config's hooks of these names, with their defaults filled in."""
+    found = []
+    for hook in cfg.get('custom_hooks') or []:
+        kind = hook.get('type') if isinstance(hook, Mapping) else None
+        name = getattr(kind, '__name__', str(kind)).rpartition('.')[2]
         if name in names:
-            known = inspect.signature(HOOKS.get(name)).parameters.values()
-            defaults = {p.name: p.default for p in known if p.default is not p.empty}
-            found[i] = {**defaults, **hook, 'type': name}
+            parameters = inspect.signature(HOOKS.get(name)).parameters.values()
+            defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+            found.append({**defaults, **hook, 'type': name})
     return found
 
 
-def _hook_differences(old: Config, new: Config, names: tuple[str, ...]) -> list[str]:
-    """Compare the hooks of these names, one after another, wherever they stand."""
-    before, now = _hooks(old, names), _hooks(new, names)
-    lines = []
-    for (_, a), (i, b) in zip(before.items(), now.items()):
-        lines += _differences(a if a['type'] == b['type'] else a['type'], b if a['type'] == b['type'] else b['type'],
-                              f'custom_hooks.{i}' + ('' if a['type'] == b['type'] else '.type'))  # yapf: disable
-    for i, hook in list(before.items())[len(now):]:
-        lines.append(f'custom_hooks.{i}: {hook["type"]} in the checkpoint, none in the config')
-    for i, hook in list(now.items())[len(before):]:
-        lines.append(f'custom_hooks.{i}: none in the checkpoint, {hook["type"]} in the config')
+def _hook_differences(old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+    """Compare the hooks of these names, one after another."""
+    lines: list[str] = []
+    for before, now in itertools.zip_longest(_hooks(old, names), _hooks(new, names)):
+        if now is None:
+            lines.append(f'custom_hooks: {before["type"]} in the checkpoint, none in the config')
+        elif before is None:
+            lines.append(f'custom_hooks: none in the checkpoint, {now["type"]} in the config')
+        elif before['type'] != now['type']:
+            lines.append(f'custom_hooks: {before["type"]} in the checkpoint, {now["type"]} in the config')
+        else:
+            lines += _differences(before, now, f'custom_hooks.{now["type"]}')
     return lines
 
 
@@ -158,21 +178,3 @@ def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
             yield from _differences(a, b, f'{path}.{i}')
     elif old != new:
         yield f'{path}: {old!r} in the checkpoint, {new!r} in the config'
-
-
-def as_list(value: Any) -> list:
-    """Return a list or tuple as a list, anything else as a list of one."""
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def iter_pretrained(node: Any) -> Iterator[dict]:
-    """Yield the component dicts whose ``init_cfg`` loads a checkpoint."""
-    if isinstance(node, Mapping):
-        init = node.get('init_cfg')
-        if init and any(isinstance(c, Mapping) and c.get('type') == 'Pretrained' for c in as_list(init)):
-            yield node
-        for child in node.values():
-            yield from iter_pretrained(child)
-    elif isinstance(node, list | tuple):
-        for child in node:
-            yield from iter_pretrained(child)

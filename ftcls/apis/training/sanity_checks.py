@@ -1,4 +1,4 @@
-"""What is tried before the first step: a sample of each split, a pass through the model, all that the Runner builds late."""
+"""What is tried before the first step: a sample per split, a pass through the model, what the Runner would build later."""
 import copy
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ftcls.datasets import BaseDataset
 from ftcls.engine.mmengine_compat import unlocked_on_error
@@ -20,7 +20,8 @@ from ftcls.evaluation import DiceMetric, IoUMetric, resolve_rule
 from ftcls.models.headed_model import HeadedModel
 from ftcls.registry import METRICS
 from ftcls.utils import ConfigError, UserError, did_you_mean, nearest
-from ftcls.utils.errors import unwrapped
+from ftcls.utils.errors import located, unwrapped
+from ftcls.utils.tree import as_list
 from .soft_labels import check_soft_labels
 
 __all__ = ['StartHook', 'check_pass', 'config_errors', 'first_samples']
@@ -45,10 +46,10 @@ class StartHook(Hook):
 def config_errors(where: str, start: StartHook | None = None) -> Iterator[None]:
     """Turn what MMEngine, torch or timm say of a config into a ConfigError; an error in our own code stays what it is.
 
-    Whatever the error, MMEngine's lock is let go of, so that a server's other threads do not wait for it.
+    After any error, MMEngine's lock is released, so that a server's other threads do not wait for it.
 
     Args:
-        where: The keys of the config that the code inside works on.
+        where: The config keys that the code inside works on.
         start: Errors after the beginning that this hook notes stay what they are.
 
     Raises:
@@ -60,45 +61,46 @@ def config_errors(where: str, start: StartHook | None = None) -> Iterator[None]:
     except UserError:
         raise
     except (AssertionError, TypeError, ValueError, KeyError, AttributeError, ImportError, RuntimeError) as err:
-        if _raised_here(err) or start is not None and start.begun:
+        has_begun = start is not None and start.begun
+        if has_begun or _is_raised_here(err):
             raise
-        raise ConfigError(f'{where}: {_said(err)} (FTCLS_TRACEBACK=1 shows where it says so)') from err
+        with located(where):
+            raise ConfigError(f'{_describe(err)} (FTCLS_TRACEBACK=1 shows where)') from err
 
 
-def _raised_here(err: BaseException) -> bool:
+def _is_raised_here(err: BaseException) -> bool:
     """Tell whether an error comes from a line of ftcls, and not from a library that it called."""
     return traceback.extract_tb(err.__traceback__)[-1].filename.startswith(_PACKAGE)
 
 
-def _said(err: BaseException) -> str:
+def _describe(err: BaseException) -> str:
+    """Return what an error says, with its type where the text alone would not be clear."""
+    if isinstance(err, UserError):
+        return str(unwrapped(err))
     text = str(err).strip() or 'no text'
     return text if isinstance(err, ValueError) else f'{type(err).__name__}: {text}'
 
 
-def first_samples(loaders: Mapping[str, DataLoader]) -> dict[str, Any]:
+def first_samples(datasets: Mapping[str, Dataset]) -> dict[str, Any]:
     """Read the first sample of each split and send it through its pipeline.
 
-    It finds a pipeline that cannot work, a folder of files that are no pictures; a broken picture further on is found when
-    it is read.
+    This finds a pipeline that cannot work, and a folder of files that are no images; a broken image further on is found
+    when it is read.
 
     Args:
-        loaders: Split name to dataloader.
+        datasets: Split name to dataset.
 
     Returns:
         Split name to sample.
 
     Raises:
-        UserError: Naming the split, if the sample cannot be had.
+        UserError: Naming the split, if the sample cannot be read.
         ConfigError: If the pipeline of one of our datasets does not end with ``PackInputs``.
     """
     samples = {}
-    for split, loader in loaders.items():
-        dataset = loader.dataset
-        try:
+    for split, dataset in datasets.items():
+        with located(f'{split}_dataloader.dataset: the first sample cannot be read'):
             sample = dataset[0]
-        except UserError as err:
-            err = unwrapped(err)
-            raise type(err)(f'{split}_dataloader.dataset: the first sample cannot be had: {err}') from err
         if isinstance(dataset, BaseDataset) and not (isinstance(sample, Mapping) and 'inputs' in sample):
             raise ConfigError(
                 f'{split}_dataloader.dataset.pipeline: must end with dict(type=\'PackInputs\'), which makes '
@@ -118,7 +120,7 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
         samples: As from :func:`first_samples`.
 
     Raises:
-        UserError: If the model cannot take such a picture.
+        UserError: If the model cannot take such an image.
         ConfigError: If the loss cannot take labels that batch augmentation mixes, a metric cannot judge what the model
             predicts, or a hook or a scheduler waits for a result of the validation that no metric gives.
     """
@@ -134,12 +136,12 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
                 check_soft_labels(model, batch)
             outputs = _pass(model, batch, split)
             if split == 'val':
-                tried = _tried(runner.val_loop.evaluator.metrics, batch, outputs, 'val_evaluator')
+                tried = _try_metrics(runner.val_loop.evaluator.metrics, batch, outputs, 'val_evaluator')
                 _check_monitored(runner, tried)
-                if _same_kind(runner.cfg):
-                    _tried(_metrics_of(runner.cfg.get('test_evaluator')), batch, outputs, 'test_evaluator')
+                if _is_same_kind(runner.cfg):
+                    _try_metrics(_metrics_of(runner.cfg.get('test_evaluator')), batch, outputs, 'test_evaluator')
             elif split == 'test':
-                _tried(runner.test_evaluator.metrics, batch, outputs, 'test_evaluator')
+                _try_metrics(runner.test_evaluator.metrics, batch, outputs, 'test_evaluator')
     finally:
         model.train(training)
 
@@ -147,37 +149,35 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
 def _pass(model: HeadedModel, batch: Any, split: str) -> list:
     """Return the model's predictions for a batch of one."""
     try:
-        with torch.no_grad():
+        with torch.no_grad(), located(f'{split}_dataloader: its first image does not go through the model'):
             return model.test_step(batch)
     except torch.OutOfMemoryError:
         raise
-    except UserError as err:
-        err = unwrapped(err)
-        raise type(err)(f'{split}_dataloader: its first picture does not go through the model: {err}') from err
+    except UserError:
+        raise
     except (RuntimeError, ValueError, IndexError) as err:
-        shapes = ['x'.join(map(str, getattr(picture, 'shape', ()))) for picture in batch['inputs']]
+        shape = 'x'.join(map(str, getattr(batch['inputs'][0], 'shape', ())))
         raise ConfigError(
-            f'{split}_dataloader: its first picture ({shapes[0]} after the pipeline) does not go through the model: '
+            f'{split}_dataloader: its first image ({shape} after the pipeline) does not go through the model: '
             f'{str(err).splitlines()[0]}; do the pipeline, data_preprocessor.mean and model.backbone (in_channels) fit '
             'each other? (FTCLS_TRACEBACK=1 shows where it stops)') from err
 
 
-def _same_kind(cfg: Mapping[str, Any]) -> bool:
-    """Tell whether the test set is of the validation's class, so that what is true of the one's samples is of the other's."""
-    kinds = [((cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}).get('type') for split in ('val', 'test')]
-    return kinds[0] is not None and kinds[0] == kinds[1]
+def _is_same_kind(cfg: Mapping[str, Any]) -> bool:
+    """Tell whether the test set has the validation set's class, so that their samples are of one kind."""
+    val, test = (((cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}).get('type') for split in ('val', 'test'))
+    return val is not None and val == test
 
 
 def _metrics_of(evaluator: Any) -> list[BaseMetric]:
     """Build the metrics of an evaluator's config."""
     if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
         evaluator = evaluator['metrics']
-    metrics = [evaluator] if isinstance(evaluator, Mapping) else evaluator or ()
     with config_errors('test_evaluator'):
-        return [METRICS.build(one) if isinstance(one, Mapping) else one for one in metrics]
+        return [METRICS.build(one) if isinstance(one, Mapping) else one for one in as_list(evaluator or [])]
 
 
-def _tried(metrics: Sequence[BaseMetric], batch: Any, outputs: list, where: str) -> list[BaseMetric]:
+def _try_metrics(metrics: Sequence[BaseMetric], batch: Any, outputs: list, where: str) -> list[BaseMetric]:
     """Let copies of metrics judge a batch, as their evaluator will let them; return the copies.
 
     Raises:
@@ -189,52 +189,56 @@ def _tried(metrics: Sequence[BaseMetric], batch: Any, outputs: list, where: str)
         try:
             metric.process(batch, samples)
         except (UserError, LookupError, AttributeError, TypeError, ValueError, RuntimeError) as err:
-            said = _fitting(metric, samples) or (str(unwrapped(err)) if isinstance(err, UserError) else
-                                                 f'{type(err).__name__}: {err} (FTCLS_TRACEBACK=1 shows where)')
-            raise ConfigError(f'{where}: {type(metric).__name__} cannot judge what the model predicts: {said}') from err
+            why = _fitting_metrics(metric, samples)
+            if not why:
+                why = _describe(err) + ('' if isinstance(err, UserError) else ' (FTCLS_TRACEBACK=1 shows where)')
+            raise ConfigError(f'{where}: {type(metric).__name__} cannot judge what the model predicts: {why}') from err
     return tried
 
 
-def _fitting(metric: BaseMetric, samples: Sequence[Mapping]) -> str:
-    """Name the metrics for what was predicted, where this one is for something else."""
-    masks, for_masks = 'pred_mask' in samples[0], isinstance(metric, DiceMetric | IoUMetric)
-    if masks and not for_masks:
+def _fitting_metrics(metric: BaseMetric, samples: Sequence[Mapping]) -> str:
+    """Name the metrics for what was predicted, if this one is for something else."""
+    is_mask, is_for_masks = 'pred_mask' in samples[0], isinstance(metric, DiceMetric | IoUMetric)
+    if is_mask and not is_for_masks:
         return "masks, which are judged by dict(type='DiceMetric') and dict(type='IoUMetric')"
-    if for_masks and not masks:
+    if is_for_masks and not is_mask:
         return "classes, which are judged by dict(type='Accuracy') and dict(type='SingleLabelMetric')"
     return ''
 
 
 def _check_monitored(runner: Runner, tried: Sequence[BaseMetric]) -> None:
-    """Check what hooks and schedulers look for in the validation's results against the names that the metrics give.
+    """Check that the validation measures what hooks and schedulers wait for.
 
     Raises:
-        ConfigError: If it is not among them; MMEngine would find out after an epoch.
+        ConfigError: If it does not; MMEngine would find out after an epoch.
     """
     savers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best]
-    wanted = [('CheckpointHook.save_best', key) for hook in savers
-              for key in ([hook.save_best] if isinstance(hook.save_best, str) else hook.save_best)]
-    wanted += [(getattr(hook, 'monitor_key', f'{type(hook).__name__}.monitor'), hook.monitor) for hook in runner.hooks
-               if hasattr(hook, 'monitor')]
-    schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
-    wanted += [('param_scheduler.monitor', s.monitor) for s in schedulers if hasattr(s, 'monitor')]
+    wanted = [('CheckpointHook.save_best', key) for hook in savers for key in as_list(hook.save_best)]
+    for hook in runner.hooks:
+        if hasattr(hook, 'monitor'):
+            wanted.append((getattr(hook, 'monitor_key', f'{type(hook).__name__}.monitor'), hook.monitor))
+    for scheduler in as_list(runner.param_schedulers or []):
+        if hasattr(scheduler, 'monitor'):
+            wanted.append(('param_scheduler.monitor', scheduler.monitor))
     names = _metric_names(tried) if wanted else None
-    for where, key in wanted if names else ():
+    if not names:
+        return
+    for where, key in wanted:
         if key != 'auto' and key not in names:
-            raise ConfigError(f'{where}={key!r}: the validation gives {", ".join(sorted(names))}' +
-                              (did_you_mean(key, names) if nearest(key, names) else ''))
-    for hook in savers if names else ():
+            hint = did_you_mean(key, names) if nearest(key, names) else ''
+            raise ConfigError(f'{where}={key!r}: the validation measures {", ".join(sorted(names))}{hint}')
+    for hook in savers:
         keys = names[:1] if hook.key_indicators == ['auto'] else hook.key_indicators
         for rule, key in zip(hook.rules, keys):
             resolve_rule('CheckpointHook', rule, key, tried)
 
 
 def _metric_names(tried: Sequence[BaseMetric]) -> list[str] | None:
-    """Return the names of the results of metrics that judged a sample, or None where one is not enough to have them."""
+    """Return the names of the results of metrics that judged a sample, or None where one sample is not enough."""
     names = []
     try:
         for metric in tried:
-            # this one writes a file
+            # DumpResults would write a file
             results = {} if isinstance(metric, DumpResults) else metric.compute_metrics(metric.results)
             names += [f'{metric.prefix}/{key}' if metric.prefix else key for key in results]
     except (UserError, ArithmeticError, RuntimeError, ValueError, IndexError):

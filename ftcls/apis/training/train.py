@@ -4,7 +4,6 @@ import platform
 import random
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +17,24 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader, Dataset
 
-from ftcls.config.batch_policy import BatchPlan, apply_batch_policy
+from ftcls.config.resolve import EvalOptions, Facts, TrainOptions, iter_pretrained, resolve, work_dir_of
 from ftcls.config.validation import validate_config
 from ftcls.engine.hooks import DryRunFinished, DryRunHook, PreflightHook, ProgressHook
-from ftcls.engine.mmengine_compat import CompatRunner, build_late_parts, ddp_config
-from ftcls.engine.optimizers import convert_to_amp
+from ftcls.engine.mmengine_compat import CompatRunner, build_late_parts
 from ftcls.utils import ConfigError, UserError
 from ftcls.utils.checkpoint.loading import locate_checkpoint, read_checkpoint
 from ftcls.utils.errors import unwrapped
+from ftcls.utils.tree import as_list
 from ftcls.version import __version__
-from .class_weights import drop_class_weights, resolve_class_weights
+from .data_checks import check_heads, check_missing_classes
 from .distributed import init_distributed
-from .loaders import DataReport, build_loaders, check_heads, check_missing_classes
-from .resume import as_list, check_same_recipe, iter_pretrained, resolve_resume
+from .loaders import DataReport, build_datasets, build_loaders
+from .resume import check_same_recipe, find_resumed
 from .sanity_checks import StartHook, check_pass, config_errors, first_samples
 
-__all__ = ['TrainOptions', 'train', 'prepare_config', 'build_runner', 'add_default_hooks', 'with_loss_metric']
-
-# What every run has, whether its config says so or not.
-_DEFAULT_HOOKS = ('SafeCheckpointHook', 'MetricsRecordHook', 'CurvesHook', 'ProgressHook')
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What the command line adds to a config.
-
-    Attributes:
-        work_dir: Where the run writes; None takes the config's, then ``work_dirs/<config name>``.
-        resume: False, True (the work dir's latest checkpoint), or a checkpoint's path.
-        amp: Train in half precision where that is safe.
-        validate: Validate during training.
-        batch_policy: See ``apply_batch_policy``.
-        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
-        seed: Seed of everything random; None takes the config's, then draws one, which the log states.
-        dry_run: Stop after the preflight and one checked training step.
-    """
-    work_dir: str | None = None
-    resume: bool | str = False
-    amp: bool = False
-    validate: bool = True
-    batch_policy: str | None = None
-    launcher: str = 'none'
-    seed: int | None = None
-    dry_run: bool = False
+__all__ = ['TrainOptions', 'build_runner', 'check_config', 'train']
 
 
 def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook] = ()) -> Runner:
@@ -79,122 +52,109 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
         UserError: Before the first step, if anything in the config, the data or the weights is not as it says.
     """
     options = options or TrainOptions()
-    cfg = copy.deepcopy(cfg)
-    prepare_config(cfg, options)
+    check_config(cfg, options)
     if not cfg.get('train_dataloader'):
-        raise ConfigError(
-            'train_dataloader: missing; what shall be trained on? Add train_dataloader, train_cfg, optim_wrapper')
+        raise ConfigError('train_dataloader: missing; which dataset should be used for training? Add train_dataloader, '
+                          'train_cfg, optim_wrapper')
+    checkpoint = find_resumed(cfg, options)
     world_size = init_distributed(options.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
-    _resolve_seed(cfg, options.seed)
-    plan = apply_batch_policy(cfg, options.batch_policy, world_size)
-    if cfg.resume:
-        check_same_recipe(cfg)
-    splits = ['train'] + (['val'] if cfg.get('val_dataloader') else [])
-    loaders, report, samples = _check_sources(cfg, splits)
+    meta = (checkpoint and read_checkpoint(checkpoint).get('meta')) or {}
+    splits = ['train', 'val'] if options.validate and cfg.get('val_dataloader') else ['train']
+    datasets, report, samples = _check_sources(cfg, splits, checkpoint is not None)
+    facts = Facts(world_size, checkpoint, meta, report.counts['train'] or {}, _draw_seed())
+    resolved = resolve(cfg, options, facts)
+    if checkpoint:
+        check_same_recipe(resolved.cfg, checkpoint, meta)
+    loaders = build_loaders(resolved.cfg, datasets)
     start = StartHook()
-    facts = report.describe() + resolve_class_weights(cfg, report)
-    house = [_preflight_hook(facts, plan, cfg.randomness.seed), start, *([DryRunHook()] if options.dry_run else [])]
-    runner = build_runner(cfg, loaders, [*house, *hooks])
+    own = [
+        PreflightHook([('data', report.describe(loaders) + resolved.notes), ('batch', [resolved.batch.describe()]),
+                       ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]), start
+    ]
+    if options.dry_run:
+        own.append(DryRunHook())
+    runner = build_runner(resolved.cfg, loaders, [*own, *hooks])
     build_late_parts(runner, config_errors)
     check_pass(runner, loaders, samples)
-    try:
-        with warnings.catch_warnings(), config_errors('before the first step', start):
-            # Schedulers by iteration go on while gradients are accumulated, before the first step; so they shall.
-            warnings.filterwarnings('ignore', r'Detected call of `scheduler\.step')
-            runner.train()
-        _say_the_end(runner, start.first_iteration)
-    except DryRunFinished as done:
-        print_log(done.text, logger='current')
-        if done.faults:
-            raise ConfigError('the dry run found that the run would not do what its table says:\n' +
-                              '\n'.join(done.faults))
-    finally:
-        # hooks hear nothing of an exception; a progress bar would keep the terminal
-        for hook in runner.hooks:
-            if isinstance(hook, ProgressHook):
-                hook.close()
+    _run(runner, start)
     return runner
 
 
-def _say_the_end(runner: Runner, first_iteration: int) -> None:
-    """Say what the run came to and where it lies."""
+def check_config(cfg: Config, options: TrainOptions | EvalOptions) -> None:
+    """Validate the parts of a config that a run uses, and make its scope the current one.
+
+    Raises:
+        ConfigError: If anything is not valid.
+    """
+    init_default_scope(cfg.get('default_scope', 'ftcls'))
+    if isinstance(options, TrainOptions) and not options.validate:
+        cfg = copy.copy(cfg)
+        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    validate_config(cfg)
+    work_dir = Path(work_dir_of(cfg, options))
+    if work_dir.exists() and not work_dir.is_dir():
+        raise ConfigError(
+            f'work_dir={str(work_dir)!r} is a file; give a folder by --work-dir, which need not exist yet')
+
+
+def _run(runner: Runner, start: StartHook) -> None:
+    try:
+        with warnings.catch_warnings(), config_errors('before the first step', start):
+            # With accumulated gradients, schedulers by iteration rightly step before the optimizer does.
+            warnings.filterwarnings('ignore', r'Detected call of `scheduler\.step')
+            runner.train()
+        _log_end(runner, start.first_iteration)
+    except DryRunFinished as done:
+        print_log(done.text, logger='current')
+        if done.faults:
+            raise ConfigError('\n'.join(
+                ['the dry run found that the run would not do what its table says:', *done.faults]))
+    finally:
+        # Hooks are not told of an exception; a progress bar would keep the terminal.
+        for hook in runner.hooks:
+            if isinstance(hook, ProgressHook):
+                hook.close()
+
+
+def _log_end(runner: Runner, first_iteration: int) -> None:
     if runner.iter == first_iteration:
         runner.logger.info(
             f'nothing was left to do: the checkpoint is at epoch {runner.epoch} of {runner.max_epochs}; raise '
             'train_cfg.max_epochs to train longer')
+    text = f'finished; everything is in {runner.work_dir}'
     best = runner.message_hub.runtime_info.get('best_ckpt')
-    runner.logger.info(f'finished; everything is in {runner.work_dir}' +
-                       (f', the best checkpoint is {Path(best).name}' if best else ''))
+    if best:
+        text += f', the best checkpoint is {Path(best).name}'
+    runner.logger.info(text)
 
 
-def _preflight_hook(data: list[str], plan: BatchPlan, seed: int) -> PreflightHook:
+def _describe_machine(seed: int) -> str:
     device = get_device()
-    name = f'{torch.cuda.get_device_name()}' if device == 'cuda' else device
-    software = [
-        f'{name}; Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}, '
-        f'MMEngine {mmengine.__version__}, ftcls {__version__}; seed {seed}'
-    ]
-    return PreflightHook([('data', data), ('batch', [plan.describe()]), ('machine', software)])
+    name = torch.cuda.get_device_name() if device == 'cuda' else device
+    return (f'{name}; Python {platform.python_version()}, torch {torch.__version__}, torchvision '
+            f'{torchvision.__version__}, MMEngine {mmengine.__version__}, ftcls {__version__}; seed {seed}')
 
 
-def prepare_config(cfg: Config, options: TrainOptions) -> None:
-    """Write the command line's options into the config, validate it, and fill in what every run needs."""
-    init_default_scope(cfg.setdefault('default_scope', 'ftcls'))
-    if options.work_dir is not None:
-        cfg.work_dir = options.work_dir
-    elif not cfg.get('work_dir'):
-        cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename or 'run').stem)
-    if not options.validate:
-        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
-    validate_config(cfg)
-    if Path(cfg.work_dir).exists() and not Path(cfg.work_dir).is_dir():
-        raise ConfigError(
-            f'work_dir={cfg.work_dir!r} is a file; give a folder, which need not be there yet, by --work-dir')
-    cfg.launcher = options.launcher
-    if options.amp:
-        cfg.optim_wrapper = convert_to_amp(cfg.optim_wrapper)
-    resolve_resume(cfg, options.resume)
-    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        loader = cfg.get(key)
-        if loader and not loader.get('num_workers') and loader.get('persistent_workers'):
-            loader.persistent_workers = False  # torch refuses the pair, and without workers it has no meaning
-    if options.launcher != 'none':
-        cfg.setdefault('model_wrapper_cfg', ddp_config(cfg.get('find_unused_parameters', False)))
+def _draw_seed() -> int:
+    """Return a random seed, the same in all processes."""
+    drawn = [random.SystemRandom().randrange(2**31)]
+    broadcast_object_list(drawn)
+    return drawn[0]
 
 
-def _resolve_seed(cfg: Config, seed: int | None) -> None:
-    """Fix the seed before anything random is built, the same in all processes and after a break as before it."""
-    randomness = dict(cfg.get('randomness') or {})
-    if seed is not None:
-        randomness['seed'] = seed
-    if randomness.get('seed') is not None and not 0 <= randomness['seed'] < 2**32:
-        raise ConfigError(f'--seed {randomness["seed"]}: must be from 0 to {2**32 - 1}, as randomness.seed')
-    if randomness.get('seed') is None and cfg.resume:
-        # The order of the data hangs on it, and the data is built before MMEngine looks into the checkpoint.
-        randomness['seed'] = (read_checkpoint(cfg.load_from).get('meta') or {}).get('seed')
-    if randomness.get('seed') is None:
-        drawn = [random.SystemRandom().randrange(2**31)]
-        broadcast_object_list(drawn)
-        randomness['seed'] = drawn[0]
-    cfg.randomness = randomness
-
-
-def _check_sources(cfg: Config, splits: list[str]) -> tuple[dict, DataReport, dict]:
-    """Build the dataloaders and find the weights; what is wanting in either is said in one message."""
+def _check_sources(cfg: Config, splits: Sequence[str],
+                   is_resumed: bool) -> tuple[dict[str, Dataset], DataReport, dict[str, Any]]:
+    """Build the datasets, read a sample of each, and find the weights; what is missing in either is one message."""
     faults: list[str] = []
-    loaders, report, samples = {}, DataReport(), {}
+    datasets, report, samples = {}, DataReport(), {}
     try:
-        loaders, report = build_loaders(cfg, splits)
+        datasets, report = build_datasets(cfg, splits)
         check_heads(cfg, report)
         check_missing_classes(cfg, report)
-        samples = first_samples(loaders)
+        samples = first_samples(datasets)
     except UserError as err:
         faults.append(str(unwrapped(err)))
-    sources = [
-        c['checkpoint'] for owner in iter_pretrained(cfg.model) for c in as_list(owner['init_cfg'])
-        if c.get('type') == 'Pretrained'
-    ]
-    for source in sources + ([cfg.load_from] if cfg.get('load_from') else []):
+    for source in [] if is_resumed else _weight_sources(cfg):
         try:
             # One process fetches, the others find the file in the cache.
             if is_main_process():
@@ -203,64 +163,53 @@ def _check_sources(cfg: Config, splits: list[str]) -> tuple[dict, DataReport, di
             faults.append(str(err))
     shared = [faults]
     broadcast_object_list(shared)
-    faults += [f for f in shared[0] if f not in faults]
+    faults += [fault for fault in shared[0] if fault not in faults]
     barrier()
     if faults:
         raise ConfigError('\n\n'.join(faults))
-    return loaders, report, samples
+    return datasets, report, samples
 
 
-def with_loss_metric(evaluator: Any) -> Any:
-    """Add the loss to what an evaluator measures."""
-    if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
-        return {**evaluator, 'metrics': with_loss_metric(evaluator['metrics'])}
-    metrics = as_list(evaluator)
-    if any(isinstance(m, Mapping) and m.get('type') == 'LossMetric' for m in metrics):
-        return metrics
-    return metrics + [dict(type='LossMetric')]
+def _weight_sources(cfg: Config) -> list[str]:
+    """Return every checkpoint that a config loads."""
+    sources = []
+    for component in iter_pretrained(cfg.model):
+        sources += [one['checkpoint'] for one in as_list(component['init_cfg']) if one.get('type') == 'Pretrained']
+    if cfg.get('load_from'):
+        sources.append(cfg.load_from)
+    return sources
 
 
-def add_default_hooks(cfg: Config) -> list:
-    """Return the config's custom hooks and, before them, those that every run has."""
-    custom = list(cfg.get('custom_hooks') or [])
-    named = {h.get('type') for h in custom + list((cfg.get('default_hooks') or {}).values()) if isinstance(h, Mapping)}
-    return [dict(type=name) for name in _DEFAULT_HOOKS if name not in named] + custom
-
-
-def build_runner(cfg: Config, loaders: dict, hooks: list | None = None) -> Runner:
+def build_runner(cfg: Config, loaders: Mapping[str, DataLoader], hooks: Sequence[Hook] = ()) -> Runner:
     """Build MMEngine's Runner around dataloaders that are built already.
 
     Args:
-        cfg: A prepared config.
+        cfg: A resolved config; it is not changed.
         loaders: ``{'train': DataLoader, 'val': …, 'test': …}``; a split that is absent is left out of the run.
         hooks: Hook objects to add.
     """
-    drop_class_weights(cfg)  # those that no training set has settled
-    parts: dict[str, Any] = {}
-    keys = {
+    settings = copy.deepcopy(cfg)  # MMEngine takes the dicts apart that it is given
+    names = {
         'train': ('train_cfg', 'optim_wrapper', 'param_scheduler'),
         'val': ('val_cfg', 'val_evaluator'),
         'test': ('test_cfg', 'test_evaluator')
     }
-    for split, names in keys.items():
-        if split in loaders:
-            parts[f'{split}_dataloader'] = loaders[split]
-            parts.update({name: copy.deepcopy(cfg.get(name)) for name in names})
-            if parts.get(f'{split}_evaluator'):
-                parts[f'{split}_evaluator'] = with_loss_metric(parts[f'{split}_evaluator'])
+    parts: dict[str, Any] = {f'{split}_dataloader': loader for split, loader in loaders.items()}
+    for split in loaders:
+        parts.update({name: settings.get(name) for name in names[split]})
     with config_errors('model, hooks or visualizer'):
         return CompatRunner(
-            model=copy.deepcopy(cfg.model),
+            model=settings.model,
             work_dir=cfg.work_dir,
-            default_hooks=cfg.get('default_hooks'),
-            custom_hooks=add_default_hooks(cfg) + list(hooks or []),
-            data_preprocessor=copy.deepcopy(cfg.get('data_preprocessor')),
+            default_hooks=settings.get('default_hooks'),
+            custom_hooks=list(settings.get('custom_hooks') or []) + list(hooks),
+            data_preprocessor=settings.get('data_preprocessor'),
             load_from=cfg.get('load_from'),
             resume=cfg.get('resume', False),
             launcher=cfg.get('launcher', 'none'),
-            env_cfg=cfg.get('env_cfg', dict(dist_cfg=dict(backend='nccl'))),
-            visualizer=cfg.get('visualizer'),
+            env_cfg=settings.get('env_cfg', dict(dist_cfg=dict(backend='nccl'))),
+            visualizer=settings.get('visualizer'),
             default_scope=cfg.default_scope,
-            randomness=cfg.get('randomness', dict(seed=None)),
+            randomness=settings.get('randomness', dict(seed=None)),
             cfg=cfg,
             **parts)

@@ -11,7 +11,7 @@ from ftcls.apis import ImageSegmentationInferencer, browse_dataset, get_model, p
 from ftcls.apis import test as measure
 from ftcls.apis import train
 from ftcls.apis.analysis.browse import _denormalised, _preprocessed
-from ftcls.apis.training.loaders import build_loaders
+from ftcls.apis.training.loaders import build_datasets
 from ftcls.models.data_preprocessor import ClsDataPreprocessor
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, MissingFileError
@@ -131,7 +131,7 @@ def test_browse(cfg: Config, tmp_path: Path) -> None:
 @pytest.mark.parametrize('to_rgb', [True, False])
 def test_browse_shows_the_true_colours(cfg: Config, tmp_path: Path, to_rgb: bool) -> None:
     cfg.train_dataloader.dataset.pipeline = [PIPELINE[0], PIPELINE[1], PIPELINE[3]]
-    dataset = build_loaders(cfg, ['train'])[0]['train'].dataset
+    dataset = build_datasets(cfg, ['train'])[0]['train']
     path = dataset.get_data_info(0)['img_path']
     preprocessor = ClsDataPreprocessor([100., 90., 80.], [50., 60., 70.], to_rgb=to_rgb)
     images, _ = _preprocessed([dataset[0]], preprocessor, True)
@@ -141,7 +141,7 @@ def test_browse_shows_the_true_colours(cfg: Config, tmp_path: Path, to_rgb: bool
 def test_denormalises_what_the_pipeline_has_normalised(cfg: Config, tmp_path: Path) -> None:
     step = dict(type='Normalize', mean=[100., 90., 80.], std=[50., 60., 70.], to_rgb=True)
     cfg.train_dataloader.dataset.pipeline = [PIPELINE[0], PIPELINE[1], step, PIPELINE[3]]
-    dataset = build_loaders(cfg, ['train'])[0]['train'].dataset
+    dataset = build_datasets(cfg, ['train'])[0]['train']
     packed = dataset[0]
     image = _denormalised(packed['inputs'], packed['data_samples'], ClsDataPreprocessor())
     assert np.array_equal(image, cv2.imread(dataset.get_data_info(0)['img_path'])[..., ::-1])

@@ -2,7 +2,8 @@
 import pytest
 from mmengine.config import Config
 
-from ftcls.config.batch_policy import apply_batch_policy
+from ftcls.config.batch_policy import BatchPlan
+from ftcls.config.batch_policy import apply_batch_policy as plan_batch
 from ftcls.utils import ConfigError
 
 
@@ -15,6 +16,15 @@ def recipe(batch=16, total=128, lr=0.1, **optim):
             auto_scale_lr=dict(base_batch_size=total) if total else None))
 
 
+def apply_batch_policy(cfg: Config, policy: str | None, world: int) -> BatchPlan:
+    """Return the plan, and write its changes into the config, as `resolve` does into its copy."""
+    before = cfg.to_dict()
+    plan, changes = plan_batch(cfg, policy, world)
+    assert cfg.to_dict() == before
+    cfg.merge_from_dict(changes, allow_list_keys=True)
+    return plan
+
+
 @pytest.mark.parametrize(('world', 'accumulation'), [(1, 8), (2, 4), (8, 1)])
 def test_accumulation_meets_the_total_by_default(world, accumulation):
     cfg = recipe()
@@ -22,7 +32,7 @@ def test_accumulation_meets_the_total_by_default(world, accumulation):
     assert plan.total == 128
     assert plan.accumulation == cfg.optim_wrapper.get('accumulative_counts', 1) == accumulation
     assert (cfg.train_dataloader.batch_size, cfg.optim_wrapper.optimizer.lr) == (16, 0.1)
-    assert '128 images a step' in plan.describe()
+    assert '128 images per step' in plan.describe()
 
 
 def test_per_device_splits_the_total():

@@ -13,7 +13,7 @@ from ftcls.datasets import Digits
 from ftcls.datasets.transforms import CenterCrop, CornerCrop, TestTimeAug
 from ftcls.utils import ConfigError
 
-CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'tutorial' / 'lenet5_pretrain_digits.py'
+CONFIG = Path(__file__).resolve().parents[3] / 'configs' / 'tutorial' / 'lenet5_pretrain_digits.py'
 CORNERS = ('top_left', 'top_right', 'bottom_left', 'bottom_right')
 
 

@@ -11,8 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from ftcls.apis import TrainOptions, load_config
 from ftcls.apis import test as run_test
 from ftcls.apis import train, validate_config
-from ftcls.apis.training.class_weights import balanced_weights, drop_class_weights, resolve_class_weights
-from ftcls.apis.training.loaders import DataReport
+from ftcls.config.resolve import EvalOptions, Facts, balanced_weights, resolve
 from ftcls.models.losses import CrossEntropyLoss
 from ftcls.utils import ConfigError
 
@@ -70,10 +69,10 @@ def test_weights_of_a_run(uneven: Config) -> None:
     assert 0 < metrics['loss'] < 2
 
 
-def test_an_untrained_balance_is_said_to_be_without_effect(uneven: Config, log_records: list) -> None:
-    drop_class_weights(uneven)
-    (_, said), = log_records
-    assert uneven.model.head.loss.class_weight is None and "model.head.loss.class_weight='balanced' weighs" in said
+def test_an_untrained_balance_is_said_to_be_without_effect(uneven: Config) -> None:
+    resolved = resolve(uneven, EvalOptions())
+    assert resolved.cfg.model.head.loss.class_weight is None
+    assert "model.head.loss: class_weight='balanced' weighs" in resolved.notes[0]
 
 
 def test_sampler_in_the_preflight(uneven: Config) -> None:
@@ -94,7 +93,7 @@ def test_repeated_rare_classes_in_the_preflight(uneven: Config) -> None:
 
 def test_without_counts_it_is_refused(uneven: Config) -> None:
     with pytest.raises(ConfigError, match=r"model.head.loss.class_weight='balanced': the training set does not tell"):
-        resolve_class_weights(uneven, DataReport(counts=dict(train=None)))
+        resolve(uneven, TrainOptions(), Facts(class_counts={}))
     with pytest.raises(ConfigError, match="class_weight='balanced': the numbers come from a training set"):
         CrossEntropyLoss(class_weight='balanced')(torch.zeros(1, 2), torch.tensor([0]))
 

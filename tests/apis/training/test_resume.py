@@ -7,8 +7,10 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from ftcls.apis.training.resume import check_same_recipe, resolve_resume
+from ftcls.apis.training.resume import check_same_recipe, find_resumed
+from ftcls.config.resolve import Facts, TrainOptions, resolve
 from ftcls.utils import ConfigError
+from ftcls.utils.checkpoint.loading import read_checkpoint
 
 
 def recipe(folder: Path, **changes: object) -> Config:
@@ -21,6 +23,16 @@ def recipe(folder: Path, **changes: object) -> Config:
     return Config({**base, **changes})
 
 
+def resume(cfg: Config, path: bool | str = True) -> Config:
+    """Return the resolved config of a resumed run, once it is known to be of the same recipe."""
+    options = TrainOptions(resume=path)
+    checkpoint = find_resumed(cfg, options)
+    resolved = resolve(cfg, options, Facts(checkpoint=checkpoint)).cfg
+    if checkpoint:
+        check_same_recipe(resolved, checkpoint, read_checkpoint(checkpoint)['meta'])
+    return resolved
+
+
 def leave_checkpoint(folder: Path, noted: str | None = None) -> None:
     """Write what a run leaves: a checkpoint with its config, and the note that names it."""
     folder.mkdir(exist_ok=True)
@@ -31,8 +43,7 @@ def leave_checkpoint(folder: Path, noted: str | None = None) -> None:
 
 def test_latest_checkpoint_of_a_moved_folder(tmp_path):
     leave_checkpoint(tmp_path / 'new', noted='/gone/epoch_3.pth')
-    cfg = recipe(tmp_path / 'new')
-    resolve_resume(cfg, True)
+    cfg = resume(recipe(tmp_path / 'new'))
     assert cfg.resume and cfg.load_from == str(tmp_path / 'new' / 'epoch_3.pth')
     assert cfg.model.backbone.init_cfg is None  # nothing is fetched that the checkpoint overwrites
 
@@ -41,8 +52,7 @@ def test_the_same_recipe_may_run_longer(tmp_path):
     leave_checkpoint(tmp_path)
     cfg = recipe(tmp_path, train_cfg=dict(by_epoch=True, max_epochs=9))
     cfg.optim_wrapper.accumulative_counts = 4  # as another number of processes brings it
-    resolve_resume(cfg, True)
-    check_same_recipe(cfg)
+    assert resume(cfg).resume
 
 
 def test_other_rates_and_schedules_are_refused(tmp_path):
@@ -51,9 +61,8 @@ def test_other_rates_and_schedules_are_refused(tmp_path):
         tmp_path,
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.5, weight_decay=0.0)),
         param_scheduler=[dict(type='CosineAnnealingLR', T_max=20)])
-    resolve_resume(cfg, str(tmp_path / 'epoch_3.pth'))
     with pytest.raises(ConfigError) as caught:
-        check_same_recipe(cfg)
+        resume(cfg, str(tmp_path / 'epoch_3.pth'))
     message = str(caught.value)
     assert 'optim_wrapper.optimizer.lr: 0.1 in the checkpoint, 0.5 in the config' in message
     assert 'param_scheduler.0.T_max: 3 in the checkpoint, 20 in the config' in message
@@ -65,12 +74,12 @@ def test_nothing_to_resume_from_is_a_warning(tmp_path, caplog):
     cfg = recipe(tmp_path / 'run')
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
-    resolve_resume(cfg, True)
+    assert not resume(cfg).resume
     (tmp_path / 'run').mkdir()
     torch.save({}, tmp_path / 'run' / 'epoch_2.pth')
-    resolve_resume(cfg, True)
+    assert not resume(cfg).resume
     logger.removeHandler(caplog.handler)
-    assert not cfg.resume and [r.levelno for r in caplog.records] == [logging.WARNING] * 2
+    assert [r.levelno for r in caplog.records] == [logging.WARNING] * 2
     first, second = (r.getMessage() for r in caplog.records)
     assert 'STARTS FROM THE BEGINNING' in first and str(tmp_path / 'run') in first and '--work-dir' in first
     assert 'epoch_2.pth' in second and '--resume PATH' in second
@@ -86,22 +95,23 @@ def leave(folder: Path, **changes: object) -> Path:
 @pytest.mark.parametrize(('old', 'new', 'said'), [
     (dict(type='GradualUnfreezingHook'), dict(type='GradualUnfreezingHook', every=1, start=None), None),
     (None, dict(type='GradualUnfreezingHook'), None),
-    (dict(type='GradualUnfreezingHook'), None, 'custom_hooks.1: GradualUnfreezingHook in the checkpoint, none'),
-    (dict(type='GradualUnfreezingHook'), dict(type='GradualUnfreezingHook', every=2), 'custom_hooks.1.every: 1 in'),
+    (dict(type='GradualUnfreezingHook'), None, 'custom_hooks: GradualUnfreezingHook in the checkpoint, none'),
+    (dict(type='GradualUnfreezingHook'), dict(type='GradualUnfreezingHook',
+                                              every=2), 'custom_hooks.GradualUnfreezingHook.every: 1 in'),
     (dict(type='LinearProbeFineTuneHook'), dict(type='LinearProbeFineTuneHook',
                                                 probe=3), 'probe: 0.5 in the che.*, 3 '),
-    (dict(type='GradualUnfreezingHook'), dict(type='LinearProbeFineTuneHook'), "custom_hooks.1.type: 'GradualUnfr"),
+    (dict(type='GradualUnfreezingHook'), dict(type='LinearProbeFineTuneHook'),
+     'custom_hooks: GradualUnfreezingHook in the checkpoint, LinearProbe'),
 ])
 def test_another_unfreezing_is_refused(tmp_path: Path, old: dict | None, new: dict | None, said: str | None) -> None:
     other = [dict(type='EMAHook')]
     path = leave(tmp_path, custom_hooks=other + ([old] if old else []))
     cfg = recipe(tmp_path, custom_hooks=other + ([new] if new else []), train_cfg=dict(by_epoch=True, max_epochs=9))
-    resolve_resume(cfg, str(path))
     if said is None:
-        check_same_recipe(cfg)
+        assert resume(cfg, str(path)).resume
         return
     with pytest.raises(ConfigError, match=said):
-        check_same_recipe(cfg)
+        resume(cfg, str(path))
 
 
 def test_other_freezing_l2sp_and_ema_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -116,20 +126,18 @@ def test_other_freezing_l2sp_and_ema_are_warned_of(tmp_path: Path, caplog: pytes
         tmp_path,
         model=dict(freeze=['stem'], norm_policy='train', backbone=dict(frozen_stages=-1)),
         custom_hooks=[dict(type='L2SPHook', beta=0.01)])
-    resolve_resume(same, str(path))
-    check_same_recipe(same)
+    resume(same, str(path))
     assert not warnings()
     cfg = recipe(
         tmp_path,
         model=dict(norm_policy='eval', backbone=dict(frozen_stages=2)),
         custom_hooks=[dict(type='L2SPHook', alpha=0.5), dict(type='EMAHook')])
-    resolve_resume(cfg, str(path))
-    check_same_recipe(cfg)
+    resume(cfg, str(path))
     logger.removeHandler(caplog.handler)
     assert [text.splitlines()[1:] for text in warnings()] == [[
-        "  model.freeze: ['stem'] in the checkpoint, None in the config",
+        "  model.freeze: ['stem'] in the checkpoint, [] in the config",
         "  model.norm_policy: 'train' in the checkpoint, 'eval' in the config",
         '  model.backbone.frozen_stages: -1 in the checkpoint, 2 in the config',
-        '  custom_hooks.0.alpha: 0.01 in the checkpoint, 0.5 in the config',
-        '  custom_hooks.1: none in the checkpoint, EMAHook in the config',
+        '  custom_hooks.L2SPHook.alpha: 0.01 in the checkpoint, 0.5 in the config',
+        '  custom_hooks: none in the checkpoint, EMAHook in the config',
     ]]

@@ -8,7 +8,7 @@ from ftcls.apis import load_config, train
 from ftcls.registry import METRICS
 from ftcls.utils import ConfigError
 
-CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'tutorial' / 'lenet5_pretrain_digits.py'
+CONFIG = Path(__file__).resolve().parents[3] / 'configs' / 'tutorial' / 'lenet5_pretrain_digits.py'
 
 
 @METRICS.register_module()

@@ -11,7 +11,7 @@ from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 AUGMENTS = [dict(type='Mixup', alpha=0.4), dict(type='CutMix', alpha=1.), dict(type='ResizeMix', alpha=1.)]
 MIXING = dict(augments=AUGMENTS, probs=[0.3, 0.3, 0.2])
 

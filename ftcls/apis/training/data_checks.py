@@ -1,0 +1,113 @@
+"""Whether model and metrics fit the data: as many classes, as many labels per image, samples of every class."""
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from ftcls.evaluation.metrics.predictions import SingleLabelBase
+from ftcls.models.heads import ClsHead, MultiLabelClsHead
+from ftcls.registry import DATASETS, METRICS, MODELS
+from ftcls.utils import ConfigError, DataError
+from ftcls.utils.names import enumerate_names
+from ftcls.utils.tree import as_list
+from .loaders import DataReport, dataset_configs
+
+__all__ = ['check_heads', 'check_missing_classes']
+
+_SIZE_KEYS = ('model.head.num_classes', 'model.backbone.num_classes', 'data_preprocessor.num_classes',
+              'model.data_preprocessor.num_classes')
+
+
+def check_heads(cfg: Config, report: DataReport) -> None:
+    """Check every number of classes in the model, the preprocessor and the metrics against the data.
+
+    Raises:
+        ConfigError: Naming the key and the number to set.
+    """
+    if not report.classes or report.counts.get('train', report.counts.get('test')) is None:
+        return
+    size, faults = len(report.classes), []
+    for key in _SIZE_KEYS:
+        value = cfg
+        for part in key.split('.'):
+            value = (value or {}).get(part)
+        if value is not None and value > 0 and value != size:
+            faults.append(f'{key} is {value}, but the data has {size} classes ({enumerate_names(report.classes, 5)}); '
+                          f'set {key}={size}')
+    for key in ('val_evaluator', 'test_evaluator'):
+        for path, metric in _metric_configs(cfg.get(key), key):
+            topk = metric.get('topk') or 0
+            if max(as_list(topk)) > size:
+                faults.append(f'{path}.topk={topk}: the data has only {size} classes')
+    if any(report.several.values()):
+        faults += [*_head_faults(cfg), *_metric_faults(cfg, report.several)]
+    if faults:
+        raise ConfigError('\n'.join(faults))
+
+
+def check_missing_classes(cfg: Config, report: DataReport) -> None:
+    """Stop where a split has no sample of a class, unless the config says ``allow_missing_classes = True``.
+
+    Raises:
+        DataError: Naming the split and the classes.
+    """
+    missing = report.missing()
+    if missing and not cfg.get('allow_missing_classes', False):
+        lines = [
+            f'{split}_dataloader.dataset: no sample of {enumerate_names(names)}' for split, names in missing.items()
+        ]
+        lines.append('add samples (a folder of that name), leave the class out by `classes`, or accept it with '
+                     'allow_missing_classes=True; the other classes keep their indices either way')
+        raise DataError('\n'.join(lines))
+
+
+def _metric_configs(evaluator: Any, path: str) -> Iterator[tuple[str, Mapping]]:
+    """Yield the path and the dict of each metric of an evaluator."""
+    if isinstance(evaluator, list | tuple):
+        for number, item in enumerate(evaluator):
+            yield from _metric_configs(item, f'{path}.{number}')
+    elif isinstance(evaluator, Mapping) and 'metrics' in evaluator:
+        yield from _metric_configs(evaluator['metrics'], f'{path}.metrics')
+    elif isinstance(evaluator, Mapping):
+        yield path, evaluator
+
+
+def _head_faults(cfg: Config) -> Iterator[str]:
+    """Yield a fault if the head predicts one label per image, where the data has several."""
+    kind = _class(MODELS, (cfg.model.get('head') or {}).get('type'))
+    if kind is None or not issubclass(kind, ClsHead) or issubclass(kind, MultiLabelClsHead):
+        return
+    instead = 'MultiLabelClsHead' if kind is ClsHead else 'MultiLabelLinearClsHead'
+    yield (f'model.head.type: {kind.__name__} predicts one class per image, and the data has several labels; set '
+           f'model.head.type={instead!r}, with loss=dict(type=\'CrossEntropyLoss\', use_sigmoid=True) or '
+           'dict(type=\'AsymmetricLoss\')')
+
+
+def _metric_faults(cfg: Config, several: Mapping[str, str]) -> Iterator[str]:
+    """Yield the metrics for one label per image on data that has several.
+
+    A split that was not built is judged by the class of its dataset.
+    """
+    kinds = {_dataset_class(cfg, split) for split, described in several.items() if described} - {None}
+    for split in ('val', 'test'):
+        described = several.get(split)
+        if described is None:
+            described = _dataset_class(cfg, split) in kinds
+        key = f'{split}_evaluator'
+        for path, config in _metric_configs(cfg.get(key), key) if described else ():
+            kind = _class(METRICS, config.get('type'))
+            if kind is not None and issubclass(kind, SingleLabelBase):
+                yield (f'{path}.type: {kind.__name__} judges one label per image, and the data has several; set '
+                       f"{key}=[dict(type='AveragePrecision'), dict(type='MultiLabelMetric')]")
+
+
+def _class(registry: Any, kind: Any) -> type | None:
+    found = registry.get(kind) if isinstance(kind, str) else kind
+    return found if inspect.isclass(found) else None
+
+
+def _dataset_class(cfg: Config, split: str) -> type | None:
+    """Return the class of a split's innermost dataset."""
+    inner = next(dataset_configs((cfg.get(f'{split}_dataloader') or {}).get('dataset')), {})
+    return _class(DATASETS, inner.get('type'))

@@ -1,0 +1,296 @@
+"""From a checked config to the one that a run uses; nothing writes into a config after it.
+
+What the command line, the data, a checkpoint or the machine decide is put into a copy of the config here, by one function.
+"""
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ftcls.engine.mmengine_compat import ddp_config
+from ftcls.engine.optimizers import convert_to_amp
+from ftcls.utils import ConfigError
+from ftcls.utils.names import enumerate_names
+from ftcls.utils.tree import as_list, walk
+from .batch_policy import BatchPlan, apply_batch_policy
+
+__all__ = [
+    'EvalOptions', 'Facts', 'ResolvedConfig', 'TrainOptions', 'balanced_weights', 'dataset_configs', 'iter_pretrained',
+    'resolve', 'work_dir_of'
+]
+
+# What every run has, even if its config does not say so.
+_DEFAULT_HOOKS = ('SafeCheckpointHook', 'MetricsRecordHook', 'CurvesHook', 'ProgressHook')
+_FLIPS = [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)]
+_MOST_SEEDS = 2**32
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What the command line adds to a config.
+
+    Attributes:
+        work_dir: Where the run writes; None takes the config's, then ``work_dirs/<config name>``.
+        resume: False, True (the work dir's latest checkpoint), or a checkpoint's path.
+        amp: Train in half precision where that is safe.
+        validate: Validate during training.
+        batch_policy: See ``apply_batch_policy``.
+        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        seed: Seed of everything random; None takes the config's, then draws one, which the log states.
+        dry_run: Stop after the preflight and one checked training step.
+    """
+    work_dir: str | None = None
+    resume: bool | str = False
+    amp: bool = False
+    validate: bool = True
+    batch_policy: str | None = None
+    launcher: str = 'none'
+    seed: int | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """What the command line adds to a config that is not trained.
+
+    Attributes:
+        work_dir: As in :class:`TrainOptions`.
+        launcher: As in :class:`TrainOptions`.
+        checkpoint: Holds every weight of the model; None keeps what the config loads.
+        tta: Test on several views of each image.
+    """
+    work_dir: str | None = None
+    launcher: str = 'none'
+    checkpoint: str | None = None
+    tta: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the machine, the data and a checkpoint decide in a run.
+
+    Attributes:
+        world_size: Number of processes.
+        checkpoint: The file to resume from; None begins anew.
+        meta: What that file says of its run.
+        class_counts: Samples per class of the training set; empty where it does not know them, None where nothing is
+            trained.
+        drawn_seed: The seed where neither the options, the config nor the checkpoint give one.
+    """
+    world_size: int = 1
+    checkpoint: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    class_counts: Mapping[str, int] | None = None
+    drawn_seed: int | None = None
+
+
+@dataclass(frozen=True)
+class ResolvedConfig:
+    """What a run uses.
+
+    Attributes:
+        cfg: The config; nothing writes into it.
+        batch: How the batch size was resolved; None where nothing is trained.
+        notes: What the user is told of the class weights.
+    """
+    cfg: Config
+    batch: BatchPlan | None
+    notes: list[str]
+
+
+def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Facts()) -> ResolvedConfig:
+    """Return the config that a run uses.
+
+    Args:
+        cfg: A valid config; it is not changed.
+        options: What the command line adds.
+        facts: What the machine, the data and a checkpoint decide.
+
+    Raises:
+        ConfigError: If an option does not fit the config, the batch size cannot be met, or the class weights need counts
+            that the training set does not have.
+    """
+    run = copy.deepcopy(cfg)
+    run.setdefault('default_scope', 'ftcls')
+    run.work_dir = work_dir_of(cfg, options)
+    run.launcher = options.launcher
+    if options.launcher != 'none':
+        run.setdefault('model_wrapper_cfg', ddp_config(run.get('find_unused_parameters', False)))
+    for split in ('train', 'val', 'test'):
+        loader = run.get(f'{split}_dataloader')
+        if loader and not loader.get('num_workers') and loader.get('persistent_workers'):
+            loader.persistent_workers = False  # torch refuses the pair
+    for key in ('val_evaluator', 'test_evaluator'):
+        if run.get(key):
+            run[key] = with_loss_metric(run[key])
+    run.custom_hooks = _with_default_hooks(run)
+    batch = None
+    if isinstance(options, TrainOptions):
+        batch = _resolve_training(run, options, facts)
+    else:
+        _resolve_evaluation(run, options)
+    return ResolvedConfig(run, batch, _resolve_class_weights(run, facts.class_counts))
+
+
+def work_dir_of(cfg: Config, options: TrainOptions | EvalOptions) -> str:
+    """Return where a run writes."""
+    return options.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(cfg.filename or 'run').stem)
+
+
+def _resolve_training(run: Config, options: TrainOptions, facts: Facts) -> BatchPlan | None:
+    if not options.validate:
+        run.val_dataloader = run.val_cfg = run.val_evaluator = None
+    if options.amp:
+        run.optim_wrapper = convert_to_amp(run.optim_wrapper)
+    run.randomness = _with_seed(run.get('randomness') or {}, options.seed, facts)
+    run.resume = facts.checkpoint is not None
+    if run.resume:
+        _load_all_weights(run, facts.checkpoint)
+    if not run.get('train_dataloader'):
+        return None
+    batch, changes = apply_batch_policy(run, options.batch_policy, facts.world_size)
+    run.merge_from_dict(changes, allow_list_keys=True)
+    return batch
+
+
+def _resolve_evaluation(run: Config, options: EvalOptions) -> None:
+    run.resume = False
+    if options.checkpoint is not None:
+        _load_all_weights(run, options.checkpoint)
+    if options.tta:
+        _test_on_views(run)
+
+
+def _with_seed(randomness: Mapping[str, Any], seed: int | None, facts: Facts) -> dict[str, Any]:
+    """Fix the seed, the same in all processes, and the same after a resume as before it."""
+    candidates = (seed, randomness.get('seed'), facts.meta.get('seed'), facts.drawn_seed)
+    chosen = next((one for one in candidates if one is not None), None)
+    if chosen is not None and not 0 <= chosen < _MOST_SEEDS:
+        raise ConfigError(f'--seed {chosen}: must be from 0 to {_MOST_SEEDS - 1}, as randomness.seed')
+    return {**randomness, 'seed': chosen}
+
+
+def _load_all_weights(run: Config, checkpoint: str) -> None:
+    """Load this checkpoint, and nothing before it, since it holds every weight."""
+    run.load_from = checkpoint
+    for component in list(iter_pretrained(run.model)):
+        others = [one for one in as_list(component['init_cfg']) if one.get('type') != 'Pretrained']
+        component['init_cfg'] = others or None
+
+
+def iter_pretrained(model: Mapping) -> Iterator[dict]:
+    """Yield the component dicts whose ``init_cfg`` loads a checkpoint."""
+    for _, node in walk(model):
+        if isinstance(node, Mapping) and node.get('init_cfg'):
+            kinds = [one.get('type') for one in as_list(node['init_cfg']) if isinstance(one, Mapping)]
+            if 'Pretrained' in kinds:
+                yield node
+
+
+def _type_name(component: Any) -> str:
+    """Return the class name that a component's dict asks for, without its scope; ``''`` where it does not say."""
+    kind = component.get('type') if isinstance(component, Mapping) else None
+    return getattr(kind, '__name__', str(kind or '')).rpartition('.')[2]
+
+
+def with_loss_metric(evaluator: Any) -> Any:
+    """Return an evaluator's config that measures the loss too."""
+    if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
+        return {**evaluator, 'metrics': with_loss_metric(evaluator['metrics'])}
+    metrics = as_list(evaluator)
+    if any(_type_name(metric) == 'LossMetric' for metric in metrics):
+        return metrics
+    return [*metrics, dict(type='LossMetric')]
+
+
+def _without_loss_metric(evaluator: Any) -> Any:
+    if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
+        return {**evaluator, 'metrics': _without_loss_metric(evaluator['metrics'])}
+    return [metric for metric in as_list(evaluator) if _type_name(metric) != 'LossMetric']
+
+
+def _with_default_hooks(cfg: Config) -> list:
+    """Return the config's custom hooks and, before them, those that every run has."""
+    custom = list(cfg.get('custom_hooks') or [])
+    given = {_type_name(hook) for hook in [*custom, *(cfg.get('default_hooks') or {}).values()]}
+    return [dict(type=name) for name in _DEFAULT_HOOKS if name not in given] + custom
+
+
+def dataset_configs(node: Any) -> Iterator[dict]:
+    """Yield the dataset dicts in the ``dataset`` of a dataloader, those inside wrappers."""
+    if isinstance(node, list | tuple):
+        for child in node:
+            yield from dataset_configs(child)
+    elif isinstance(node, Mapping):
+        inner = node.get('dataset', node.get('datasets'))
+        if inner is None:
+            yield node
+        else:
+            yield from dataset_configs(inner)
+
+
+def _test_on_views(run: Config) -> None:
+    """Average the predictions for several views of each test image.
+
+    ``tta_pipeline`` replaces the test's pipeline. Without it, the test's own pipeline gives two views, the image and its
+    mirror image. ``tta_model`` says how the predictions are merged; without it, ``AverageClsScoreTTA`` does.
+    """
+    given = run.get('tta_pipeline')
+    if given and _type_name(given[-1]) != 'TestTimeAug':
+        raise ConfigError('tta_pipeline: must end with dict(type=\'TestTimeAug\', transforms=[…]), the last step in it '
+                          '[dict(type=\'PackInputs\')]')
+    for dataset in dataset_configs((run.get('test_dataloader') or {}).get('dataset')):
+        *steps, pack = dataset.get('pipeline') or [None]
+        dataset['pipeline'] = given or [*steps, dict(type='TestTimeAug', transforms=[_FLIPS, [pack]])]
+    model = dict(run.get('tta_model') or dict(type='AverageClsScoreTTA'))
+    run.custom_hooks = [*run.custom_hooks, dict(type='PrepareTTAHook', tta_cfg=model)]
+    if run.get('test_evaluator'):
+        # Only a view has a loss.
+        run.test_evaluator = _without_loss_metric(run.test_evaluator)
+
+
+def balanced_weights(counts: Mapping[str, int]) -> dict[str, float]:
+    """Return n / (K n_c) of each class: all classes then count the same, and a sample 1 on average.
+
+    K counts only the classes that have samples; the weight of the others, which is never used, is 1.
+
+    Example:
+        >>> balanced_weights(dict(ant=30, bee=10))
+        {'ant': 0.6667, 'bee': 2.0}
+    """
+    present = [count for count in counts.values() if count]
+    return {name: round(sum(present) / (len(present) * n), 4) if n else 1. for name, n in counts.items()}
+
+
+def _resolve_class_weights(run: Config, counts: Mapping[str, int] | None) -> list[str]:
+    """Replace every ``class_weight='balanced'`` of the model by numbers, or by None where nothing is trained."""
+    losses = {
+        path: node
+        for path, node in walk(run.model, 'model')
+        if isinstance(node, Mapping) and node.get('class_weight') == 'balanced'
+    }
+    if not losses:
+        return []
+    paths = ', '.join(losses)
+    if counts is None:
+        for loss in losses.values():
+            loss['class_weight'] = None
+        return [
+            f"{paths}: class_weight='balanced' weighs the classes of a training set; the loss here is not weighted (the "
+            'config in the work dir has the numbers)'
+        ]
+    if not counts:
+        raise ConfigError(
+            f"{next(iter(losses))}.class_weight='balanced': the training set does not tell how many samples "
+            'each class has; give a list of weights, one per class')
+    weights = balanced_weights(counts)
+    for loss in losses.values():
+        loss['class_weight'] = list(weights.values())
+    numbers = enumerate_names(f'{name} {weight:.3g}' for name, weight in weights.items())
+    notes = [f'class_weight of {paths}: {numbers} (balanced)']
+    if _type_name(run.train_dataloader.get('sampler')) == 'BalancedSampler':
+        notes.append('NOTE: the sampler balances the classes, and the weights do so once more')
+    return notes
