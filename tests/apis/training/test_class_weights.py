@@ -100,5 +100,5 @@ def test_without_counts_it_is_refused(uneven: Config) -> None:
 
 def test_other_words_are_refused(uneven: Config) -> None:
     uneven.model.head.loss.class_weight = 'balancd'
-    with pytest.raises(ConfigError, match="model.head.loss.class_weight: .*did you mean 'balanced'"):
+    with pytest.raises(ConfigError, match="model.head.loss.class_weight=.*did you mean 'balanced'"):
         validate_config(uneven)

@@ -41,8 +41,7 @@ def test_pictures_in_both_are_counted_and_warned_of(tmp_path: Path, log_records:
 @pytest.mark.parametrize('setting', [dict(split_seed=1), dict(val_fraction=0.25), dict(foreground=255)], ids=str)
 def test_contradictions_stop(tmp_path: Path, setting: dict) -> None:
     name, = setting
-    with pytest.raises(
-            ConfigError, match=rf'val_dataloader.dataset.{name} is .* but train_dataloader.dataset.{name} is'):
+    with pytest.raises(ConfigError, match=rf'val_dataloader.dataset.{name}: .* but train_dataloader.dataset.{name} is'):
         build_datasets(config(tmp_path, **setting), ['train', 'val'])
 
 
@@ -60,5 +59,5 @@ def test_class_folders_are_split_alike(tmp_path: Path) -> None:
     assert report.counts == dict(train=dict(cat=7, dog=7), val=dict(cat=3, dog=3)) and report.shared == dict(val=0)
     assert report.describe()[-1] == 'val: 6 samples (cat 3, dog 3); 30 % for val, drawn with split_seed 0'
     cfg.val_dataloader.dataset.val_fraction = 0.2
-    with pytest.raises(ConfigError, match='val_dataloader.dataset.val_fraction is 0.2, but'):
+    with pytest.raises(ConfigError, match='val_dataloader.dataset.val_fraction: 0.2, but'):
         build_datasets(cfg, ['train', 'val'])
