@@ -191,7 +191,7 @@ def pictures_of_another_size(place: Place) -> None:
     place.edit('scale=32', 'scale=40')
 
 
-@wrong('train_dataloader: its first picture', "give the model neck=dict(type='GlobalAveragePooling')")
+@wrong('train_dataloader: its first image', "give the model neck=dict(type='GlobalAveragePooling')")
 def no_neck(place: Place) -> None:
     place.edit("neck=dict(type='GlobalAveragePooling')", 'neck=None')
 

@@ -291,7 +291,7 @@ def _check_same_settings(train: Dataset, other: Dataset, split: str) -> None:
             why = 'the two parts would overlap' if name in _DRAW_SETTINGS else 'the same masks would mean two things'
             with located(f'{split}_dataloader.dataset.{name}'):
                 raise ConfigError(
-                    f'is {theirs!r}, but train_dataloader.dataset.{name} is {ours!r}, of the same folder: '
+                    f'{theirs!r}, but train_dataloader.dataset.{name} is {ours!r}, of the same folder: '
                     f'{why}; give both the same')
 
 
