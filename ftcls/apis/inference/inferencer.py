@@ -1,6 +1,7 @@
-"""Predicting the classes of pictures, prepared exactly as in validation."""
+"""Predicting the classes of images, prepared exactly as in validation."""
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,96 +20,95 @@ from ftcls.models.heads import MultiLabelClsHead
 from ftcls.registry import TRANSFORMS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError, MissingFileError, UserError
+from ftcls.utils.names import enumerate_names
 from ftcls.visualization import UniversalVisualizer
 from .model_zoo import get_model, list_models, load_weights, validation_dataset
 
 __all__ = ['ImageClassificationInferencer', 'ValidationPipeline', 'inference_model']
 
-Picture = str | os.PathLike | np.ndarray
-_LOADER = 'LoadImageFromFile'
-_ANNOTATIONS = 'LoadAnnotations'  # pictures to be predicted have no masks
+Image = str | os.PathLike | np.ndarray
 
 
 class ValidationPipeline:
-    """Prepares a picture, a file or an array, as the validation prepares its own.
+    """Prepares an image, a file or an array, as the validation prepares its own.
 
-    Datasets of arrays, such as CIFAR-10, have no ``LoadImageFromFile`` in their pipeline and hold their pictures in RGB;
-    pictures from elsewhere, which are BGR, are put into that order here, and into grey where the model takes one channel.
+    Datasets of arrays, such as CIFAR-10, have no ``LoadImageFromFile`` in their pipeline and hold their images in RGB.
+    Other images, which are BGR, are converted to that order here, and to grey if the model takes one channel.
 
     Args:
         cfg: A config with ``test_dataloader`` or ``val_dataloader``.
-        in_channels: Number of channels that the model's first convolution takes; None where it has none.
+        in_channels: Number of channels that the model's first convolution takes; None if it has none.
     """
 
     def __init__(self, cfg: Config, in_channels: int | None = None) -> None:
-        steps = list(validation_dataset(cfg).get('pipeline') or ())
+        # there are no masks of images to be predicted
+        steps = [s for s in validation_dataset(cfg).get('pipeline') or () if _type_name(s) != 'LoadAnnotations']
         if not steps:
-            raise ConfigError(
-                'test_dataloader.dataset.pipeline is empty; it says how a picture is prepared for the model')
-        steps = [step for step in steps if _type_name(step) != _ANNOTATIONS]
-        self.holds_arrays = _type_name(steps[0]) != _LOADER
+            raise ConfigError('test_dataloader.dataset.pipeline is empty; it must prepare an image for the model')
         self.in_channels = in_channels
-        load = dict(type=_LOADER, color_type='grayscale' if in_channels == 1 else 'color')
-        if not self.holds_arrays:
-            load = steps.pop(0)
+        self.holds_arrays = _type_name(steps[0]) != 'LoadImageFromFile'
+        if self.holds_arrays:
+            color_type = 'grayscale' if in_channels == 1 else 'color'
+            steps.insert(0, dict(type='LoadImageFromFile', color_type=color_type))
         with DefaultScope.overwrite_default_scope('ftcls'):
-            self.load = TRANSFORMS.build(load)
-            self.prepare = Compose([TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in steps])
+            self.load, *steps = [TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in steps]
+        self.prepare = Compose(steps)
 
-    def __call__(self, picture: Picture) -> tuple[dict, np.ndarray]:
-        """Prepare one picture.
+    def __call__(self, image: Image) -> tuple[dict, np.ndarray]:
+        """Prepare one image.
 
         Args:
-            picture: A path, or an array (H, W, 3) BGR or (H, W) grey, uint8.
+            image: A path, or an array (H, W, 3) BGR or (H, W) grey, uint8.
 
         Returns:
-            The packed sample, ``dict(inputs=(C, H, W) uint8, data_samples=DataSample)``, and the picture to draw on,
+            The packed sample, ``dict(inputs=(C, H, W) uint8, data_samples=DataSample)``, and the image to draw on,
             (H, W, 3) RGB or (H, W) grey, uint8.
 
         Raises:
             MissingFileError: If there is no such file.
-            DataError: If the picture cannot be read, or not be prepared.
+            DataError: If the image cannot be read or prepared.
         """
-        name = 'the array' if isinstance(picture, np.ndarray) else str(picture)
+        is_array = isinstance(image, np.ndarray)
+        name = 'the array' if is_array else str(image)
         try:
-            sample = self._from_array(picture) if isinstance(picture, np.ndarray) else self._from_file(Path(picture))
-            sample = self._in_order(sample)
-            image = sample['img']
-            drawing = image[..., ::-1].copy() if image.ndim == 3 and sample['channel_order'] == 'bgr' else image.copy()
+            sample = self._convert_channels(self._from_array(image) if is_array else self._from_file(Path(image)))
+            drawing = sample['img'].copy()
+            if drawing.ndim == 3 and sample['channel_order'] == 'bgr':
+                drawing = drawing[..., ::-1].copy()
             packed = self.prepare(sample)
         except UserError:
             raise
         except Exception as err:
             raise DataError(f'{name} cannot be prepared as in validation: {type(err).__name__}: {err}') from err
         if packed is None:
-            raise DataError(f'{name}: the validation pipeline gave nothing back for it')
+            raise DataError(f'{name}: the validation pipeline returned nothing for it')
         return packed, drawing
 
     def _from_file(self, path: Path) -> dict:
-        """Read a picture's file."""
         if not path.is_file():
             raise MissingFileError(f'{path} {"is a folder" if path.is_dir() else "does not exist"}')
         sample = self.load(dict(img_path=str(path)))
         if sample is None or sample.get('img') is None:
-            raise DataError(f'{path} cannot be read as a picture')
+            raise DataError(f'{path} cannot be read as an image')
         return sample
 
     @staticmethod
     def _from_array(array: np.ndarray) -> dict:
-        """Take an array for a picture that was just read."""
-        if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))):
+        is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))
+        if array.dtype != np.uint8 or not is_image:
             raise DataError(
-                f'a picture must be an array (H, W, 3) BGR or (H, W) of uint8, got {array.shape} {array.dtype}')
+                f'an image must be an array (H, W, 3) BGR or (H, W) of uint8, got {array.shape} {array.dtype}')
         size = array.shape[:2]
         return dict(img=array, img_path=None, ori_shape=size, img_shape=size, channel_order='bgr')
 
-    def _in_order(self, sample: dict) -> dict:
-        """Give the picture the channels that those of the validation have."""
+    def _convert_channels(self, sample: dict) -> dict:
+        """Give the image the channels of the validation's images."""
         image = sample['img']
         order = sample.get('channel_order', 'bgr')
         channels = 1 if image.ndim == 2 else image.shape[2]
         if self.in_channels == 1 and channels == 3:
-            image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY if order == 'bgr' else cv2.COLOR_RGB2GRAY)[..., np.newaxis]
+            to_grey = cv2.COLOR_BGR2GRAY if order == 'bgr' else cv2.COLOR_RGB2GRAY
+            image = cv2.cvtColor(image, to_grey)[..., np.newaxis]
         elif self.in_channels == 3 and channels == 1:
             image = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
         elif self.holds_arrays and channels == 3 and order == 'bgr':
@@ -117,15 +117,16 @@ class ValidationPipeline:
 
 
 class ImageClassificationInferencer:
-    """Predicts the classes of pictures with a trained model.
+    """Predicts the classes of images with a trained model.
 
     Args:
         model: A work dir, a config file, the name of a config (:func:`.list_models`), a config, or a model that
             :func:`.get_model` built.
         pretrained: A checkpoint (file or URL); None or True for the best, else the last of the run that ``model`` is or
             that its config wrote; False for the weights that the model was built with.
-        device: Where the model runs; the accelerator where there is one, else the CPU. A model stays where it is.
-        classes: Names of the classes; those of the checkpoint where it is None, else those of the config's dataset.
+        device: Where the model runs; by default the accelerator if there is one, else the CPU. A built model stays
+            where it is.
+        classes: Names of the classes; None for those of the checkpoint, else those of the config's dataset.
 
     Raises:
         MissingFileError: If there is no such config or checkpoint.
@@ -142,65 +143,66 @@ class ImageClassificationInferencer:
                  pretrained: str | os.PathLike | bool | None = None,
                  device: str | torch.device | None = None,
                  classes: Sequence[str] | None = None) -> None:
-        if isinstance(model, nn.Module):
+        if not isinstance(model, nn.Module):
+            model = get_model(model, True if pretrained is None else pretrained, device or get_device())
+        else:
             if isinstance(pretrained, (str, os.PathLike)):
                 load_weights(model, pretrained)
             if device is not None:
                 model.to(device)
-        else:
-            model = get_model(model, True if pretrained is None else pretrained, device or get_device())
         self.config = getattr(model, '_config', None)
         if self.config is None:
-            raise ConfigError('the model does not carry the config that says how pictures are prepared; build it by '
+            raise ConfigError('the model does not carry the config that says how images are prepared; build it by '
                               'ftcls.apis.get_model, or set model._config')
         self.model = model.eval()
-        #: Whether the model predicts any number of labels a picture.
-        self.several = isinstance(getattr(model, 'head', None), MultiLabelClsHead)
-        self.classes = list(classes or (getattr(model, '_dataset_meta', None) or {}).get('classes') or ()) or None
+        #: Whether the model predicts any number of labels per image.
+        self.is_multi_label = isinstance(getattr(model, 'head', None), MultiLabelClsHead)
+        meta = getattr(model, '_dataset_meta', None) or {}
+        self.classes = list(classes or meta.get('classes') or ()) or None
         if self.classes is None:
             print_log(
                 'neither the checkpoint nor the config names the classes; predictions are indices only',
                 'current',
                 level=logging.WARNING)
-        convolutions = (m for m in model.modules() if isinstance(m, nn.Conv2d))
+        convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
         self.pipeline = ValidationPipeline(self.config, getattr(next(convolutions, None), 'in_channels', None))
 
     def __call__(self,
-                 inputs: Picture | Sequence[Picture],
+                 inputs: Image | Sequence[Image],
                  return_datasamples: bool = False,
                  batch_size: int = 1,
                  show_dir: str | os.PathLike | None = None,
                  topk: int | None = None,
                  skip_broken: bool = False) -> list[dict | DataSample | None]:
-        """Predict the classes of one or several pictures.
+        """Predict the classes of one or several images.
 
         Args:
             inputs: A path, an array (H, W, 3) BGR or (H, W) grey of uint8, or a list of these.
             return_datasamples: Return the model's own data samples.
-            batch_size: How many pictures go through the model at once; without effect on the result.
-            show_dir: A folder for the pictures with their predictions drawn on them.
+            batch_size: How many images go through the model at once; it does not change the result.
+            show_dir: A folder for the images with their predictions drawn on them.
             topk: Also list the ``topk`` best classes.
-            skip_broken: Go on past a picture that cannot be read, instead of raising.
+            skip_broken: Skip an image that cannot be read instead of raising.
 
         Returns:
-            A dict for each picture: ``pred_label``, ``pred_score`` (its probability), ``pred_class`` (its name, where it
-            is known), ``pred_scores`` ((C, ) float32, all of them); with ``topk`` also ``topk``, a list of dicts of
-            ``label``, ``score`` and ``class``, the best first. Of a model for several labels a picture, ``pred_label``,
+            A dict for each image: ``pred_label``, ``pred_score`` (its probability), ``pred_class`` (its name, if it is
+            known), ``pred_scores`` ((C, ) float32, all of them); with ``topk`` also ``topk``, a list of dicts of
+            ``label``, ``score`` and ``class``, the best first. For a model with several labels per image, ``pred_label``,
             ``pred_score`` and ``pred_class`` are lists of what it predicts, the best first, which may be empty. With
-            ``skip_broken`` a broken picture has ``dict(error=why)``, or None among data samples.
+            ``skip_broken`` a broken image has ``dict(error=why)``, or None among data samples.
 
         Raises:
-            MissingFileError: If a picture does not exist.
-            DataError: If a picture is broken.
-            ConfigError: If there are more class names than scores or fewer, or fewer classes than ``topk``.
+            MissingFileError: If an image does not exist.
+            DataError: If an image is broken.
+            ConfigError: If the number of class names differs from that of scores, or ``topk`` is larger than it.
         """
-        pictures = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        images = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         if batch_size < 1:
             raise ConfigError(f'batch_size must be at least 1, got {batch_size}')
-        names = _drawing_names(pictures)
-        results = []
-        for start in range(0, len(pictures), batch_size):
-            prepared = [self._prepare(picture, skip_broken) for picture in pictures[start:start + batch_size]]
+        names = _drawing_names(images)
+        results: list[dict | DataSample | None] = []
+        for start in range(0, len(images), batch_size):
+            prepared = [self._prepare(image, skip_broken) for image in images[start:start + batch_size]]
             predictions = self._predict([ready[0] for ready in prepared if not isinstance(ready, UserError)])
             for ready in prepared:
                 if isinstance(ready, UserError):
@@ -213,10 +215,10 @@ class ImageClassificationInferencer:
                 results.append(sample if return_datasamples else result)
         return results
 
-    def _prepare(self, picture: Picture, skip_broken: bool) -> tuple[dict, np.ndarray] | UserError:
-        """Prepare one picture, or return what is wrong with it."""
+    def _prepare(self, image: Image, skip_broken: bool) -> tuple[dict, np.ndarray] | UserError:
+        """Prepare one image, or return what is wrong with it."""
         try:
-            return self.pipeline(picture)
+            return self.pipeline(image)
         except (DataError, MissingFileError) as err:
             if not skip_broken:
                 raise
@@ -230,9 +232,7 @@ class ImageClassificationInferencer:
             by_size.setdefault(tuple(sample['inputs'].shape), []).append(index)
         predicted = {}
         for indices in by_size.values():
-            batch = dict(
-                inputs=[samples[i]['inputs'] for i in indices],
-                data_samples=[samples[i]['data_samples'] for i in indices])
+            batch = {key: [samples[i][key] for i in indices] for key in ('inputs', 'data_samples')}
             predicted.update(zip(indices, self.model.test_step(batch)))
         return iter([predicted[index] for index in range(len(samples))])
 
@@ -240,30 +240,26 @@ class ImageClassificationInferencer:
         """Turn a prediction into plain values."""
         scores = sample.pred_score.detach().cpu().float().numpy()
         if self.classes is not None and len(self.classes) != len(scores):
-            raise ConfigError(
-                f'there are {len(self.classes)} class names ({", ".join(map(str, self.classes[:5]))} …) and the '
-                f'model scores {len(scores)} classes; give the right `classes`')
+            raise ConfigError(f'{len(self.classes)} class names ({enumerate_names(self.classes, 5)}) are given and the '
+                              f'model scores {len(scores)} classes; give the right `classes`')
         if topk is not None and not 1 <= topk <= len(scores):
             raise ConfigError(f'topk must be from 1 to {len(scores)}, the number of classes; got {topk}')
-        # Stable: of equal scores the lower index comes first, as in the metrics.
-        ranking = np.argsort(-scores, kind='stable')
-        ranked = [dict(label=int(i), score=float(scores[i])) for i in ranking]
+        # stable: the lower index comes first among equal scores, as in the metrics
+        ranked = [dict(label=int(i), score=float(scores[i])) for i in np.argsort(-scores, kind='stable')]
         if self.classes is not None:
             ranked = [{**hit, 'class': self.classes[hit['label']]} for hit in ranked]
-        if self.several:
+        result: dict[str, Any] = {f'pred_{key}': value for key, value in ranked[0].items()}
+        if self.is_multi_label:
             predicted = set(sample.pred_label.tolist())
             hits = [hit for hit in ranked if hit['label'] in predicted]
-            result = {f'pred_{key}': [hit[key] for hit in hits] for key in ('label', 'score', 'class')
-                      if self.classes is not None or key != 'class'}  # yapf: disable
-        else:
-            result = {f'pred_{key}': value for key, value in ranked[0].items()}
+            result = {f'pred_{key}': [hit[key] for hit in hits] for key in ranked[0]}
         if topk is not None:
             result['topk'] = ranked[:topk]
         return dict(result, pred_scores=scores)
 
     def _draw(self, image: np.ndarray, sample: DataSample, path: Path) -> None:
-        """Write the picture with its prediction on it."""
-        # A visualizer for each: one keeps the figure of its last picture, and this is not where the time goes.
+        """Write the image with its prediction on it."""
+        # one visualizer per image: it keeps the figure of its last image, and building it is quick
         UniversalVisualizer().visualize_cls(image, sample.cpu(), classes=self.classes, draw_gt=False, out_file=path)
 
     @staticmethod
@@ -273,19 +269,19 @@ class ImageClassificationInferencer:
 
 
 def inference_model(model: str | os.PathLike | Config | nn.Module,
-                    img: Picture,
+                    img: Image,
                     pretrained: str | os.PathLike | bool | None = None,
                     **kwargs: Any) -> dict[str, Any]:
-    """Predict the class of one picture.
+    """Predict the class of one image.
 
     Args:
-        model: What :class:`ImageClassificationInferencer` takes; a model saves building it for each picture.
+        model: See :class:`ImageClassificationInferencer`; a model is not built again for each image.
         img: A path, or an array (H, W, 3) BGR or (H, W) grey of uint8.
-        pretrained: The checkpoint, as there.
+        pretrained: The checkpoint, see there.
         **kwargs: ``device`` and ``classes`` of the inferencer, ``show_dir`` and ``topk`` of its call.
 
     Returns:
-        ``pred_label``, ``pred_score``, ``pred_class``, ``pred_scores``, as there.
+        ``pred_label``, ``pred_score``, ``pred_class``, ``pred_scores``, see there.
 
     Raises:
         TypeError: For another keyword.
@@ -298,16 +294,16 @@ def inference_model(model: str | os.PathLike | Config | nn.Module,
 
 
 def _type_name(step: Any) -> str:
-    """Return the class name of a pipeline's step, which a config gives by name, as a class or as an object."""
+    """Return the class name of a step of a pipeline, which may be a config, a class or an object."""
     kind = step.get('type') if isinstance(step, Mapping) else type(step)
     return kind.rsplit('.', 1)[-1] if isinstance(kind, str) else kind.__name__
 
 
-def _drawing_names(pictures: Sequence[Picture]) -> list[str]:
-    """Return a file name for each picture's drawing, like its own; of several of one name the later ones are numbered."""
-    names, seen = [], {}
-    for index, picture in enumerate(pictures):
-        stem = str(index) if isinstance(picture, np.ndarray) else Path(picture).stem
-        seen[stem] = seen.get(stem, 0) + 1
+def _drawing_names(images: Sequence[Image]) -> list[str]:
+    """Return a file name for the drawing of each image, like its own; repeated names get a number."""
+    names, seen = [], Counter()
+    for index, image in enumerate(images):
+        stem = str(index) if isinstance(image, np.ndarray) else Path(image).stem
+        seen[stem] += 1
         names.append(f'{stem}.png' if seen[stem] == 1 else f'{stem}_{seen[stem]}.png')
     return names

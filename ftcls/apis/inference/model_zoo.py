@@ -1,6 +1,7 @@
-"""Finding models: by the name of a config, by a config file, by the folder that a run wrote."""
+"""Finding models: by the name of a config, by a config file, by the work dir of a run."""
 import copy
 import fnmatch
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from ftcls.config.loading import load_config
 from ftcls.registry import DATASETS, MODELS
 from ftcls.utils import CheckpointError, ConfigError, MissingFileError, did_you_mean
 from ftcls.utils.checkpoint.loading import load_pretrained, read_checkpoint
+from ftcls.utils.names import enumerate_names
 
 __all__ = [
     'CHECKPOINT_SUFFIXES', 'base_configs', 'find_checkpoint', 'find_config', 'get_model', 'list_models', 'load_weights',
@@ -26,58 +28,60 @@ __all__ = [
 
 CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.th', '.ckpt', '.bin', '.safetensors')
 _PACKAGE = Path(__file__).resolve().parents[2]
-# Where the configs are: inside of the package where it was installed (setup.py puts them there), beside it in a checkout.
+# Where the configs are: inside the installed package (setup.py puts them there), or beside it in a checkout.
 _CONFIG_FOLDERS = (_PACKAGE / 'configs', _PACKAGE.parent / 'configs')
 
 
 def _config_files() -> dict[str, Path]:
     """Return the configs that come with ftcls, name to file.
 
-    A config's name is its file's, without ``.py``; where two folders have a file of one name, ``folder/name``.
+    A config's name is its file's, without ``.py``; ``folder/name`` if two folders have a file of that name.
     """
     for folder in _CONFIG_FOLDERS:
-        files = sorted(f for f in folder.glob('**/*.py') if '_base_' not in f.relative_to(folder).parts)
-        if files:
-            stems = [f.stem for f in files]
-            return {
-                f.stem if stems.count(f.stem) == 1 else f.relative_to(folder).with_suffix('').as_posix(): f
-                for f in files
-            }
+        files = sorted(file for file in folder.glob('**/*.py') if '_base_' not in file.relative_to(folder).parts)
+        stems = [file.stem for file in files]
+        names = {file.stem: file for file in files if stems.count(file.stem) == 1}
+        names |= {
+            file.relative_to(folder).with_suffix('').as_posix(): file
+            for file in files if stems.count(file.stem) > 1
+        }
+        if names:
+            return names
     return {}
 
 
 def base_configs(kind: str) -> dict[str, Path]:
-    """Return the ``_base_`` files of a kind ('models', 'datasets', 'schedules'; '' for the rest), name to file."""
+    """Return the ``_base_`` files of a kind ('models', 'datasets', 'schedules'; '' for those of none), name to file."""
     for folder in _CONFIG_FOLDERS:
         files = sorted((folder / '_base_' / kind).glob('*.py'))
         if files:
-            return {f.stem: f for f in files}
+            return {file.stem: file for file in files}
     return {}
 
 
 def list_models(pattern: str | None = None) -> list[str]:
-    """Return the names of the configs that come with ftcls, sorted; each is a model that :func:`get_model` builds.
+    """Return the names of the configs that come with ftcls, sorted; :func:`get_model` builds the model of each.
 
-    They are the files in ``configs/`` of the checkout that ftcls is imported from or, where ftcls is installed, of the
-    package; ``_base_`` files are no models.
+    They are the files in ``configs/`` of the checkout that ftcls is imported from or, if ftcls is installed, of the
+    package; ``_base_`` files are not models.
 
     Args:
-        pattern: Only names that match it; ``*`` stands for anything, and any ending matches, as in mmpretrain.
+        pattern: Only names that match it; ``*`` matches anything, and any ending matches, as in mmpretrain.
     """
     names = sorted(_config_files())
     return names if pattern is None else fnmatch.filter(names, f'{pattern}*')
 
 
 def find_config(work_dir: str | os.PathLike) -> Path:
-    """Return the config that a run wrote into its work dir; of several the one named like the folder, else the newest.
+    """Return the config that a run wrote into its work dir: the one named like the folder, else the newest.
 
     Raises:
         MissingFileError: If there is none.
     """
     folder = Path(work_dir)
-    configs = sorted(folder.glob('*.py'), key=lambda f: (f.stem == folder.resolve().name, f.stat().st_mtime))
+    configs = sorted(folder.glob('*.py'), key=lambda file: (file.stem == folder.resolve().name, file.stat().st_mtime))
     if not configs:
-        raise MissingFileError(f'work dir {folder} holds no config (*.py), which a run of tools/train.py writes there; '
+        raise MissingFileError(f'work dir {folder} holds no config (*.py), which tools/train.py writes there; '
                                f'it holds {_contents(folder)}')
     return configs[-1]
 
@@ -89,75 +93,75 @@ def find_checkpoint(work_dir: str | os.PathLike) -> Path:
         MissingFileError: If there is none.
     """
     folder = Path(work_dir)
-    best = sorted(folder.glob('best_*.pth'), key=lambda f: f.stat().st_mtime)
+    best = sorted(folder.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
     if best:
         return best[-1]
     pointer = folder / 'last_checkpoint'
     if pointer.is_file():
-        # By its name, so that a work dir can be moved.
+        # by its name, so that a work dir can be moved
         last = folder / Path(pointer.read_text(encoding='utf-8').strip()).name
         if last.is_file():
             return last
-    numbered = [(int(match[1]), f) for f in folder.glob('*.pth')
-                if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)', f.stem))]
+    numbered = {}
+    for file in folder.glob('*.pth'):
+        match = re.fullmatch(r'(?:epoch|iter)_(\d+)', file.stem)
+        if match:
+            numbered[int(match[1])] = file
     if not numbered:
         raise MissingFileError(f'work dir {folder} holds no checkpoint (best_*.pth, epoch_*.pth, iter_*.pth); it holds '
                                f'{_contents(folder)}; finish the training, or give a checkpoint')
-    return max(numbered)[1]
+    return numbered[max(numbered)]
 
 
 def _contents(folder: Path) -> str:
-    """Name what is in a folder."""
-    names = sorted(f.name for f in folder.iterdir())
-    return ', '.join(names[:10]) + (f' and {len(names) - 10} more' if len(names) > 10 else '') if names else 'nothing'
+    return enumerate_names(sorted(file.name for file in folder.iterdir())) or 'nothing'
 
 
 def resolve_model(model: str | os.PathLike | Config,
                   pretrained: str | os.PathLike | bool | None) -> tuple[Config, str | None]:
-    """Find the config and the checkpoint that are meant.
+    """Find the config and the checkpoint of a model.
 
     Args:
         model: A work dir, a config file, the name of a config (:func:`list_models`) or a config.
-        pretrained: A checkpoint; True for the one in the work dir (for a config, that of its run), which must be there;
-            None for the one in the work dir where ``model`` is one, else no weights; False for no weights.
+        pretrained: A checkpoint; True for the one in the work dir (for a config, that of its run), which must exist;
+            None for the one in the work dir if ``model`` is one, else no weights; False for no weights.
 
     Returns:
         The config, a copy, and where the checkpoint is, None for no weights.
 
     Raises:
-        MissingFileError: If there is no such config, or no checkpoint where there must be one.
+        MissingFileError: If there is no such config, or no checkpoint although there must be one.
     """
+    is_run = False
     if isinstance(model, Config):
-        cfg, folder, is_run = copy.deepcopy(model), model.get('work_dir'), False
+        cfg, folder = copy.deepcopy(model), model.get('work_dir')
     else:
         path = Path(model).expanduser()
         is_run = path.is_dir()
         cfg = load_config(find_config(path) if is_run else _config_path(path))
-        folder = path if is_run else cfg.get('work_dir') or Path('work_dirs') / Path(cfg.filename).stem
-    if not isinstance(pretrained, bool) and pretrained is not None:
-        return cfg, os.fspath(pretrained)
+        folder = path if is_run else cfg.get('work_dir') or Path('work_dirs', Path(cfg.filename).stem)
     if pretrained is False or (pretrained is None and not is_run):
         return cfg, None
-    if not is_run and not (folder and Path(folder).is_dir()):
+    if pretrained not in (True, None):
+        return cfg, os.fspath(pretrained)
+    if not folder or not Path(folder).is_dir():
         raise MissingFileError(
-            f'no checkpoint is given for {cfg.filename or "the config"}, and it has no run of its own '
-            f'({folder or "no work_dir"} does not exist); give a checkpoint or a work dir, or train first: '
-            f'python tools/train.py {cfg.filename or "CONFIG"}')
+            f'no checkpoint is given for {cfg.filename or "the config"}, and its work dir ({folder or "not set"}) does '
+            'not exist; give a checkpoint or a work dir, or train the config first')
     return cfg, str(find_checkpoint(folder))
 
 
 def _config_path(path: Path) -> Path:
     """Return the config file that a path or the name of a config means."""
     if path.suffix in CHECKPOINT_SUFFIXES:
-        raise ConfigError(f'{path} is a checkpoint; give the config or the work dir that it belongs to first')
+        raise ConfigError(f'{path} is a checkpoint; give its config or its work dir first')
     if path.is_file():
         return path
     known = _config_files()
-    name = path.as_posix()
-    if name in known:
-        return known[name]
-    raise MissingFileError(f'{path} is neither a config file, nor a work dir, nor a name that list_models() returns'
-                           f'{did_you_mean(path.stem, known)}')
+    if path.as_posix() not in known:
+        raise MissingFileError(f'{path} is neither a config file, nor a work dir, nor a name that list_models() returns'
+                               f'{did_you_mean(path.stem, known)}')
+    return known[path.as_posix()]
 
 
 def get_model(model: str | os.PathLike | Config,
@@ -168,14 +172,14 @@ def get_model(model: str | os.PathLike | Config,
 
     Args:
         model: A work dir, a config file, the name of a config or a config.
-        pretrained: A checkpoint (file or URL); True for the one in the work dir, of a config that of its run; None for
+        pretrained: A checkpoint (file or URL); True for the one in the work dir, for a config that of its run; None for
             that of a work dir, and no weights for a config; False for no weights. See :func:`resolve_model`.
-        device: Where the model is put; the accelerator where there is one, else the CPU.
+        device: Where the model is put; by default the accelerator if there is one, else the CPU.
         **kwargs: Changes to ``model`` of the config, as ``backbone=dict(out_indices=(0, 1, 2, 3))``.
 
     Returns:
-        The model, which keeps its config as ``_config`` and what its checkpoint or config says of the data as
-        ``_dataset_meta``, a dict with ``classes`` where they are known.
+        The model, with its config as ``_config`` and what its checkpoint or config says about the data as
+        ``_dataset_meta``, a dict with ``classes`` if they are known.
 
     Raises:
         MissingFileError: If there is no such config or checkpoint.
@@ -194,10 +198,10 @@ def get_model(model: str | os.PathLike | Config,
     if cfg.get('data_preprocessor') is not None:
         settings.setdefault('data_preprocessor', cfg.data_preprocessor)
     if checkpoint is not None:
-        # The checkpoint holds every weight; what the training started from is not fetched again.
-        for owner in (settings, settings.get('backbone') or {}):
-            for key in ('init_cfg', 'pretrained'):
-                owner.pop(key, None)
+        # the checkpoint holds every weight; those that the training started from are not fetched again
+        for part in (settings, settings.get('backbone') or {}):
+            part.pop('init_cfg', None)
+            part.pop('pretrained', None)
     with DefaultScope.overwrite_default_scope('ftcls'):
         built = MODELS.build(settings)
     built._config = cfg
@@ -216,16 +220,15 @@ def load_weights(model: nn.Module, source: str | os.PathLike) -> None:
     report = load_pretrained(model, source)
     if not report.complete:
         raise CheckpointError(
-            'parts of the model would be left without weights, and its predictions would mean nothing; is '
-            f'this the checkpoint of this config?\n{report.summary()}')
+            'parts of the model would be left without weights; is this the checkpoint of this config?\n'
+            f'{report.summary()}')
     meta = read_checkpoint(source).get('meta')
     meta = meta if isinstance(meta, Mapping) else {}
-    # mmcls 0.x wrote the names as CLASSES.
+    # mmcls 0.x wrote the names as CLASSES
     classes = (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
-    known = dict(getattr(model, '_dataset_meta', None) or {})
+    model._dataset_meta = dict(getattr(model, '_dataset_meta', None) or {})
     if classes:
-        known['classes'] = list(classes)
-    model._dataset_meta = known
+        model._dataset_meta['classes'] = list(classes)
 
 
 def validation_dataset(cfg: Config) -> Mapping:
@@ -236,17 +239,17 @@ def validation_dataset(cfg: Config) -> Mapping:
     """
     for key in ('test_dataloader', 'val_dataloader'):
         dataset = (cfg.get(key) or {}).get('dataset')
-        while dataset is not None and 'pipeline' not in dataset and ('dataset' in dataset or 'datasets' in dataset):
+        while dataset and 'pipeline' not in dataset and ('dataset' in dataset or 'datasets' in dataset):
             dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
         if dataset is not None:
             return dataset
     raise ConfigError(
-        f'{cfg.filename or "the config"} has neither test_dataloader nor val_dataloader, which say how a picture '
-        'is prepared for the model')
+        f'{cfg.filename or "the config"} has neither test_dataloader nor val_dataloader, whose pipeline prepares the images'
+    )
 
 
 def _config_classes(cfg: Config) -> list[str] | None:
-    """Return the class names that the config's dataset is given, or has by itself (CIFAR-10), or None."""
+    """Return the class names in the config's dataset, or of its class (CIFAR-10); None if there are none."""
     try:
         dataset = validation_dataset(cfg)
     except ConfigError:
@@ -258,7 +261,7 @@ def _config_classes(cfg: Config) -> list[str] | None:
         classes = (getattr(kind, 'METAINFO', None) or {}).get('classes')
     if isinstance(classes, (str, os.PathLike)):
         if not Path(classes).is_file():
-            print_log(f'the file of class names {classes} does not exist', 'current', level=30)
+            print_log(f'the file of class names {classes} does not exist', 'current', level=logging.WARNING)
             return None
         classes = [line.strip() for line in Path(classes).read_text(encoding='utf-8-sig').splitlines() if line.strip()]
     return list(classes) if isinstance(classes, Sequence) and classes else None

@@ -1,4 +1,4 @@
-"""Predicting many pictures, and putting the predictions into a table or a file; what tools/predict.py does."""
+"""Predicting many images, and the predictions as a table or a file; tools/predict.py calls it."""
 import csv
 import glob
 import json
@@ -12,166 +12,163 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from ftcls.datasets.base_dataset import missing_hint
 from ftcls.models.segmentors import ImageSegmentor
-from ftcls.utils import ConfigError, DataError, MissingFileError, nearest
+from ftcls.utils import ConfigError, DataError, MissingFileError
+from ftcls.utils.names import enumerate_names, plural
+from ftcls.utils.table import render_table
 from .inferencer import ImageClassificationInferencer
 from .model_zoo import CHECKPOINT_SUFFIXES, get_model, resolve_model
 from .segmentation import ImageSegmentationInferencer
 
-__all__ = ['PredictionReport', 'find_pictures', 'predict_files', 'split_checkpoint']
+__all__ = ['PredictionReport', 'find_images', 'predict_files', 'split_checkpoint']
 
-PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
+_CLASS_COLUMNS = ('img_path', 'rank', 'label', 'class', 'score', 'error')
+_MASK_COLUMNS = ('img_path', 'foreground', 'error')
+_NO_IMAGES = 'is a folder without images'
 
 
 @dataclass
 class PredictionReport:
-    """What came out.
+    """The predictions of some images.
 
     Attributes:
-        rows: One a picture: ``img_path``, ``pred_label``, ``pred_score``, ``pred_class`` (where the classes have names)
-            and ``topk``; for several labels a picture lists of those predicted, and ``topk`` where it was asked for; of a segmentor ``img_path`` and ``foreground`` (share, 0 to 1); or ``img_path`` and ``error``.
-        notes: What else is to be said, one line each.
+        rows: One per image, with ``img_path`` and either ``error`` or the prediction: ``pred_label``, ``pred_score``,
+            ``pred_class`` (if the classes have names) and ``topk``. For a model with several labels per image these are
+            lists, and ``topk`` is there if it was asked for. For a segmentor ``foreground``, a share from 0 to 1.
+        notes: What else there is to report, one line each.
     """
     rows: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def broken(self) -> list[dict]:
-        """The rows of the pictures that could not be predicted."""
+        """The rows of the images that could not be predicted."""
         return [row for row in self.rows if 'error' in row]
 
     @property
     def exit_code(self) -> int:
-        """0 where every picture was predicted, else 1."""
-        return 1 if self.broken else 0
+        """0 if every image was predicted, else 1."""
+        return int(bool(self.broken))
 
     def table(self) -> str:
         """Return the predictions as a plain table, then what could not be predicted and why."""
-        masks = any('foreground' in row for row in self.rows)
-        cells = [('picture', '', 'foreground') if masks else ('picture', 'class', 'score')]
-        for row in self.rows:
-            if 'foreground' in row:
-                cells.append((row['img_path'], '', f'{row["foreground"]:.4f}'))
-            for rank, hit in enumerate(_hits(row)):
-                cells.append(('' if rank else row['img_path'], _class_text(hit), f'{hit["score"]:.4f}'))
-            if 'pred_label' in row and not _hits(row):
-                cells.append((row['img_path'], 'no label', ''))
-        widths = [max(len(line[column]) for line in cells) for column in range(3)]
-        lines = [f'{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}' for a, b, c in cells] if len(cells) > 1 else []
+        cells: list[tuple[str, ...]] = []
+        columns = {'image': 'left', 'class': 'left', 'score': 'right'}
+        if self._has_masks:
+            columns = dict(image='left', foreground='right')
+        for line in self._lines():
+            path = line['img_path']
+            if 'foreground' in line:
+                cells.append((path, f'{line["foreground"]:.4f}'))
+            elif 'rank' in line:
+                name = str(line['label'])
+                if 'class' in line:
+                    name = f'{line["class"]} ({name})'
+                cells.append((path if line['rank'] == 1 else '', name, f'{line["score"]:.4f}'))
+            elif 'error' not in line:
+                cells.append((path, 'no label', ''))
+        # wide, so that no path is folded
+        lines = [render_table(columns, cells, width=10_000)] if cells else []
         lines += self.notes
         if self.broken:
-            lines.append(f'{len(self.broken)} of {len(self.rows)} pictures could not be predicted:')
+            lines.append(f'{len(self.broken)} of {plural(len(self.rows), "image")} could not be predicted:')
             lines += [f'  {row["error"]}' for row in self.broken]
         return '\n'.join(lines)
 
     def write(self, out: str | os.PathLike) -> None:
-        """Write the rows to a .json file (a list), or a .csv file: one line a picture and rank, of a segmentor one a picture."""
+        """Write the rows to a .json file (a list), or to a .csv file (one line per image and rank)."""
         path = Path(out)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() == '.json':
             path.write_text(json.dumps(self.rows, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
             return
+        columns = _MASK_COLUMNS if self._has_masks else _CLASS_COLUMNS
         with path.open('w', newline='', encoding='utf-8') as file:
-            writer = csv.writer(file)
-            if any('foreground' in row for row in self.rows):
-                writer.writerow(('img_path', 'foreground', 'error'))
-                writer.writerows(
-                    (row['img_path'], row.get('foreground', ''), row.get('error', '')) for row in self.rows)
-                return
-            writer.writerow(('img_path', 'rank', 'label', 'class', 'score', 'error'))
-            for row in self.rows:
-                for rank, hit in enumerate(_hits(row), 1):
-                    writer.writerow((row['img_path'], rank, hit['label'], hit.get('class', ''), hit['score'], ''))
-                if not _hits(row):  # broken, or without a label
-                    writer.writerow((row['img_path'], '', '', '', '', row.get('error', '')))
+            writer = csv.DictWriter(file, columns, restval='', extrasaction='ignore')
+            writer.writeheader()
+            writer.writerows(self._lines())
 
+    @property
+    def _has_masks(self) -> bool:
+        return any('foreground' in row for row in self.rows)
 
-def _hits(row: dict) -> list[dict]:
-    """Return label, score and class (where known) of what is told of a picture."""
-    if 'topk' in row or 'pred_label' not in row:
-        return row.get('topk', [])
-    keys = [key for key in ('label', 'score', 'class') if f'pred_{key}' in row]
-    return [dict(zip(keys, values)) for values in zip(*(row[f'pred_{key}'] for key in keys))]
-
-
-def _class_text(hit: dict) -> str:
-    """Return a class as the table shows it: its name and index, or its index alone."""
-    return f'{hit["class"]} ({hit["label"]})' if 'class' in hit else str(hit['label'])
+    def _lines(self) -> list[dict]:
+        """Return one dict per image and rank; the row itself for a mask, a broken image and one without a label."""
+        lines = []
+        for row in self.rows:
+            hits = row.get('topk', [])
+            if 'topk' not in row and 'pred_label' in row:
+                keys = [key for key in ('label', 'score', 'class') if f'pred_{key}' in row]
+                hits = [dict(zip(keys, values)) for values in zip(*(row[f'pred_{key}'] for key in keys))]
+            ranked = [dict(hit, img_path=row['img_path'], rank=rank) for rank, hit in enumerate(hits, start=1)]
+            lines += ranked or [row]
+        return lines
 
 
 def split_checkpoint(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Tell a checkpoint apart from pictures: the first input is one if it ends as checkpoints do or names a model online.
+    """Separate a checkpoint from images: the first input is one if it has the suffix or is a torchvision name.
 
-    Checkpoints end in .pth, .pt, .th, .ckpt, .bin or .safetensors, or start with ``torchvision://``.
+    The suffixes are .pth, .pt, .th, .ckpt, .bin and .safetensors; a name starts with ``torchvision://``.
 
     Example:
         >>> split_checkpoint(['best.pth', 'bee.jpg'])
         ('best.pth', ['bee.jpg'])
     """
-    inputs = list(inputs)
-    if inputs and (inputs[0].split('?')[0].lower().endswith(CHECKPOINT_SUFFIXES)
-                   or inputs[0].startswith('torchvision://')):
-        return inputs[0], inputs[1:]
-    return None, inputs
+    first, *others = inputs or ['']
+    if first.split('?')[0].lower().endswith(CHECKPOINT_SUFFIXES) or first.startswith('torchvision://'):
+        return first, others
+    return None, list(inputs)
 
 
-def find_pictures(images: Sequence[str | os.PathLike]) -> tuple[list[str], list[str]]:
-    """Return the pictures that files, folders and glob patterns name, each once, and notes on what was passed over.
+def find_images(inputs: Sequence[str | os.PathLike]) -> tuple[list[str], list[str]]:
+    """Return the images that files, folders and glob patterns name, each once, and notes on what was skipped.
 
-    A folder stands for the pictures in it and in its subfolders, known by their file names' ends. A file that is named
-    itself is taken as it is, whether or not it exists: that is found out when it is read.
+    A folder gives the images in it and in its subfolders, known by their suffixes. A file that is named itself is
+    always taken, even if it does not exist: reading it reports that.
     """
-    pictures: dict[str, None] = {}
+    images: dict[str, None] = {}
     notes = []
-    for image in map(os.fspath, images):
-        if os.path.isfile(image):
-            hits = [image]
-        elif os.path.isdir(image) or glob.has_magic(image):
-            inside = f'{glob.escape(image)}/**/*' if os.path.isdir(image) else image
-            files = [f for f in sorted(glob.glob(inside, recursive=True)) if os.path.isfile(f)]
-            hits = [f for f in files if f.lower().endswith(PICTURE_SUFFIXES)]
+    for name in map(os.fspath, inputs):
+        hits = []
+        if os.path.isdir(name) or (glob.has_magic(name) and not os.path.isfile(name)):
+            pattern = f'{glob.escape(name)}/**/*' if os.path.isdir(name) else name
+            files = [file for file in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(file)]
+            hits = [file for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
             if len(files) > len(hits):
-                notes.append(
-                    f'{image}: passed over {len(files) - len(hits)} files that are not pictures by their names')
-            if not hits:
-                hits = [image]
-        else:
-            hits = [image]
-        pictures.update(dict.fromkeys(hits))
-    return list(pictures), notes
+                notes.append(f'{name}: skipped {plural(len(files) - len(hits), "file")} without the suffix of an image')
+        images.update(dict.fromkeys(hits or [name]))
+    return list(images), notes
 
 
-def _check_pictures(pictures: Sequence[str]) -> None:
-    """Say at once which pictures are not there, and stop where none is: loading the model may take long."""
-    if not pictures:
-        raise DataError('there is no picture to predict; give files, folders or glob patterns')
-    missing = [picture for picture in pictures if not os.path.isfile(picture)]
-    lines = []
-    for picture in missing[:10]:
-        folder = Path(picture).parent
-        beside = [f.name for f in folder.iterdir()] if folder.is_dir() else []
-        near = [] if os.path.isdir(picture) else nearest(Path(picture).name, beside)
-        what = 'is a folder that holds no pictures' if os.path.isdir(picture) else 'does not exist'
-        lines.append(f'{picture} {what}' + (f'; did you mean {" or ".join(map(repr, near))}?' if near else ''))
-    if len(missing) > 10:
-        lines.append(f'and {len(missing) - 10} more')
-    if len(missing) == len(pictures):
-        raise MissingFileError('there is none of the pictures to predict:\n  ' + '\n  '.join(lines))
+def _check_images(images: Sequence[str]) -> None:
+    """Warn of images that do not exist, and stop if none does, before a model is loaded, which may take long."""
+    if not images:
+        raise DataError('there are no images to predict; give files, folders or glob patterns')
+    missing = []
+    for image in images:
+        if os.path.isdir(image):
+            missing.append(f'{image} {_NO_IMAGES}')
+        elif not os.path.isfile(image):
+            missing.append(f'{image} does not exist{missing_hint(image)}')
+    text = enumerate_names(missing)
+    if len(missing) == len(images):
+        raise MissingFileError(f'none of the images can be predicted: {text}')
     if missing:
-        print_log(
-            f'{len(missing)} of {len(pictures)} pictures cannot be predicted: ' + '; '.join(lines),
-            logger='current',
-            level=logging.WARNING)
+        text = f'{len(missing)} of {len(images)} images cannot be predicted: {text}'
+        print_log(text, logger='current', level=logging.WARNING)
 
 
 def _check_topk(topk: int, cfg: Config) -> None:
-    """Refuse a ``topk`` that the model cannot give, as far as its config says how many classes it tells apart."""
+    """Refuse a ``topk`` that is larger than the number of classes, if the config states that."""
     model = cfg.get('model') or {}
-    classes = next((part['num_classes'] for part in (model.get('head'), model.get('backbone'))
-                    if isinstance(part, Mapping) and part.get('num_classes')), None)  # yapf: disable
-    if topk < 1 or isinstance(classes, int) and topk > classes:
-        raise ConfigError(f'topk must be from 1 to {classes or "the number of classes"}'
-                          f'{", the number of classes" if classes else ""}; got {topk}')
+    limit = None
+    for part in (model.get('backbone'), model.get('head')):
+        if isinstance(part, Mapping) and isinstance(part.get('num_classes'), int):
+            limit = part['num_classes']
+    if topk < 1 or topk > (limit or topk):
+        raise ConfigError(f'topk must be from 1 to {limit or "the number of classes"}; got {topk}')
 
 
 def predict_files(model: str | os.PathLike,
@@ -183,49 +180,45 @@ def predict_files(model: str | os.PathLike,
                   device: str | torch.device | None = None,
                   batch_size: int = 1,
                   show_dir: str | os.PathLike | None = None) -> PredictionReport:
-    """Predict pictures; a broken or missing one does not lose the others.
+    """Predict images; a broken or missing one does not stop the others.
 
     Args:
         model: A work dir, a config file or the name of a config.
         images: Files, folders and glob patterns.
-        checkpoint: The weights; those of the run where it is None.
-        topk: How many classes a picture is given; None for 1, or for those that a model for several labels predicts.
+        checkpoint: The weights; None for those of the run.
+        topk: How many classes to list per image; None for 1, or for those that a model with several labels predicts.
         out: A .json or .csv file to write.
         device: Where the model runs.
-        batch_size: How many pictures go through the model at once.
-        show_dir: A folder for the pictures with their predictions drawn on them; of a segmentor also for the masks.
+        batch_size: How many images go through the model at once.
+        show_dir: A folder for the images with their predictions drawn on them; for a segmentor also for the masks.
 
     Raises:
-        ConfigError: If ``out`` ends otherwise, or ``topk`` is larger than the number of classes.
-        DataError: If there is no picture to predict.
-        MissingFileError: If there is no such config or checkpoint, or not a single one of the pictures.
+        ConfigError: If ``out`` has another suffix, or ``topk`` is larger than the number of classes.
+        DataError: If there are no images to predict.
+        MissingFileError: If there is no such config or checkpoint, or none of the images exists.
     """
     if out is not None and Path(out).suffix.lower() not in ('.json', '.csv'):
         raise ConfigError(f'--out {out} must end in .json or .csv')
-    pictures, notes = find_pictures(images)
-    _check_pictures(pictures)
+    files, notes = find_images(images)
+    _check_images(files)
     cfg, checkpoint = resolve_model(model, True if checkpoint is None else checkpoint)
     if topk is not None:
         _check_topk(topk, cfg)
     built = get_model(cfg, checkpoint, device)
-    segments = isinstance(built, ImageSegmentor)
-    inferencer = ImageSegmentationInferencer(built) if segments else ImageClassificationInferencer(built)
-    if topk is None and not inferencer.several:
+    kind = ImageSegmentationInferencer if isinstance(built, ImageSegmentor) else ImageClassificationInferencer
+    inferencer = kind(built)
+    if topk is None and not inferencer.is_multi_label:
         topk = 1
-    results = inferencer(pictures, batch_size=batch_size, show_dir=show_dir, topk=topk, skip_broken=True)
+    results = inferencer(files, batch_size=batch_size, show_dir=show_dir, topk=topk, skip_broken=True)
     report = PredictionReport(notes=notes)
-    for picture, result in zip(pictures, results):
-        if os.path.isdir(picture):
-            result = dict(error=f'{picture} is a folder that holds no pictures')
-        # All the scores or pixels of a picture are too many for a file; `topk` chooses.
-        report.rows.append(
-            dict(
-                img_path=picture,
-                **{
-                    key: value
-                    for key, value in result.items() if key not in ('pred_scores', 'pred_mask', 'pred_prob')
-                }))
-    if inferencer.classes is None and not segments:
+    for file, result in zip(files, results):
+        if os.path.isdir(file):
+            result = dict(error=f'{file} {_NO_IMAGES}')
+        # all scores or pixels of an image are too many for a file
+        for key in ('pred_scores', 'pred_mask', 'pred_prob'):
+            result.pop(key, None)
+        report.rows.append(dict(img_path=file, **result))
+    if inferencer.classes is None and kind is ImageClassificationInferencer:
         report.notes.append('neither the checkpoint nor the config names the classes: these are indices')
     if out is not None:
         report.write(out)

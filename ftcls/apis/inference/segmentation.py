@@ -1,4 +1,4 @@
-"""Predicting masks of pictures, prepared exactly as in validation."""
+"""Predicting masks of images, prepared exactly as in validation."""
 import re
 from pathlib import Path
 from typing import Any
@@ -13,35 +13,35 @@ from .inferencer import ImageClassificationInferencer
 
 __all__ = ['ImageSegmentationInferencer']
 
-# Steps after which a prediction could not be laid over the picture again by enlarging it.
+# Steps after which resizing a mask does not fit it to the image again.
 _MOVES = re.compile('Crop|Pad|Flip|Rotat|Affine|Perspective|Elastic|Zoom|RandomResize|ScaleJitter')
 
 
 class ImageSegmentationInferencer(ImageClassificationInferencer):
-    """Predicts the foreground of pictures with a trained segmentor.
+    """Predicts the foreground of images with a trained segmentor.
 
-    Called like :class:`ImageClassificationInferencer` (without ``topk``), it returns for each picture a dict of
-    ``foreground`` (share of the pixels, 0 to 1), ``pred_mask`` ((H, W) uint8, 0 or 1) and ``pred_prob`` ((H, W) float32),
-    both of the size of the picture; with ``show_dir`` it writes ``<name>_mask.png`` (0 and 255) and ``<name>_overlay.png``.
+    Called like :class:`ImageClassificationInferencer` (without ``topk``), it returns for each image a dict of
+    ``foreground`` (share of the pixels, 0 to 1), ``pred_mask`` ((H, W) uint8, 0 or 1) and ``pred_prob`` ((H, W)
+    float32), both of the size of the image. With ``show_dir`` it writes ``<name>_mask.png`` (0 and 255) and
+    ``<name>_overlay.png``.
 
     Args: those of :class:`ImageClassificationInferencer`.
 
     Raises:
-        ConfigError: If the validation does more to the shape of a picture than to resize it.
+        ConfigError: If the validation pipeline changes the shape of an image by more than resizing.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        moving = [
-            type(step).__name__ for step in self.pipeline.prepare.transforms if _MOVES.search(type(step).__name__)
-        ]
-        if moving:
-            raise ConfigError(
-                f'{moving[0]} in the validation pipeline: a mask could not be laid over the whole picture; '
-                'take it out (any size of picture is taken), or resize instead')
+        for step in self.pipeline.prepare.transforms:
+            name = type(step).__name__
+            if _MOVES.search(name):
+                raise ConfigError(
+                    f'the validation pipeline has {name}, after which a mask does not fit the whole image; '
+                    'remove it (images of all sizes are accepted), or resize instead')
 
     def _describe(self, sample: DataSample, topk: int | None) -> dict[str, Any]:
-        """Bring the prediction to the size of the picture."""
+        """Resize the prediction to the size of the image."""
         prob = sample.pred_prob.detach().cpu().float().numpy()
         mask = sample.pred_mask.detach().cpu().numpy()
         height, width = sample.metainfo.get('ori_shape', prob.shape)[:2]
@@ -51,7 +51,7 @@ class ImageSegmentationInferencer(ImageClassificationInferencer):
         return dict(foreground=float(mask.mean()), pred_mask=mask, pred_prob=prob)
 
     def _draw(self, image: np.ndarray, sample: DataSample, path: Path) -> None:
-        """Write the mask, and the picture with it."""
+        """Write the mask, and the image with it."""
         mask = self._describe(sample, None)['pred_mask']
         path.parent.mkdir(parents=True, exist_ok=True)
         overlay = overlay_mask(image, mask)[..., ::-1]

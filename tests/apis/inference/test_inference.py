@@ -16,7 +16,7 @@ from torch import nn
 
 from ftcls.apis.inference.inferencer import ImageClassificationInferencer, inference_model
 from ftcls.apis.inference.model_zoo import find_checkpoint, find_config, get_model, list_models
-from ftcls.apis.inference.predict import find_pictures, predict_files, split_checkpoint
+from ftcls.apis.inference.predict import find_images, predict_files, split_checkpoint
 from ftcls.registry import DATASETS, TRANSFORMS
 from ftcls.structures import DataSample
 from ftcls.utils import CheckpointError, ConfigError, DataError, MissingFileError
@@ -280,9 +280,9 @@ def test_pictures_are_found_in_folders_and_by_patterns(tmp_path: Path) -> None:
     for name in ('b.JPG', 'in/a.png', 'notes.txt'):
         (tmp_path / name).write_bytes(b'')
     expected = [str(tmp_path / 'b.JPG'), str(tmp_path / 'in/a.png')]
-    pictures, notes = find_pictures([tmp_path, tmp_path / 'b.JPG'])
+    pictures, notes = find_images([tmp_path, tmp_path / 'b.JPG'])
     assert pictures == expected and notes == [f'{tmp_path}: passed over 1 files that are not pictures by their names']
-    assert find_pictures([f'{tmp_path}/**/*.png', 'missing.png'])[0] == [expected[1], 'missing.png']
+    assert find_images([f'{tmp_path}/**/*.png', 'missing.png'])[0] == [expected[1], 'missing.png']
 
 
 def test_the_tool(tmp_path: Path) -> None:
