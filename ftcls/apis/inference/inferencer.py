@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import nn
@@ -21,6 +20,7 @@ from ftcls.registry import TRANSFORMS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError, MissingFileError, UserError
 from ftcls.utils.names import enumerate_names
+from ftcls.utils.tree import as_list
 from ftcls.visualization import UniversalVisualizer
 from .model_zoo import get_model, list_models, load_weights, validation_dataset
 
@@ -68,12 +68,11 @@ class ValidationPipeline:
             MissingFileError: If there is no such file.
             DataError: If the image cannot be read or prepared.
         """
-        is_array = isinstance(image, np.ndarray)
-        name = 'the array' if is_array else str(image)
+        name = 'the array' if isinstance(image, np.ndarray) else str(image)
         try:
-            sample = self._convert_channels(self._from_array(image) if is_array else self._from_file(Path(image)))
+            sample = self._convert_channels(self._read(image))
             drawing = sample['img'].copy()
-            if drawing.ndim == 3 and sample['channel_order'] == 'bgr':
+            if sample['channel_order'] == 'bgr':
                 drawing = drawing[..., ::-1].copy()
             packed = self.prepare(sample)
         except UserError:
@@ -84,33 +83,31 @@ class ValidationPipeline:
             raise DataError(f'{name}: the validation pipeline returned nothing for it')
         return packed, drawing
 
-    def _from_file(self, path: Path) -> dict:
-        if not path.is_file():
-            raise MissingFileError(f'{path} {"is a folder" if path.is_dir() else "does not exist"}')
-        sample = self.load(dict(img_path=str(path)))
-        if sample is None or sample.get('img') is None:
-            raise DataError(f'{path} cannot be read as an image')
-        return sample
-
-    @staticmethod
-    def _from_array(array: np.ndarray) -> dict:
-        is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))
-        if array.dtype != np.uint8 or not is_image:
+    def _read(self, image: Image) -> dict:
+        """Return the sample of an image: ``img`` (H, W, C) uint8 and what the loading step adds."""
+        if not isinstance(image, np.ndarray):
+            if not Path(image).is_file():
+                raise MissingFileError(f'{image} does not exist, or is not a file')
+            sample = self.load(dict(img_path=str(image)))
+            if sample is None or sample.get('img') is None:
+                raise DataError(f'{image} cannot be read as an image')
+            return sample
+        is_image = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
+        if image.dtype != np.uint8 or not is_image:
             raise DataError(
-                f'an image must be an array (H, W, 3) BGR or (H, W) of uint8, got {array.shape} {array.dtype}')
-        size = array.shape[:2]
-        return dict(img=array, img_path=None, ori_shape=size, img_shape=size, channel_order='bgr')
+                f'an image must be an array (H, W, 3) BGR or (H, W) of uint8, got {image.shape} {image.dtype}')
+        size = image.shape[:2]
+        return dict(img=np.atleast_3d(image), img_path=None, ori_shape=size, img_shape=size, channel_order='bgr')
 
     def _convert_channels(self, sample: dict) -> dict:
         """Give the image the channels of the validation's images."""
-        image = sample['img']
-        order = sample.get('channel_order', 'bgr')
-        channels = 1 if image.ndim == 2 else image.shape[2]
+        image, order = sample['img'], sample.get('channel_order', 'bgr')
+        channels = image.shape[2]
         if self.in_channels == 1 and channels == 3:
-            to_grey = cv2.COLOR_BGR2GRAY if order == 'bgr' else cv2.COLOR_RGB2GRAY
+            to_grey = dict(bgr=cv2.COLOR_BGR2GRAY, rgb=cv2.COLOR_RGB2GRAY)[order]
             image = cv2.cvtColor(image, to_grey)[..., np.newaxis]
         elif self.in_channels == 3 and channels == 1:
-            image = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+            image = np.repeat(image, 3, axis=2)
         elif self.holds_arrays and channels == 3 and order == 'bgr':
             image, order = np.ascontiguousarray(image[..., ::-1]), 'rgb'
         return dict(sample, img=image, channel_order=order)
@@ -144,12 +141,12 @@ class ImageClassificationInferencer:
                  device: str | torch.device | None = None,
                  classes: Sequence[str] | None = None) -> None:
         if not isinstance(model, nn.Module):
-            model = get_model(model, True if pretrained is None else pretrained, device or get_device())
-        else:
-            if isinstance(pretrained, (str, os.PathLike)):
-                load_weights(model, pretrained)
-            if device is not None:
-                model.to(device)
+            pretrained = True if pretrained is None else pretrained
+            model = get_model(model, pretrained, device)
+        elif isinstance(pretrained, (str, os.PathLike)):
+            load_weights(model, pretrained)
+        if device is not None:
+            model.to(device)
         self.config = getattr(model, '_config', None)
         if self.config is None:
             raise ConfigError('the model does not carry the config that says how images are prepared; build it by '
@@ -164,8 +161,8 @@ class ImageClassificationInferencer:
                 'neither the checkpoint nor the config names the classes; predictions are indices only',
                 'current',
                 level=logging.WARNING)
-        convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
-        self.pipeline = ValidationPipeline(self.config, getattr(next(convolutions, None), 'in_channels', None))
+        channels = [module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)]
+        self.pipeline = ValidationPipeline(self.config, next(iter(channels), None))
 
     def __call__(self,
                  inputs: Image | Sequence[Image],
@@ -187,33 +184,33 @@ class ImageClassificationInferencer:
         Returns:
             A dict for each image: ``pred_label``, ``pred_score`` (its probability), ``pred_class`` (its name, if it is
             known), ``pred_scores`` ((C, ) float32, all of them); with ``topk`` also ``topk``, a list of dicts of
-            ``label``, ``score`` and ``class``, the best first. For a model with several labels per image, ``pred_label``,
-            ``pred_score`` and ``pred_class`` are lists of what it predicts, the best first, which may be empty. With
-            ``skip_broken`` a broken image has ``dict(error=why)``, or None among data samples.
+            ``label``, ``score`` and ``class``, the best first. For a model with several labels per image, the first
+            three are lists of what it predicts, the best first, which may be empty. With ``skip_broken`` a broken image
+            has ``dict(error=why)``, or None among data samples.
 
         Raises:
             MissingFileError: If an image does not exist.
             DataError: If an image is broken.
             ConfigError: If the number of class names differs from that of scores, or ``topk`` is larger than it.
         """
-        images = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        images = as_list(inputs)
         if batch_size < 1:
             raise ConfigError(f'batch_size must be at least 1, got {batch_size}')
         names = _drawing_names(images)
-        results: list[dict | DataSample | None] = []
+        results, samples = [], []
         for start in range(0, len(images), batch_size):
             prepared = [self._prepare(image, skip_broken) for image in images[start:start + batch_size]]
             predictions = self._predict([ready[0] for ready in prepared if not isinstance(ready, UserError)])
             for ready in prepared:
                 if isinstance(ready, UserError):
-                    results.append(None if return_datasamples else dict(error=str(ready)))
+                    results.append(dict(error=str(ready)))
+                    samples.append(None)
                     continue
-                sample = next(predictions)
-                result = self._describe(sample, topk)
+                samples.append(next(predictions))
+                results.append(self._describe(samples[-1], topk))
                 if show_dir is not None:
-                    self._draw(ready[1], sample, Path(show_dir) / names[len(results)])
-                results.append(sample if return_datasamples else result)
-        return results
+                    self._draw(ready[1], samples[-1], Path(show_dir) / names[len(samples) - 1])
+        return samples if return_datasamples else results
 
     def _prepare(self, image: Image, skip_broken: bool) -> tuple[dict, np.ndarray] | UserError:
         """Prepare one image, or return what is wrong with it."""
@@ -295,8 +292,10 @@ def inference_model(model: str | os.PathLike | Config | nn.Module,
 
 def _type_name(step: Any) -> str:
     """Return the class name of a step of a pipeline, which may be a config, a class or an object."""
-    kind = step.get('type') if isinstance(step, Mapping) else type(step)
-    return kind.rsplit('.', 1)[-1] if isinstance(kind, str) else kind.__name__
+    kind = type(step)
+    if isinstance(step, Mapping):
+        kind = step['type']
+    return getattr(kind, '__name__', str(kind)).rsplit('.', 1)[-1]
 
 
 def _drawing_names(images: Sequence[Image]) -> list[str]:

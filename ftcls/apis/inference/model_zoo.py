@@ -4,13 +4,15 @@ import fnmatch
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.fileio import list_from_file
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import nn
@@ -20,6 +22,7 @@ from ftcls.registry import DATASETS, MODELS
 from ftcls.utils import CheckpointError, ConfigError, MissingFileError, did_you_mean
 from ftcls.utils.checkpoint.loading import load_pretrained, read_checkpoint
 from ftcls.utils.names import enumerate_names
+from ftcls.utils.tree import as_list
 
 __all__ = [
     'CHECKPOINT_SUFFIXES', 'base_configs', 'find_checkpoint', 'find_config', 'get_model', 'list_models', 'load_weights',
@@ -39,12 +42,11 @@ def _config_files() -> dict[str, Path]:
     """
     for folder in _CONFIG_FOLDERS:
         files = sorted(file for file in folder.glob('**/*.py') if '_base_' not in file.relative_to(folder).parts)
-        stems = [file.stem for file in files]
-        names = {file.stem: file for file in files if stems.count(file.stem) == 1}
-        names |= {
-            file.relative_to(folder).with_suffix('').as_posix(): file
-            for file in files if stems.count(file.stem) > 1
-        }
+        stems = Counter(file.stem for file in files)
+        names = {}
+        for file in files:
+            name = file.stem if stems[file.stem] == 1 else file.relative_to(folder).with_suffix('').as_posix()
+            names[name] = file
         if names:
             return names
     return {}
@@ -68,8 +70,7 @@ def list_models(pattern: str | None = None) -> list[str]:
     Args:
         pattern: Only names that match it; ``*`` matches anything, and any ending matches, as in mmpretrain.
     """
-    names = sorted(_config_files())
-    return names if pattern is None else fnmatch.filter(names, f'{pattern}*')
+    return fnmatch.filter(sorted(_config_files()), f'{pattern or ""}*')
 
 
 def find_config(work_dir: str | os.PathLike) -> Path:
@@ -81,8 +82,7 @@ def find_config(work_dir: str | os.PathLike) -> Path:
     folder = Path(work_dir)
     configs = sorted(folder.glob('*.py'), key=lambda file: (file.stem == folder.resolve().name, file.stat().st_mtime))
     if not configs:
-        raise MissingFileError(f'work dir {folder} holds no config (*.py), which tools/train.py writes there; '
-                               f'it holds {_contents(folder)}')
+        raise MissingFileError(f'work dir {folder} holds no config (*.py) of a run; it holds {_contents(folder)}')
     return configs[-1]
 
 
@@ -102,11 +102,10 @@ def find_checkpoint(work_dir: str | os.PathLike) -> Path:
         last = folder / Path(pointer.read_text(encoding='utf-8').strip()).name
         if last.is_file():
             return last
-    numbered = {}
-    for file in folder.glob('*.pth'):
-        match = re.fullmatch(r'(?:epoch|iter)_(\d+)', file.stem)
-        if match:
-            numbered[int(match[1])] = file
+    numbered = {
+        int(f.stem.rpartition('_')[2]): f
+        for f in folder.glob('*.pth') if re.match(r'(epoch|iter)_\d+$', f.stem)
+    }
     if not numbered:
         raise MissingFileError(f'work dir {folder} holds no checkpoint (best_*.pth, epoch_*.pth, iter_*.pth); it holds '
                                f'{_contents(folder)}; finish the training, or give a checkpoint')
@@ -132,17 +131,19 @@ def resolve_model(model: str | os.PathLike | Config,
     Raises:
         MissingFileError: If there is no such config, or no checkpoint although there must be one.
     """
-    is_run = False
     if isinstance(model, Config):
         cfg, folder = copy.deepcopy(model), model.get('work_dir')
+    elif Path(model).expanduser().is_dir():
+        folder = Path(model).expanduser()
+        cfg = load_config(find_config(folder))
+        if pretrained is None:
+            pretrained = True
     else:
-        path = Path(model).expanduser()
-        is_run = path.is_dir()
-        cfg = load_config(find_config(path) if is_run else _config_path(path))
-        folder = path if is_run else cfg.get('work_dir') or Path('work_dirs', Path(cfg.filename).stem)
-    if pretrained is False or (pretrained is None and not is_run):
+        cfg = load_config(_config_path(Path(model).expanduser()))
+        folder = cfg.get('work_dir') or Path('work_dirs', Path(cfg.filename).stem)
+    if pretrained is None or pretrained is False:
         return cfg, None
-    if pretrained not in (True, None):
+    if pretrained is not True:
         return cfg, os.fspath(pretrained)
     if not folder or not Path(folder).is_dir():
         raise MissingFileError(
@@ -223,7 +224,8 @@ def load_weights(model: nn.Module, source: str | os.PathLike) -> None:
             'parts of the model would be left without weights; is this the checkpoint of this config?\n'
             f'{report.summary()}')
     meta = read_checkpoint(source).get('meta')
-    meta = meta if isinstance(meta, Mapping) else {}
+    if not isinstance(meta, Mapping):
+        meta = {}
     # mmcls 0.x wrote the names as CLASSES
     classes = (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
     model._dataset_meta = dict(getattr(model, '_dataset_meta', None) or {})
@@ -239,13 +241,12 @@ def validation_dataset(cfg: Config) -> Mapping:
     """
     for key in ('test_dataloader', 'val_dataloader'):
         dataset = (cfg.get(key) or {}).get('dataset')
-        while dataset and 'pipeline' not in dataset and ('dataset' in dataset or 'datasets' in dataset):
-            dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
+        while dataset and 'pipeline' not in dataset and dataset.get('dataset', dataset.get('datasets')):
+            dataset = as_list(dataset.get('dataset', dataset.get('datasets')))[0]
         if dataset is not None:
             return dataset
-    raise ConfigError(
-        f'{cfg.filename or "the config"} has neither test_dataloader nor val_dataloader, whose pipeline prepares the images'
-    )
+    raise ConfigError(f'{cfg.filename or "the config"} has neither test_dataloader nor val_dataloader, whose pipeline '
+                      'prepares the images')
 
 
 def _config_classes(cfg: Config) -> list[str] | None:
@@ -256,12 +257,15 @@ def _config_classes(cfg: Config) -> list[str] | None:
         return None
     classes = dataset.get('classes') or (dataset.get('metainfo') or {}).get('classes')
     if classes is None:
-        with DefaultScope.overwrite_default_scope('ftcls'):
-            kind = DATASETS.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
+        kind = dataset['type']
+        if isinstance(kind, str):
+            with DefaultScope.overwrite_default_scope('ftcls'):
+                kind = DATASETS.get(kind)
         classes = (getattr(kind, 'METAINFO', None) or {}).get('classes')
     if isinstance(classes, (str, os.PathLike)):
         if not Path(classes).is_file():
             print_log(f'the file of class names {classes} does not exist', 'current', level=logging.WARNING)
             return None
-        classes = [line.strip() for line in Path(classes).read_text(encoding='utf-8-sig').splitlines() if line.strip()]
-    return list(classes) if isinstance(classes, Sequence) and classes else None
+        names = [name.strip() for name in list_from_file(classes, encoding='utf-8-sig')]
+        classes = [name for name in names if name]
+    return list(classes or ()) or None

@@ -24,8 +24,6 @@ from .segmentation import ImageSegmentationInferencer
 __all__ = ['PredictionReport', 'find_images', 'predict_files', 'split_checkpoint']
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
-_CLASS_COLUMNS = ('img_path', 'rank', 'label', 'class', 'score', 'error')
-_MASK_COLUMNS = ('img_path', 'foreground', 'error')
 _NO_IMAGES = 'is a folder without images'
 
 
@@ -60,17 +58,19 @@ class PredictionReport:
             columns = dict(image='left', foreground='right')
         for line in self._lines():
             path = line['img_path']
+            if line.get('rank', 1) > 1:
+                path = ''
             if 'foreground' in line:
                 cells.append((path, f'{line["foreground"]:.4f}'))
-            elif 'rank' in line:
-                name = str(line['label'])
-                if 'class' in line:
-                    name = f'{line["class"]} ({name})'
-                cells.append((path if line['rank'] == 1 else '', name, f'{line["score"]:.4f}'))
+            elif 'class' in line:
+                cells.append((path, f'{line["class"]} ({line["label"]})', f'{line["score"]:.4f}'))
+            elif 'label' in line:
+                cells.append((path, str(line['label']), f'{line["score"]:.4f}'))
             elif 'error' not in line:
                 cells.append((path, 'no label', ''))
-        # wide, so that no path is folded
-        lines = [render_table(columns, cells, width=10_000)] if cells else []
+        lines = []
+        if cells:
+            lines.append(render_table(columns, cells, width=10_000))  # wide, so that no path is folded
         lines += self.notes
         if self.broken:
             lines.append(f'{len(self.broken)} of {plural(len(self.rows), "image")} could not be predicted:')
@@ -84,7 +84,9 @@ class PredictionReport:
         if path.suffix.lower() == '.json':
             path.write_text(json.dumps(self.rows, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
             return
-        columns = _MASK_COLUMNS if self._has_masks else _CLASS_COLUMNS
+        columns = ['img_path', 'rank', 'label', 'class', 'score', 'error']
+        if self._has_masks:
+            columns = ['img_path', 'foreground', 'error']
         with path.open('w', newline='', encoding='utf-8') as file:
             writer = csv.DictWriter(file, columns, restval='', extrasaction='ignore')
             writer.writeheader()
@@ -98,10 +100,10 @@ class PredictionReport:
         """Return one dict per image and rank; the row itself for a mask, a broken image and one without a label."""
         lines = []
         for row in self.rows:
-            hits = row.get('topk', [])
-            if 'topk' not in row and 'pred_label' in row:
-                keys = [key for key in ('label', 'score', 'class') if f'pred_{key}' in row]
-                hits = [dict(zip(keys, values)) for values in zip(*(row[f'pred_{key}'] for key in keys))]
+            hits = row.get('topk')
+            if hits is None:  # lists of several labels
+                columns = {key.removeprefix('pred_'): value for key, value in row.items() if key.startswith('pred_')}
+                hits = [dict(zip(columns, values)) for values in zip(*columns.values())]
             ranked = [dict(hit, img_path=row['img_path'], rank=rank) for rank, hit in enumerate(hits, start=1)]
             lines += ranked or [row]
         return lines
@@ -131,13 +133,16 @@ def find_images(inputs: Sequence[str | os.PathLike]) -> tuple[list[str], list[st
     images: dict[str, None] = {}
     notes = []
     for name in map(os.fspath, inputs):
-        hits = []
-        if os.path.isdir(name) or (glob.has_magic(name) and not os.path.isfile(name)):
-            pattern = f'{glob.escape(name)}/**/*' if os.path.isdir(name) else name
-            files = [file for file in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(file)]
-            hits = [file for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
-            if len(files) > len(hits):
-                notes.append(f'{name}: skipped {plural(len(files) - len(hits), "file")} without the suffix of an image')
+        pattern = name
+        if os.path.isdir(name):
+            pattern = f'{glob.escape(name)}/**/*'
+        elif os.path.isfile(name) or not glob.has_magic(name):
+            images[name] = None
+            continue
+        files = [file for file in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(file)]
+        hits = [file for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
+        if len(files) > len(hits):
+            notes.append(f'{name}: skipped {plural(len(files) - len(hits), "file")} without the suffix of an image')
         images.update(dict.fromkeys(hits or [name]))
     return list(images), notes
 
@@ -146,17 +151,12 @@ def _check_images(images: Sequence[str]) -> None:
     """Warn of images that do not exist, and stop if none does, before a model is loaded, which may take long."""
     if not images:
         raise DataError('there are no images to predict; give files, folders or glob patterns')
-    missing = []
-    for image in images:
-        if os.path.isdir(image):
-            missing.append(f'{image} {_NO_IMAGES}')
-        elif not os.path.isfile(image):
-            missing.append(f'{image} does not exist{missing_hint(image)}')
-    text = enumerate_names(missing)
+    missing = [f'{image} {_NO_IMAGES}' for image in images if os.path.isdir(image)]
+    missing += [f'{image} does not exist{missing_hint(image)}' for image in images if not os.path.exists(image)]
+    text = f'{len(missing)} of {len(images)} images cannot be predicted: {enumerate_names(missing)}'
     if len(missing) == len(images):
-        raise MissingFileError(f'none of the images can be predicted: {text}')
+        raise MissingFileError(text)
     if missing:
-        text = f'{len(missing)} of {len(images)} images cannot be predicted: {text}'
         print_log(text, logger='current', level=logging.WARNING)
 
 
@@ -201,7 +201,7 @@ def predict_files(model: str | os.PathLike,
         raise ConfigError(f'--out {out} must end in .json or .csv')
     files, notes = find_images(images)
     _check_images(files)
-    cfg, checkpoint = resolve_model(model, True if checkpoint is None else checkpoint)
+    cfg, checkpoint = resolve_model(model, checkpoint or True)
     if topk is not None:
         _check_topk(topk, cfg)
     built = get_model(cfg, checkpoint, device)

@@ -177,9 +177,9 @@ def test_what_is_said_of_an_empty_folder(cfg: Config, tmp_path: Path) -> None:
     (tmp_path / 'bad.png').write_bytes(b'x')
     inputs = [tmp_path / 'empty', tmp_path / 'bad.png']
     report = predict_files(tmp_path / 'seg.py', inputs, tmp_path / 'm.pth', show_dir=tmp_path / 'shown')
-    assert f'{tmp_path}/empty is a folder that holds no pictures' in report.table()
+    assert f'{tmp_path}/empty is a folder without images' in report.table()
     assert 'drawn in' not in report.table() and len(report.broken) == 2
-    with pytest.raises(MissingFileError, match='empty is a folder that holds no pictures$'):
+    with pytest.raises(MissingFileError, match='empty is a folder without images$'):
         predict_files(tmp_path / 'seg.py', [tmp_path / 'empty'], tmp_path / 'm.pth')
     one = tmp_path / 'images' / '0.png'
     report = predict_files(
