@@ -68,8 +68,12 @@ def check_arguments(component: Callable, given: Mapping[str, Any], name: str, ta
             raise ConfigError('\n'.join(faults))
 
 
-def argument_faults(component: Callable, given: Mapping[str, Any], path: str,
-                    taken: Collection[str] = ()) -> Iterator[str]:
+def argument_faults(
+    component: Callable,
+    given: Mapping[str, Any],
+    path: str,
+    taken: Collection[str] = (),
+    annotations: Mapping[str, Any] = types.MappingProxyType({})) -> Iterator[str]:
     """Yield what is wrong with each argument that is given to a component; missing arguments are not looked for.
 
     Args:
@@ -77,11 +81,12 @@ def argument_faults(component: Callable, given: Mapping[str, Any], path: str,
         given: The arguments.
         path: Config path of the component, or its name.
         taken: Arguments that the builder reads itself.
+        annotations: Annotations to check against instead of the component's own.
     """
     known, accepted = own_arguments(component), accepted_arguments(component)
     for key, value in given.items():
         if key in known:
-            fault = type_error(component, key, value, join_path(path, key))
+            fault = type_error(component, key, value, join_path(path, key), annotations.get(key))
             if fault:
                 yield fault
         elif key not in taken:
@@ -94,14 +99,13 @@ def argument_faults(component: Callable, given: Mapping[str, Any], path: str,
             yield f'{join_path(path, key)}: {_name(component)} takes no argument {key!r}{hint}'
 
 
-def type_error(component: Callable, key: str, value: Any, path: str) -> str | None:
+def type_error(component: Callable, key: str, value: Any, path: str, annotation: Any = None) -> str | None:
     """Return what is wrong with the value of an argument by its annotation, or None."""
-    if not _is_typed(component):
-        return None
+    if annotation is None and _is_typed(component):
+        annotation = _hints(component).get(key)
     # `begin: int = None` means that None is allowed
-    if value is None and own_arguments(component)[key].default is None:
+    if annotation is None or value is None and own_arguments(component)[key].default is None:
         return None
-    annotation = _hints(component).get(key, Any)
     return None if matches_type(value, annotation) else describe_type_error(path, value, annotation)
 
 
@@ -138,7 +142,7 @@ def _signature(component: Callable) -> tuple[dict[str, inspect.Parameter], bool]
 
 @lru_cache(maxsize=4096)
 def _inherited(component: Callable) -> tuple[dict[str, inspect.Parameter], bool]:
-    """Return the arguments of a component, those of its bases as far as ``**kwargs`` reaches, and whether it is open."""
+    """Return the arguments of a component and of its bases as far as ``**kwargs`` reaches, and whether it is open."""
     arguments, is_open = _signature(component)
     for base in component.__mro__[1:-1] if inspect.isclass(component) else ():
         if is_open and '__init__' in vars(base):

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: each message names the key or file, the value, what is allowed, and the fix."""
+"""Errors that the user can fix: each message names the key or file, the value, what is allowed, and the fix."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ class ConfigError(UserError, ValueError):
 
 
 class DataError(UserError, ValueError):
-    """The data is not as the config says: a class is missing, a picture is broken, a label is out of range."""
+    """The data is not as the config says: a class is missing, an image is broken, a label is out of range."""
 
 
 class CheckpointError(UserError, ValueError):
@@ -62,14 +62,14 @@ class MissingFileError(UserError, FileNotFoundError):
 
 
 class DownloadError(UserError, OSError):
-    """A file could not be fetched, or what came is not what was asked for."""
+    """A file could not be fetched, or its content is not the expected one."""
 
 
 def unwrapped(err: UserError) -> UserError:
     """Return the error that a registry has wrapped.
 
-    Some versions of MMEngine raise it anew, as ``class `ResNet` in ftcls/models/backbones/resnet.py: <message>``, once for
-    each component that it was built in.
+    Some versions of MMEngine raise it anew, as ``class `ResNet` in ftcls/models/backbones/resnet.py: <message>``, once
+    for each component around it.
     """
     inner = err.__cause__ or err.__context__
     is_wrapper = str(err).startswith('class `') and isinstance(inner, UserError) and str(err).endswith(str(inner))

@@ -50,7 +50,7 @@ def plural(count: int, noun: str, suffix: str = 's') -> str:
 
 
 def edits(one: str, other: str) -> int:
-    """Return how many letters must be put in, taken out, replaced, or exchanged with their neighbour to turn one into other.
+    """Return how many letters must be inserted, deleted, replaced or swapped with the next to turn one into the other.
 
     Example:
         >>> edits('modle', 'model'), edits('optim_wraper', 'optim_wrapper')

@@ -2,7 +2,17 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ['as_list', 'find_paths', 'join_path', 'walk']
+__all__ = ['NOT_SET', 'as_list', 'differences', 'find_paths', 'join_path', 'walk']
+
+
+class _NotSet:
+
+    def __repr__(self) -> str:
+        return 'not set'
+
+
+# Stands for the value of a key that is not there.
+NOT_SET = _NotSet()
 
 
 def join_path(path: str, key: str | int) -> str:
@@ -38,6 +48,29 @@ def walk(node: Any, path: str = '', into: Callable[[str, Any], bool] | None = No
 def find_paths(node: Any, value: Any) -> list[str]:
     """Return the paths inside ``node`` whose value has the type of ``value`` and equals it."""
     return [path for path, child in walk(node) if path and type(child) is type(value) and child == value]
+
+
+def differences(old: Any, new: Any, path: str = '', missing: Any = NOT_SET) -> Iterator[tuple[str, Any, Any]]:
+    """Yield path, old value and new value of each innermost part that two configs differ in; lists equal tuples.
+
+    Args:
+        old: A config or a part of it.
+        new: The one to compare it with.
+        path: Path of both.
+        missing: Stands for the value of a key that one of them lacks.
+
+    Example:
+        >>> list(differences({'lr': 0.1, 'steps': [1, 2]}, {'lr': 0.2, 'steps': (1, 2)}))
+        [('lr', 0.1, 0.2)]
+    """
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            yield from differences(old.get(key, missing), new.get(key, missing), join_path(path, key), missing)
+    elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        for i, (one, other) in enumerate(zip(old, new)):
+            yield from differences(one, other, join_path(path, i), missing)
+    elif old != new:
+        yield path, old, new
 
 
 def as_list(value: Any) -> list:

@@ -1,4 +1,4 @@
-"""Types that carry their bounds: the registries check them where a component is built, so that no class does so by hand.
+"""Types that carry their bounds: the registries check them where they build, so that no class does so by hand.
 
     def __init__(self, num_classes: PositiveInt, dropout: Probability = 0.) -> None: ...
 """

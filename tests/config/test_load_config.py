@@ -1,10 +1,16 @@
 """Reading configs and overriding parts of them."""
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from ftcls.config.loading import load_config, parse_value
+from ftcls.config.loading import config_folder, load_config, parse_value
 from ftcls.utils import ConfigError, MissingFileError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -123,3 +129,36 @@ def test_a_variable_of_a_base_that_changes_nothing_is_refused(tmp_path):
         write(tmp_path, child=idle + 'train_dataloader = dict(dataset=dict(pipeline=pipeline))\n', base=base))
     assert used.train_dataloader.dataset.pipeline == [dict(c=4)]
     load_config(write(tmp_path, child="_base_ = './base.py'\nrate = 0.25\nown = 3\n", base=base))
+
+
+def test_a_base_that_comes_with_ftcls_is_found_from_anywhere(tmp_path):
+    child = "_base_ = ['ftcls::_base_/models/lenet5.py']\nmodel = dict(head=dict(num_classes=3))\n"
+    cfg = load_config(write(tmp_path, child=child), ['model.backbone.in_channels=3'])
+    expected = load_config(config_folder() / '_base_/models/lenet5.py').model
+    expected.head.num_classes = expected.backbone.in_channels = 3
+    assert cfg.model == expected
+    assert '_scope_' not in str(cfg)
+
+
+def test_a_config_that_comes_with_ftcls_is_loaded_by_its_name():
+    cfg = load_config('ftcls::tutorial/lenet5_pretrain_digits.py')
+    assert cfg.pretty_text == load_config(config_folder() / 'tutorial/lenet5_pretrain_digits.py').pretty_text
+
+
+def test_a_wrong_name_of_a_shipped_config_gives_the_nearest(tmp_path):
+    with pytest.raises(
+            MissingFileError, match=r"ftcls::tutorial/lenet_pretrain.*'tutorial/lenet5_pretrain_digits\.py'"):
+        load_config('ftcls::tutorial/lenet_pretrain_digits.py')
+    with pytest.raises(MissingFileError, match=r"ftcls::_base_/models/resnet5\.py.*'_base_/models/resnet50\.py'"):
+        load_config(write(tmp_path, child="_base_ = 'ftcls::_base_/models/resnet5.py'\n"))
+
+
+def test_shipped_configs_are_found_in_a_wheel(tmp_path):
+    """The files are where setup.py puts them: the configs inside the package, no checkout around it."""
+    package = tmp_path / 'ftcls'
+    shutil.copytree(ROOT / 'ftcls', package, ignore=shutil.ignore_patterns('__pycache__'))
+    shutil.copytree(ROOT / 'configs', package / 'configs')
+    code = "from ftcls.config.loading import load_config; print(load_config('ftcls::_base_/models/unet.py').filename)"
+    environment = {**os.environ, 'PYTHONPATH': str(tmp_path)}
+    out = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert Path(out.stdout.decode().strip()) == package / 'configs/_base_/models/unet.py'

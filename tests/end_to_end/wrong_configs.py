@@ -38,7 +38,7 @@ def unknown_metric(place: Place) -> None:
     place.edit("type='Accuracy'", "type='Acuracy'")
 
 
-@wrong('config.py is no text in UTF-8')
+@wrong('config.py is not text in UTF-8')
 def no_text(place: Place) -> None:
     place.config.write_bytes(b'\xff\xfe model')
 
@@ -102,7 +102,7 @@ def typo_in_an_override(place: Place) -> list[str]:
     return ['--cfg-options', 'modle.backbone.depth=32']
 
 
-@wrong('train_dataloader.bach_size: not an argument of a dataloader', "'batch_size'")
+@wrong('train_dataloader.bach_size: unknown key', "'batch_size'")
 def typo_inside_an_override(place: Place) -> list[str]:
     return ['--cfg-options', 'train_dataloader.bach_size=4']
 
@@ -241,7 +241,7 @@ def a_stop_by_a_metric_that_there_is_not(place: Place) -> None:
     place.add("custom_hooks = [dict(type='EarlyStoppingHook', monitor='accuracy/top5')]")
 
 
-@wrong("custom_hooks.0.momentun: EMAHook", "takes no argument 'momentun'; did you mean 'momentum'?")
+@wrong('custom_hooks.0.momentun: ', "takes no argument 'momentun'; did you mean 'momentum'?")
 def an_argument_that_a_hook_would_hand_on(place: Place) -> None:
     place.add("custom_hooks = [dict(type='EMAHook', momentun=0.1)]")
 

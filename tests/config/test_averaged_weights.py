@@ -1,4 +1,4 @@
-"""EMAHook hands its arguments on to a model of averaged weights, against which they are checked."""
+"""EMAHook passes its arguments on to a model of averaged weights, against which they are checked."""
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,12 @@ CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 
 
 @pytest.mark.parametrize(('arguments', 'said'), [
-    (dict(ema_type='Foo'), "ema_type: 'Foo' is no model of averaged weights; allowed: ExponentialMovingAverage"),
-    (dict(decay=0.99), "decay: EMAHook with .* takes no argument 'decay'; did you mean 'momentum', which is 1 - decay"),
+    (dict(ema_type='Foo'), "ema_type: 'Foo' is not a model of averaged weights; allowed: ExponentialMovingAverage"),
+    (dict(decay=0.99),
+     "decay: ExponentialMovingAverage takes no argument 'decay'; did you mean 'momentum', which is 1 - decay"),
     (dict(momentm=0.1), "momentm: .*did you mean 'momentum'"),
-    (dict(momentum=5), 'momentum: must be a number above 0 and below 1, got 5'),
-    (dict(ema_type='MomentumAnnealingEMA', gamma=0), 'gamma: must be a number above 0, got 0'),
+    (dict(momentum=5), 'momentum=5: must be above 0 and below 1'),
+    (dict(ema_type='MomentumAnnealingEMA', gamma=0), 'gamma=0: must be above 0'),
     (dict(momentum=0.01, interval=2, update_buffers=True, priority='NORMAL', begin_epoch=1), None),
 ])
 def test_arguments_of_the_averaged_weights(arguments: dict, said: str | None) -> None:
