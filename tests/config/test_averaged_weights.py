@@ -7,7 +7,7 @@ from ftcls.apis import load_config
 from ftcls.config.validation import validate_config
 from ftcls.utils import ConfigError
 
-CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
 @pytest.mark.parametrize(('arguments', 'said'), [
