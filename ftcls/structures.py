@@ -1,4 +1,4 @@
-"""What is known about one picture: its labels, its prediction, where it came from."""
+"""What is known about one image: its labels, its prediction, where it came from."""
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,16 +29,16 @@ def _score_tensor(value: Any) -> torch.Tensor:
 
 
 class DataSample(BaseDataElement):
-    """One picture's labels and predictions, on the way from the dataset to the metric.
+    """One image's labels and predictions, on the way from the dataset to the metric.
 
     ============== ========================== ======================================================================
     field          shape and type             meaning
     ============== ========================== ======================================================================
-    ``gt_label``   (k, ) int64                true class index; k > 1, or 0, where several are possible
+    ``gt_label``   (k, ) int64                true class index; k > 1, or 0, if several are possible
     ``gt_score``   (num_classes, ) float      true label as scores: soft labels, or 0/1 for several labels
     ``pred_label`` (k, ) int64                predicted class index
     ``pred_score`` (num_classes, ) float      predicted probability of each class
-    ``gt_mask``    (H, W) uint8               true mask, 0 background, 1 foreground, 255 to be ignored
+    ``gt_mask``    (H, W) uint8               true mask, 0 background, 1 foreground, 255 ignored
     ``pred_mask``  (H, W) uint8               predicted mask, 0 or 1
     ``pred_prob``  (H, W) float               predicted probability of foreground
     ``loss``       () float                   loss in validation, of the sample or of its batch

@@ -1,13 +1,12 @@
 """Models: classifiers, segmentors, and what they are put together from."""
 from . import weight_init
 from .backbones import *
-from .batch_augments import RandomBatchAugment
+from .batch_augments import CutMix, Mixup, RandomBatchAugment, ResizeMix
 from .classifiers import *
 from .data_preprocessor import ClsDataPreprocessor
 from .decoders import *
 from .heads import *
 from .losses import *
-from .mixing import CutMix, Mixup, ResizeMix
 from .necks import *
 from .segmentors import *
 from .tta import AverageClsScoreTTA

@@ -7,7 +7,9 @@ from mmengine.model import BaseDataPreprocessor, stack_batch
 
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
-from ftcls.utils import ConfigError, DataError, did_you_mean
+from ftcls.utils import ConfigError, DataError
+from ftcls.utils.arguments import check_arguments
+from ftcls.utils.types import PositiveFloat, PositiveInt
 from .batch_augments import RandomBatchAugment
 
 __all__ = ['ClsDataPreprocessor']
@@ -19,17 +21,17 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
 
     Args:
         mean: Pixel mean of each channel, 0 to 255, in the order that the model takes; None for no normalising.
-        std: Pixel standard deviation of each channel, likewise.
+        std: Pixel standard deviation of each channel, in the same units and order.
         pad_size_divisor: Height and width are padded, below and at the right, to a multiple of this.
         pad_value: Value of the padding, after normalising.
-        to_rgb: The model takes RGB: images of samples whose ``channel_order`` is 'bgr' (or is not given) are turned
-            around; those that are 'rgb' already are left.
+        to_rgb: The model takes RGB: the channels of images whose ``channel_order`` is 'bgr' (or is not given) are
+            reversed.
         to_onehot: Set ``gt_score`` from ``gt_label``.
         num_classes: Number of classes, for ``to_onehot``; None for the samples' own ``num_classes``.
         batch_augments: Arguments of :class:`RandomBatchAugment`, used in training; implies ``to_onehot``.
 
     Raises:
-        ConfigError: If ``mean`` and ``std`` do not fit each other, or ``batch_augments`` has an unknown key.
+        ConfigError: If ``mean`` and ``std`` are not of one length, or ``batch_augments`` is wrong.
 
     Example:
         >>> import torch
@@ -41,38 +43,31 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
 
     def __init__(self,
                  mean: Sequence[float] | None = None,
-                 std: Sequence[float] | None = None,
-                 pad_size_divisor: int = 1,
+                 std: Sequence[PositiveFloat] | None = None,
+                 pad_size_divisor: PositiveInt = 1,
                  pad_value: float = 0,
                  to_rgb: bool = False,
                  to_onehot: bool = False,
-                 num_classes: int | None = None,
+                 num_classes: PositiveInt | None = None,
                  batch_augments: dict | None = None) -> None:
         super().__init__()
         if (mean is None) != (std is None):
             raise ConfigError(f'mean={mean}, std={std}: give both, or neither for no normalising')
         self._enable_normalize = mean is not None
         if mean is not None:
-            if len(mean) != len(std) or min(std) <= 0:
-                raise ConfigError(f'mean={list(mean)}, std={list(std)}: one of each for a channel, and std above 0')
+            if len(mean) != len(std):
+                raise ConfigError(f'mean={list(mean)}, std={list(std)}: give one of each per channel')
             self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
             self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.pad_size_divisor = pad_size_divisor
         self.pad_value = pad_value
         self.to_rgb = to_rgb
         self.num_classes = num_classes
-        self.batch_augments = None if batch_augments is None else self._build_augments(batch_augments)
+        self.batch_augments = None
+        if batch_augments is not None:
+            check_arguments(RandomBatchAugment, batch_augments, 'batch_augments')
+            self.batch_augments = RandomBatchAugment(**batch_augments)
         self.to_onehot = to_onehot or batch_augments is not None
-
-    @staticmethod
-    def _build_augments(batch_augments: dict) -> RandomBatchAugment:
-        known = ('augments', 'probs')
-        for key in batch_augments:
-            if key not in known:
-                raise ConfigError(f'batch_augments: unknown key {key!r}{did_you_mean(key, known)}')
-        if 'augments' not in batch_augments:
-            raise ConfigError("batch_augments needs `augments`, dict(augments=[dict(type='Mixup', alpha=0.8)]) for one")
-        return RandomBatchAugment(**batch_augments)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Return the model's input.
@@ -83,18 +78,17 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
             training: Apply the batch augmentations.
 
         Returns:
-            ``inputs``, (N, C, H, W) float32 on the device, and ``data_samples``, the same samples with their labels on the
-            device.
+            ``inputs``, (N, C, H, W) float32, and ``data_samples``, the same samples; images and labels are on the device.
 
         Raises:
             ConfigError: If the pipeline has normalised the images already.
-            DataError: If the images do not have the channels of ``mean``, or labels are wanted and missing or wrong.
+            DataError: If the images do not have the channels of ``mean``, or labels are needed and missing or wrong.
         """
         samples = data.get('data_samples')
         inputs = data['inputs']
         if self._enable_normalize and any(s is not None and 'img_norm_cfg' in s.metainfo for s in samples or ()):
-            raise ConfigError('the pictures are normalised twice: by Normalize in the pipeline and by mean and std of '
-                              'data_preprocessor; remove one (the preprocessor does it on the device)')
+            raise ConfigError('the images are normalised twice: by Normalize in the pipeline and by mean and std of '
+                              'data_preprocessor; remove one')
         if not isinstance(inputs, torch.Tensor) and len({x.shape for x in inputs}) == 1:
             # One transfer of bytes to the device, instead of one for each image.
             inputs = torch.stack(list(inputs))
@@ -111,12 +105,13 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
 
     @staticmethod
     def _bgr(samples: list[DataSample | None] | None, count: int) -> list[bool]:
-        """Tell for each image whether its channels are in the order blue, green, red."""
-        orders = [None if s is None else s.metainfo.get('channel_order') for s in (samples or [None] * count)]
-        return [order in (None, 'bgr') for order in orders]
+        """Tell for each image whether its channels are in the order blue, green, red, which is the default."""
+        if samples is None:
+            return [True] * count
+        return [s is None or s.metainfo.get('channel_order') in (None, 'bgr') for s in samples]
 
     def _order(self, x: torch.Tensor, is_bgr: list[bool]) -> torch.Tensor:
-        """Turn images (N, 3, H, W) to RGB where the model wants it and they are not."""
+        """Return images (N, 3, H, W) as RGB if the model takes that; other images are returned as they are."""
         if not self.to_rgb or x.shape[1] != 3 or not any(is_bgr):
             return x
         if all(is_bgr):
@@ -136,14 +131,16 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
     def _pad(self, x: torch.Tensor) -> torch.Tensor:
         """Pad a batch (N, C, H, W) to a multiple of ``pad_size_divisor``."""
         below, right = (-side % self.pad_size_divisor for side in x.shape[-2:])
-        return F.pad(x, (0, right, 0, below), value=self.pad_value) if below or right else x
+        if below or right:
+            x = F.pad(x, (0, right, 0, below), value=self.pad_value)
+        return x
 
     def _prepare_labels(self, inputs: torch.Tensor, samples: list[DataSample | None], training: bool) -> torch.Tensor:
-        """Bring the samples' labels to the device, as scores where wanted, and augment the batch; return the images."""
+        """Bring the samples' labels to the device, as scores if needed, and augment the batch; return the images."""
         augment = self.batch_augments if training else None
         labelled = all(s is not None and ('gt_label' in s or 'gt_score' in s) for s in samples)
         if augment is not None and not labelled:
-            raise DataError('batch augmentation needs the label of each picture, and at least one has none')
+            raise DataError('batch augmentation needs the label of each image, and at least one has none')
         if not labelled:
             return inputs
         if all('gt_label' in s for s in samples):

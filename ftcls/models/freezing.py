@@ -12,7 +12,6 @@ from ftcls.utils.names import enumerate_names, name_parts, plural
 __all__ = ['FreezableModel', 'FreezeRecord', 'NormPolicy', 'frozen_by', 'half_frozen', 'set_bn_eval']
 
 NormPolicy = Literal['train', 'eval', 'frozen']
-_NORM_POLICIES = ('train', 'eval', 'frozen')
 _PARTS = ('backbone', 'neck', 'decoder', 'head')
 # Why a parameter does not learn that this file did not freeze: for example norm_cfg=dict(requires_grad=False).
 _OTHER = 'another setting of the model'
@@ -150,7 +149,7 @@ class FreezableModel(BaseModel):
                 ``dict(backbone='eval', head='frozen')`` for the parts it names.
 
         Raises:
-            ConfigError: If a pattern matches nothing, or a policy is unknown or has no BatchNorm layer to act on.
+            ConfigError: If a pattern matches nothing, a part is unknown, or has no BatchNorm layer.
         """
         params = dict(self.named_parameters(remove_duplicate=False))
         if isinstance(patterns, str):
@@ -173,8 +172,6 @@ class FreezableModel(BaseModel):
     def _apply_norm_policy(self, part: str, policy: str) -> None:
         if part not in _PARTS:
             raise ConfigError(f'model.norm_policy: there is no part {part!r}{did_you_mean(str(part), _PARTS)}')
-        if policy not in _NORM_POLICIES:
-            raise ConfigError(f'model.norm_policy={policy!r}{did_you_mean(str(policy), _NORM_POLICIES)}')
         if policy == 'train':
             return
         module = getattr(self, part, None) or nn.Identity()

@@ -1,4 +1,4 @@
-"""What every model with a head shares: its parts, the modes of ``forward``, the loss of each sample in validation."""
+"""What all models with a head share: their parts, the modes of ``forward``, the loss of each sample in validation."""
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -8,8 +8,8 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
-from ftcls.utils import ConfigError, UserError, did_you_mean
-from ftcls.utils.errors import unwrapped
+from ftcls.utils import ConfigError, did_you_mean
+from ftcls.utils.errors import located
 from .freezing import FreezableModel
 
 __all__ = ['HeadedModel', 'build_part', 'check_word']
@@ -22,27 +22,17 @@ def build_part(part: dict | nn.Module | None, name: str, **defaults: Any) -> nn.
 
     Args:
         part: The config, which is not changed.
-        name: What the part is called in the model's config.
-        **defaults: Arguments for where the config does not give them.
-
-    Raises:
-        UserError: As the part raises it, with its place in the config.
+        name: Key of the part in the model's config.
+        **defaults: Arguments that the config may override.
     """
     if part is None or isinstance(part, nn.Module):
         return part
-    try:
+    with located(f'model.{name}'):
         return MODELS.build({**defaults, **part})
-    except UserError as err:
-        err = unwrapped(err)
-        raise type(err)(f'model.{name}: {err}') from err
 
 
 def check_word(key: str, value: str, allowed: tuple[str, ...]) -> str:
-    """Return a value that must be one of some words.
-
-    Raises:
-        ConfigError: If it is another.
-    """
+    """Return ``value``; raise a ConfigError if it is not allowed."""
     if value not in allowed:
         raise ConfigError(f'{key}={value!r}{did_you_mean(str(value), allowed)}')
     return value
@@ -50,12 +40,9 @@ def check_word(key: str, value: str, allowed: tuple[str, ...]) -> str:
 
 def _build_preprocessor(config: dict | nn.Module | None, train_cfg: dict | None) -> nn.Module:
     """Build the data preprocessor, with the batch augmentations of ``train_cfg``."""
-    for key in train_cfg or ():
-        if key not in ('augments', 'probs'):
-            raise ConfigError(f'train_cfg: unknown key {key!r}{did_you_mean(key, ("augments", "probs"))}')
     if isinstance(config, nn.Module):
         if train_cfg:
-            raise ConfigError('train_cfg has an effect only where data_preprocessor is a config, not a module')
+            raise ConfigError('train_cfg has an effect only if data_preprocessor is a config, not a module')
         return config
     config = {'type': 'ClsDataPreprocessor', **(config or {})}
     if train_cfg:
@@ -63,35 +50,29 @@ def _build_preprocessor(config: dict | nn.Module | None, train_cfg: dict | None)
             raise ConfigError('batch augmentations are set twice: in model.train_cfg and in '
                               'data_preprocessor.batch_augments; remove one')
         config['batch_augments'] = dict(train_cfg)
-    try:
+    with located('data_preprocessor'):
         return MODELS.build(config)
-    except UserError as err:
-        err = unwrapped(err)
-        raise type(err)(f'data_preprocessor: {err}') from err
 
 
 def _definer(part: object, method: str) -> type:
-    """Return the class in whose body the method that ``part`` has is written."""
+    """Return the class that defines a method of ``part``."""
     return next(c for c in type(part).__mro__ if method in vars(c))
 
 
 class HeadedModel(FreezableModel):
-    """Base of models that have a ``backbone``, perhaps something after it, and perhaps a ``head``.
+    """Base of models that have a ``backbone``, maybe something after it, and maybe a ``head``.
 
-    A subclass builds these parts, says what a sample needs for a loss, and defines :meth:`extract_feat`.
+    A subclass builds these parts and defines ``truth_fields`` and :meth:`extract_feat`.
 
     Args:
-        data_preprocessor: The data preprocessor; ``type`` is ``ClsDataPreprocessor`` where it is not given.
+        data_preprocessor: The data preprocessor; its default ``type`` is ``ClsDataPreprocessor``.
         train_cfg: ``dict(augments=..., probs=...)``, batch augmentations, see :class:`RandomBatchAugment`.
         init_cfg: Where the weights come from.
-
-    Raises:
-        ConfigError: If ``train_cfg`` has an unknown key.
     """
 
-    # A sample is labelled where it has one of these fields.
+    # A sample is labelled if it has one of these fields.
     truth_fields: ClassVar[tuple[str, ...]] = ()
-    # A head that the model may have, for the message where it has none.
+    # A head that the model may have, for the message if it has none.
     head_example: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self,
@@ -121,11 +102,11 @@ class HeadedModel(FreezableModel):
             mode: 'tensor', 'loss' or 'predict'.
 
         Returns:
-            'tensor': the head's logits, (N, num_classes) float of a classifier, (N, 1, H, W) of a segmentor, without a head
-            the features; 'loss': see :meth:`loss`; 'predict': see :meth:`predict`.
+            'tensor': the head's logits, (N, num_classes) float of a classifier, (N, 1, H, W) of a segmentor, without a
+            head the features; 'loss': see :meth:`loss`; 'predict': see :meth:`predict`.
 
         Raises:
-            ConfigError: If the mode is another, or there is no head for it.
+            ConfigError: If the mode is unknown, or there is no head for it.
         """
         check_word('mode', mode, _MODES)
         if mode == 'loss':
@@ -151,8 +132,8 @@ class HeadedModel(FreezableModel):
                 **kwargs: object) -> list[DataSample]:
         """Return N samples with the predictions of the head set.
 
-        Where every sample has its truth, ``loss`` is set on each too, () float32, so that validation can report it: the
-        sample's own where the head has ``loss_per_sample``, else that of the batch.
+        If all samples have their truth, ``loss`` is also set on each, () float32, so that validation can report it: the
+        sample's own if the head has ``loss_per_sample``, else that of the batch.
 
         Args:
             inputs: (N, C, H, W) float.
@@ -161,17 +142,19 @@ class HeadedModel(FreezableModel):
         """
         head = self._needed_head()
         feats = self.extract_feat(inputs)
-        labelled = bool(data_samples) and all(
-            s is not None and any(field in s for field in self.truth_fields) for s in data_samples)
+        labelled = bool(data_samples) and all(map(self._is_labelled, data_samples))
         losses = self._losses_of_samples(feats, data_samples) if labelled else ()
         samples = head.predict(feats, data_samples, **kwargs)
         for sample, loss in zip(samples, losses):
             sample.set_field(loss, 'loss')
         return samples
 
+    def _is_labelled(self, sample: DataSample | None) -> bool:
+        return sample is not None and any(field in sample for field in self.truth_fields)
+
     def _losses_of_samples(self, feats: tuple[torch.Tensor, ...], data_samples: list[DataSample]) -> torch.Tensor:
         """Return the loss of each sample, (N, ) float32."""
-        # A head that computes another loss than the class it is derived from is asked for that one.
+        # A subclass that overrides `loss` alone is asked for that loss.
         if hasattr(self.head, 'loss_per_sample') and issubclass(
                 _definer(self.head, 'loss_per_sample'), _definer(self.head, 'loss')):
             return self.head.loss_per_sample(feats, data_samples).detach()

@@ -1,4 +1,4 @@
-"""Test-time augmentation: what is predicted for several views of a picture becomes one prediction."""
+"""Test-time augmentation: the predictions for several views of an image become one."""
 from collections.abc import Sequence
 
 import torch
@@ -14,26 +14,23 @@ __all__ = ['AverageClsScoreTTA']
 
 @MODELS.register_module()
 class AverageClsScoreTTA(BaseTTAModel):
-    """Averages the scores of a classifier over the views of each picture.
+    """Averages the scores of a classifier over the views of each image.
 
     Args:
         module: The classifier, or its config.
-        data_preprocessor: The data preprocessor's config, where ``module`` is a config without one.
+        data_preprocessor: The data preprocessor's config, if ``module`` is a config without one.
     """
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[DataSample]]) -> list[DataSample]:
-        """Merge the predictions of the views of each picture.
+        """Return for each image one sample with the mean ``pred_score`` of its views, and the ``pred_label`` of that score.
+
+        ``loss`` is left out: the loss of the mean is not the mean of the losses.
 
         Args:
-            data_samples_list: A picture: one sample a view, with ``pred_score`` (num_classes, ) float.
+            data_samples_list: For each image, one sample per view, with ``pred_score`` (num_classes, ) float.
 
         Raises:
-            ConfigError: If the model gives no scores, as a segmentor.
-
-        Returns:
-            A picture: its first view's sample with the mean ``pred_score``, the ``pred_label`` of the highest (of those that a
-            :class:`MultiLabelClsHead` predicts by it), and without
-            ``loss``, since that of the mean is not the mean of those of the views.
+            ConfigError: If the model is no classifier and gives no scores.
         """
         if any('pred_score' not in view for views in data_samples_list for view in views):
             raise ConfigError(f'--tta averages the scores of a classifier, and {type(self.module).__name__} gives none')

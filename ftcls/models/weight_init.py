@@ -1,27 +1,60 @@
-"""``init_cfg=dict(type='Pretrained', …)``: start a module from trained weights."""
+"""How weights start: the default initialization, and ``init_cfg=dict(type='Pretrained', …)``."""
+import copy
+from collections.abc import Sequence
+
 from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from torch import nn
 
 from ftcls.registry import WEIGHT_INITIALIZERS
 from ftcls.utils.checkpoint.loading import load_pretrained
+from ftcls.utils.tree import as_list
 
-__all__ = ['PretrainedInit']
+__all__ = ['InitCfg', 'PretrainedInit', 'with_default_init']
+
+InitCfg = dict | Sequence[dict] | None
+
+
+def with_default_init(init_cfg: InitCfg, default: Sequence[dict]) -> list[dict]:
+    """Return ``init_cfg`` as a list, after ``default`` if it only names files.
+
+    Parameters that are not in the file then start by default; MMEngine loads ``Pretrained`` last.
+
+    Args:
+        init_cfg: What the config gives; not modified.
+        default: MMEngine ``init_cfg`` dicts.
+
+    Example:
+        >>> with_default_init(dict(type='Pretrained', checkpoint='a.pth'), [dict(type='Kaiming', layer='Conv2d')])
+        [{'type': 'Kaiming', 'layer': 'Conv2d'}, {'type': 'Pretrained', 'checkpoint': 'a.pth'}]
+    """
+    given = [] if init_cfg is None else as_list(init_cfg)
+    if all(_is_pretrained(entry) for entry in given):
+        given = [*default, *given]
+    return copy.deepcopy(given)
+
+
+def _is_pretrained(entry: dict) -> bool:
+    """Tell whether an ``init_cfg`` entry loads a file; its type may be a name, with or without scope, or a class."""
+    kind = entry.get('type')
+    if not isinstance(kind, str):
+        kind = getattr(kind, '__name__', '').removesuffix('Init')
+    return kind.split('.')[-1] == 'Pretrained'
 
 
 @WEIGHT_INITIALIZERS.register_module(name='Pretrained')
 class PretrainedInit:
-    """Load trained weights into a module: safely, with a report, and with a stop where too little of it fits.
+    """Load trained weights into a module: safely, with a report; stop if too little of it fits.
 
     The report is kept as ``module.load_report``. MMEngine's ``BaseModule.init_weights`` runs this initializer after
     all others.
 
     Args:
         checkpoint: Path, ``http(s)://`` address or ``torchvision://resnet50`` …
-        prefix: Beginning of the wanted names in the file, ``'backbone'``; found by itself where None.
+        prefix: Beginning of the names to load from the file, ``'backbone'``; None to find it.
         map_location: Device that the file is read onto.
-        allow_partial: Go on where less than nearly all of the module, classifier apart, is in the file, or where a quarter
-            or more of what the file has for it finds no place (a deeper or another network).
+        allow_partial: Continue although less than nearly all of the module, without its classifier, is in the file, or
+            a quarter or more of the file's weights for it do not fit (a deeper or another network).
     """
 
     def __init__(self,
@@ -46,7 +79,7 @@ class PretrainedInit:
             update_init_info(module, init_info=f'{type(self).__name__}: load from {self.checkpoint}')
 
 
-# MMEngine's ``initialize`` asks its own registry, and that comes to ours only where the default scope is 'ftcls'. Without
-# one (a model built in a notebook) its own ``PretrainedInit`` would answer, which neither stops where nothing fits nor
-# knows ``allow_partial``. So ours takes its place there too.
+# MMEngine's ``initialize`` asks its own registry, which asks ours only if the default scope is 'ftcls'. Without a scope
+# (a model built in a notebook), MMEngine's ``PretrainedInit`` would be used, which neither stops if nothing fits nor knows
+# ``allow_partial``. So ours replaces it there.
 MMENGINE_WEIGHT_INITIALIZERS.register_module(name='Pretrained', module=PretrainedInit, force=True)

@@ -273,7 +273,7 @@ def normalised_twice(place: Place) -> None:
                "dict(type='Normalize', mean=[1., 1., 1.], std=[1., 1., 1.]), dict(type='PackInputs')")
 
 
-@wrong('data_preprocessor: mean=', 'std', 'one of each for a channel')
+@wrong('data_preprocessor: mean=', 'std', 'one of each per channel')
 def statistics_that_do_not_fit_each_other(place: Place) -> None:
     place.edit('std=[127.5, 127.5, 127.5]', 'std=[127.5]')
 

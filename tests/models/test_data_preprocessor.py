@@ -88,9 +88,9 @@ def test_not_in_the_state_dict_but_on_the_device() -> None:
     (dict(mean=MEAN), 'give both'),
     (dict(std=STD), 'give both'),
     (dict(mean=MEAN, std=[1., 0., 1.]), 'above 0'),
-    (dict(mean=MEAN, std=[1.]), 'one of each'),
+    (dict(mean=MEAN, std=[1.]), 'one of each per channel'),
     (dict(batch_augments=dict(augment=[])), "'augment'; did you mean 'augments'"),
-    (dict(batch_augments=dict(probs=0.5)), 'needs `augments`'),
+    (dict(batch_augments=dict(probs=0.5)), 'at least one of `augments`'),
 ])
 def test_wrong_arguments(args: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
@@ -130,7 +130,7 @@ def test_batch_augments() -> None:
     assert [s.gt_score.tolist() for s in samples] == [[0.75, 0, 0.25], [0.25, 0, 0.75]]
     samples = [sample(label=0), sample(label=2)]
     assert torch.equal(pre(dict(inputs=x, data_samples=samples), training=False)['inputs'], x.float())
-    with pytest.raises(DataError, match='label of each picture'):
+    with pytest.raises(DataError, match='label of each image'):
         pre(dict(inputs=x, data_samples=[sample(), sample(label=1)]), training=True)
 
 

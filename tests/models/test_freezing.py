@@ -144,7 +144,7 @@ def test_eval_is_what_norm_eval_of_a_backbone_is() -> None:
 
 
 @pytest.mark.parametrize('policy, message', [
-    ('evla', "model.norm_policy='evla'; did you mean 'eval'"),
+    ('evla', "norm_policy='evla'.*did you mean 'eval'"),
     (dict(bakbone='eval'), "no part 'bakbone'; did you mean 'backbone'"),
     (dict(head='eval'), r"the head \(LinearClsHead\) has no BatchNorm layer"),
 ])

@@ -48,7 +48,9 @@ def test_stacked_head() -> None:
     linear = StackedLinearClsHead(4, 8, [6], act_cfg=None)
     torch.testing.assert_close(linear((x, )), linear.layers[1].fc(linear.layers[0].fc(x)))
     with pytest.raises(ConfigError, match='mid_channels=6'):
-        StackedLinearClsHead(4, 8, 6)
+        MODELS.build(dict(type='StackedLinearClsHead', num_classes=4, in_channels=8, mid_channels=6))
+    with pytest.raises(ConfigError, match='mid_channels'):
+        MODELS.build(dict(type='StackedLinearClsHead', num_classes=4, in_channels=8, mid_channels=[]))
 
 
 def test_predict_sets_on_the_samples() -> None:
@@ -134,5 +136,6 @@ def test_wrong_input() -> None:
     for args in (dict(num_classes=0), dict(num_classes=-1)):
         with pytest.raises(ConfigError, match='num_classes'):
             MODELS.build(dict(type='LinearClsHead', in_channels=8, **args))
-    with pytest.raises(ConfigError, match='topk'):
-        ClsHead(topk=(0, ))
+    for topk in (0, (0, ), ()):
+        with pytest.raises(ConfigError, match='topk'):
+            MODELS.build(dict(type='ClsHead', topk=topk))

@@ -196,9 +196,11 @@ def test_probabilities_choose_and_are_described() -> None:
 
 
 @pytest.mark.parametrize('config, words', [
-    (dict(type='Mixup', alpha=0), r'Mixup\(alpha=0\).*above 0'),
+    (dict(type='Mixup', alpha=0), r'Mixup\.alpha=0.*above 0'),
     (dict(type='CutMix', alpha=-1.), 'above 0'),
     (dict(type='CutMix', alpha=1., cutmix_minmax=[0.8, 0.2]), 'least, greatest'),
+    (dict(type='CutMix', alpha=1., cutmix_minmax=[0.2, 1.5]), r'cutmix_minmax\.1=1\.5.*from 0 to 1'),
+    (dict(type='CutMix', alpha=1., cutmix_minmax=[0.2]), 'cutmix_minmax'),
     (dict(type='ResizeMix', alpha=1., lam_min=0.9), 'above lam_max=0.8'),
     (dict(type='ResizeMix', alpha=1., lam_max=2.), 'from 0 to 1'),
     (dict(type='ResizeMix', alpha=1., interpolation='bilinea'), "did you mean 'bilinear'"),

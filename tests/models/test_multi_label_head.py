@@ -1,4 +1,4 @@
-"""Heads and loss for several labels a picture: against torch's, their predictions, what they refuse."""
+"""Heads and loss for several labels per image: against torch's, their predictions, what they refuse."""
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ def samples(labels: list) -> list[DataSample]:
     return [DataSample(metainfo=dict(img_path=f'{i}.png')).set_gt_label(x) for i, x in enumerate(labels)]
 
 
-def test_the_loss_is_the_binary_cross_entropy_a_picture() -> None:
+def test_the_loss_is_the_binary_cross_entropy_per_image() -> None:
     head = MultiLabelClsHead()
     wanted = F.binary_cross_entropy_with_logits(LOGITS, ONE_HOT, reduction='none').sum(dim=1)
     torch.testing.assert_close(head.loss((LOGITS, ), samples(LABELS))['loss'], wanted.mean())
@@ -55,8 +55,8 @@ def test_linear_head() -> None:
 @pytest.mark.parametrize(('arguments', 'said'), [
     (dict(loss=dict(type='CrossEntropyLoss')), r'loss=CrossEntropyLoss takes one label.*loss\.use_sigmoid=True'),
     (dict(loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1)), r'loss\.use_sigmoid=True'),
-    (dict(thr=50), 'thr=50: expected a score from 0 to 1'),
-    (dict(topk=0), 'topk=0: expected a whole number'),
+    (dict(thr=50), 'thr=50: must be from 0 to 1'),
+    (dict(topk=0), 'topk=0: must be at least 1'),
     (dict(topk=5), 'topk=5: there are only num_classes=4'),
     (dict(num_classes=0), 'num_classes=0'),
 ])
@@ -121,7 +121,7 @@ def test_views_are_averaged_before_the_threshold() -> None:
     assert merged.pred_label.tolist() == [0]
 
 
-def test_a_batch_with_unlabelled_pictures_goes_through_the_model() -> None:
+def test_a_batch_with_unlabelled_images_goes_through_the_model() -> None:
     torch.manual_seed(0)
     model = ImageClassifier(
         dict(type='LeNet5', num_classes=-1),

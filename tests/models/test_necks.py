@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from ftcls.models.necks import GeneralizedMeanPooling, GlobalAveragePooling
+from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
 
 
@@ -22,7 +23,7 @@ def test_average_of_other_dimensions() -> None:
     vector = torch.randn(2, 3)
     assert torch.equal(GlobalAveragePooling()(vector), vector)
     with pytest.raises(ConfigError, match='dim=4'):
-        GlobalAveragePooling(dim=4)
+        MODELS.build(dict(type='GlobalAveragePooling', dim=4))
 
 
 def test_generalized_mean() -> None:
@@ -39,4 +40,4 @@ def test_generalized_mean() -> None:
     half = torch.full((1, 1, 2, 2), 100.).half()
     assert neck(half).dtype == torch.float16 and float(neck(half).detach()) == pytest.approx(100, rel=1e-3)
     with pytest.raises(ConfigError, match='p=0.5'):
-        GeneralizedMeanPooling(p=0.5)
+        MODELS.build(dict(type='GeneralizedMeanPooling', p=0.5))

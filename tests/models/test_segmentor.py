@@ -256,12 +256,13 @@ def test_parts_that_do_not_fit() -> None:
         build(train_cfg=dict(augments=dict(type='Mixup', alpha=1.)))
     with pytest.raises(ConfigError, match=r"model.freeze\[0\]: 'outk' matches no parameter; did you mean 'outc'"):
         build(freeze=['outk'])
-    for wrong, text in ((dict(out_channels=3), 'must be 1, or 2'), (dict(threshold=1.), 'a probability'),
+    for wrong, text in ((dict(out_channels=3), 'out_channels=3.*1, 2'), (dict(threshold=1.),
+                                                                         r'threshold=1\.0.*below 1'),
                         (dict(loss=[]), 'at least one'), (dict(in_channels=None), 'in_channels is missing')):
         with pytest.raises(ConfigError, match=text):
-            PixelHead(**{'in_channels': 4, **wrong})
+            MODELS.build({'type': 'PixelHead', 'in_channels': 4, **wrong})
     with pytest.raises(ConfigError, match='num_stages=0'):
-        UNet(num_stages=0)
+        MODELS.build(dict(type='UNet', num_stages=0))
     with pytest.raises(ConfigError, match='returns .* needs feature maps'):
         build(backbone=dict(type='TorchvisionBackbone', model_name='mobilenet_v2'))(torch.rand(2, 3, 32, 32))
 
@@ -272,7 +273,7 @@ def test_wrong_masks() -> None:
         model(x, [DataSample(metainfo=dict(img_path='cat.png'))], mode='loss')
     sample = labelled((16, 32))[0]
     sample.set_metainfo(dict(img_shape=(32, 32), img_path='cat.png'))
-    with pytest.raises(DataError, match='mask of cat.png is of size 16x32, its picture after the pipeline 32x32'):
+    with pytest.raises(DataError, match='mask of cat.png has size 16x32, its image after the pipeline 32x32'):
         model(x, [sample], mode='loss')
 
 

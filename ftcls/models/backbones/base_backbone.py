@@ -8,8 +8,8 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from ftcls.utils import ConfigError
-from ..default_init import InitCfg, with_default_init
 from ..freezing import FreezeRecord, set_bn_eval
+from ..weight_init import InitCfg, with_default_init
 
 __all__ = ['BaseBackbone', 'Stage', 'check_out_indices']
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import DataError
-from ..default_init import InitCfg
+from ..weight_init import InitCfg
 from .base_backbone import BaseBackbone, Stage
 
 __all__ = ['LeNet5']

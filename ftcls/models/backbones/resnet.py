@@ -7,8 +7,8 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
-from ..default_init import InitCfg
 from ..layers import ConvNormAct, build_conv, build_norm
+from ..weight_init import InitCfg
 from .base_backbone import BaseBackbone, Stage, check_out_indices
 from .resnet_blocks import BasicBlock, Bottleneck, ResLayer
 

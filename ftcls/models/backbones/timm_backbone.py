@@ -7,8 +7,8 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
-from ..default_init import InitCfg
 from ..layers import norm_class
+from ..weight_init import InitCfg
 from . import wrapping
 from .base_backbone import BaseBackbone, Stage
 

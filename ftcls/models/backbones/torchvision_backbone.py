@@ -8,7 +8,7 @@ from torchvision import models as tv_models
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
-from ..default_init import InitCfg
+from ..weight_init import InitCfg
 from . import wrapping
 from .base_backbone import BaseBackbone, Stage, check_out_indices
 

@@ -4,8 +4,8 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, DataError
-from ..default_init import InitCfg
 from ..layers import DoubleConv
+from ..weight_init import InitCfg
 from .base_backbone import BaseBackbone, Stage
 
 __all__ = ['UNet']

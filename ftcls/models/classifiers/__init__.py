@@ -1,5 +1,4 @@
 """Classifiers: backbone, neck and head together."""
-from .base import BaseClassifier
-from .image import ImageClassifier
+from .image import BaseClassifier, ImageClassifier
 
 __all__ = ['BaseClassifier', 'ImageClassifier']

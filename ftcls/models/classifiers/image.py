@@ -1,18 +1,32 @@
-"""The classifier of images."""
+"""Classifiers of images: backbone, neck and head together."""
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
-from ..headed_model import build_part, check_word
+from ..freezing import NormPolicy
+from ..headed_model import HeadedModel, build_part, check_word
 from ..necks import GeneralizedMeanPooling, GlobalAveragePooling
-from .base import BaseClassifier
+from ..weight_init import InitCfg
 
-__all__ = ['ImageClassifier']
+__all__ = ['BaseClassifier', 'ImageClassifier']
 
 _STAGES = ('backbone', 'neck', 'pre_logits')
+
+
+class BaseClassifier(HeadedModel):
+    """Base of classifiers, which have a ``backbone`` and may have a ``neck`` and a ``head``."""
+
+    truth_fields = ('gt_label', 'gt_score')
+    head_example: ClassVar[dict] = dict(type='LinearClsHead', num_classes=10, in_channels=512)
+
+    @property
+    def with_neck(self) -> bool:
+        """Whether there is a neck."""
+        return getattr(self, 'neck', None) is not None
 
 
 @MODELS.register_module()
@@ -22,16 +36,16 @@ class ImageClassifier(BaseClassifier):
     Args:
         backbone: The backbone, or its config; see :mod:`ftcls.models.backbones`.
         neck: The neck; None for none.
-        head: The head; None for none, then features can be had but neither losses nor predictions.
+        head: The head; None for features only, without losses and predictions.
         pretrained: A checkpoint of the whole model; the same as ``init_cfg=dict(type='Pretrained', checkpoint=...)``.
         train_cfg: ``dict(augments=..., probs=...)``, batch augmentations, see :class:`RandomBatchAugment`.
-        data_preprocessor: The data preprocessor; ``type`` is ``ClsDataPreprocessor`` where it is not given.
+        data_preprocessor: The data preprocessor; its default ``type`` is ``ClsDataPreprocessor``.
         init_cfg: Where the weights come from.
         freeze: Which parameters do not learn, as regular expressions over their names, see :meth:`freeze`.
-        norm_policy: What BatchNorm layers do: 'train', 'eval' or 'frozen', see :meth:`freeze`.
+        norm_policy: What BatchNorm layers do, see :meth:`freeze`.
 
     Raises:
-        ConfigError: If the parts do not fit together, or there is nothing to freeze where ``freeze`` says so.
+        ConfigError: If the parts do not fit together, or there is nothing to freeze.
 
     Example:
         >>> import torch
@@ -50,9 +64,9 @@ class ImageClassifier(BaseClassifier):
                  pretrained: str | None = None,
                  train_cfg: dict | None = None,
                  data_preprocessor: dict | nn.Module | None = None,
-                 init_cfg: dict | list[dict] | None = None,
+                 init_cfg: InitCfg = None,
                  freeze: str | Sequence[str] | None = None,
-                 norm_policy: str | Mapping[str, str] = 'train') -> None:
+                 norm_policy: NormPolicy | Mapping[str, NormPolicy] = 'train') -> None:
         if pretrained is not None:
             if init_cfg is not None:
                 raise ConfigError(f'pretrained={pretrained!r} and init_cfg={init_cfg!r}: give one of them')
@@ -68,8 +82,9 @@ class ImageClassifier(BaseClassifier):
         """Raise a ConfigError if the head takes another number of channels than it will be given."""
         given = getattr(self.backbone, 'out_channels', None)
         wanted = getattr(self.head, 'in_channels', None)
-        keeps_channels = self.neck is None or isinstance(self.neck, (GlobalAveragePooling, GeneralizedMeanPooling))
-        if isinstance(given, tuple) and isinstance(wanted, int) and keeps_channels and wanted != given[-1]:
+        if self.neck is not None and not isinstance(self.neck, (GlobalAveragePooling, GeneralizedMeanPooling)):
+            return  # another neck may change the number
+        if isinstance(given, tuple) and isinstance(wanted, int) and wanted != given[-1]:
             raise ConfigError(f'model.head.in_channels={wanted}, but the backbone {type(self.backbone).__name__} gives '
                               f'{given[-1]} channels: set model.head.in_channels={given[-1]}')
 
@@ -78,11 +93,11 @@ class ImageClassifier(BaseClassifier):
 
         Args:
             inputs: (N, C, H, W) float.
-            stage: 'backbone': a tuple of feature maps; 'neck': what the neck makes of them, without a neck the same;
-                'pre_logits': what the head's last layer gets, (N, C) float.
+            stage: 'backbone': a tuple of feature maps; 'neck': the neck's output, without a neck the same; 'pre_logits':
+                the input of the head's last layer, (N, C) float.
 
         Raises:
-            ConfigError: If the stage is another, or there is no head for 'pre_logits'.
+            ConfigError: If the stage is unknown, or there is no head for 'pre_logits'.
         """
         check_word('stage', stage, _STAGES)
         feats = self.backbone(inputs)

@@ -1,5 +1,6 @@
 """The expanding half of a U-Net for the feature maps of any backbone."""
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
@@ -8,23 +9,24 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
-from ..default_init import InitCfg
+from ftcls.utils.types import PositiveInt
 from ..layers import DoubleConv
+from ..weight_init import InitCfg
 
 __all__ = ['UNetDecoder']
 
 
 @MODELS.register_module()
 class UNetDecoder(BaseModule):
-    """Step by step: enlarge, put the encoder's map of that size beside it, two convolutions (Ronneberger et al., 2015).
+    """In each step: enlarge, join with the encoder's map of that size, two convolutions (Ronneberger et al., 2015).
 
-    It takes the maps of any backbone that returns several: ``ResNet(out_indices=(0, 1, 2, 3))``, ``TorchvisionBackbone`` with
-    ``out_indices``, ``TIMMBackbone(features_only=True)``. Steps beyond the encoder's maps double the size without one, so that
-    a ResNet, whose finest map is a quarter of the image, comes back to it in two more.
+    It takes the maps of any backbone that returns several: ``ResNet(out_indices=(0, 1, 2, 3))``, ``TorchvisionBackbone``
+    with ``out_indices``, ``TIMMBackbone(features_only=True)``. Steps beyond the encoder's maps double the size without one:
+    a ResNet, whose finest map is a quarter of the image, needs two of these.
 
     Args:
         in_channels: Channels of the encoder's maps, from the finest; None for those of the model's backbone.
-        channels: Channels after each step; one a map but the coarsest, and one for each doubling after these.
+        channels: Channels after each step: one per map except the coarsest, and one for each doubling after these.
         norm_cfg: Normalization layers; None for BatchNorm.
         init_cfg: Where the weights come from; None for PyTorch's default.
 
@@ -41,25 +43,25 @@ class UNetDecoder(BaseModule):
     """
 
     def __init__(self,
-                 in_channels: Sequence[int] | None = None,
-                 channels: Sequence[int] = (256, 128, 64, 32, 16),
+                 in_channels: Sequence[PositiveInt] | None = None,
+                 channels: Sequence[PositiveInt] = (256, 128, 64, 32, 16),
                  norm_cfg: dict | None = None,
                  init_cfg: InitCfg = None) -> None:
         super().__init__(init_cfg)
         if in_channels is None or len(in_channels) < 2:
-            raise ConfigError(f'UNetDecoder: in_channels={in_channels}: at least two feature maps are needed; let the '
-                              'backbone return several, out_indices=(0, 1, 2, 3) of a ResNet for one')
+            raise ConfigError(f'UNetDecoder: in_channels={in_channels}: at least two feature maps are needed; set '
+                              'out_indices of the backbone, for example (0, 1, 2, 3) of a ResNet')
         self.in_channels = tuple(in_channels)
         skips = self.in_channels[-2::-1]
         if len(channels) < len(skips):
             raise ConfigError(
                 f'UNetDecoder: channels={tuple(channels)}: {len(skips)} steps join the {len(in_channels)} maps '
                 f'of the backbone, so at least {len(skips)} numbers are needed')
-        steps, before = [], self.in_channels[-1]
-        for i, after in enumerate(channels):
-            steps.append(DoubleConv(before + (skips[i] if i < len(skips) else 0), after, norm_cfg=norm_cfg))
+        self.steps = nn.ModuleList()
+        before = self.in_channels[-1]
+        for skip, after in zip_longest(skips, channels, fillvalue=0):
+            self.steps.append(DoubleConv(before + skip, after, norm_cfg=norm_cfg))
             before = after
-        self.steps = nn.ModuleList(steps)
         self.out_channels = (before, )
 
     def forward(self, feats: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -69,7 +71,7 @@ class UNetDecoder(BaseModule):
             feats: The encoder's maps (N, C_i, H_i, W_i) float, the finest first.
 
         Raises:
-            ConfigError: If they are not as many as ``in_channels``, or not maps.
+            ConfigError: If their number is not that of ``in_channels``, or they are not maps.
         """
         shapes = [tuple(feat.shape) for feat in feats]
         if len(feats) != len(self.in_channels) or any(len(shape) != 4 for shape in shapes):

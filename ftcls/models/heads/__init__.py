@@ -1,6 +1,5 @@
 """Heads: features in, losses or predictions out."""
-from .cls_head import ClsHead
-from .linear_head import LinearClsHead
+from .cls_head import ClsHead, LinearClsHead
 from .multi_label_head import MultiLabelClsHead, MultiLabelLinearClsHead
 from .pixel_head import PixelHead
 from .stacked_head import StackedLinearClsHead

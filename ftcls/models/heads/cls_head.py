@@ -1,31 +1,35 @@
-"""The head without layers of its own: what the backbone returns are the logits."""
+"""Classification heads with one label per image: without layers of their own, and with a linear layer."""
 import inspect
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import MinLen
 from mmengine.model import BaseModule
 from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError
-from ..default_init import InitCfg, with_default_init
+from ftcls.utils.types import PositiveInt
+from ..weight_init import InitCfg, with_default_init
 
-__all__ = ['ClsHead', 'check_num_classes']
+__all__ = ['ClsHead', 'LinearClsHead', 'given_or_new', 'require']
 
 Feats = tuple[torch.Tensor, ...]
+TopK = PositiveInt | Annotated[Sequence[PositiveInt], MinLen(1)]
 
 
-def check_num_classes(num_classes: int) -> int:
-    """Return ``num_classes``, a positive integer.
+def given_or_new(data_samples: list[DataSample | None] | None, count: int) -> list[DataSample]:
+    """Return the samples that predictions are set on, with new ones in place of None."""
+    given = [None] * count if data_samples is None else data_samples
+    return [DataSample() if sample is None else sample for sample in given]
 
-    Raises:
-        ConfigError: If it is not.
-    """
-    if not isinstance(num_classes, int) or num_classes <= 0:
-        raise ConfigError(f'num_classes={num_classes!r}: must be a positive integer, the number of classes of the data')
-    return num_classes
+
+def require(sample: DataSample, field: str, remedy: str) -> None:
+    """Raise a DataError unless a sample has a field that a loss needs."""
+    if field not in sample:
+        raise DataError(f'image {sample.get("img_path", "(no path)")} has no {field}: {remedy}')
 
 
 def _percent_in_topk(cls_score: torch.Tensor, target: torch.Tensor, topk: Sequence[int]) -> dict[str, torch.Tensor]:
@@ -40,12 +44,12 @@ def _percent_in_topk(cls_score: torch.Tensor, target: torch.Tensor, topk: Sequen
 
 @MODELS.register_module()
 class ClsHead(BaseModule):
-    """Classification head: loss and prediction from logits (N, num_classes).
+    """Classification head without layers: loss and prediction from logits (N, num_classes) of the backbone.
 
     Args:
         loss: The loss; None for ``dict(type='CrossEntropyLoss', loss_weight=1.0)``.
         topk: The k for which ``cal_acc`` gives the accuracy.
-        cal_acc: Give the accuracy of each training batch, too; not with labels mixed by batch augmentation.
+        cal_acc: Also give the accuracy of each training batch; not with labels mixed by batch augmentation.
         init_cfg: Where the weights come from.
 
     Example:
@@ -56,19 +60,18 @@ class ClsHead(BaseModule):
         {'loss': tensor(2.3026)}
     """
 
-    # How the weights of a head with layers start where ``init_cfg`` does not say it.
+    # How the weights of a head with layers start unless ``init_cfg`` says it.
     default_init: ClassVar[Sequence[dict]] = ()
 
     def __init__(self,
                  loss: dict | nn.Module | None = None,
-                 topk: int | Sequence[int] = (1, ),
+                 topk: TopK = (1, ),
                  cal_acc: bool = False,
                  init_cfg: InitCfg = None) -> None:
         super().__init__(init_cfg=with_default_init(init_cfg, self.default_init) or None)
         self.topk = (topk, ) if isinstance(topk, int) else tuple(topk)
-        if not self.topk or min(self.topk) < 1:
-            raise ConfigError(f'topk={topk!r}: each k must be at least 1')
-        loss = dict(type='CrossEntropyLoss', loss_weight=1.0) if loss is None else loss
+        if loss is None:
+            loss = dict(type='CrossEntropyLoss', loss_weight=1.0)
         self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
         self.cal_acc = cal_acc
 
@@ -104,17 +107,17 @@ class ClsHead(BaseModule):
         losses = dict(loss=self.loss_module(cls_score, target, avg_factor=len(cls_score), **kwargs))
         if self.cal_acc:
             if target.ndim != 1:
-                raise ConfigError('cal_acc=True needs one class a picture; leave it out with soft labels (batch '
-                                  'augmentation) and with several labels a picture')
+                raise ConfigError('cal_acc=True needs one class per image; remove it with soft labels (batch '
+                                  'augmentation) and with several labels per image')
             losses.update(_percent_in_topk(cls_score.detach(), target, self.topk))
         return losses
 
     def loss_per_sample(self, feats: Feats, data_samples: list[DataSample]) -> torch.Tensor:
-        """Return the loss of each sample, (N, ) float32; their mean over all of a data set is its loss, however it is batched.
+        """Return the loss of each sample, (N, ) float32; their mean over a data set does not depend on the batches.
 
         With ``class_weight`` and class indices, each is weighted but not divided: the mean is over the number of samples,
-        while that of :meth:`loss` is over the sum of their weights. A loss module without ``reduction_override`` knows whole
-        batches only, and each sample gets that of the batch.
+        while that of :meth:`loss` is over the sum of their weights. If the loss module has no ``reduction_override``,
+        each sample gets the loss of the batch.
 
         Args:
             feats: Features from backbone and neck; the last is used.
@@ -128,20 +131,21 @@ class ClsHead(BaseModule):
         if 'reduction_override' not in inspect.signature(self.loss_module.forward).parameters:
             return self.loss_module(cls_score, target, avg_factor=len(cls_score)).expand(len(cls_score))
         losses = self.loss_module(cls_score, target, reduction_override='none')
-        # A loss over each class by itself is summed over them, as :meth:`loss` does it.
+        # A loss of each class is summed over the classes, as in `loss`.
         return losses.reshape(len(cls_score), -1).sum(dim=1)
 
-    @staticmethod
-    def _target(data_samples: list[DataSample], num_classes: int) -> torch.Tensor:
+    def _target(self, data_samples: list[DataSample], num_classes: int) -> torch.Tensor:
         """Return the labels of the samples: scores (N, num_classes) float, or class indices (N, ) int64."""
         if all('gt_score' in sample for sample in data_samples):
             return torch.stack([sample.gt_score for sample in data_samples])
         for sample in data_samples:
-            if 'gt_label' not in sample:
-                raise DataError(f'the picture {sample.get("img_path", "(no path)")} has no gt_label: the dataset must '
-                                'give one, and the pipeline must end with PackClsInputs')
+            require(sample, 'gt_label', 'the dataset must give one, and the pipeline must end with PackInputs')
+        return self._labels(data_samples, num_classes)
+
+    def _labels(self, data_samples: list[DataSample], num_classes: int) -> torch.Tensor:
+        for sample in data_samples:
             if len(sample.gt_label) != 1:
-                raise DataError(f'the picture {sample.get("img_path", "(no path)")} has the labels '
+                raise DataError(f'image {sample.get("img_path", "(no path)")} has the labels '
                                 f'{sample.gt_label.tolist()}, but this head takes one: for several labels set '
                                 "model.head.type='MultiLabelLinearClsHead'")
         return torch.cat([sample.gt_label for sample in data_samples])
@@ -155,6 +159,45 @@ class ClsHead(BaseModule):
         """
         scores = self(feats).float().softmax(dim=1)
         labels = scores.argmax(dim=1, keepdim=True)
-        samples = [None] * len(scores) if data_samples is None else data_samples
-        return [(DataSample() if sample is None else sample).set_pred_score(score).set_pred_label(label)
-                for sample, score, label in zip(samples, scores, labels, strict=True)]
+        samples = given_or_new(data_samples, len(scores))
+        for sample, score, label in zip(samples, scores, labels, strict=True):
+            sample.set_pred_score(score).set_pred_label(label)
+        return samples
+
+
+@MODELS.register_module()
+class LinearClsHead(ClsHead):
+    """Linear classifier; its layer is called ``fc``.
+
+    Args:
+        num_classes: Number of classes.
+        in_channels: Length of the feature vectors.
+        init_cfg: Where the weights come from; None for a normal distribution of standard deviation 0.01.
+        loss: See :class:`ClsHead`.
+        topk: See :class:`ClsHead`.
+        cal_acc: See :class:`ClsHead`.
+
+    Example:
+        >>> import torch
+        >>> from ftcls.models.heads import LinearClsHead
+        >>> LinearClsHead(num_classes=10, in_channels=512)((torch.rand(2, 512), )).shape
+        torch.Size([2, 10])
+    """
+
+    default_init: ClassVar[Sequence[dict]] = (dict(type='Normal', layer='Linear', std=0.01), )
+
+    def __init__(self,
+                 num_classes: PositiveInt,
+                 in_channels: PositiveInt,
+                 init_cfg: InitCfg = None,
+                 loss: dict | nn.Module | None = None,
+                 topk: TopK = (1, ),
+                 cal_acc: bool = False) -> None:
+        super().__init__(loss, topk, cal_acc, init_cfg)
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.fc = nn.Linear(in_channels, num_classes)
+
+    def forward(self, feats: Feats) -> torch.Tensor:
+        """Return the logits (N, num_classes) float."""
+        return self.fc(self.pre_logits(feats))

@@ -1,5 +1,6 @@
-"""Heads for pictures with any number of labels: each class is told by itself."""
+"""Heads for images with any number of labels: each class is predicted by itself."""
 import logging
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -9,25 +10,25 @@ from torch import nn
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError
-from ..default_init import InitCfg
-from .cls_head import ClsHead, Feats, check_num_classes
-from .linear_head import LinearClsHead
+from ftcls.utils.types import PositiveInt, Probability
+from ..weight_init import InitCfg
+from .cls_head import ClsHead, Feats, LinearClsHead, given_or_new
 
 __all__ = ['MultiLabelClsHead', 'MultiLabelLinearClsHead']
 
 
 @MODELS.register_module()
 class MultiLabelClsHead(ClsHead):
-    """Head for several labels a picture, from logits (N, num_classes): a sigmoid for each class.
+    """Head for several labels per image, from logits (N, num_classes): a sigmoid for each class.
 
     Args:
         loss: The loss; None for ``dict(type='CrossEntropyLoss', use_sigmoid=True)``.
-        thr: Classes of at least this score, 0 to 1, are predicted; None for 0.5 where ``topk`` is None too.
-        topk: So many classes are predicted, those with the best scores; without effect beside ``thr``.
+        thr: Classes of at least this score are predicted; None for 0.5 if ``topk`` is None too.
+        topk: Number of classes that are predicted, those with the best scores; without effect beside ``thr``.
         init_cfg: Where the weights come from.
 
     Raises:
-        ConfigError: If an argument is out of range, or the loss takes one label a picture.
+        ConfigError: If the loss takes one label per image.
 
     Example:
         >>> import torch
@@ -38,43 +39,36 @@ class MultiLabelClsHead(ClsHead):
 
     def __init__(self,
                  loss: dict | nn.Module | None = None,
-                 thr: float | None = None,
-                 topk: int | None = None,
+                 thr: Probability | None = None,
+                 topk: PositiveInt | None = None,
                  init_cfg: InitCfg = None) -> None:
-        super().__init__(dict(type='CrossEntropyLoss', use_sigmoid=True) if loss is None else loss, init_cfg=init_cfg)
+        if loss is None:
+            loss = dict(type='CrossEntropyLoss', use_sigmoid=True)
+        super().__init__(loss, init_cfg=init_cfg)
         name = type(self).__name__
-        # of a loss that has no such argument it is not known
+        # A loss without this argument is not known here.
         if getattr(self.loss_module, 'use_sigmoid', True) is False:
-            raise ConfigError(f'{name}: loss={type(self.loss_module).__name__} takes one label a picture; set '
+            raise ConfigError(f'{name}: loss={type(self.loss_module).__name__} takes one label per image; set '
                               'loss.use_sigmoid=True')
-        if thr is not None and (isinstance(thr, bool) or not 0 <= thr <= 1):
-            raise ConfigError(f'{name}: thr={thr!r}: expected a score from 0 to 1, such as 0.5')
-        if topk is not None and (isinstance(topk, bool) or not isinstance(topk, int) or topk < 1):
-            raise ConfigError(f'{name}: topk={topk!r}: expected a whole number from 1 on')
         if thr is not None and topk is not None:
             print_log(
                 f'{name}: thr={thr} and topk={topk} are given; the threshold is used',
                 logger='current',
                 level=logging.WARNING)
-        self.thr = 0.5 if thr is None and topk is None else thr
+        if thr is None and topk is None:
+            thr = 0.5
+        self.thr = thr
         self.topk = topk
 
-    @staticmethod
-    def _target(data_samples: list[DataSample], num_classes: int) -> torch.Tensor:
+    def _labels(self, data_samples: list[DataSample], num_classes: int) -> torch.Tensor:
         """Return the labels of the samples as scores (N, num_classes) float."""
-        if all('gt_score' in sample for sample in data_samples):
-            return torch.stack([sample.gt_score for sample in data_samples])
         rows = []
         for sample in data_samples:
-            where = sample.get('img_path', '(no path)')
-            if 'gt_label' not in sample:
-                raise DataError(
-                    f'the picture {where} has no gt_label: the dataset must give one, which may be an empty '
-                    'list, and the pipeline must end with PackInputs')
             label = sample.gt_label
             if len(label) and int(label.max()) >= num_classes:
-                raise DataError(f'the picture {where} has the labels {label.tolist()}, but the head has {num_classes} '
-                                f'classes (0 ... {num_classes - 1}): set model.head.num_classes')
+                raise DataError(
+                    f'image {sample.get("img_path", "(no path)")} has the labels {label.tolist()}, but the head '
+                    f'has {num_classes} classes (0 ... {num_classes - 1}): set model.head.num_classes')
             rows.append(torch.zeros(num_classes, device=label.device).index_fill_(0, label, 1.))
         return torch.stack(rows)
 
@@ -98,38 +92,39 @@ class MultiLabelClsHead(ClsHead):
             data_samples: Samples to set them on; None, or a None in place of one, for new ones.
         """
         scores = self(feats).float().sigmoid()
-        samples = [None] * len(scores) if data_samples is None else data_samples
-        return [(DataSample() if sample is None else sample).set_pred_score(score).set_pred_label(self.positive(score))
-                for sample, score in zip(samples, scores, strict=True)]
+        samples = given_or_new(data_samples, len(scores))
+        for sample, score in zip(samples, scores, strict=True):
+            sample.set_pred_score(score).set_pred_label(self.positive(score))
+        return samples
 
 
 @MODELS.register_module()
 class MultiLabelLinearClsHead(MultiLabelClsHead):
-    """Linear classifier for several labels a picture, its layer is called ``fc``.
+    """Linear classifier for several labels per image; its layer is called ``fc``.
 
     Args:
         num_classes: Number of classes.
         in_channels: Length of the feature vectors.
-        loss: As of :class:`MultiLabelClsHead`.
-        thr: Likewise.
-        topk: Likewise.
+        loss: See :class:`MultiLabelClsHead`.
+        thr: See :class:`MultiLabelClsHead`.
+        topk: See :class:`MultiLabelClsHead`.
         init_cfg: Where the weights come from; None for a normal distribution of standard deviation 0.01.
 
     Raises:
-        ConfigError: If an argument is out of range, or the loss takes one label a picture.
+        ConfigError: If ``topk`` is above ``num_classes``, or the loss takes one label per image.
     """
 
-    default_init: ClassVar = LinearClsHead.default_init
+    default_init: ClassVar[Sequence[dict]] = LinearClsHead.default_init
 
     def __init__(self,
-                 num_classes: int,
-                 in_channels: int,
+                 num_classes: PositiveInt,
+                 in_channels: PositiveInt,
                  loss: dict | nn.Module | None = None,
-                 thr: float | None = None,
-                 topk: int | None = None,
+                 thr: Probability | None = None,
+                 topk: PositiveInt | None = None,
                  init_cfg: InitCfg = None) -> None:
         super().__init__(loss, thr, topk, init_cfg)
-        self.num_classes = check_num_classes(num_classes)
+        self.num_classes = num_classes
         if topk is not None and topk > num_classes:
             raise ConfigError(f'{type(self).__name__}: topk={topk}: there are only num_classes={num_classes}')
         self.in_channels = in_channels

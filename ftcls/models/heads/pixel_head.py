@@ -1,7 +1,8 @@
-"""The head that tells for each pixel whether it is foreground."""
+"""The head that predicts for each pixel whether it is foreground."""
 import inspect
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,28 +12,19 @@ from torch import nn
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError
-from ..default_init import InitCfg
+from ftcls.utils.tree import as_list
+from ftcls.utils.types import Fraction, PositiveInt
 from ..losses import CrossEntropyLoss, LabelSmoothLoss
-from .cls_head import Feats
+from ..weight_init import InitCfg
+from .cls_head import Feats, given_or_new, require
 
 __all__ = ['PixelHead']
 
 _IGNORED = 255  # in ``DataSample.gt_mask``
 
 
-class _OutConv(nn.Module):
-    """A 1x1 convolution, named as in public U-Net files: ``outc.conv``."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.conv(x)
-
-
 def _short_names(losses: Sequence[nn.Module]) -> list[str]:
-    """Return what losses are called in the log, each once: ``bce``, ``dice``, ``dice_2`` …"""
+    """Return the names of losses in the log, each once: ``bce``, ``dice``, ``dice_2`` …"""
     seen: Counter = Counter()
     names = []
     for loss in losses:
@@ -44,10 +36,10 @@ def _short_names(losses: Sequence[nn.Module]) -> list[str]:
 
 @MODELS.register_module()
 class PixelHead(BaseModule):
-    """Logit of foreground for each pixel, by a 1x1 convolution that is called ``outc.conv``.
+    """Logit of foreground for each pixel, by a 1x1 convolution, named ``outc.conv`` as in public U-Net files.
 
     Args:
-        in_channels: Channels of the features; None for those that the model gives.
+        in_channels: Channels of the features; an ``ImageSegmentor`` gives it.
         loss: The loss, or a list of them, whose sum is minimised and which are logged each under its name (``loss_bce``,
             ``loss_dice``); their ``loss_weight`` weighs them. None for ``dict(type='BCEWithLogitsLoss')``.
         out_channels: Channels of the convolution. 1: the logit. 2, for files that were trained with two classes: background
@@ -56,7 +48,7 @@ class PixelHead(BaseModule):
         init_cfg: Where the weights come from; None for PyTorch's default.
 
     Raises:
-        ConfigError: If an argument is out of its range, or a loss is one of classes.
+        ConfigError: If there is no loss, or a loss over classes.
 
     Example:
         >>> import torch
@@ -66,33 +58,29 @@ class PixelHead(BaseModule):
     """
 
     def __init__(self,
-                 in_channels: int | None = None,
+                 in_channels: PositiveInt | None = None,
                  loss: dict | nn.Module | Sequence[dict | nn.Module] | None = None,
-                 out_channels: int = 1,
-                 threshold: float = 0.5,
+                 out_channels: Literal[1, 2] = 1,
+                 threshold: Fraction = 0.5,
                  init_cfg: InitCfg = None) -> None:
         super().__init__(init_cfg)
         if in_channels is None:
             raise ConfigError('PixelHead: in_channels is missing; an ImageSegmentor gives it')
-        if out_channels not in (1, 2):
-            raise ConfigError(
-                f'PixelHead: out_channels={out_channels}: must be 1, or 2 for a file trained with two classes')
-        if not 0 < threshold < 1:
-            raise ConfigError(f'PixelHead: threshold={threshold}: must be above 0 and below 1, a probability')
-        losses = [dict(type='BCEWithLogitsLoss')] if loss is None else loss if isinstance(loss, Sequence) else [loss]
+        if loss is None:
+            loss = dict(type='BCEWithLogitsLoss')
+        losses = as_list(loss)
         if not losses:
             raise ConfigError('PixelHead: loss=[]: at least one is needed')
         self.in_channels = in_channels
         self.threshold = threshold
-        self.outc = _OutConv(in_channels, out_channels)
+        self.outc = nn.Sequential(OrderedDict(conv=nn.Conv2d(in_channels, out_channels, kernel_size=1)))
         self.loss_modules = nn.ModuleList(one if isinstance(one, nn.Module) else MODELS.build(one) for one in losses)
         for one in self.loss_modules:
-            # by the very class: one's own, made out of one of these, may take masks
+            # By the very class: a subclass may take masks.
             if type(one) in (CrossEntropyLoss, LabelSmoothLoss):
                 raise ConfigError(
-                    f'PixelHead: loss={type(one).__name__}: it is of classes, one a picture; over pixels there '
-                    'are BCEWithLogitsLoss (the cross entropy of foreground), DiceLoss, IoULoss, TverskyLoss, '
-                    'FocalLoss and BCEDiceLoss')
+                    f'PixelHead: loss={type(one).__name__} takes one class per image; use BCEWithLogitsLoss '
+                    '(cross entropy per pixel), DiceLoss, IoULoss, TverskyLoss, FocalLoss or BCEDiceLoss')
         self.loss_names = _short_names(self.loss_modules)
 
     def forward(self, feats: Feats) -> torch.Tensor:
@@ -101,11 +89,12 @@ class PixelHead(BaseModule):
         return x if x.shape[1] == 1 else x[:, 1:] - x[:, :1]
 
     def loss(self, feats: Feats, data_samples: list[DataSample]) -> dict[str, torch.Tensor]:
-        """Return each loss by its name, ``loss_bce`` for one, () float32.
+        """Return each loss by its name, for example ``loss_bce``, () float32.
 
         Args:
             feats: Features; the last is used.
-            data_samples: Samples with ``gt_mask``; smaller ones than the features are filled with pixels that do not count.
+            data_samples: Samples with ``gt_mask``; masks smaller than the features are padded with pixels that do not
+                count.
 
         Raises:
             DataError: If a sample has no mask, or one of another size or other values.
@@ -115,16 +104,18 @@ class PixelHead(BaseModule):
         return {f'loss_{name}': loss(logits, target) for name, loss in zip(self.loss_names, self.loss_modules)}
 
     def loss_per_sample(self, feats: Feats, data_samples: list[DataSample]) -> torch.Tensor:
-        """Return the sum of the losses of each sample, taken alone, (N, ) float32; however the samples are batched.
+        """Return the sum of the losses of each sample, (N, ) float32, which does not depend on the batch.
 
-        A loss without ``reduction_override`` knows whole batches only, and each sample gets that of the batch.
+        If a loss has no ``reduction_override``, each sample gets the loss of the batch.
         """
         logits = self(feats)
         target = self._target(logits, data_samples)
         total = logits.new_zeros(len(logits), dtype=torch.float32)
         for loss in self.loss_modules:
-            single = 'reduction_override' in inspect.signature(loss.forward).parameters
-            total = total + loss(logits, target, **(dict(reduction_override='none') if single else {}))
+            if 'reduction_override' in inspect.signature(loss.forward).parameters:
+                total = total + loss(logits, target, reduction_override='none')
+            else:
+                total = total + loss(logits, target)
         return total
 
     @staticmethod
@@ -133,20 +124,20 @@ class PixelHead(BaseModule):
         height, width = logits.shape[-2:]
         masks = []
         for sample in data_samples:
-            where = sample.get('img_path', '(no path)')
-            if 'gt_mask' not in sample:
-                raise DataError(
-                    f'the picture {where} has no gt_mask: the pipeline must begin with LoadImageFromFile and '
-                    'LoadAnnotations and end with PackSegInputs')
+            require(sample, 'gt_mask',
+                    'the pipeline must begin with LoadImageFromFile and LoadAnnotations and end with '
+                    'PackSegInputs')
             mask = torch.as_tensor(sample.gt_mask)
-            # pictures of several sizes are padded to that of the largest of the batch
+            # Images of several sizes are padded to the size of the largest one in the batch.
             below, right = height - mask.shape[-2], width - mask.shape[-1]
             known = tuple(sample.metainfo.get('img_shape', mask.shape[-2:]))[:2]
             if mask.ndim != 2 or below < 0 or right < 0 or known != tuple(mask.shape):
-                raise DataError(
-                    f'the mask of {where} is of size {"x".join(map(str, mask.shape))}, its picture after the '
-                    f'pipeline {"x".join(map(str, known))}: they must go through the same transforms')
-            masks.append(F.pad(mask, (0, right, 0, below), value=_IGNORED) if below or right else mask)
+                raise DataError(f'the mask of {sample.get("img_path", "(no path)")} has size '
+                                f'{"x".join(map(str, mask.shape))}, its image after the pipeline '
+                                f'{"x".join(map(str, known))}: they must go through the same transforms')
+            if below or right:
+                mask = F.pad(mask, (0, right, 0, below), value=_IGNORED)
+            masks.append(mask)
         return torch.stack(masks).to(logits.device)
 
     def predict(self, feats: Feats, data_samples: list[DataSample | None] | None = None) -> list[DataSample]:
@@ -154,17 +145,14 @@ class PixelHead(BaseModule):
 
         Args:
             feats: Features; the last is used.
-            data_samples: Samples to set them on; None, or a None in place of one, for new ones. What was padded beyond their
+            data_samples: Samples to set them on; None, or a None in place of one, for new ones. Padding beyond their
                 ``img_shape`` is cut off.
         """
         probs = self(feats).float().sigmoid()[:, 0]
-        samples = [None] * len(probs) if data_samples is None else data_samples
-        predicted = []
+        samples = given_or_new(data_samples, len(probs))
         for sample, prob in zip(samples, probs, strict=True):
-            sample = DataSample() if sample is None else sample
             height, width = tuple(sample.metainfo.get('img_shape', prob.shape))[:2]
             prob = prob[:height, :width]
             sample.set_field(prob, 'pred_prob')
             sample.set_field((prob > self.threshold).to(torch.uint8), 'pred_mask')
-            predicted.append(sample)
-        return predicted
+        return samples

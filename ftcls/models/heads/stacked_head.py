@@ -1,22 +1,23 @@
 """Several linear layers over the features."""
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated
 
 import torch
+from annotated_types import MinLen
 from torch import nn
 
 from ftcls.registry import MODELS
-from ftcls.utils import ConfigError
-from ..default_init import InitCfg
+from ftcls.utils.types import PositiveInt, Probability
 from ..layers import build_act, build_norm
-from .cls_head import ClsHead, Feats, check_num_classes
+from ..weight_init import InitCfg
+from .cls_head import ClsHead, Feats, TopK
 
 __all__ = ['StackedLinearClsHead']
 
-_RELU = object()  # stands for the default, since None means no activation
-
 
 class LinearBlock(nn.Module):
-    """A linear layer ``fc`` with ``norm``, ``act`` and ``dropout`` where they are wanted.
+    """A linear layer ``fc``, followed by ``norm``, ``act`` and ``dropout`` if they are given; (N, C) float to (N, C').
 
     Args:
         in_channels: Length of the input vectors.
@@ -26,8 +27,12 @@ class LinearBlock(nn.Module):
         act_cfg: See :func:`ftcls.models.layers.build_act`; None for none.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, dropout_rate: float, norm_cfg: dict | None,
-                 act_cfg: dict | None) -> None:
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int,
+                 dropout_rate: float = 0.,
+                 norm_cfg: dict | None = None,
+                 act_cfg: dict | None = None) -> None:
         super().__init__()
         self.fc = nn.Linear(in_channels, out_channels)
         self.norm = None if norm_cfg is None else build_norm(norm_cfg, out_channels)
@@ -37,7 +42,8 @@ class LinearBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Take (N, in_channels) float to (N, out_channels) float."""
         for layer in (self.fc, self.norm, self.act, self.dropout):
-            x = x if layer is None else layer(x)
+            if layer is not None:
+                x = layer(x)
         return x
 
 
@@ -48,40 +54,34 @@ class StackedLinearClsHead(ClsHead):
     Args:
         num_classes: Number of classes.
         in_channels: Length of the feature vectors.
-        mid_channels: Length of the output of each hidden layer.
+        mid_channels: Length of the output of each hidden layer, [512] for one.
         dropout_rate: Dropout after each hidden layer.
         norm_cfg: Normalization after each hidden layer, ``dict(type='BN1d')``; None for none.
-        act_cfg: Activation after each hidden layer; ReLU by default, None for none.
-        loss: The loss; None for ``dict(type='CrossEntropyLoss', loss_weight=1.0)``.
-        topk: The k for which ``cal_acc`` gives the accuracy.
-        cal_acc: Give the accuracy of each training batch, too.
+        act_cfg: Activation after each hidden layer; None for none.
+        loss: See :class:`ClsHead`.
+        topk: See :class:`ClsHead`.
+        cal_acc: See :class:`ClsHead`.
         init_cfg: Where the weights come from; None for PyTorch's default.
-
-    Raises:
-        ConfigError: If ``num_classes`` is not positive, or ``mid_channels`` is no sequence or empty.
     """
 
     def __init__(self,
-                 num_classes: int,
-                 in_channels: int,
-                 mid_channels: Sequence[int],
-                 dropout_rate: float = 0.,
+                 num_classes: PositiveInt,
+                 in_channels: PositiveInt,
+                 mid_channels: Annotated[Sequence[PositiveInt], MinLen(1)],
+                 dropout_rate: Probability = 0.,
                  norm_cfg: dict | None = None,
-                 act_cfg: dict | None | object = _RELU,
+                 act_cfg: Mapping | None = MappingProxyType(dict(type='ReLU')),
                  loss: dict | nn.Module | None = None,
-                 topk: int | Sequence[int] = (1, ),
+                 topk: TopK = (1, ),
                  cal_acc: bool = False,
                  init_cfg: InitCfg = None) -> None:
         super().__init__(loss, topk, cal_acc, init_cfg)
-        self.num_classes = check_num_classes(num_classes)
+        self.num_classes = num_classes
         self.in_channels = in_channels
-        if not isinstance(mid_channels, Sequence) or not mid_channels:
-            raise ConfigError(f'mid_channels={mid_channels!r}: must list the width of each hidden layer, [512] for one')
         self.mid_channels = tuple(mid_channels)
-        act_cfg = dict(type='ReLU') if act_cfg is _RELU else act_cfg
         widths = (in_channels, *self.mid_channels)
         hidden = [LinearBlock(a, b, dropout_rate, norm_cfg, act_cfg) for a, b in zip(widths, widths[1:])]
-        self.layers = nn.ModuleList([*hidden, LinearBlock(widths[-1], num_classes, 0., None, None)])
+        self.layers = nn.ModuleList([*hidden, LinearBlock(widths[-1], num_classes)])
 
     @property
     def fc(self) -> nn.Module:

@@ -1,5 +1,4 @@
 """Necks: between backbone and head, mostly pooling."""
-from .gap import GlobalAveragePooling
-from .gem import GeneralizedMeanPooling
+from .pooling import GeneralizedMeanPooling, GlobalAveragePooling
 
 __all__ = ['GeneralizedMeanPooling', 'GlobalAveragePooling']

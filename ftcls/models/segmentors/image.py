@@ -8,7 +8,9 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
+from ..freezing import NormPolicy
 from ..headed_model import HeadedModel, build_part, check_word
+from ..weight_init import InitCfg
 
 __all__ = ['ImageSegmentor']
 
@@ -19,24 +21,24 @@ _DIVISOR = 32
 
 @MODELS.register_module()
 class ImageSegmentor(HeadedModel):
-    """A backbone, a decoder that comes back to the image's size, a head that tells foreground from background.
+    """A backbone, a decoder that returns to the image's size, a head that separates foreground from background.
 
     Images of any size are taken: the border is repeated below and at the right up to the next size that the backbone
-    takes, and what is predicted there is cut off again.
+    takes, and the predictions there are cut off again.
 
     Args:
         backbone: The backbone, or its config: ``UNet``, which needs no decoder, or any other that returns feature maps.
-        decoder: The decoder, ``dict(type='UNetDecoder')``; None for none. Its ``in_channels`` are the backbone's
-            ``out_channels`` where they are not given.
-        head: The head, ``dict(type='PixelHead')``; its ``in_channels`` likewise.
-        data_preprocessor: The data preprocessor; ``type`` is ``ClsDataPreprocessor`` where it is not given.
+        decoder: The decoder, ``dict(type='UNetDecoder')``; None for none. Its ``in_channels`` are by default the
+            backbone's ``out_channels``.
+        head: The head, ``dict(type='PixelHead')``; its ``in_channels`` are by default the channels of what it gets.
+        data_preprocessor: The data preprocessor; its default ``type`` is ``ClsDataPreprocessor``.
         train_cfg: Must be empty: batch augmentations mix labels, not masks.
         freeze: Which parameters do not learn, as regular expressions over their names, see :meth:`freeze`.
-        norm_policy: What BatchNorm layers do: 'train', 'eval' or 'frozen', see :meth:`freeze`.
+        norm_policy: What BatchNorm layers do, see :meth:`freeze`.
         init_cfg: Where the weights come from.
 
     Raises:
-        ConfigError: If the parts do not fit together, or there is nothing to freeze where ``freeze`` says so.
+        ConfigError: If the parts do not fit together, or there is nothing to freeze.
 
     Example:
         >>> import torch
@@ -57,8 +59,8 @@ class ImageSegmentor(HeadedModel):
                  data_preprocessor: dict | nn.Module | None = None,
                  train_cfg: dict | None = None,
                  freeze: str | Sequence[str] | None = None,
-                 norm_policy: str | Mapping[str, str] = 'train',
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 norm_policy: NormPolicy | Mapping[str, NormPolicy] = 'train',
+                 init_cfg: InitCfg = None) -> None:
         if train_cfg:
             raise ConfigError(f'model.train_cfg={train_cfg!r}: batch augmentations are for classifiers; remove it')
         super().__init__(data_preprocessor, None, init_cfg)
@@ -78,7 +80,7 @@ class ImageSegmentor(HeadedModel):
         if wanted != given:
             raise ConfigError(
                 f'model.{name}.in_channels={wanted}, but {type(before).__name__} gives {given} channels: set '
-                f'model.{name}.in_channels={given}, or leave it out')
+                f'model.{name}.in_channels={given}, or remove it')
 
     def extract_feat(self, inputs: torch.Tensor, stage: str = 'decoder') -> tuple[torch.Tensor, ...]:
         """Return features of images (N, C, H, W) float.
@@ -89,21 +91,25 @@ class ImageSegmentor(HeadedModel):
                 (N, C, H, W) float, what the head gets.
 
         Raises:
-            ConfigError: If the stage is another, or the backbone returns no maps.
+            ConfigError: If the stage is unknown, or the backbone returns no maps.
         """
         check_word('stage', stage, _STAGES)
         height, width = inputs.shape[-2:]
         below, right = -height % self.size_divisor, -width % self.size_divisor
-        padded = F.pad(inputs, (0, right, 0, below), mode='replicate') if below or right else inputs
+        padded = inputs
+        if below or right:
+            padded = F.pad(inputs, (0, right, 0, below), mode='replicate')
         feats = self.backbone(padded)
         if stage == 'backbone':
             return feats
-        x = (feats if self.decoder is None else self.decoder(feats))[-1]
+        if self.decoder is not None:
+            feats = self.decoder(feats)
+        x = feats[-1]
         if x.ndim != 4:
             raise ConfigError(
                 f'model.backbone: {type(self.backbone).__name__} returns {tuple(x.shape)}, and a segmentor needs '
                 'feature maps (N, C, H, W)')
         if x.shape[-2:] != padded.shape[-2:]:
-            # a 1x1 convolution afterwards gives the same as on the small map, enlarged then
+            # The head's 1x1 convolution gives the same before and after the interpolation.
             x = F.interpolate(x, size=padded.shape[-2:], mode='bilinear', align_corners=False)
         return (x[..., :height, :width], )
