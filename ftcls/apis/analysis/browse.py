@@ -1,4 +1,4 @@
-"""Looking at a dataset as the network gets it; what tools/browse_dataset.py does."""
+"""Drawings of a dataset as the network gets it; tools/browse_dataset.py calls it."""
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,18 +9,18 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from ftcls.apis.inference.model_zoo import build_model
 from ftcls.apis.training.loaders import build_datasets, build_loaders
 from ftcls.apis.training.sanity_checks import config_errors, first_samples
 from ftcls.apis.training.train import check_config
 from ftcls.config.resolve import EvalOptions, resolve
-from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError
 from ftcls.visualization import overlay_mask, plot_pictures
 
 __all__ = ['browse_dataset']
 
-_SHARES = 4  # so many parts of a mixed label are named at most
+_MAX_PARTS = 4  # of a mixed label
 
 
 def browse_dataset(cfg: Config,
@@ -32,16 +32,16 @@ def browse_dataset(cfg: Config,
 
     Args:
         cfg: The config; it is not changed.
-        split: 'train', 'val' or 'test'; the batch augmentations of the training are drawn too.
+        split: 'train', 'val' or 'test'; for 'train' with its batch augmentations.
         number: How many samples, spread evenly over the dataset.
         out: The PNG file to write.
         seed: Seed of the random transforms.
 
     Returns:
-        The path of the file, and sentences on what is to be seen.
+        The path of the file, and sentences on what it shows.
 
     Raises:
-        UserError: If the config or the data is not as it says.
+        UserError: If the config or the data is not valid.
     """
     if number < 1:
         raise ConfigError(f'--number {number}: must be at least 1')
@@ -52,10 +52,8 @@ def browse_dataset(cfg: Config,
     if not cfg.get(f'{split}_dataloader'):
         raise ConfigError(f'{split}_dataloader: missing; choose another --split')
     cfg = resolve(cfg, options).cfg
-    settings = {**cfg.model}
-    settings.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     with config_errors('model'):
-        preprocessor = MODELS.build(settings).data_preprocessor
+        preprocessor = build_model(cfg).data_preprocessor
     np.random.seed(seed)
     torch.manual_seed(seed)
     datasets, report = build_datasets(cfg, [split])
@@ -66,14 +64,17 @@ def browse_dataset(cfg: Config,
     drawings = [_drawing(image, sample) for image, sample in zip(images, samples)]
     titles = [_title(sample, report.classes) for sample in samples]
     path = plot_pictures(drawings, titles, out, f'{split}: {len(drawings)} of {len(dataset):,} samples')
-    sizes = sorted({f'{image.shape[1]}x{image.shape[0]}' for image in images})
-    return path, [*report.describe(build_loaders(cfg, datasets)), f'{len(drawings)} samples as the network gets them ({", ".join(sizes)}): {path}']
+    sizes = ', '.join(sorted({f'{image.shape[1]}x{image.shape[0]}' for image in images}))
+    lines = report.describe(build_loaders(cfg, datasets))
+    return path, [*lines, f'{len(drawings)} samples as the network gets them ({sizes}): {path}']
 
 
 def _preprocessed(packed: Sequence[dict], preprocessor: nn.Module,
                   training: bool) -> tuple[list[np.ndarray], list[DataSample]]:
-    """Send samples through the data preprocessor; return the pictures (H, W, C) uint8, RGB or grey, and the samples."""
-    batches = [packed] if len({tuple(one['inputs'].shape) for one in packed}) == 1 else [[one] for one in packed]
+    """Apply the data preprocessor; return the images (H, W, C) uint8, RGB or grey, and the samples."""
+    batches = [packed]
+    if len({tuple(one['inputs'].shape) for one in packed}) > 1:
+        batches = [[one] for one in packed]
     images, samples = [], []
     for batch in batches:
         data: dict[str, Any] = {key: [one[key] for one in batch] for key in ('inputs', 'data_samples')}
@@ -85,43 +86,45 @@ def _preprocessed(packed: Sequence[dict], preprocessor: nn.Module,
 
 
 def _denormalised(pixels: torch.Tensor, sample: DataSample, preprocessor: nn.Module) -> np.ndarray:
-    """Turn the network's input (C, H, W) float back into a picture (H, W, 3 or 1) uint8, RGB or grey."""
+    """Turn the network's input (C, H, W) float back into an image (H, W, 3 or 1) uint8, RGB or grey."""
     mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
+    is_rgb = getattr(preprocessor, 'to_rgb', False) or sample.metainfo.get('channel_order') == 'rgb'
     norm = sample.metainfo.get('img_norm_cfg')
     if norm is not None:  # the pipeline has normalised
         mean, std = (torch.tensor(norm[key]).view(-1, 1, 1) for key in ('mean', 'std'))
+        is_rgb = is_rgb or norm.get('to_rgb')
     if mean is not None:
         pixels = pixels * std + mean
     image = pixels.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    is_rgb = getattr(preprocessor, 'to_rgb', False) or sample.metainfo.get(
-        'channel_order', 'bgr') == 'rgb' or (norm is not None and norm.get('to_rgb'))
-    return image if image.shape[2] != 3 or is_rgb else image[..., ::-1]
+    if image.shape[2] == 3 and not is_rgb:
+        image = image[..., ::-1]
+    return image
 
 
 def _drawing(image: np.ndarray, sample: DataSample) -> np.ndarray:
-    """Return what is drawn of a sample, (H, W, 3) uint8: the picture, with its mask beside it where it has one."""
-    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
+    """Return the drawing of a sample, (H, W, 3) uint8: the image, with its mask beside it if it has one."""
+    image = np.broadcast_to(image, (*image.shape[:2], 3)) if image.shape[2] == 1 else image[..., :3]
     if 'gt_mask' not in sample:
         return image
     mask = torch.as_tensor(sample.gt_mask).cpu().numpy()
-    below, right = image.shape[0] - mask.shape[0], image.shape[1] - mask.shape[1]
-    mask = np.pad(mask, ((0, below), (0, right)), constant_values=255)  # what the preprocessor has padded
+    padding = [(0, image.shape[axis] - mask.shape[axis]) for axis in (0, 1)]  # by the preprocessor
+    mask = np.pad(mask, padding, constant_values=255)
     return np.concatenate([image, overlay_mask(image, mask)], axis=1)
 
 
 def _title(sample: DataSample, classes: Sequence[str] | None) -> str:
-    """Return the labels, by name, or the share of foreground."""
+    """Return the names of the labels, or the share of foreground."""
     if 'gt_mask' in sample:
         mask = torch.as_tensor(sample.gt_mask)
         name = Path(sample.metainfo.get('img_path') or '').name
         return f'{name} {100 * (mask == 1).sum() / max(int((mask != 255).sum()), 1):.1f} %'.strip()
-    named = [str(i) for i in range(10_000)] if classes is None else list(classes)
-    if 'gt_score' in sample and len(sample.gt_score) <= len(named):
-        shares = [(named[i], s) for i, s in enumerate(sample.gt_score.tolist()) if s > 0]
-        if all(share == 1 for _, share in shares):
-            return ', '.join(name for name, _ in shares) or 'no label'
-        best = sorted(shares, key=lambda one: one[1], reverse=True)[:_SHARES]
-        return ', '.join(f'{name} {share:.2f}' for name, share in best)
-    if 'gt_label' in sample:
-        return ', '.join(named[i] for i in sample.gt_label.tolist()) or 'no label'
-    return 'no label'
+    names = dict(enumerate(classes or ()))
+    shares: list[tuple[str, float]] = []
+    if 'gt_score' in sample and (classes is None or len(sample.gt_score) <= len(classes)):
+        shares = [(names.get(i, str(i)), share) for i, share in enumerate(sample.gt_score.tolist()) if share > 0]
+    elif 'gt_label' in sample:
+        shares = [(names.get(i, str(i)), 1) for i in sample.gt_label.tolist()]
+    if any(share != 1 for _, share in shares):
+        shares.sort(key=lambda named: named[1], reverse=True)
+        return ', '.join(f'{name} {share:.2f}' for name, share in shares[:_MAX_PARTS])
+    return ', '.join(name for name, _ in shares) or 'no label'

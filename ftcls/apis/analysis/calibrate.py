@@ -17,6 +17,7 @@ from ftcls.apis.training.train import check_config
 from ftcls.config.resolve import EvalOptions, resolve, work_dir_of
 from ftcls.evaluation.calibration import Reliability, fit_temperature, reliability
 from ftcls.utils import ConfigError, DataError
+from ftcls.utils.table import render_table
 from ftcls.visualization import plot_reliability
 
 __all__ = ['Calibration', 'calibrate']
@@ -29,10 +30,10 @@ class Calibration:
     Attributes:
         temperature: What the logits are divided by.
         layer: Name of the layer whose weights were divided by it.
-        fitted_on: Number of validation pictures that it was fitted on.
+        fitted_on: Number of validation images that it was fitted on.
         before: ``nll``, ``ece`` (0 to 1) and ``accuracy`` (percent) on the test set with the logits as they were.
         after: The same with the logits divided.
-        same_data: Whether the test set is the validation set, so that ``after`` looks better than it is.
+        same_data: Whether the test set is the validation set, so that ``after`` is too good.
     """
     temperature: float
     layer: str
@@ -43,12 +44,13 @@ class Calibration:
 
     def text(self) -> str:
         """Describe it in a few lines."""
-        lines = [f'temperature {self.temperature:.4f}, fitted on {self.fitted_on:,} validation pictures', '',
-                 'on the test set    NLL     ECE  accuracy/top1']  # yapf: disable
-        lines += [f'{name:<13}{one["nll"]:9.4f}{100 * one["ece"]:7.2f}%{one["accuracy"]:15.2f}'
-                  for name, one in (('before', self.before), ('after', self.after))]  # yapf: disable
+        columns = {'on the test set': 'left', 'NLL': 'right', 'ECE': 'right', 'accuracy/top1': 'right'}
+        rows = [(name, f'{one["nll"]:.4f}', f'{100 * one["ece"]:.2f}%', f'{one["accuracy"]:.2f}')
+                for name, one in (('before', self.before), ('after', self.after))]
+        lines = [f'temperature {self.temperature:.4f}, fitted on {self.fitted_on:,} validation images', '']
+        lines.append(render_table(columns, rows))
         if self.same_data:
-            lines += ['', 'The test set is the validation set that the temperature was fitted on: `after` flatters.']
+            lines += ['', 'The temperature was fitted on the test set: `after` is better than it is on other images.']
         return '\n'.join(lines)
 
 
@@ -60,20 +62,20 @@ def calibrate(cfg: Config,
               device: str | None = None) -> Calibration:
     """Fit a temperature on ``val_dataloader``, measure it on ``test_dataloader``, and write a calibrated checkpoint.
 
-    Guo et al. 2017 (arXiv:1706.04599). The temperature is put into the weights: the last layer's weight and bias are divided
-    by it. So ``calibrated.pth`` is an ordinary checkpoint of the same config, and whatever loads it, ``tools/predict.py`` for
-    one, gives calibrated scores. Predictions stay what they were; ``meta.temperature`` tells what was done.
+    Guo et al. 2017 (arXiv:1706.04599). The weight and the bias of the last layer are divided by the temperature. So
+    ``calibrated.pth`` is an ordinary checkpoint of the same config, and all that load it, for example
+    ``tools/predict.py``, give calibrated scores. The predicted classes do not change; ``meta.temperature`` records it.
 
     Args:
         cfg: The config; it is not changed.
         checkpoint: A file or URL.
-        out_dir: Gets ``calibrated.pth``, ``calibration.json``, ``reliability.png``; None takes ``<work_dir>/calibration``.
+        out_dir: For ``calibrated.pth``, ``calibration.json``, ``reliability.png``; None for ``<work_dir>/calibration``.
         bins: Bins of the reliability diagram and of the expected calibration error.
-        device: Where the model runs; None takes the accelerator where there is one.
+        device: Where the model runs; None takes the accelerator if there is one.
 
     Raises:
-        ConfigError: If there is no bin, a split is missing, or the logits do not come out of a linear layer.
-        DataError: If pictures have not exactly one label, or no temperature fits.
+        ConfigError: If a split is missing, or the logits are not the output of a linear layer.
+        DataError: If images do not have exactly one label, or no temperature fits.
     """
     if bins < 1:
         raise ConfigError(f'--bins {bins}: must be at least 1')
@@ -89,10 +91,11 @@ def calibrate(cfg: Config,
     logits, labels = _logits(model, loaders['val'])
     temperature = fit_temperature(logits, labels)
     test_logits, test_labels = _logits(model, loaders['test'])
-    tables = [_measured(one, test_labels, bins) for one in (test_logits, test_logits / temperature)]
-    layer = _divide_logits(model, temperature, next(_inputs(model, loaders['val'])))
-    result = Calibration(temperature, layer, len(labels), tables[0][0], tables[1][0],
-                         cfg.val_dataloader.dataset == cfg.test_dataloader.dataset)
+    before, bars_before = _measure(test_logits, test_labels, bins)
+    after, bars_after = _measure(test_logits / temperature, test_labels, bins)
+    layer = _divide_logits(model, temperature, next(_inputs(model, loaders['val']))[0])
+    same_data = cfg.val_dataloader.dataset == cfg.test_dataloader.dataset
+    result = Calibration(temperature, layer, len(labels), before, after, same_data)
     out_dir = Path(out_dir or Path(work_dir_of(cfg, options), 'calibration'))
     out_dir.mkdir(parents=True, exist_ok=True)
     meta = dict(temperature=temperature, calibrated_from=str(checkpoint))
@@ -100,11 +103,12 @@ def calibrate(cfg: Config,
         meta['dataset_meta'] = dict(classes=list(report.classes))
     torch.save(dict(meta=meta, state_dict=model.cpu().state_dict()), out_dir / 'calibrated.pth')
     (out_dir / 'calibration.json').write_text(json.dumps(asdict(result), indent=2) + '\n', encoding='utf-8')
-    panels = {
-        f'{name}: ECE {100 * bars.ece:.2f} %, NLL {numbers["nll"]:.3f}': (bars.count, bars.confidence, bars.accuracy)
-        for name, (numbers, bars) in zip(('before', f'after, T = {temperature:.2f}'), tables)
-    }
-    plot_reliability(panels, out_dir / 'reliability.png')
+    plot_reliability(
+        {
+            _panel_title('before', before): (bars_before.count, bars_before.confidence, bars_before.accuracy),
+            _panel_title(f'after, T = {temperature:.2f}', after):
+            (bars_after.count, bars_after.confidence, bars_after.accuracy)
+        }, out_dir / 'reliability.png')
     return result
 
 
@@ -123,48 +127,48 @@ def _logits(model: nn.Module, loader: DataLoader) -> tuple[torch.Tensor, torch.T
         out = model(inputs, mode='tensor')
         if not isinstance(out, torch.Tensor) or out.ndim != 2 or getattr(model, 'head', None) is None:
             raise ConfigError(
-                'model: temperature scaling needs a classifier with a head that gives logits (N, classes)')
+                'model: temperature scaling needs a classifier with a head that gives (N, classes) logits')
         if not all('gt_label' in sample and len(sample.gt_label) == 1 for sample in samples):
-            raise DataError('temperature scaling needs exactly one label a picture')
+            raise DataError('temperature scaling needs exactly one label per image')
         logits.append(out.float().cpu())
         labels += [int(sample.gt_label) for sample in samples]
     return torch.cat(logits), torch.tensor(labels)
 
 
-def _measured(logits: torch.Tensor, labels: torch.Tensor, bins: int) -> tuple[dict[str, float], Reliability]:
+def _measure(logits: torch.Tensor, labels: torch.Tensor, bins: int) -> tuple[dict[str, float], Reliability]:
     bars = reliability(logits.double().softmax(dim=1), labels, bins)
-    numbers = dict(
-        nll=F.cross_entropy(logits.double(), labels).item(),
-        ece=bars.ece,
-        accuracy=100 * (logits.argmax(dim=1) == labels).double().mean().item())
-    return numbers, bars
+    nll = F.cross_entropy(logits.double(), labels).item()
+    accuracy = 100 * (logits.argmax(dim=1) == labels).double().mean().item()
+    return dict(nll=nll, ece=bars.ece, accuracy=accuracy), bars
+
+
+def _panel_title(name: str, numbers: dict[str, float]) -> str:
+    return f'{name}: ECE {100 * numbers["ece"]:.2f} %, NLL {numbers["nll"]:.3f}'
 
 
 @torch.no_grad()
-def _divide_logits(model: nn.Module, temperature: float, batch: tuple[torch.Tensor, list]) -> str:
+def _divide_logits(model: nn.Module, temperature: float, inputs: torch.Tensor) -> str:
     """Divide the weight and bias of the layer that gives the logits, and return its name.
 
-    Which layer that is, is tried: with its weights halved (which is exact), the logits are halves.
+    The layer is found by trial: if its weights are halved (which is exact), so are the logits.
 
     Raises:
         ConfigError: If there is none.
     """
-    inputs = batch[0]
     before = model(inputs, mode='tensor')
-    layers = [(n, m) for n, m in model.named_modules()
-              if isinstance(m, nn.Linear) and m.out_features == before.shape[1]]
-    for name, layer in reversed(layers):
+    for name, layer in reversed(list(model.named_modules())):
+        if not isinstance(layer, nn.Linear) or layer.out_features != before.shape[1]:
+            continue
         _scale(layer, 0.5)
-        found = torch.allclose(model(inputs, mode='tensor'), before / 2, rtol=1e-5, atol=1e-7)
+        is_last = torch.allclose(model(inputs, mode='tensor'), before / 2, rtol=1e-5, atol=1e-7)
         _scale(layer, 2.)
-        if found:
+        if is_last:
             _scale(layer, 1 / temperature)
             return name
-    raise ConfigError(f'model: no linear layer whose output are the logits was found, so that the temperature '
-                      f'{temperature:.4f} cannot be put into the weights')
+    raise ConfigError('model: no linear layer gives the logits, so that they cannot be divided by the temperature '
+                      f'{temperature:.4f}')
 
 
 def _scale(layer: nn.Linear, factor: float) -> None:
-    layer.weight.mul_(factor)
-    if layer.bias is not None:
-        layer.bias.mul_(factor)
+    for tensor in layer.parameters():
+        tensor.mul_(factor)

@@ -1,4 +1,4 @@
-"""Which learning rate to take: a range test on the config's own model, data and optimizer, of which nothing stays."""
+"""Which learning rate to use: a range test on the config's own model, data and optimizer, which leaves no trace."""
 import copy
 import math
 import random
@@ -20,7 +20,7 @@ from ftcls.visualization import plot_range_test
 
 __all__ = ['RangeTest', 'find_lr']
 
-# Hooks that wait for a validation, or write.
+# Hooks that wait for a validation, or write files.
 _LEFT_OUT = ('EarlyStoppingHook', 'CheckpointHook')
 
 
@@ -35,7 +35,7 @@ class RangeTest:
         steepest: The rate at which the smoothed loss falls fastest, over the logarithm of the rate.
         bottom: The rate of the lowest smoothed loss.
         configured: The rate that the config has.
-        stopped: Whether the loss left all bounds before the highest rate.
+        stopped: Whether the loss diverged before the highest rate.
     """
     rates: list[float]
     losses: list[float]
@@ -47,12 +47,14 @@ class RangeTest:
 
     @property
     def suggested(self) -> float:
-        """``steepest``; a tenth of ``bottom``, the other reading, is the cautious one (docs/small_data.md has both measured)."""
+        """``steepest``; a tenth of ``bottom`` is the cautious choice (docs/small_data.md has both measured)."""
         return self.steepest
 
     def describe(self) -> list[str]:
-        """Return what to make of it, in sentences."""
-        end = 'where the loss left all bounds' if self.stopped else 'the highest rate'
+        """Return how to read the result, in sentences."""
+        end = 'the highest rate'
+        if self.stopped:
+            end = 'where the loss diverged'
         lines = [
             f'{len(self.rates)} steps, from a rate of {self.rates[0]:.2g} to {self.rates[-1]:.2g}, {end}',
             f'the loss falls fastest at {self.steepest:.2g}; it is lowest at {self.bottom:.2g}, '
@@ -63,7 +65,7 @@ class RangeTest:
         if not self.stopped and self.bottom >= 0.8 * self.rates[-1]:
             lines.append('the loss still falls at the highest rate: give a higher --max')
         if self.smoothed[0] - min(self.smoothed) < 0.05 * abs(self.smoothed[0]):
-            lines.append('the loss hardly falls at any rate: more --steps, or the config cannot learn this')
+            lines.append('the loss hardly falls at any rate: give more --steps, or check that the config can learn')
         return lines
 
 
@@ -76,9 +78,9 @@ def find_lr(cfg: Config,
             options: TrainOptions | None = None) -> RangeTest:
     """Train for some steps with a growing learning rate, and draw the loss over it (Smith 2017, arXiv:1506.01186).
 
-    It is an ordinary run of the config (its weights, batch, augmentation, freezing and factors of rates), without schedule
-    and validation, in a folder that is deleted after. A training after it is bitwise the training without it: the random
-    state is put back, and nothing is written but ``out``.
+    It is an ordinary run of the config (its weights, batch, augmentation, freezing and factors of rates), without
+    schedule and validation, in a temporary folder. A training after it is bitwise the training without it: the random
+    state is restored, and nothing is written but ``out``.
 
     Args:
         cfg: The config; it is not changed.
@@ -86,10 +88,10 @@ def find_lr(cfg: Config,
         lowest: Rate of the first step.
         highest: Rate of the last.
         steps: Steps of the optimizer, at least 10.
-        options: As of :func:`train`: ``amp``, ``batch_policy`` and ``seed`` are of use.
+        options: See :func:`train`; ``amp``, ``batch_policy`` and ``seed`` are of use.
 
     Raises:
-        UserError: If the config is not fit for training, or the range is none.
+        UserError: If the config cannot be trained, or the range is empty.
     """
     if Path(out).suffix.lower() != '.png':
         raise ConfigError(f'--out {out}: must end in .png')
@@ -103,9 +105,9 @@ def find_lr(cfg: Config,
             result = _evaluate(done)
         else:
             raise ConfigError(f'train_cfg ends before the {steps} steps of the range test; give fewer --steps')
-    plot_range_test(result.rates, result.losses, result.smoothed,
-                    {'steepest': result.steepest, 'lowest / 10': result.bottom / 10, 'the config\'s': result.configured},
-                    out, Path(cfg.filename).stem if cfg.filename else None)  # yapf: disable
+    marks = {'steepest': result.steepest, 'lowest / 10': result.bottom / 10, "the config's": result.configured}
+    title = Path(cfg.filename).stem if cfg.filename else None
+    plot_range_test(result.rates, result.losses, result.smoothed, marks, out, title)
     return result
 
 
@@ -113,17 +115,17 @@ def _for_range_test(cfg: Config, lowest: float, highest: float, steps: int) -> C
     """Return a copy of a config that makes the range test of it."""
     cfg = copy.deepcopy(cfg)
     if not cfg.get('train_dataloader') or not cfg.get('train_cfg'):
-        raise ConfigError('train_dataloader, train_cfg: missing; there is no training whose rate could be found')
+        raise ConfigError('train_dataloader, train_cfg: missing; the range test is a training')
     cfg.param_scheduler, cfg.resume = None, False
     for key in ('max_epochs', 'max_iters'):  # as long as it takes; what the config has is the least
         if key in cfg.train_cfg:
             batches = (steps + 1) * int(cfg.optim_wrapper.get('accumulative_counts', 1)) * 100
             cfg.train_cfg[key] = max(cfg.train_cfg[key], batches)
-    hooks = dict(cfg.get('default_hooks') or {})
-    hooks['checkpoint'] = None
-    cfg.default_hooks = {key: None if _is_left_out(hook) else hook for key, hook in hooks.items()}
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if not _is_left_out(hook)]
-    cfg.custom_hooks.append(dict(type='LRRangeHook', lowest=lowest, highest=highest, steps=steps))
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if not _is_left_out(hook)]
+    cfg.custom_hooks = [*hooks, dict(type='LRRangeHook', lowest=lowest, highest=highest, steps=steps)]
+    default_hooks = cfg.get('default_hooks') or {}
+    left_out = [key for key, hook in default_hooks.items() if _is_left_out(hook)]
+    cfg.default_hooks = {**default_hooks, **dict.fromkeys(['checkpoint', *left_out])}
     return cfg
 
 
@@ -133,19 +135,17 @@ def _is_left_out(hook: object) -> bool:
 
 @contextmanager
 def _random_state_kept() -> Iterator[None]:
-    """Put all random states, and torch's switches for deterministic results, back as they were."""
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    """Restore all random states, and torch's switches for deterministic results."""
+    python, numpy = random.getstate(), np.random.get_state()
     cudnn = torch.backends.cudnn
     switches = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
-        yield
+        with torch.random.fork_rng(gpus):
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if gpus is not None:
-            torch.cuda.set_rng_state_all(gpus)
         torch.use_deterministic_algorithms(switches[0])
         cudnn.deterministic, cudnn.benchmark = switches[1:]
 
@@ -155,18 +155,19 @@ def _evaluate(done: RangeTestFinished) -> RangeTest:
     losses = [loss for loss in done.losses[1:] if math.isfinite(loss)]
     rates = done.rates[:len(losses)]
     if len(losses) < 5:
-        raise ConfigError(f'the loss left all bounds after {len(done.losses)} steps, at a rate of '
-                          f'{done.rates[-1] if done.rates else 0:.2g}: give a lower --min')
+        rate = max(done.rates, default=0)
+        raise ConfigError(
+            f'the loss diverged after {len(done.losses)} steps, at a rate of {rate:.2g}: give a lower --min')
     smoothed = _smooth(losses)
     slopes = np.gradient(smoothed, np.log(rates))
     bottom = int(np.argmin(smoothed))
-    # past the bottom a dip is noise
+    # a fall behind the bottom is noise
     steepest = int(np.argmin(slopes[:bottom + 1]))
     return RangeTest(rates, losses, smoothed.tolist(), rates[steepest], rates[bottom], done.configured, done.stopped)
 
 
 def _smooth(losses: list[float]) -> np.ndarray:
-    """Average each loss with its neighbours, by a Gaussian of a twenty-fifth of the steps (a symmetric one does not lag)."""
+    """Average each loss with its neighbours, by a Gaussian of a 25th of the steps, which does not lag."""
     width = max(1., len(losses) / 25)
     at = np.arange(len(losses))
     weights = np.exp(-0.5 * ((at[:, None] - at) / width)**2)

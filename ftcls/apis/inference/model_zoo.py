@@ -25,8 +25,8 @@ from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 
 __all__ = [
-    'CHECKPOINT_SUFFIXES', 'base_configs', 'find_checkpoint', 'find_config', 'get_model', 'list_models', 'load_weights',
-    'resolve_model', 'validation_dataset'
+    'CHECKPOINT_SUFFIXES', 'base_configs', 'build_model', 'find_checkpoint', 'find_config', 'get_model', 'list_models',
+    'load_weights', 'resolve_model', 'validation_dataset'
 ]
 
 CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.th', '.ckpt', '.bin', '.safetensors')
@@ -195,21 +195,24 @@ def get_model(model: str | os.PathLike | Config,
         raise ConfigError(f'{cfg.filename or "the config"} has no `model`')
     if kwargs:
         cfg.merge_from_dict(dict(model=kwargs))
-    settings = cfg.model
-    if cfg.get('data_preprocessor') is not None:
-        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
     if checkpoint is not None:
         # the checkpoint holds every weight; those that the training started from are not fetched again
-        for part in (settings, settings.get('backbone') or {}):
+        for part in (cfg.model, cfg.model.get('backbone') or {}):
             part.pop('init_cfg', None)
             part.pop('pretrained', None)
-    with DefaultScope.overwrite_default_scope('ftcls'):
-        built = MODELS.build(settings)
+    built = build_model(cfg)
     built._config = cfg
     built._dataset_meta = dict(classes=_config_classes(cfg))
     if checkpoint is not None:
         load_weights(built, checkpoint)
     return built.to(device or get_device()).eval()
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """Build the model of a config with its data preprocessor, as the Runner does."""
+    settings = {'data_preprocessor': cfg.get('data_preprocessor'), **copy.deepcopy(cfg.model)}
+    with DefaultScope.overwrite_default_scope('ftcls'):
+        return MODELS.build(settings)
 
 
 def load_weights(model: nn.Module, source: str | os.PathLike) -> None:

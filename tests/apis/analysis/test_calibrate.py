@@ -115,11 +115,11 @@ def test_calibrated_checkpoint_predicts_tempered_scores(name, tmp_path):
     assert (tmp_path / 'out' / 'reliability.png').stat().st_size > 10_000
 
 
-def test_fitting_on_the_test_set_is_said(tmp_path):
+def test_fitting_on_the_test_set_is_reported(tmp_path):
     cfg = load_config(CONFIGS / 'lenet5_pretrain_digits.py', {'work_dir': str(tmp_path)})
     trained(cfg, tmp_path / 'model.pth')
     cfg.test_dataloader = cfg.val_dataloader
-    assert 'flatters' in calibrate(cfg, str(tmp_path / 'model.pth'), device='cpu').text()
+    assert 'fitted on the test set' in calibrate(cfg, str(tmp_path / 'model.pth'), device='cpu').text()
     assert (tmp_path / 'calibration' / 'calibrated.pth').is_file()
     cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
     with pytest.raises(ConfigError, match='test_dataloader: missing'):
