@@ -4,7 +4,7 @@ Beside a picture with a mask stands the same with its foreground tinted; pixels 
 """
 import argparse
 
-from ftcls.apis import browse_dataset, load_config, run_tool
+from ftcls import apis
 
 
 def main() -> None:
@@ -18,10 +18,10 @@ def main() -> None:
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     args = parser.parse_args()
-    cfg = load_config(args.config, args.cfg_options)
-    _, lines = browse_dataset(cfg, args.split, args.number, args.out, args.seed)
+    cfg = apis.load_config(args.config, args.cfg_options)
+    _, lines = apis.browse_dataset(cfg, args.split, args.number, args.out, args.seed)
     print('\n'.join(lines))
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

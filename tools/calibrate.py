@@ -1,7 +1,7 @@
 """Fit a temperature on the validation set, so that scores are probabilities, and measure it on the test set."""
 import argparse
 
-from ftcls.apis import calibrate, load_config, run_tool
+from ftcls import apis
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,9 +21,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Calibrate and print NLL and ECE before and after."""
     args = parse_args()
-    cfg = load_config(args.config, args.cfg_options)
-    print(calibrate(cfg, args.checkpoint, args.out_dir, bins=args.bins, device=args.device).text())
+    cfg = apis.load_config(args.config, args.cfg_options)
+    print(apis.calibrate(cfg, args.checkpoint, args.out_dir, bins=args.bins, device=args.device).text())
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

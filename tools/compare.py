@@ -7,9 +7,7 @@ give each `--shard $SLURM_ARRAY_TASK_ID/N`, and at the end the same command with
 import argparse
 from pathlib import Path
 
-from mmengine.dist import is_main_process
-
-from ftcls.apis import LAUNCHERS, Workers, compare, few_shots, load_config, run_tool
+from ftcls import apis
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--gather', action='store_true', help='make no run; report those that are there')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
+    parser.add_argument('--launcher', choices=apis.LAUNCHERS, default='none', help='who started the processes')
     args = parser.parse_args()
     try:
         args.shard = tuple(int(part) for part in args.shard.split('/'))
@@ -69,20 +67,22 @@ def _expanded(arms: str) -> list[str]:
 def main() -> int:
     """Run all arms and print the table."""
     args = parse_args()
-    cfg = load_config(args.config, args.cfg_options)
-    arms = [load_config(arm, args.cfg_options) if arm.endswith('.py') else arm for arm in _expanded(args.arms)]
+    from mmengine.dist import is_main_process  # after the arguments, since it imports torch
+
+    cfg = apis.load_config(args.config, args.cfg_options)
+    arms = [apis.load_config(arm, args.cfg_options) if arm.endswith('.py') else arm for arm in _expanded(args.arms)]
     failed = False
     for shots in args.shots or [None]:
-        few = [few_shots(one, shots) if shots and not isinstance(one, str) else one for one in (cfg, *arms)]
+        few = [apis.few_shots(one, shots) if shots and not isinstance(one, str) else one for one in (cfg, *arms)]
         out_dir = Path(args.out_dir, f'shots{shots}' if shots else '')
-        result = compare(
+        result = apis.compare(
             few[0],
             few[1:],
             range(args.seeds),
             out_dir,
             epochs=args.budget,
             metric=args.metric,
-            workers=Workers(args.launcher, args.shard, args.gather))
+            workers=apis.Workers(args.launcher, args.shard, args.gather))
         failed |= bool(result.failures)
         if is_main_process() and args.shard == (0, 1):
             title = f'{shots} labelled samples a class\n' if shots else ''
@@ -93,4 +93,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

@@ -10,7 +10,7 @@ import shutil
 import time
 from pathlib import Path
 
-from ftcls.apis import TrainOptions, compare, load_config, run_tool, train
+from ftcls import apis
 
 ROOT = Path(__file__).resolve().parent.parent
 TUTORIAL = ROOT / 'configs' / 'tutorial'
@@ -26,15 +26,15 @@ def main() -> None:
     start = time.monotonic()
     print('1. pretrain LeNet-5 on 717 scans, light ink on dark (configs/tutorial/lenet5_pretrain_digits.py)')
     with contextlib.redirect_stdout(io.StringIO()):
-        train(
-            load_config(TUTORIAL / 'lenet5_pretrain_digits.py'),
-            TrainOptions(work_dir='work_dirs/lenet5_pretrain_digits'))
+        apis.train(
+            apis.load_config(TUTORIAL / 'lenet5_pretrain_digits.py'),
+            apis.TrainOptions(work_dir='work_dirs/lenet5_pretrain_digits'))
     print(
         '2. adapt it to dark ink on light with 3 labelled scans a class (configs/tutorial/lenet5_finetune_digits.py),\n'
         '   beside training from scratch and a linear probe on its frozen features')
     shutil.rmtree('work_dirs/demo', ignore_errors=True)  # `compare` would not make finished runs again
-    result = compare(
-        load_config(TUTORIAL / 'lenet5_finetune_digits.py'), ('scratch', 'probe', 'finetune'),
+    result = apis.compare(
+        apis.load_config(TUTORIAL / 'lenet5_finetune_digits.py'), ('scratch', 'probe', 'finetune'),
         range(args.seeds),
         'work_dirs/demo',
         epochs=args.epochs,
@@ -48,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

@@ -5,9 +5,7 @@ as in `tools/compare.py`. The exit code is 1 if a fold failed.
 """
 import argparse
 
-from mmengine.dist import is_main_process
-
-from ftcls.apis import LAUNCHERS, Workers, kfold, load_config, run_tool
+from ftcls import apis
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--gather', action='store_true', help='train nothing; report what is there')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
+    parser.add_argument('--launcher', choices=apis.LAUNCHERS, default='none', help='who started the processes')
     args = parser.parse_args()
     try:
         index, count = (int(part) for part in args.shard.split('/'))
@@ -38,14 +36,16 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Run all folds and print the table."""
     args = parse_args()
-    result = kfold(
-        load_config(args.config, args.cfg_options),
+    from mmengine.dist import is_main_process  # after the arguments, since it imports torch
+
+    result = apis.kfold(
+        apis.load_config(args.config, args.cfg_options),
         args.folds,
         args.out_dir,
         seed=args.seed,
         pool=args.pool,
         metric=args.metric,
-        workers=Workers(args.launcher, args.shard, args.gather))
+        workers=apis.Workers(args.launcher, args.shard, args.gather))
     if is_main_process() and args.shard == (0, 1):
         print(
             f'\n{result.table()}\n\nwrote {args.out_dir}/out_of_fold.csv, kfold.png, results.json, table.txt, and each '
@@ -54,4 +54,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

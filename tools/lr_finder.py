@@ -1,7 +1,7 @@
 """Plot the training loss over the learning rate and suggest a rate (range test, Smith 2017); nothing else is left behind."""
 import argparse
 
-from ftcls.apis import BATCH_POLICIES, TrainOptions, find_lr, load_config, run_tool
+from ftcls import apis
 
 
 def main() -> None:
@@ -13,21 +13,21 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=100, help='steps of the optimizer (default: 100)')
     parser.add_argument('--out', default='lr_finder.png', help='the PNG file to write')
     parser.add_argument('--amp', action='store_true', help='half precision, as of train.py')
-    parser.add_argument('--batch-policy', choices=BATCH_POLICIES, help='as of train.py')
+    parser.add_argument('--batch-policy', choices=apis.BATCH_POLICIES, help='as of train.py')
     parser.add_argument('--seed', type=int, help='seed of everything random, as of train.py')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     args = parser.parse_args()
-    result = find_lr(
-        load_config(args.config, args.cfg_options),
+    result = apis.find_lr(
+        apis.load_config(args.config, args.cfg_options),
         args.out,
         lowest=args.min,
         highest=args.max,
         steps=args.steps,
-        options=TrainOptions(amp=args.amp, batch_policy=args.batch_policy, seed=args.seed))
+        options=apis.TrainOptions(amp=args.amp, batch_policy=args.batch_policy, seed=args.seed))
     print('\n'.join(result.describe()))
     print(f'wrote {args.out}')
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

@@ -1,7 +1,7 @@
 """Report on a folder of images, and write a config that fine-tunes a network on them, each value with its reason."""
 import argparse
 
-from ftcls.apis import new_config, run_tool
+from ftcls import apis
 
 
 def main() -> None:
@@ -22,10 +22,10 @@ def main() -> None:
     parser.add_argument(
         '--check', type=int, default=20_000, help='images per split that are read to find broken ones (default: 20000)')
     args = parser.parse_args()
-    done = new_config(
+    done = apis.new_config(
         args.data, args.out, args.backbone, weights=args.weights, seed=args.seed, device=args.device, check=args.check)
     print('\n'.join(done.describe()))
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

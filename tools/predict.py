@@ -6,7 +6,7 @@ be predicted; the others are, all the same.
 """
 import argparse
 
-from ftcls.apis import predict_files, run_tool, split_checkpoint
+from ftcls import apis
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,8 +33,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Predict and print a table; return the exit code."""
     args = parse_args()
-    checkpoint, images = split_checkpoint(args.inputs)
-    report = predict_files(
+    checkpoint, images = apis.split_checkpoint(args.inputs)
+    report = apis.predict_files(
         args.model,
         images,
         checkpoint,
@@ -48,4 +48,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

@@ -1,7 +1,7 @@
 """Print a config as it is after its bases and overrides are merged."""
 import argparse
 
-from ftcls.apis import load_config, run_tool, validate_config
+from ftcls import apis
 
 
 def main() -> None:
@@ -11,10 +11,10 @@ def main() -> None:
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     args = parser.parse_args()
-    cfg = load_config(args.config, args.cfg_options)
-    validate_config(cfg)
+    cfg = apis.load_config(args.config, args.cfg_options)
+    apis.validate_config(cfg)
     print(cfg.pretty_text)
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

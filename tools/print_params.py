@@ -4,7 +4,7 @@ It loads the weights and builds the optimizer; it needs no data.
 """
 import argparse
 
-from ftcls.apis import describe_parameters, load_config, run_tool
+from ftcls import apis
 
 
 def main() -> None:
@@ -14,8 +14,8 @@ def main() -> None:
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     args = parser.parse_args()
-    print(describe_parameters(load_config(args.config, args.cfg_options)))
+    print(apis.describe_parameters(apis.load_config(args.config, args.cfg_options)))
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

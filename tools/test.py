@@ -2,7 +2,7 @@
 import argparse
 import os
 
-from ftcls.apis import LAUNCHERS, load_config, run_tool, test
+from ftcls import apis
 
 
 def parse_args() -> argparse.Namespace:
@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
         help='average over views: the config\'s tta_pipeline, else the picture and its mirror')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
+    parser.add_argument('--launcher', choices=apis.LAUNCHERS, default='none', help='who started the processes')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -28,8 +28,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Read the config and test."""
     args = parse_args()
-    test(
-        load_config(args.config, args.cfg_options),
+    apis.test(
+        apis.load_config(args.config, args.cfg_options),
         args.checkpoint,
         args.out,
         work_dir=args.work_dir,
@@ -38,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

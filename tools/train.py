@@ -2,7 +2,7 @@
 import argparse
 import os
 
-from ftcls.apis import BATCH_POLICIES, LAUNCHERS, TrainOptions, load_config, run_tool, train
+from ftcls import apis
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--auto-scale-lr', action='store_true', help='the same as --batch-policy scale-lr')
     parser.add_argument(
         '--batch-policy',
-        choices=BATCH_POLICIES,
+        choices=apis.BATCH_POLICIES,
         help='what happens where batch size x processes is not auto_scale_lr.base_batch_size; default: accumulate')
     parser.add_argument(
         '--cfg-options',
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         default=[],
         metavar='KEY=VALUE',
         help='override parts of the config, e.g. train_dataloader.batch_size=8 model.head.num_classes=2')
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
+    parser.add_argument('--launcher', choices=apis.LAUNCHERS, default='none', help='who started the processes')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
     parser.add_argument('--seed', type=int, help='seed of everything random')
     parser.add_argument('--dry-run', action='store_true', help='stop after the preflight and one checked training step')
@@ -42,9 +42,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Read the config and train."""
     args = parse_args()
-    train(
-        load_config(args.config, args.cfg_options),
-        TrainOptions(
+    apis.train(
+        apis.load_config(args.config, args.cfg_options),
+        apis.TrainOptions(
             work_dir=args.work_dir,
             resume=args.resume,
             amp=args.amp,
@@ -56,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

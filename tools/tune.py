@@ -10,7 +10,7 @@ Each trial is an ordinary run in a work dir of its own. The same command goes on
 """
 import argparse
 
-from ftcls.apis import SearchOptions, load_config, read_space, run_tool, tune, tune_on_ray
+from ftcls import apis
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,13 +33,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Search and print the table."""
     args = parse_args()
-    cfg = load_config(args.config, args.cfg_options)
-    options = SearchOptions(args.trials, args.out_dir, args.metric, args.seed, args.prune, args.storage)
-    search = (tune_on_ray if args.backend == 'ray' else tune)(cfg, read_space(args.space), options)
+    cfg = apis.load_config(args.config, args.cfg_options)
+    options = apis.SearchOptions(args.trials, args.out_dir, args.metric, args.seed, args.prune, args.storage)
+    search = (apis.tune_on_ray if args.backend == 'ray' else apis.tune)(cfg, apis.read_space(args.space), options)
     print(
         f'\n{search.table()}\n\nwrote {args.out_dir}/search.png, table.txt, results.json, and best.py, the config of the best'
     )
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

@@ -1,7 +1,7 @@
 """Draw a config's learning rates, and momentum where it is scheduled, in each iteration, without training."""
 import argparse
 
-from ftcls.apis import EpochLength, draw_schedule, load_config, run_tool
+from ftcls import apis
 
 
 def main() -> None:
@@ -16,9 +16,9 @@ def main() -> None:
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     args = parser.parse_args()
-    schedule = draw_schedule(
-        load_config(args.config, args.cfg_options), args.out,
-        EpochLength(args.iters_per_epoch, args.dataset_size, args.gpus))
+    schedule = apis.draw_schedule(
+        apis.load_config(args.config, args.cfg_options), args.out,
+        apis.EpochLength(args.iters_per_epoch, args.dataset_size, args.gpus))
     print('\n'.join(schedule.notes))
     for kind, courses in (('lr', schedule.lr), ('momentum', schedule.momentum)):
         for name, values in courses.items():
@@ -31,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

@@ -4,7 +4,7 @@ It is (1 - alpha) * pretrained + alpha * fine-tuned. With --config, each is meas
 """
 import argparse
 
-from ftcls.apis import load_config, run_tool, wise_ft
+from ftcls import apis
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,9 +28,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Average, write, measure."""
     args = parse_args()
-    cfg = load_config(args.config, args.cfg_options) if args.config else None
+    cfg = apis.load_config(args.config, args.cfg_options) if args.config else None
     print(
-        wise_ft(
+        apis.wise_ft(
             args.pretrained,
             args.finetuned,
             args.alpha,
@@ -41,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    apis.run_tool(main)

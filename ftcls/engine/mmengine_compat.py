@@ -16,7 +16,7 @@ name                           fault of MMEngine 0.10.7
 :func:`wrap_again`             a model cannot be wrapped a second time, around another set of trained parameters
 =============================  =====================================================================================
 
-``is_resuming``, ``checkpoint_source``, ``is_training``, ``accumulative_counts`` and ``set_test_loop`` stand for attributes
+``is_resuming``, ``checkpoint_source``, ``is_training``, ``accumulative_counts``, ``step_after_every_batch`` and ``set_test_loop`` stand for attributes
 that MMEngine has no public name for.
 """
 import contextlib
@@ -49,7 +49,7 @@ from ftcls.utils.tree import as_list
 __all__ = [
     'AtomicLocalBackend', 'CompatRunner', 'accumulative_counts', 'build_late_parts', 'checkpoint_source', 'ddp_config',
     'drop_pretrained', 'is_resuming', 'is_training', 'keep_dataset_meta', 'make_plain', 'quiet_run',
-    'register_atomic_saving', 'set_test_loop', 'unlocked_on_error', 'wrap_again'
+    'register_atomic_saving', 'set_test_loop', 'step_after_every_batch', 'unlocked_on_error', 'wrap_again'
 ]
 
 # Counts the runs of this process.
@@ -285,6 +285,12 @@ def is_training(runner: Runner) -> bool:
 def accumulative_counts(optim_wrapper: Any) -> int:
     """Return how many batches make one step of the optimizer."""
     return getattr(optim_wrapper, '_accumulative_counts', 1)
+
+
+def step_after_every_batch(optim_wrapper: Any) -> None:
+    """Accumulate no gradients."""
+    if accumulative_counts(optim_wrapper) > 1:
+        optim_wrapper._accumulative_counts = 1
 
 
 def set_test_loop(runner: Runner, loop: BaseLoop) -> None:

@@ -169,7 +169,7 @@ def test_dry_run(digits: Digits, source: Path, tmp_path: Path, capsys: pytest.Ca
     cfg = finetune_config(digits, source, **{'model.backbone.frozen_stages': 0})
     train(cfg, TrainOptions(work_dir=str(tmp_path), dry_run=True))
     out = capsys.readouterr().out
-    assert 'one step: 6 of 6 trained tensors changed, 0 of 2 frozen ones, 0 of 0 fixed BatchNorm statistics' in out
+    assert 'one step on one batch: 6 of 6 trained tensors changed, 0 of 2 frozen ones, 0 of 0 fixed BatchNorm statistics' in out
     assert 'FROZEN' in out and 'head.fc' in out
     assert not list(tmp_path.glob('*.pth')) and (tmp_path / 'preflight.txt').exists()
 

@@ -91,7 +91,7 @@ def test_dry_run(config: str, file: str, left: int, cifar10: Path, tmp_path: Pat
     assert re.search(r'head\.fc +initialised +trained +0\.01 +0\.0001 +20,490', table), table
     out = capsys.readouterr().out
     # 24 frozen convolutions (1 + 10 + 13), each with a BatchNorm of 2 parameters and 3 statistics
-    assert 'one step: 89 of 89 trained tensors changed, 0 of 72 frozen ones, 0 of 72 fixed BatchNorm' in out
+    assert 'one step on one batch: 89 of 89 trained tensors changed, 0 of 72 frozen ones, 0 of 72 fixed BatchNorm' in out
     # What the frozen layers saw is the file, bit for bit.
     given = torch.load(checkpoint, weights_only=True)
     given = given.get('state_dict', given)

@@ -168,7 +168,7 @@ def test_the_preflight_tells_the_plan_and_the_dry_run_holds(digits: Digits, tmp_
     assert 'unfreezing: from epoch 3 + stage 2 (backbone.features.6)\n' in text
     assert 'unfreezing: from epoch 6 + stage 1 (backbone.features.3) (NEVER: the run ends after 4 epochs)' in text
     assert '1,210 of 51,902 parameters are trained' in text
-    assert 'one step: 2 of 2 trained tensors changed, 0 of 6 frozen ones' in capsys.readouterr().out
+    assert 'one step on one batch: 2 of 2 trained tensors changed, 0 of 6 frozen ones' in capsys.readouterr().out
 
 
 class Killed(BaseException):

@@ -25,9 +25,10 @@ class Net(nn.Module):
 def dry_run(spoil=lambda net: None, use_spare=True, lr=0.1):
     torch.manual_seed(0)
     net = Net()
-    runner = SimpleNamespace(model=net, optim_wrapper=SimpleNamespace(_accumulative_counts=1))
+    runner = SimpleNamespace(model=net, optim_wrapper=SimpleNamespace(_accumulative_counts=8))
     hook = DryRunHook(most_steps=2)
     hook.before_train(runner)
+    assert runner.optim_wrapper._accumulative_counts == 1  # one batch is enough for the check
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=lr)
     x = torch.randn(5, 3)
     with pytest.raises(DryRunFinished) as caught:

@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ftcls.engine.mmengine_compat import step_after_every_batch
 from ftcls.engine.parameter_table import unwrap
 from ftcls.registry import HOOKS
 
@@ -24,6 +25,8 @@ class DryRunFinished(Exception):
 class DryRunHook(Hook):
     """Compare every tensor before and after the first optimizer step, then end the run.
 
+    The step is made on one batch, also where the run accumulates gradients over several.
+
     Args:
         most_steps: Optimizer steps to wait for one that changes anything: float16 loss scaling skips the first ones.
 
@@ -40,6 +43,7 @@ class DryRunHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Remember all parameters and buffers, and watch which parameters a gradient reaches."""
+        step_after_every_batch(runner.optim_wrapper)
         model = unwrap(runner.model)
         self._before = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self._reached, self._iterations = set(), 0
@@ -56,15 +60,12 @@ class DryRunHook(Hook):
                          batch_idx: int,
                          data_batch: dict | None = None,
                          outputs: dict | None = None) -> None:
-        """Check once a whole optimizer step has been made."""
+        """Check after a step that changed something."""
         self._iterations += 1
-        accumulation = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-        if self._iterations % accumulation:
-            return
         model = unwrap(runner.model)
         changed = {k for k, v in model.state_dict().items() if not torch.equal(v, self._before[k])}
         trained = {n for n, p in model.named_parameters() if p.requires_grad}
-        if trained and not changed & trained and self._iterations < accumulation * self.most_steps:
+        if trained and not changed & trained and self._iterations < self.most_steps:
             return
         raise DryRunFinished(*self._verdict(model, changed, trained))
 
@@ -88,7 +89,7 @@ class DryRunHook(Hook):
         if trained and len(idle) == len(trained):
             faults.append('no trained tensor changed: is the learning rate 0?')
         lines = [
-            f'one step: {len(trained & changed)} of {len(trained)} trained tensors changed, '
+            f'one step on one batch: {len(trained & changed)} of {len(trained)} trained tensors changed, '
             f'{len(changed & frozen)} of {len(frozen)} frozen ones, '
             f'{len(changed & fixed)} of {len(fixed)} fixed BatchNorm statistics'
         ]

@@ -1,0 +1,26 @@
+"""What all tools share: `--help` is quick, errors of the user are plain messages."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = sorted(path for path in (ROOT / 'tools').glob('*.py') if path.stem != 'dist_launch')
+HELP = """
+import runpy, sys
+sys.argv = [{tool!r}, '--help']
+try:
+    runpy.run_path({tool!r}, run_name='__main__')
+except SystemExit as done:
+    assert done.code == 0
+heavy = {{'torch', 'mmengine', 'numpy', 'matplotlib', 'sklearn'}} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize('tool', TOOLS, ids=lambda path: path.stem)
+def test_help_imports_nothing_heavy(tool: Path) -> None:
+    done = subprocess.run([sys.executable, '-c', HELP.format(tool=str(tool))], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 'usage: ' in done.stdout
