@@ -72,7 +72,7 @@ def test_random_layers_that_never_learn_are_warned_of(digits: Digits, tmp_path: 
 def test_another_plan_is_refused_on_resuming(digits: Digits, tmp_path: Path) -> None:
     train(gradual(digits), TrainOptions(work_dir=str(tmp_path)))
     slower = gradual(digits, custom_hooks=[dict(type='GradualUnfreezingHook', every=2)])
-    with pytest.raises(ConfigError, match='custom_hooks.0.every: 1 in the checkpoint, 2 in the config'):
+    with pytest.raises(ConfigError, match='custom_hooks.GradualUnfreezingHook.every: 1 in the checkpoint, 2 in the config'):
         train(slower, TrainOptions(work_dir=str(tmp_path), resume=True))
 
 
