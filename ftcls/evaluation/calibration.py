@@ -61,8 +61,8 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
         labels: (N, ) int64, true classes.
 
     Raises:
-        DataError: If the data have no best temperature: all predictions are right, so that it would be 0, or they are no
-            better than chance, so that it would be infinite.
+        DataError: If the data have no best temperature: all predictions are right, so that it would be 0, or they are
+            no better than chance, so that it would be infinite.
     """
     logits = logits.double()
     true = logits.gather(1, labels[:, None])[:, 0]

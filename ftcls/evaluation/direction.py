@@ -17,8 +17,8 @@ def higher_is_better(name: str, metrics: Iterable[BaseMetric | Mapping]) -> bool
 
     Args:
         name: The result's full name, for example ``'accuracy/top1'`` or ``'loss'``.
-        metrics: The evaluator's metrics, or their config dicts. Each class states ``higher_is_better``: a bool, or a dict
-            from the names of its results (or their beginnings, before ``_``) to bools.
+        metrics: The evaluator's metrics, or their config dicts. Each class states ``higher_is_better``: a bool, or a
+            dict from the names of its results (or their beginnings, before ``_``) to bools.
 
     Returns:
         None where no class says it, or where two of them disagree.

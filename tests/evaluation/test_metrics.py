@@ -89,7 +89,7 @@ def test_topk_beyond_the_classes_is_refused_at_the_first_batch() -> None:
         Accuracy.calculate(score, target, topk=9)
     for wrong in (0, (), (1.5, )):
         with pytest.raises(ConfigError, match='topk'):
-            Accuracy(topk=wrong)
+            METRICS.build(dict(type='Accuracy', topk=wrong))
 
 
 @pytest.mark.parametrize('average', ['macro', 'micro', None])
@@ -123,10 +123,10 @@ def test_single_label_of_labels_and_thresholds() -> None:
 
 
 def test_single_label_arguments_are_checked() -> None:
-    with pytest.raises(ConfigError, match="no 'f1score'; did you mean 'f1-score'"):
-        SingleLabelMetric(items=('f1score', ))
-    with pytest.raises(ConfigError, match="got 'weighted'"):
-        SingleLabelMetric(average='weighted')
+    with pytest.raises(ConfigError, match="'f1score'.*'f1-score'"):
+        METRICS.build(dict(type='SingleLabelMetric', items=('f1score', )))
+    with pytest.raises(ConfigError, match="average='weighted'.*'macro'"):
+        METRICS.build(dict(type='SingleLabelMetric', average='weighted'))
     with pytest.raises(ConfigError, match='`num_classes`'):
         SingleLabelMetric.calculate([0, 1], [0, 1])
 
@@ -167,9 +167,9 @@ def test_samples_that_cannot_be_judged_are_named(metric: type) -> None:
     score = torch.tensor([0.5, 0.5])
     with pytest.raises(DataError, match=r'needs the true label of every sample, and one has none \(a.png\)'):
         metric().process(None, [dict(pred_score=score, img_path='a.png')])
-    with pytest.raises(DataError, match=r'one label a picture, and one has \[0, 1\]'):
+    with pytest.raises(DataError, match=r'one label per image, and one has \[0, 1\]'):
         metric().process(None, [dict(pred_score=score, gt_label=torch.tensor([0, 1]))])
-    with pytest.raises(DataError, match='label 2 cannot be judged by scores of 2 classes'):
+    with pytest.raises(DataError, match='label 2 is outside of the 2 classes'):
         metric().process(None, [dict(pred_score=score, gt_label=torch.tensor([2]))])
     with pytest.raises(ConfigError, match='neither `pred_score` nor `pred_label`'):
         metric().process(None, [dict(gt_label=torch.tensor([1]))])

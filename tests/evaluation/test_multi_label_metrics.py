@@ -9,6 +9,7 @@ from mmengine.logging import MMLogger
 from sklearn import metrics as sklearn_metrics
 
 from ftcls.evaluation import AveragePrecision, MultiLabelMetric
+from ftcls.registry import METRICS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError
 
@@ -71,7 +72,7 @@ def test_a_class_without_positives_is_left_out_and_named_once(caplog: pytest.Log
         logger.removeHandler(caplog.handler)
     assert first == second
     said = [record.getMessage() for record in caplog.records if 'left out of the mean' in record.getMessage()]
-    assert said == ['AveragePrecision: no picture has the label e: left out of the mean']
+    assert said == ['AveragePrecision: no image has the label e: left out of the mean']
     assert AveragePrecision.calculate(torch.rand(3, 2), torch.zeros(3, 2)).item() == 0.
 
 
@@ -109,12 +110,12 @@ def test_calculate_of_lists_of_classes() -> None:
 
 
 def test_wrong_arguments_and_samples() -> None:
-    with pytest.raises(ConfigError, match="`average` of AveragePrecision must be 'macro' or None, got 'micro'"):
-        AveragePrecision(average='micro')
-    with pytest.raises(ConfigError, match="of MultiLabelMetric has no 'f1'"):
-        MultiLabelMetric(items=('f1', ))
-    with pytest.raises(ConfigError, match='`topk`'):
-        MultiLabelMetric(topk=0)
+    with pytest.raises(ConfigError, match="average='micro'.*'macro'"):
+        METRICS.build(dict(type='AveragePrecision', average='micro'))
+    with pytest.raises(ConfigError, match="items.*'f1'"):
+        METRICS.build(dict(type='MultiLabelMetric', items=('f1', )))
+    with pytest.raises(ConfigError, match='topk'):
+        METRICS.build(dict(type='MultiLabelMetric', topk=0))
     with pytest.raises(ConfigError, match='only 2 classes'):
         MultiLabelMetric.calculate(torch.eye(2), torch.eye(2), topk=3)
     with pytest.raises(ConfigError, match='`num_classes`'):
@@ -125,9 +126,9 @@ def test_wrong_arguments_and_samples() -> None:
     for metric in (AveragePrecision(), MultiLabelMetric()):
         with pytest.raises(DataError, match=r'one has none \(a.png\).*empty list'):
             metric.process(None, [dict(pred_score=score, img_path='a.png')])
-        with pytest.raises(DataError, match='label 2 cannot be judged by scores of 2 classes'):
+        with pytest.raises(DataError, match='label 2 is outside of the 2 classes'):
             metric.process(None, [dict(pred_score=score, gt_label=torch.tensor([0, 2]))])
-        with pytest.raises(DataError, match='3 labels cannot be judged by 2 scores'):
+        with pytest.raises(DataError, match='3 labels do not fit 2 scores'):
             metric.process(None, [dict(pred_score=score, gt_score=torch.zeros(3))])
         with pytest.raises(ConfigError, match='no `pred_score`'):
             metric.process(None, [dict(gt_label=torch.tensor([1]))])

@@ -7,6 +7,7 @@ from sklearn.metrics import f1_score, jaccard_score
 
 from ftcls.engine.hooks import CheckpointHook
 from ftcls.evaluation import DiceMetric, IoUMetric
+from ftcls.registry import METRICS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError
 
@@ -81,7 +82,7 @@ def test_says_what_is_missing():
     with pytest.raises(DataError, match='pixels'):
         measure([DataSample(gt_mask=mask, pred_mask=mask[:2])])
     with pytest.raises(ConfigError, match='threshold'):
-        DiceMetric(threshold=2)
+        METRICS.build(dict(type='DiceMetric', threshold=2))
     with pytest.raises(DataError, match='empty'):
         DiceMetric().compute_metrics([])
 

@@ -1,38 +1,33 @@
 """Top-k accuracy."""
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import MinLen
 
 from ftcls.registry import METRICS
 from ftcls.utils import ConfigError
+from ftcls.utils.tree import as_list
+from ftcls.utils.types import PositiveInt
 from .predictions import SingleLabelBase, Thresholds, as_thresholds, check_targets, threshold_suffix, to_tensor
 
 __all__ = ['Accuracy']
 
 
-def _as_topk(topk: int | Sequence[int]) -> tuple[int, ...]:
-    """Turn the argument ``topk``, one number or several, into a tuple of positive ints."""
-    ks = (topk, ) if isinstance(topk, int) else tuple(topk)
-    if not ks or any(not isinstance(k, int) or k < 1 for k in ks):
-        raise ConfigError(f'`topk` of Accuracy must be one or several whole numbers from 1 on, got {topk!r}')
-    return ks
-
-
 def _check_topk(topk: Sequence[int], num_classes: int) -> None:
     """Refuse a ``topk`` that asks for more classes than there are."""
     if max(topk) > num_classes:
-        raise ConfigError(
-            f'`topk={max(topk)}` of Accuracy needs at least {max(topk)} classes, and the model scores {num_classes}; '
-            f'set `topk` to {num_classes - 1 if num_classes > 1 else 1} or less in val_evaluator and test_evaluator')
+        raise ConfigError(f'`topk={max(topk)}` of Accuracy needs at least {max(topk)} classes, and the model scores '
+                          f'{num_classes}; set `topk` to {max(num_classes - 1, 1)} or less in val_evaluator and '
+                          'test_evaluator')
 
 
 @METRICS.register_module()
 class Accuracy(SingleLabelBase):
     """Share of the samples, in percent, whose true class is among the ``k`` classes with the highest scores.
 
-    Of classes with equal scores the one with the lower index comes first, so that the result depends neither on the batch
-    size nor on the device. A score that is not a number (NaN) counts as wrong.
+    Of classes with equal scores the one with the lower index comes first, so that the result depends neither on the
+    batch size nor on the device. A score that is not a number (NaN) counts as wrong.
 
     Args:
         topk: One ``k`` or several.
@@ -50,12 +45,12 @@ class Accuracy(SingleLabelBase):
     higher_is_better = True
 
     def __init__(self,
-                 topk: int | Sequence[int] = (1, ),
+                 topk: PositiveInt | Annotated[Sequence[PositiveInt], MinLen(1)] = (1, ),
                  thrs: Thresholds = 0.,
                  collect_device: str = 'cpu',
                  prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        self.topk = _as_topk(topk)
+        self.topk = tuple(as_list(topk))
         self.thrs = as_thresholds(thrs)
 
     def check_score(self, score: torch.Tensor) -> None:
@@ -109,12 +104,13 @@ class Accuracy(SingleLabelBase):
             raise ValueError(f'pred and target must be of one length, at least 1; got {len(pred)} and {len(target)}')
         if pred.ndim == 1:
             return _percent(pred.eq(target))
-        topk, thrs = _as_topk(topk), as_thresholds(thrs)
+        topk, thrs = as_list(topk), as_thresholds(thrs)
         _check_topk(topk, pred.shape[1])
         pred = pred.float()
         target = check_targets(target, pred.shape[1]).to(pred.device)
         true_score = pred.gather(1, target[:, None])
-        # A class stands before the true one if its score is higher (or NaN, hence the negation), or equal and its index lower.
+        # A class ranks before the true one if its score is higher (or NaN, hence the negation), or equal at a lower
+        # index.
         lower_index = torch.arange(pred.shape[1], device=pred.device) < target[:, None]
         rank = (~(pred <= true_score) | ((pred == true_score) & lower_index)).sum(dim=1)
         above = [torch.ones_like(rank, dtype=torch.bool) if thr is None else true_score[:, 0] > thr for thr in thrs]

@@ -1,16 +1,18 @@
 """Which class is taken for which."""
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from ftcls.registry import METRICS
 from ftcls.utils import ConfigError
+from ftcls.utils.types import PositiveInt
 from .predictions import SingleLabelBase, check_targets, to_tensor, top1
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ['ConfusionMatrix']
 
@@ -36,7 +38,10 @@ class ConfusionMatrix(SingleLabelBase):
     """
     default_prefix = 'confusion_matrix'
 
-    def __init__(self, num_classes: int | None = None, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+    def __init__(self,
+                 num_classes: PositiveInt | None = None,
+                 collect_device: str = 'cpu',
+                 prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.num_classes = num_classes
 
@@ -71,8 +76,7 @@ class ConfusionMatrix(SingleLabelBase):
             raise ValueError(f'pred and target must be of one length, got {len(pred)} and {len(target)}')
         if pred.ndim == 1:
             if num_classes is None:
-                raise ConfigError('`num_classes` of ConfusionMatrix is needed where the model predicts classes without '
-                                  'scores')
+                raise ConfigError('ConfusionMatrix needs `num_classes` where the model predicts classes without scores')
             label = check_targets(pred, num_classes)
         else:
             num_classes = pred.shape[1]
@@ -87,7 +91,7 @@ class ConfusionMatrix(SingleLabelBase):
              classes: Sequence[str] | None = None,
              colorbar: bool = True,
              show: bool = True,
-             out: str | os.PathLike | None = None) -> Figure:
+             out: str | os.PathLike | None = None) -> 'Figure':
         """Draw a confusion matrix.
 
         Args:
@@ -107,7 +111,7 @@ class ConfusionMatrix(SingleLabelBase):
         """
         matrix = np.asarray(confusion_matrix)
         size = len(matrix)
-        names = [str(i) for i in range(size)] if classes is None else list(classes)
+        names = [str(name) for name in (range(size) if classes is None else classes)]
         if matrix.shape != (size, size) or len(names) != size:
             raise ValueError(
                 f'a square matrix and a name for each row are needed, got {matrix.shape}, {len(names)} names')
@@ -116,7 +120,7 @@ class ConfusionMatrix(SingleLabelBase):
         axes = figure.add_subplot()
         image = axes.imshow(matrix, cmap=cmap)
         if colorbar:
-            figure.colorbar(image, ax=axes, label='pictures', fraction=0.046, pad=0.04)
+            figure.colorbar(image, ax=axes, label='images', fraction=0.046, pad=0.04)
         axes.set(xlabel='predicted class', ylabel='true class')
         if size <= 50:  # More names than that could not be read.
             slanted = dict(rotation=45, ha='right', rotation_mode='anchor') if max(map(len, names)) > 2 else {}
@@ -126,8 +130,9 @@ class ConfusionMatrix(SingleLabelBase):
             for row, column in np.ndindex(size, size):
                 red, green, blue, _ = image.cmap(image.norm(matrix[row, column]))
                 # Black on a light cell, white on a dark one, by the perceived lightness (ITU-R BT.601).
-                light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
-                axes.text(column, row, f'{matrix[row, column]}', ha='center', va='center', color='k' if light else 'w')
+                is_light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
+                color = 'k' if is_light else 'w'
+                axes.text(column, row, f'{matrix[row, column]}', ha='center', va='center', color=color)
         if out is not None:
             figure.savefig(out, dpi=120)
         if window is not None:
@@ -135,13 +140,15 @@ class ConfusionMatrix(SingleLabelBase):
         return figure
 
 
-def _figure(size: tuple[float, float], show: bool) -> tuple[Figure, Any]:
-    """Make a figure of ``size`` inches; in pyplot, which is returned as the second, only where a window can be shown."""
+def _figure(size: tuple[float, float], show: bool) -> tuple['Figure', Any]:
+    """Make a figure of ``size`` inches; in pyplot, which is returned too, only where a window can be shown."""
     if show:
         # Imported here, because pyplot keeps global state and looks for a display, which only `show` needs.
         from matplotlib import pyplot
         if pyplot.get_backend().lower() not in _WINDOWLESS:
             return pyplot.figure(figsize=size, layout='constrained'), pyplot
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
     figure = Figure(figsize=size, layout='constrained')
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     FigureCanvasAgg(figure)

@@ -7,6 +7,7 @@ from mmengine.evaluator import BaseMetric
 
 from ftcls.registry import METRICS
 from ftcls.utils import DataError
+from .predictions import check_not_empty, file_of
 
 __all__ = ['LossMetric']
 
@@ -15,10 +16,10 @@ __all__ = ['LossMetric']
 class LossMetric(BaseMetric):
     """Mean over all samples of the loss that the model's own head computes.
 
-    The model leaves in each sample its loss (``DataSample.loss``), so that the result is the same for any batch size and any
-    number of processes. A head that knows the loss of a batch only leaves that, and the result weighs each batch by its size.
-    With ``class_weight`` it is the weighted sum over the number of samples, while the training's is over the sum of the
-    weights.
+    The model leaves in each sample its loss (``DataSample.loss``), so that the result is the same for any batch size
+    and any number of processes. A head that knows the loss of a batch only leaves that, and the result weighs each
+    batch by its size. With ``class_weight`` it is the weighted sum over the number of samples, while the training's is
+    over the sum of the weights.
 
     Args:
         collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
@@ -46,10 +47,9 @@ class LossMetric(BaseMetric):
         for sample in data_samples:
             loss = sample.get('loss')
             if loss is None:
-                where = f' ({sample["img_path"]})' if sample.get('img_path') else ''
                 raise DataError(
-                    f'LossMetric found a sample without a loss{where}: the model computes it only for batches '
-                    'in which every sample has its true label')
+                    f'LossMetric found a sample without a loss{file_of(sample)}: the model computes it only '
+                    'for batches in which every sample has its true label')
             self.results.append(float(torch.as_tensor(loss)))
 
     def compute_metrics(self, results: Sequence[float]) -> dict[str, float]:
@@ -58,6 +58,5 @@ class LossMetric(BaseMetric):
         Raises:
             DataError: If there are none.
         """
-        if not results:
-            raise DataError('there is no sample to evaluate: the validation or test set is empty')
+        check_not_empty(results)
         return dict(loss=torch.tensor(results, dtype=torch.float64).mean().item())

@@ -1,7 +1,7 @@
-"""Metrics where a picture has any number of labels."""
+"""Metrics where an image has any number of labels."""
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -10,8 +10,11 @@ from mmengine.logging import print_log
 
 from ftcls.registry import METRICS
 from ftcls.utils import ConfigError, DataError
-from .precision_recall import ITEMS, Scores, check_average, check_items, from_counts
-from .predictions import check_targets, to_tensor
+from ftcls.utils.names import enumerate_names
+from ftcls.utils.tree import as_list
+from ftcls.utils.types import PositiveInt
+from .precision_recall import ITEMS, Average, Item, Scores, from_counts
+from .predictions import check_not_empty, check_targets, file_of, to_tensor
 
 __all__ = ['AveragePrecision', 'MultiLabelMetric']
 
@@ -46,7 +49,7 @@ class _MultiLabelBase(BaseMetric):
             ConfigError: If a sample has no scores.
         """
         for sample in data_samples:
-            where = f' ({sample["img_path"]})' if sample.get('img_path') else ''
+            where = file_of(sample)
             if sample.get('pred_score') is None:
                 raise ConfigError(
                     f'{type(self).__name__} found no `pred_score` in a sample{where}: the model must be a '
@@ -57,11 +60,11 @@ class _MultiLabelBase(BaseMetric):
             elif sample.get('gt_label') is not None:
                 truth = _one_hot(torch.as_tensor(sample['gt_label']).detach().cpu(), len(score))
             else:
-                raise DataError(f'{type(self).__name__} needs the labels of every sample, and one has none{where}; a '
-                                'picture without any has an empty list')
+                raise DataError(f'{type(self).__name__} needs the labels of every sample, and one has none{where}; an '
+                                'image without any has an empty list')
             if truth.shape != score.shape:
-                raise DataError(f'{len(truth)} labels cannot be judged by {len(score)} scores{where}; set '
-                                '`num_classes` of the model\'s head to the number of classes of the data')
+                raise DataError(f'{len(truth)} labels do not fit {len(score)} scores{where}; set `num_classes` of the '
+                                "model's head to the number of classes of the data")
             self.results.append((score, truth))
 
     @staticmethod
@@ -71,8 +74,7 @@ class _MultiLabelBase(BaseMetric):
         Raises:
             DataError: If there is nothing to evaluate.
         """
-        if not results:
-            raise DataError('there is no sample to evaluate: the validation or test set is empty')
+        check_not_empty(results)
         scores, truths = zip(*results)
         return torch.stack(scores), torch.stack(truths)
 
@@ -81,44 +83,41 @@ class _MultiLabelBase(BaseMetric):
 class AveragePrecision(_MultiLabelBase):
     """Average precision: the area below the steps of a class's precision over its recall, in percent.
 
-    It is scikit-learn's ``average_precision_score``: samples of equal scores stand together, whatever their order. A class
-    without any positive sample has none; it is left out of the mean, and the log names it once. Where all classes are
-    such, the mean is 0.
+    It is scikit-learn's ``average_precision_score``: samples of equal scores stand together, whatever their order. A
+    class without any positive sample has none; it is left out of the mean, and the log names it once. Where all classes
+    are such, the mean is 0.
 
     Args:
         average: 'macro' for the mean over classes (mAP), None for one value a class (0 for a class without positives).
         collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
         prefix: Goes before the results' names; 'multi-label' where it is None.
 
-    Raises:
-        ConfigError: If ``average`` is another.
-
     Results: ``multi-label/mAP``; with ``average=None`` the list ``multi-label/AP_classwise``.
 
     Example:
-        >>> AveragePrecision.calculate(torch.tensor([[.9, .1], [.8, .2], [.1, .7]]), torch.tensor([[1, 0], [0, 1], [0, 0]]))
+        >>> scores = torch.tensor([[.9, .1], [.8, .2], [.1, .7]])
+        >>> AveragePrecision.calculate(scores, torch.tensor([[1, 0], [0, 1], [0, 0]]))
         tensor(75.)
     """
 
-    def __init__(self, average: str | None = 'macro', collect_device: str = 'cpu', prefix: str | None = None) -> None:
+    def __init__(self,
+                 average: Literal['macro'] | None = 'macro',
+                 collect_device: str = 'cpu',
+                 prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        check_average(average, type(self).__name__, ('macro', None))
         self.average = average
         self._left_out: list[int] = []
-        self._said = False
+        self._is_logged = False
 
     def evaluate(self, size: int) -> dict[str, float | list[float]]:
         """Compute the results over all processes, and say once which classes have no positive sample."""
         results = super().evaluate(size)
-        if self._left_out and not self._said:
-            self._said = True
-            names = (self.dataset_meta or {}).get('classes')
-            shown = ', '.join(str(i) if names is None else str(names[i]) for i in self._left_out[:10])
-            more = f' and {len(self._left_out) - 10} more' if len(self._left_out) > 10 else ''
-            print_log(
-                f'AveragePrecision: no picture has the label {shown}{more}: left out of the mean',
-                logger='current',
-                level=logging.WARNING)
+        if self._left_out and not self._is_logged:
+            self._is_logged = True
+            names = (self.dataset_meta or {}).get('classes', range(max(self._left_out) + 1))
+            left_out = enumerate_names(names[i] for i in self._left_out)
+            text = f'AveragePrecision: no image has the label {left_out}: left out of the mean'
+            print_log(text, 'current', logging.WARNING)
         return results
 
     def compute_metrics(self, results: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float | list[float]]:
@@ -130,10 +129,12 @@ class AveragePrecision(_MultiLabelBase):
         pred, target = self.stack(results)
         self._left_out = torch.nonzero((target == 1).sum(dim=0) == 0)[:, 0].tolist()
         values = self.calculate(pred, target, self.average)
-        return dict(AP_classwise=values.tolist()) if self.average is None else dict(mAP=values.item())
+        if self.average is None:
+            return dict(AP_classwise=values.tolist())
+        return dict(mAP=values.item())
 
     @staticmethod
-    def calculate(pred: Labels, target: Labels, average: str | None = 'macro') -> torch.Tensor:
+    def calculate(pred: Labels, target: Labels, average: Literal['macro'] | None = 'macro') -> torch.Tensor:
         """Compute the average precision.
 
         Args:
@@ -146,9 +147,7 @@ class AveragePrecision(_MultiLabelBase):
 
         Raises:
             ValueError: If the shapes are others.
-            ConfigError: If ``average`` is another.
         """
-        check_average(average, 'AveragePrecision', ('macro', None))
         pred, target = to_tensor(pred, 'pred'), to_tensor(target, 'target')
         _check_shapes(pred, target)
         values = torch.stack([_average_precision(*pair) for pair in zip(pred.double().T, target.T)])
@@ -158,11 +157,16 @@ class AveragePrecision(_MultiLabelBase):
 
 
 def _average_precision(score: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the average precision of one class, () float64, 0 to 1, of scores and labels (N, ); NaN without a positive."""
+    """Return the average precision of one class, () float64, 0 to 1; NaN without a positive.
+
+    Args:
+        score: (N, ) float.
+        target: (N, ), 1 where the class is given.
+    """
     # what is no number ranks last
     score, order = score[target > -1].nan_to_num(-torch.inf).sort(descending=True)
     hits = (target[target > -1][order] == 1).double()
-    # only at the last of equal scores is it settled how many samples a threshold lets through
+    # only at the last of equal scores is it known how many samples a threshold lets through
     ends = torch.nonzero(torch.cat([score[:-1] != score[1:], torch.ones_like(score[:1], dtype=torch.bool)]))[:, 0]
     right = hits.cumsum(0)[ends]
     gained = right.diff(prepend=right.new_zeros(1))
@@ -171,9 +175,10 @@ def _average_precision(score: torch.Tensor, target: torch.Tensor) -> torch.Tenso
 
 @METRICS.register_module()
 class MultiLabelMetric(_MultiLabelBase):
-    """Precision, recall, F1 score (percent) and support (number of labels) where a picture has any number of labels.
+    """Precision, recall, F1 score (percent) and support (number of labels) where an image has any number of labels.
 
-    A class that is never predicted has precision 0, one that never occurs has recall 0; both count in the macro average.
+    A class that is never predicted has precision 0, one that never occurs has recall 0; both count in the macro
+    average.
 
     Args:
         thr: Classes of at least this score are taken for predicted; None for 0.5 where ``topk`` is None too.
@@ -183,9 +188,6 @@ class MultiLabelMetric(_MultiLabelBase):
             value a class.
         collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
         prefix: Goes before the results' names; 'multi-label' where it is None.
-
-    Raises:
-        ConfigError: If an argument is out of range.
 
     Results: ``multi-label/precision`` …; ``multi-label/precision_thr-0.30`` with a threshold other than 0.5,
     ``multi-label/precision_top2`` with ``topk=2``; with 'micro' these and ``_micro``, with ``average=None`` lists with
@@ -198,24 +200,20 @@ class MultiLabelMetric(_MultiLabelBase):
 
     def __init__(self,
                  thr: float | None = None,
-                 topk: int | None = None,
-                 items: Sequence[str] = ('precision', 'recall', 'f1-score'),
-                 average: str | None = 'macro',
+                 topk: PositiveInt | None = None,
+                 items: Item | Sequence[Item] = ('precision', 'recall', 'f1-score'),
+                 average: Average | None = 'macro',
                  collect_device: str = 'cpu',
                  prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        name = type(self).__name__
-        if topk is not None and (not isinstance(topk, int) or topk < 1):
-            raise ConfigError(f'`topk` of {name} must be a whole number from 1 on, got {topk!r}')
         if thr is not None and topk is not None:
-            print_log(
-                f'{name}: thr={thr} and topk={topk} are given; the threshold is used',
-                logger='current',
-                level=logging.WARNING)
-        self.thr = 0.5 if thr is None and topk is None else thr
+            text = f'MultiLabelMetric: thr={thr} and topk={topk} are given; the threshold is used'
+            print_log(text, 'current', logging.WARNING)
+        if thr is None and topk is None:
+            thr = 0.5
+        self.thr = thr
         self.topk = topk
-        self.items = check_items(items, name)
-        check_average(average, name)
+        self.items = as_list(items)
         self.average = average
 
     def compute_metrics(self, results: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float | int | list]:
@@ -225,8 +223,11 @@ class MultiLabelMetric(_MultiLabelBase):
             DataError: If there are none.
         """
         pred, target = self.stack(results)
-        suffix = f'_top{self.topk}' if self.thr is None else '' if self.thr == 0.5 else f'_thr-{self.thr:.2f}'
-        suffix += '_classwise' if self.average is None else '_micro' if self.average == 'micro' else ''
+        suffix = {None: '_classwise', 'micro': '_micro', 'macro': ''}[self.average]
+        if self.thr is None:
+            suffix = f'_top{self.topk}{suffix}'
+        elif self.thr != 0.5:
+            suffix = f'_thr-{self.thr:.2f}{suffix}'
         values = self.calculate(pred, target, average=self.average, thr=self.thr, topk=self.topk)
         return {name + suffix: value.tolist() for name, value in zip(ITEMS, values) if name in self.items}
 
@@ -235,7 +236,7 @@ class MultiLabelMetric(_MultiLabelBase):
                   target: Labels,
                   pred_indices: bool = False,
                   target_indices: bool = False,
-                  average: str | None = 'macro',
+                  average: Average | None = 'macro',
                   thr: float | None = None,
                   topk: int | None = None,
                   num_classes: int | None = None) -> Scores:
@@ -252,14 +253,14 @@ class MultiLabelMetric(_MultiLabelBase):
             num_classes: Needed for sequences of classes only.
 
         Returns:
-            Precision, recall, F1 score in percent, float32, and support, int64; () each, or with ``average=None`` (C, ).
+            Precision, recall, F1 score in percent, float32, and support, int64; () each, or with ``average=None`` (C,
+            ).
 
         Raises:
             ValueError: If the shapes do not fit each other.
-            ConfigError: If an argument is out of range, or ``num_classes`` is missing.
+            ConfigError: If there are fewer than ``topk`` classes, or ``num_classes`` is missing.
             DataError: If a class is outside of [0, num_classes).
         """
-        check_average(average, 'MultiLabelMetric')
         pred = _as_scores(pred, 'pred', pred_indices, num_classes)
         target = _as_scores(target, 'target', target_indices, num_classes)
         _check_shapes(pred, target)
@@ -271,14 +272,16 @@ class MultiLabelMetric(_MultiLabelBase):
         else:
             predicted = pred >= (0.5 if thr is None else thr)
         true = target == 1
-        return from_counts(tuple(one.sum(dim=0).double() for one in (predicted & true, predicted, true)), average)
+        counts = tuple(chosen.sum(dim=0).double() for chosen in (predicted & true, predicted, true))
+        return from_counts(counts, average)
 
 
 def _as_scores(labels: Labels, name: str, indices: bool, num_classes: int | None) -> torch.Tensor:
     """Return labels as (N, num_classes)."""
     if not indices:
-        rows = isinstance(labels, Sequence) and len(labels) and isinstance(labels[0], torch.Tensor | np.ndarray)
-        return torch.stack([to_tensor(row, name) for row in labels]) if rows else to_tensor(labels, name)
+        if isinstance(labels, Sequence) and len(labels) and isinstance(labels[0], torch.Tensor | np.ndarray):
+            return torch.stack([to_tensor(row, name) for row in labels])
+        return to_tensor(labels, name)
     if num_classes is None:
         raise ConfigError('`num_classes` of MultiLabelMetric is needed for lists of classes')
     return torch.stack([_one_hot(torch.as_tensor(row), num_classes) for row in labels])

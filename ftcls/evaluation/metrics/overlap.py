@@ -7,12 +7,15 @@ from mmengine.evaluator import BaseMetric
 
 from ftcls.registry import METRICS
 from ftcls.utils import ConfigError, DataError
+from ftcls.utils.types import Probability
+from .predictions import check_not_empty, file_of
 
 __all__ = ['DiceMetric', 'IoUMetric']
 
 
 class OverlapMetric(BaseMetric):
-    """Counts, a picture, the pixels that are foreground rightly (TP), wrongly (FP) and wrongly not (FN); as whole numbers.
+    """Counts, a picture, the pixels that are foreground rightly (TP), wrongly (FP) and wrongly not (FN); as whole
+    numbers.
 
     Pixels of 255 in the true mask are left out. An empty mask with an empty prediction is a perfect score.
 
@@ -27,10 +30,11 @@ class OverlapMetric(BaseMetric):
     name: str
     weight: int
 
-    def __init__(self, threshold: float | None = None, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+    def __init__(self,
+                 threshold: Probability | None = None,
+                 collect_device: str = 'cpu',
+                 prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        if threshold is not None and (isinstance(threshold, bool) or not 0 <= threshold <= 1):
-            raise ConfigError(f'{type(self).__name__}: threshold={threshold!r}: expected a probability from 0 to 1')
         self.threshold = threshold
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping]) -> None:
@@ -45,20 +49,20 @@ class OverlapMetric(BaseMetric):
             ConfigError: If a sample has no prediction.
         """
         for sample in data_samples:
-            where = f' ({sample["img_path"]})' if sample.get('img_path') else ''
             truth, predicted = sample.get('gt_mask'), self._predicted(sample)
             if truth is None:
-                raise DataError(f'{type(self).__name__} needs the true mask of every picture, and one has none{where}; '
-                                'put LoadAnnotations into the pipeline')
+                raise DataError(f'{type(self).__name__} needs the true mask of every image, and one has none'
+                                f'{file_of(sample)}; put LoadAnnotations into the pipeline')
             truth = torch.as_tensor(truth).to(predicted.device)
             if truth.shape != predicted.shape:
                 raise DataError(f'the mask has {tuple(truth.shape)} pixels (H, W), the prediction '
-                                f'{tuple(predicted.shape)}{where}')
+                                f'{tuple(predicted.shape)}{file_of(sample)}')
             counted, is_true = truth != 255, truth == 1
             # sums of bool are int64: no number of pixels overflows
-            tp, fp, fn = ((predicted & is_true).sum(), (predicted & ~is_true & counted).sum(),
-                          (~predicted & is_true).sum())
-            self.results.append((int(tp), int(fp), int(fn)))
+            tp = int((predicted & is_true).sum())
+            fp = int((predicted & ~is_true & counted).sum())
+            fn = int((~predicted & is_true).sum())
+            self.results.append((tp, fp, fn))
 
     def _predicted(self, sample: Mapping) -> torch.Tensor:
         """Return where the prediction is foreground, (H, W) bool."""
@@ -67,7 +71,9 @@ class OverlapMetric(BaseMetric):
             raise ConfigError(f'{type(self).__name__} found no `{key}` in a sample: the model must be a segmentor, '
                               "ImageSegmentor with head=dict(type='PixelHead')")
         value = torch.as_tensor(sample[key])
-        return value == 1 if self.threshold is None else value > self.threshold
+        if self.threshold is None:
+            return value == 1
+        return value > self.threshold
 
     def compute_metrics(self, results: Sequence[tuple[int, int, int]]) -> dict[str, float]:
         """Compute the scores, in percent, from the counts of all processes.
@@ -75,8 +81,7 @@ class OverlapMetric(BaseMetric):
         Raises:
             DataError: If there are none.
         """
-        if not results:
-            raise DataError('there is no sample to evaluate: the validation or test set is empty')
+        check_not_empty(results)
         scores = torch.tensor([self.score(*counts) for counts in results], dtype=torch.float64)
         total = (sum(column) for column in zip(*results))
         return {self.name: 100 * scores.mean().item(), f'{self.name}_set': 100 * self.score(*total)}
@@ -90,7 +95,8 @@ class OverlapMetric(BaseMetric):
 
 @METRICS.register_module()
 class DiceMetric(OverlapMetric):
-    """Dice coefficient of the foreground, 2 TP / (2 TP + FP + FN), in percent (Dice, 1945); also known as F1 of the pixels.
+    """Dice coefficient of the foreground, 2 TP / (2 TP + FP + FN), in percent (Dice, 1945); also known as F1 of the
+    pixels.
 
     Args: those of :class:`OverlapMetric`.
 

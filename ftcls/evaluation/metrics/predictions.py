@@ -8,7 +8,10 @@ from mmengine.evaluator import BaseMetric
 
 from ftcls.utils import ConfigError, DataError
 
-__all__ = ['SingleLabelBase', 'Thresholds', 'as_thresholds', 'check_targets', 'threshold_suffix', 'to_tensor', 'top1']
+__all__ = [
+    'SingleLabelBase', 'Thresholds', 'as_thresholds', 'check_not_empty', 'check_targets', 'file_of', 'threshold_suffix',
+    'to_tensor', 'top1'
+]
 
 Thresholds = float | Sequence[float | None] | None
 
@@ -30,14 +33,34 @@ def to_tensor(value: Any, name: str) -> torch.Tensor:
 
 def as_thresholds(thrs: Thresholds) -> tuple[float | None, ...]:
     """Turn the argument ``thrs`` of a metric, one value or several, into a tuple."""
-    return (thrs, ) if thrs is None or isinstance(thrs, (int, float)) else tuple(thrs)
+    if thrs is None or isinstance(thrs, int | float):
+        return (thrs, )
+    return tuple(thrs)
 
 
 def threshold_suffix(thr: float | None, several: bool) -> str:
-    """Return what is appended to a result's name: nothing where there is one threshold, else ``_thr-0.50``, ``_no-thr``."""
+    """Return the end of a result's name: ``_thr-0.50`` or ``_no-thr`` where there are several thresholds."""
     if not several:
         return ''
-    return '_no-thr' if thr is None else f'_thr-{thr:.2f}'
+    if thr is None:
+        return '_no-thr'
+    return f'_thr-{thr:.2f}'
+
+
+def file_of(sample: Mapping) -> str:
+    """Return the image's path in brackets, for a message, or ``''``."""
+    path = sample.get('img_path')
+    return f' ({path})' if path else ''
+
+
+def check_not_empty(results: Sequence) -> None:
+    """Refuse an empty validation or test set.
+
+    Raises:
+        DataError: If there are no results.
+    """
+    if not results:
+        raise DataError('there is no sample to evaluate: the validation or test set is empty')
 
 
 def check_targets(target: torch.Tensor, num_classes: int) -> torch.Tensor:
@@ -49,9 +72,8 @@ def check_targets(target: torch.Tensor, num_classes: int) -> torch.Tensor:
     target = target.to(torch.int64).reshape(-1)
     wrong = target[(target < 0) | (target >= num_classes)]
     if len(wrong):
-        raise DataError(
-            f'label {int(wrong[0])} cannot be judged by scores of {num_classes} classes, which are numbered 0 to '
-            f'{num_classes - 1}; set `num_classes` of the model\'s head to the number of classes of the data')
+        raise DataError(f'label {int(wrong[0])} is outside of the {num_classes} classes that the model scores; set '
+                        '`num_classes` of the model\'s head to the number of classes of the data')
     return target
 
 
@@ -97,14 +119,14 @@ class SingleLabelBase(BaseMetric):
 
     def _truth(self, sample: Mapping) -> torch.Tensor:
         """Return the true class of one sample, (1, ) int64."""
-        where = f' ({sample["img_path"]})' if sample.get('img_path') else ''
         label = sample.get('gt_label')
         if label is None:
-            raise DataError(f'{type(self).__name__} needs the true label of every sample, and one has none{where}; '
-                            'evaluate on a dataset with labels, or use tools/predict.py for pictures without')
+            raise DataError(f'{type(self).__name__} needs the true label of every sample, and one has none'
+                            f'{file_of(sample)}; for images without labels use tools/predict.py')
         label = torch.as_tensor(label).detach().cpu().reshape(-1)
         if len(label) != 1:
-            raise DataError(f'{type(self).__name__} is for one label a picture, and one has {label.tolist()}{where}')
+            raise DataError(
+                f'{type(self).__name__} is for one label per image, and one has {label.tolist()}{file_of(sample)}')
         return label.to(torch.int64)
 
     @staticmethod
@@ -114,8 +136,7 @@ class SingleLabelBase(BaseMetric):
         Raises:
             DataError: If there is nothing to evaluate.
         """
-        if not results:
-            raise DataError('there is no sample to evaluate: the validation or test set is empty')
+        check_not_empty(results)
         target = torch.cat([result['gt_label'] for result in results])
         if 'pred_score' in results[0]:
             return torch.stack([result['pred_score'] for result in results]), target

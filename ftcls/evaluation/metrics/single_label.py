@@ -6,7 +6,9 @@ import torch
 
 from ftcls.registry import METRICS
 from ftcls.utils import ConfigError
-from .precision_recall import ITEMS, Scores, check_average, check_items, from_counts
+from ftcls.utils.tree import as_list
+from ftcls.utils.types import PositiveInt
+from .precision_recall import ITEMS, Average, Item, Scores, from_counts
 from .predictions import SingleLabelBase, Thresholds, as_thresholds, check_targets, threshold_suffix, to_tensor, top1
 
 __all__ = ['SingleLabelMetric']
@@ -14,9 +16,10 @@ __all__ = ['SingleLabelMetric']
 
 @METRICS.register_module()
 class SingleLabelMetric(SingleLabelBase):
-    """Precision, recall, F1 score (percent) and support (number of samples) where each picture has one label.
+    """Precision, recall, F1 score (percent) and support (number of samples) where each image has one label.
 
-    A class that is never predicted has precision 0, one that never occurs has recall 0; both count in the macro average.
+    A class that is never predicted has precision 0, one that never occurs has recall 0; both count in the macro
+    average.
 
     Args:
         thrs: The class with the highest score counts as predicted only above this threshold; None applies none. Several
@@ -28,8 +31,8 @@ class SingleLabelMetric(SingleLabelBase):
         collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
         prefix: Goes before the results' names; 'single-label' where it is None.
 
-    Results: ``single-label/precision`` …; with ``average=None`` lists named ``single-label/precision_classwise``, with
-    'micro' ``single-label/precision_micro``.
+    Results: ``single-label/precision`` …; with ``average=None`` lists named ``single-label/precision_classwise``,
+    with 'micro' ``single-label/precision_micro``.
 
     Example:
         >>> SingleLabelMetric.calculate([0, 1, 1, 3], [0, 2, 1, 3], num_classes=4)
@@ -40,15 +43,14 @@ class SingleLabelMetric(SingleLabelBase):
 
     def __init__(self,
                  thrs: Thresholds = 0.,
-                 items: Sequence[str] = ('precision', 'recall', 'f1-score'),
-                 average: str | None = 'macro',
-                 num_classes: int | None = None,
+                 items: Item | Sequence[Item] = ('precision', 'recall', 'f1-score'),
+                 average: Average | None = 'macro',
+                 num_classes: PositiveInt | None = None,
                  collect_device: str = 'cpu',
                  prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.thrs = as_thresholds(thrs)
-        self.items = check_items(items, type(self).__name__)
-        check_average(average, type(self).__name__)
+        self.items = as_list(items)
         self.average = average
         self.num_classes = num_classes
 
@@ -60,11 +62,10 @@ class SingleLabelMetric(SingleLabelBase):
             ConfigError: If ``num_classes`` is missing though the model gave no scores.
         """
         pred, target = self.stack(results)
-        computed = self.calculate(pred, target, self.thrs, self.average, self.num_classes)
+        thrs = self.thrs
+        computed = self.calculate(pred, target, thrs, self.average, self.num_classes)
         if pred.ndim == 1:
             thrs, computed = (None, ), [computed]
-        else:
-            thrs = self.thrs
         metrics = {}
         for thr, scores in zip(thrs, computed):
             for name, value in zip(ITEMS, scores):
@@ -72,14 +73,14 @@ class SingleLabelMetric(SingleLabelBase):
                     metrics[name + threshold_suffix(thr, len(thrs) > 1)] = value
         if self.average is None:
             return {f'{name}_classwise': value.tolist() for name, value in metrics.items()}
-        suffix = '_micro' if self.average == 'micro' else ''
+        suffix = {'micro': '_micro', 'macro': ''}[self.average]
         return {name + suffix: value.item() for name, value in metrics.items()}
 
     @staticmethod
     def calculate(pred: Any,
                   target: Any,
                   thrs: Thresholds = (0., ),
-                  average: str | None = 'macro',
+                  average: Average | None = 'macro',
                   num_classes: int | None = None) -> Scores | list[Scores]:
         """Compute precision, recall, F1 score and support of predictions.
 
@@ -91,23 +92,21 @@ class SingleLabelMetric(SingleLabelBase):
             num_classes: C; needed for predicted classes only.
 
         Returns:
-            For predicted classes one tuple of precision, recall, F1 score and support; for scores a list of such tuples,
-            one a threshold. Each is a scalar tensor or, with ``average=None``, a tensor (C, ).
+            For predicted classes one tuple of precision, recall, F1 score and support; for scores a list of such
+            tuples, one a threshold. Each is a scalar tensor or, with ``average=None``, a tensor (C, ).
 
         Raises:
             ValueError: If ``pred`` and ``target`` differ in length.
-            ConfigError: If ``average`` is unknown, or ``num_classes`` is missing for predicted classes.
+            ConfigError: If ``num_classes`` is missing for predicted classes.
             DataError: If a class is outside of [0, C).
         """
-        check_average(average, 'SingleLabelMetric')
         pred, target = to_tensor(pred, 'pred'), to_tensor(target, 'target')
         if len(pred) != len(target):
             raise ValueError(f'pred and target must be of one length, got {len(pred)} and {len(target)}')
         if pred.ndim == 1:
             if num_classes is None:
                 raise ConfigError(
-                    '`num_classes` of SingleLabelMetric is needed where the model predicts classes without '
-                    'scores')
+                    'SingleLabelMetric needs `num_classes` where the model predicts classes without scores')
             label, score, thrs = check_targets(pred, num_classes), None, (None, )
         else:
             num_classes, thrs = pred.shape[1], as_thresholds(thrs)
@@ -115,9 +114,12 @@ class SingleLabelMetric(SingleLabelBase):
         target = check_targets(target, num_classes).to(label.device)
         computed = []
         for thr in thrs:
-            counted = torch.ones_like(label, dtype=torch.bool) if thr is None else score > thr
-            counts = tuple(
-                torch.bincount(classes, minlength=num_classes).double()
-                for classes in (target[(label == target) & counted], label[counted], target))
+            predicted, true = label, target
+            if thr is not None:
+                predicted, true = label[score > thr], target[score > thr]
+            chosen = (predicted[predicted == true], predicted, target)
+            counts = tuple(torch.bincount(classes, minlength=num_classes).double() for classes in chosen)
             computed.append(from_counts(counts, average))
-        return computed[0] if score is None else computed
+        if score is None:
+            return computed[0]
+        return computed
