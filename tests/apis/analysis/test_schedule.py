@@ -126,7 +126,7 @@ def test_a_run_does_what_is_drawn(tmp_path: Path) -> None:
         })
     train(cfg, TrainOptions(work_dir=str(tmp_path)))
     trace = draw_schedule(cfg, tmp_path / 'schedule.png')
-    assert trace.notes == ['4 iterations an epoch: 150 samples in the training set, 40 a batch']
+    assert trace.notes == ['4 iterations per epoch: 150 samples in the training set, batches of 40']
     assert NoteRates.rates == list(zip(trace.lr['default'], trace.momentum['default']))
     height, width, _ = cv2.imread(str(tmp_path / 'schedule.png')).shape
     assert width > 1.5 * height > 300  # two panels
@@ -135,7 +135,7 @@ def test_a_run_does_what_is_drawn(tmp_path: Path) -> None:
 def test_the_length_of_an_epoch() -> None:
     cfg = config(dict(type='StepLR', step_size=1), **{'train_dataloader.batch_size': 40})
     assert trace_schedule(cfg, EpochLength(samples=201, processes=2)).iters_per_epoch == 3
-    assert trace_schedule(cfg, EpochLength(iters=7)).notes == ['7 iterations an epoch, as given']
+    assert trace_schedule(cfg, EpochLength(iters=7)).notes == ['7 iterations per epoch, as given']
     cfg.train_dataloader.drop_last = True
     assert trace_schedule(cfg, EpochLength(samples=201)).iters_per_epoch == 5
     # on one process, the recipe's batch of 80 is two iterations of 40

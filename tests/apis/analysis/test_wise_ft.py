@@ -119,11 +119,11 @@ def foreign(state: dict, path: Path) -> str:
 
 def test_files_in_the_wrong_order_are_refused(tmp_path: Path) -> None:
     a, b = foreign(classifier(1, 10), tmp_path / 'a.th'), save(tmp_path / 'b.pth', classifier(2, 3), list('xyz'))
-    with pytest.raises(CheckpointError, match='a.th has the look of a source.*comes first'):
+    with pytest.raises(CheckpointError, match='a.th looks like a pretrained file.*comes first'):
         wise_ft(b, a, [0.5], tmp_path / 'c.pth')
     run = dict(meta=dict(cfg=f"model = dict(init_cfg=dict(checkpoint='{b}', type='Pretrained'))"))
     torch.save(dict(run, state_dict=classifier(3, 3)), tmp_path / 'run.pth')
-    with pytest.raises(CheckpointError, match='run.pth began with .*b.pth.*comes first'):
+    with pytest.raises(CheckpointError, match='run.pth started from .*b.pth.*comes first'):
         wise_ft(str(tmp_path / 'run.pth'), b, [0.5], tmp_path / 'c.pth')
     assert not (tmp_path / 'c.pth').exists()
     wise_ft(b, str(tmp_path / 'run.pth'), [0.5], tmp_path / 'c.pth')
