@@ -1,20 +1,20 @@
-"""Which parameters learn, how fast, and where their values came from: the table of the preflight."""
-from collections.abc import Collection, Iterable, Mapping, Sequence
+"""Which parameters learn, how fast, and which file their values came from: the tables of preflight and print_params."""
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch.nn as nn
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
-from rich.console import Console
-from rich.table import Table
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcls.utils import ConfigError
+from ftcls.utils.checkpoint.matching import unwrap_model as unwrap  # noqa: F401 - until dry_run has its own
+from ftcls.utils.names import enumerate_names
+from ftcls.utils.table import render_table
+from ftcls.utils.tree import join_path
 
-__all__ = [
-    'ParameterInfo', 'ParameterRow', 'draw_table', 'never_learning', 'parameter_infos', 'parameter_rows',
-    'parameter_sources', 'render_rows', 'unwrap'
-]
+__all__ = ['ParameterInfo', 'full_table', 'never_learning', 'parameter_infos', 'parameter_sources', 'summary_table']
+
+_INITIALISED = 'initialised'
 
 
 @dataclass(frozen=True)
@@ -29,66 +29,45 @@ class ParameterInfo:
     source: str | None
 
 
-@dataclass(frozen=True)
-class ParameterRow:
-    """Parameters that belong together, as one line of the table."""
-    name: str
-    weights: str
-    state: str
-    lr: str
-    weight_decay: str
-    count: int
-    batchnorm: str
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """Return the model inside a DistributedDataParallel wrapper."""
-    return model.module if is_model_wrapper(model) else model
-
-
 def parameter_infos(model: nn.Module, optim_wrapper: OptimWrapper) -> list[ParameterInfo]:
-    """Describe every parameter.
+    """Describe every parameter, in the model's order.
 
     Raises:
-        ConfigError: If a parameter that requires a gradient is not in the optimizer, which would silently freeze it.
+        ConfigError: If a parameter that requires a gradient is not in the optimizer, which would freeze it silently.
     """
     groups = {id(p): group for group in optim_wrapper.param_groups for p in group['params']}
     sources = parameter_sources(model)
     infos, forgotten = [], []
     for name, param in model.named_parameters():
-        group = groups.get(id(param))
+        group, lr, weight_decay = groups.get(id(param)), None, None
         if param.requires_grad and group is None:
             forgotten.append(name)
-        trained = param.requires_grad
+        elif param.requires_grad:
+            lr = group.get('initial_lr', group['lr'])  # a schedule's warm-up has already lowered `lr`
+            weight_decay = group.get('weight_decay', 0.)
         infos.append(
-            ParameterInfo(
-                name=name,
-                shape=tuple(param.shape),
-                count=param.numel(),
-                trained=trained,
-                # a schedule's warm-up has already lowered `lr`
-                lr=group.get('initial_lr', group['lr']) if trained and group else None,
-                weight_decay=group.get('weight_decay', 0.) if trained and group else None,
-                source=sources.get(name)))
+            ParameterInfo(name, tuple(param.shape), param.numel(), param.requires_grad, lr, weight_decay,
+                          sources.get(name)))
     if forgotten:
-        raise ConfigError(f'{len(forgotten)} parameters are to be trained and the optimizer does not hold them: '
-                          f'{", ".join(forgotten[:5])}; check optim_wrapper.constructor')
+        raise ConfigError(
+            f'optim_wrapper.constructor: its optimizer lacks {len(forgotten)} parameters that require a '
+            f'gradient: {enumerate_names(forgotten, most=5)}. Freeze them, or put them into the optimizer')
     return infos
 
 
 def parameter_sources(model: nn.Module) -> dict[str, str]:
-    """Return by name the file that a tensor's value came from; an outer module's load came later."""
-    modules = [(name, m) for name, m in model.named_modules() if getattr(m, 'load_report', None) is not None]
-    sources = {}
-    for prefix, module in sorted(modules, key=lambda item: -item[0].count('.') - bool(item[0])):
-        report = module.load_report
-        for name in report.loaded:
-            sources[f'{prefix}.{name}' if prefix else name] = str(report.source).rsplit('/', 1)[-1]
-    return sources
+    """Return, by the name of a tensor, the file that its value came from; an outer module is loaded after an inner one."""
+    modules = [(name, m.load_report) for name, m in model.named_modules() if getattr(m, 'load_report', None)]
+    modules.sort(key=lambda item: item[0].count('.') + bool(item[0]), reverse=True)
+    return {
+        join_path(prefix, name): str(report.source).rsplit('/', 1)[-1]
+        for prefix, report in modules
+        for name in report.loaded
+    }
 
 
 def never_learning(model: nn.Module, later: Collection[str] = ()) -> list[str]:
-    """Return a sentence on parameters that are frozen at their random start, for no file gave them and none will learn.
+    """Return a sentence on parameters that are frozen at random values, because no file gave them and none will learn.
 
     Parameters of one value, such as a norm's ones and zeros, are not random.
 
@@ -97,104 +76,114 @@ def never_learning(model: nn.Module, later: Collection[str] = ()) -> list[str]:
         later: Names of parameters that will be trained though they are frozen now.
     """
     known = {*parameter_sources(model), *later}
-    names = [
-        name for name, p in model.named_parameters()
-        if not p.requires_grad and name not in known and p.numel() and bool((p != p.flatten()[0]).any())
-    ]
-    prefixes = _row_prefixes(model)
-    parts = list(dict.fromkeys(_row_name(name, prefixes) for name in names))
+    names = []
+    for name, param in model.named_parameters():
+        is_known = param.requires_grad or name in known
+        if not is_known and bool((param != param.flatten()[:1]).any()):
+            names.append(name)
+    if not names:
+        return []
+    rows = list(_by_row(model, names))
     return [
-        f'frozen at random values, NEVER TO LEARN: {", ".join(parts[:8])}' +
-        (f' and {len(parts) - 8} more' if len(parts) > 8 else '') +
-        '; no weights were loaded for these: load some (init_cfg of that part of the model, or load_from), or unfreeze them'
-    ] if names else []
+        f'frozen at random values, NEVER TO LEARN: {enumerate_names(rows, most=8)}; no weights were loaded for these: load '
+        'some (init_cfg of that part of the model, or load_from), or unfreeze them'
+    ]
+
+
+def full_table(infos: list[ParameterInfo]) -> str:
+    """Return a table with one row per parameter, none of them folded."""
+    rows = []
+    for info in infos:
+        shape = 'x'.join(map(str, info.shape)) or '1'
+        state = 'trained' if info.trained else 'FROZEN'
+        source = info.source or _INITIALISED
+        rows.append((info.name, shape, state, _span([info.lr]), _span([info.weight_decay]), source))
+    columns = ('parameter', 'shape', 'state', 'lr', 'weight decay', 'value from')
+    return render_table(dict.fromkeys(columns, 'left'), rows, width=10_000)
+
+
+def summary_table(model: nn.Module, optim_wrapper: OptimWrapper) -> str:
+    """Return a table with one row per child of backbone, neck and head; the model is in training mode.
+
+    Raises:
+        ConfigError: See :func:`parameter_infos`.
+    """
+    infos = {info.name: info for info in parameter_infos(model, optim_wrapper)}
+    rows = []
+    for row, names in _by_row(model, list(infos)).items():
+        members = [infos[name] for name in names]
+        trained = [info for info in members if info.trained]
+        state = _share(len(trained), len(members), 'trained', 'FROZEN')
+        lr, weight_decay = _span([info.lr for info in trained]), _span([info.weight_decay for info in trained])
+        count = sum(info.count for info in members)
+        rows.append((row, _sources(members), state, lr, weight_decay, f'{count:,}', _batchnorm(row, model)))
+    columns = {
+        'parameters': 'left',
+        'weights from': 'left',
+        'state': 'left',
+        'lr': 'right',
+        'weight decay': 'right',
+        'count': 'right',
+        'BatchNorm statistics': 'left'
+    }
+    return render_table(columns, rows)
+
+
+def _by_row(model: nn.Module, names: list[str]) -> dict[str, list[str]]:
+    """Group parameter names by the row of the table that they are in."""
+    prefixes = _row_prefixes(model)
+    rows: dict[str, list[str]] = {}
+    for name in names:
+        row = next((prefix for prefix in prefixes if f'{name}.'.startswith(f'{prefix}.')), name)
+        rows.setdefault(row, []).append(name)
+    return rows
 
 
 def _row_prefixes(model: nn.Module) -> list[str]:
-    """Name the modules that make one line each: the children of backbone, neck and head."""
+    """Name the modules that have a row each: the children of backbone, neck and head; the longest name first."""
     prefixes = []
-    for name, child in model.named_children():
-        module, path = child, name
-        while True:
-            parts = [(n, c) for n, c in module.named_children() if any(True for _ in c.parameters())]
-            if len(parts) != 1 or any(True
-                                      for _ in module.parameters(recurse=False)) or not list(parts[0][1].children()):
+    for path, module in model.named_children():
+        parts = _parts(module)
+        # a module with a single child has the rows of that child
+        while len(parts) == 1 and not list(module.parameters(recurse=False)):
+            (name, child), = parts.items()
+            if not list(child.children()):
                 break
-            module, path = parts[0][1], f'{path}.{parts[0][0]}'
-        prefixes += [f'{path}.{n}' for n, _ in parts] + [path]
+            path, module, parts = f'{path}.{name}', child, _parts(child)
+        prefixes += [f'{path}.{name}' for name in parts] + [path]
     return sorted(prefixes, key=len, reverse=True)
 
 
-def _row_name(name: str, prefixes: list[str]) -> str:
-    """Return which row of the table a parameter is in."""
-    return next((p for p in prefixes if name.startswith(p + '.') or name == p), name)
+def _parts(module: nn.Module) -> dict[str, nn.Module]:
+    return {name: child for name, child in module.named_children() if list(child.parameters())}
 
 
-def parameter_rows(model: nn.Module, optim_wrapper: OptimWrapper) -> list[ParameterRow]:
-    """Gather the parameters into rows, in the model's own order."""
-    prefixes = _row_prefixes(model)
-    grouped: dict[str, list[ParameterInfo]] = {}
-    for info in parameter_infos(model, optim_wrapper):
-        grouped.setdefault(_row_name(info.name, prefixes), []).append(info)
-    return [_row(name, infos, model) for name, infos in grouped.items()]
-
-
-def _row(name: str, infos: list[ParameterInfo], model: nn.Module) -> ParameterRow:
-    trained = [i for i in infos if i.trained]
-    state = 'trained' if len(trained) == len(
-        infos) else f'{len(trained)} of {len(infos)} trained' if trained else 'FROZEN'
-    sources: dict[str, int] = {}
+def _sources(infos: list[ParameterInfo]) -> str:
+    counts: dict[str, int] = {}
     for info in infos:
-        key = info.source or 'initialised'
-        sources[key] = sources.get(key, 0) + 1
-    weights = next(iter(sources)) if len(sources) == 1 else ', '.join(f'{n} {src}' for src, n in sources.items())
-    return ParameterRow(name, weights, state, _span([i.lr for i in trained]), _span([i.weight_decay for i in trained]),
-                        sum(i.count for i in infos), _batchnorm(name, model))
+        source = info.source or _INITIALISED
+        counts[source] = counts.get(source, 0) + 1
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ', '.join(f'{count} {source}' for source, count in counts.items())
 
 
-def _span(values: list[float | None]) -> str:
-    known = sorted({v for v in values if v is not None})
-    if not known:
-        return '-'
-    return f'{known[0]:g}' if len(known) == 1 else f'{known[0]:g} .. {known[-1]:g}'
+def _span(values: list[float | None]) -> str | None:
+    """Return the lowest and the highest value as ``'0.01 .. 0.1'``, one alone, or None for none."""
+    known = sorted({value for value in values if value is not None})
+    return ' .. '.join(f'{value:g}' for value in dict.fromkeys([*known[:1], *known[-1:]])) or None
 
 
-def _batchnorm(name: str, model: nn.Module) -> str:
-    """Say what the BatchNorm layers of a row do with their running statistics; the model is in training mode."""
-    try:
-        module = model.get_submodule(name)
-    except AttributeError:  # a parameter of its own
-        return '-'
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+def _share(count: int, total: int, word: str, none: str) -> str:
+    if not count:
+        return none
+    return word if count == total else f'{count} of {total} {word}'
+
+
+def _batchnorm(row: str, model: nn.Module) -> str | None:
+    """Return what the BatchNorm layers of a row do with their running statistics, None without such layers."""
+    inside = [layer for name, layer in model.named_modules(remove_duplicate=False) if f'{name}.'.startswith(f'{row}.')]
+    norms = {layer for layer in inside if isinstance(layer, _BatchNorm)}
     if not norms:
-        return '-'
-    updating = sum(m.training for m in norms)
-    return 'updated' if updating == len(norms) else 'fixed' if not updating else f'{updating} of {len(norms)} updated'
-
-
-def render_rows(rows: list[ParameterRow]) -> str:
-    """Draw the table as plain text."""
-    columns = {'parameters': 'left', 'weights from': 'left', 'state': 'left', 'lr': 'right', 'weight decay': 'right',
-               'count': 'right', 'BatchNorm statistics': 'left'}  # yapf: disable
-    return draw_table(
-        columns, ((r.name, r.weights, r.state, r.lr, r.weight_decay, f'{r.count:,}', r.batchnorm) for r in rows),
-        width=150)
-
-
-def draw_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]], width: int) -> str:
-    """Draw a table as plain text.
-
-    Args:
-        columns: Title of each column to ``'left'`` or ``'right'``.
-        rows: The texts.
-        width: Letters a line at most; longer texts are folded.
-    """
-    table = Table(box=None, pad_edge=False, header_style='bold')
-    for title, justify in columns.items():
-        table.add_column(title, justify=justify, overflow='fold')
-    for row in rows:
-        table.add_row(*row)
-    console = Console(width=width, color_system=None, force_terminal=False)
-    with console.capture() as capture:
-        console.print(table)
-    return '\n'.join(line.rstrip() for line in capture.get().splitlines())
+        return None
+    return _share(sum(layer.training for layer in norms), len(norms), 'updated', 'fixed')

@@ -360,12 +360,12 @@ def test_two_processes_train_as_one(digits: Digits, tmp_path: Path, run_tool: Ca
     ([dict(type='GradualUnfreezingHook', every=0)], 'every=0: must be a whole number from 1'),
     ([dict(type='GradualUnfreezingHook', start=3)], 'start=3: LeNet5 has 2 stages'),
     ([dict(type='GradualUnfreezingHook', start=1, schedule={0: 1})], 'give it, or these'),
-    ([dict(type='GradualUnfreezingHook', schedule={1: 1})], 'with an entry for 0'),
+    ([dict(type='GradualUnfreezingHook', schedule={1: 1})], 'must have an entry for 0'),
     ([dict(type='GradualUnfreezingHook', schedule={0: 1, 2: 2})], 'freezes again'),
     ([dict(type='GradualUnfreezingHook', schedule={0: 2, 2: 7})], r'schedule\[2\]=7: LeNet5 has 2 stages'),
     ([dict(type='GradualUnfreezingHook', start=-1)], 'nothing to unfreeze'),
     ([dict(type='GradualUnfreezingHook', by_epoch=False), dict(type='LinearProbeFineTuneHook')], 'keep one'),
-    ([dict(type='LinearProbeFineTuneHook', probe=4)], 'of 4 epochs none is left'),
+    ([dict(type='LinearProbeFineTuneHook', probe=4)], 'none of 4 epochs is left'),
     ([dict(type='LinearProbeFineTuneHook', probe=1.5)], 'a whole number of epochs'),
 ])  # yapf: disable
 def test_what_means_nothing_is_refused(digits: Digits, tmp_path: Path, hooks: list, said: str) -> None:

@@ -1,7 +1,7 @@
 """What the preflight remarks of schedules that do not fit the run."""
 import pytest
 
-from ftcls.engine.hooks.preflight import _unfit
+from ftcls.engine.hooks.preflight import _misfit
 
 
 @pytest.mark.parametrize('scheduler, length, said', [
@@ -12,8 +12,8 @@ from ftcls.engine.hooks.preflight import _unfit
     (dict(type='LinearLR', end=10**9), 2, ''),
     (dict(type='LinearLR', end=17), 1, 'it ends after 17 epochs, the run after 1: its last rate is not reached'),
     (dict(type='MultiStepLR', milestones=[15]), 16, ''),
-    (dict(type='MultiStepLR', milestones=[15, 30]), 20, 'of no effect are the milestones [30]'),
+    (dict(type='MultiStepLR', milestones=[15, 30]), 20, 'the milestones [30] have no effect'),
 ])
 def test_schedules_that_do_not_fit(scheduler: dict, length: int, said: str) -> None:
-    note = _unfit(scheduler, length)
+    note = _misfit(scheduler, length)
     assert said in note if said else note == ''

@@ -8,7 +8,8 @@ import pytest
 from mmengine.runner import Runner
 from rich.console import Console
 
-from ftcls.engine.hooks import MetricsRecordHook, ProgressHook, progress
+from ftcls.engine.hooks import ProgressHook, progress
+from ftcls.engine.recording import MetricsRecordHook
 
 MakeRunner = Callable[..., Runner]
 

@@ -9,15 +9,13 @@ from mmengine.optim import build_optim_wrapper
 from ftcls.apis.training.sanity_checks import config_errors
 from ftcls.apis.training.train import check_config
 from ftcls.config.resolve import TrainOptions, resolve
-from ftcls.engine.parameter_table import ParameterInfo, draw_table, parameter_infos
+from ftcls.engine.parameter_table import ParameterInfo, full_table, parameter_infos
 from ftcls.models.freezing import half_frozen
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
 from ftcls.utils.checkpoint.loading import load_pretrained
 
 __all__ = ['describe_parameters', 'list_parameters']
-
-_COLUMNS = dict.fromkeys(('parameter', 'shape', 'state', 'lr', 'weight decay', 'value from'), 'left')
 
 
 def list_parameters(cfg: Config) -> tuple[list[ParameterInfo], list[str]]:
@@ -67,16 +65,7 @@ def describe_parameters(cfg: Config) -> str:
         infos, notes = list_parameters(cfg)
     finally:
         logger.setLevel(level)
-    rows = [(info.name, 'x'.join(map(str, info.shape))
-             or '1', 'trained' if info.trained else 'FROZEN', _number(info.lr), _number(info.weight_decay), info.source
-             or 'initialised') for info in infos]
-    # wide enough for every text, so that no line is folded, in a terminal or a pipe
-    width = sum(max(map(len, column)) + 2 for column in zip(_COLUMNS, *rows))
     trained = sum(info.count for info in infos if info.trained)
     total = sum(info.count for info in infos)
-    lines = [draw_table(_COLUMNS, rows, width), '', f'{trained:,} of {total:,} parameters are trained']
+    lines = [full_table(infos), '', f'{trained:,} of {total:,} parameters are trained']
     return '\n'.join(lines + [f'note: {note}' for note in notes])
-
-
-def _number(value: float | None) -> str:
-    return '-' if value is None else f'{value:g}'

@@ -166,13 +166,14 @@ def _unfreezing(cfg: Config, model: nn.Module, groups: Mapping[str, dict], epoch
     hook = hooks[0]
     hook.check_loop('max_epochs' in cfg.train_cfg)
     unit = epoch if hook.by_epoch else 1
-    starts = hook.plan(model, total // unit)
+    plan = hook.plan(model, total // unit)
+    starts = plan.begins()
     of_param = {id(p): starts[name] * unit for name, p in model.named_parameters() if name in starts}
     begins = {name: min(of_param[id(p)] for p in group['params']) for name, group in groups.items()}
     return begins, {
         at * unit: text
-        for at, text in hook.joining(model).items() if at * unit < total
-    }, hook.describe(model, total // unit)
+        for at, text in plan.joining().items() if at * unit < total
+    }, plan.describe(total // unit)
 
 
 def _unfreezes(hook: Any) -> bool:

@@ -1,16 +1,14 @@
 """What happens at fixed points of a run."""
+from ..recording import DivergedError, LossWatch, MetricsFile, MetricsRecordHook
 from .checkpoint import CheckpointHook
 from .checkpoint_io import SafeCheckpointHook
 from .curves import CurvesHook
 from .dry_run import DryRunFinished, DryRunHook
 from .early_stopping import EarlyStoppingHook
 from .l2sp import L2SPHook
-from .loss_watch import DivergedError, LossWatch
 from .lr_range import LRRangeHook, RangeTestFinished
-from .metrics_file import MetricsFile
 from .preflight import PreflightHook
 from .progress import ProgressHook
-from .record import MetricsRecordHook
 from .unfreezing import GradualUnfreezingHook, LinearProbeFineTuneHook
 
 __all__ = [

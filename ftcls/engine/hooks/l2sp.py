@@ -8,9 +8,10 @@ from mmengine.runner import Runner
 from torch.optim import Optimizer
 
 from ftcls.engine.mmengine_compat import checkpoint_source, is_resuming
-from ftcls.engine.parameter_table import parameter_sources, unwrap
+from ftcls.engine.parameter_table import parameter_sources
 from ftcls.registry import HOOKS
 from ftcls.utils import CheckpointError, ConfigError
+from ftcls.utils.checkpoint.matching import unwrap_model
 
 __all__ = ['L2SPHook']
 
@@ -59,9 +60,9 @@ class L2SPHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Remember the starting point, and act on each step of the optimizer from now on."""
-        params = dict(unwrap(runner.model).named_parameters())
+        params = dict(unwrap_model(runner.model).named_parameters())
         if self._start is None:
-            loaded = parameter_sources(unwrap(runner.model))
+            loaded = parameter_sources(unwrap_model(runner.model))
             self._start = {name: params[name].detach().clone() for name in params if name in loaded}
         if not self._start:
             raise ConfigError(
@@ -101,7 +102,7 @@ class L2SPHook(Hook):
 
     def preflight(self, runner: Runner) -> list[str]:
         """Return what the preflight says of this hook."""
-        rest = sum(1 for _ in unwrap(runner.model).parameters()) - len(self._start)
+        rest = sum(1 for _ in unwrap_model(runner.model).parameters()) - len(self._start)
         return [
             f'L2-SP: {self.alpha:g}/2 |w - w0|² over {len(self._start)} loaded tensors, {self.beta:g}/2 |w|² over {rest} others'
         ]

@@ -7,9 +7,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ftcls.engine.mmengine_compat import accumulative_counts
+from ftcls.engine.recording import as_floats
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
-from .record import as_floats
 
 __all__ = ['LRRangeHook', 'RangeTestFinished']
 

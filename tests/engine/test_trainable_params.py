@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ftcls.engine.optimizers.members import TrainableParams
+from ftcls.engine.optimizers.trainable_params import TrainableParams
 from ftcls.registry import OPTIMIZERS
 
 # One that needs a closure, one for sparse gradients, one for matrices alone.
@@ -36,10 +36,10 @@ def step(net: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
     optimizer.zero_grad()
 
 
-def hold(net: nn.Module, optimizer: torch.optim.Optimizer, members: TrainableParams, trained: str) -> None:
+def set_trained(net: nn.Module, optimizer: torch.optim.Optimizer, members: TrainableParams, trained: str) -> None:
     for i in range(3):
         net[i].requires_grad_(str(i) in trained)
-    members.hold_trained(optimizer)
+    members.update(optimizer)
     held = [id(p) for group in optimizer.param_groups for p in group['params']]
     assert sorted(held) == sorted(id(p) for p in net.parameters() if p.requires_grad)
 
@@ -48,11 +48,11 @@ def hold(net: nn.Module, optimizer: torch.optim.Optimizer, members: TrainablePar
 def test_those_that_stay_keep_their_state_and_the_state_can_be_loaded(name: str) -> None:
     net, optimizer = build(name)
     members = TrainableParams(optimizer)
-    hold(net, optimizer, members, '2')
+    set_trained(net, optimizer, members, '2')
     assert optimizer.param_groups[0]['params'] == optimizer.param_groups[0]['param_names'] == []
     step(net, optimizer, 1)
     kept = {k: v.clone() for k, v in optimizer.state[net[2].weight].items() if isinstance(v, torch.Tensor)}
-    hold(net, optimizer, members, '12')
+    set_trained(net, optimizer, members, '12')
     assert optimizer.param_groups[0]['param_names'] == ['1.weight']
     assert not optimizer.state.get(net[1].weight, {}).get('step', 0)  # Adagrad's is there, as it was in the beginning
     assert all(torch.equal(kept[k], optimizer.state[net[2].weight][k]) for k in kept)
@@ -66,19 +66,19 @@ def test_those_that_stay_keep_their_state_and_the_state_can_be_loaded(name: str)
     again, its = build(name)
     again.load_state_dict(stored['net'])
     its_members = TrainableParams(its)
-    hold(again, its, its_members, '12')
+    set_trained(again, its, its_members, '12')
     its.load_state_dict(stored['optimizer'])
     for model, opt, group in ((net, optimizer, members), (again, its, its_members)):
-        hold(model, opt, group, '012')
+        set_trained(model, opt, group, '012')
         step(model, opt, 3)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters()))
     assert [g['lr'] for g in its.param_groups] == [0.01, 0.02]
 
 
-def test_what_rests_again_leaves_no_state() -> None:
+def test_what_is_frozen_again_leaves_no_state() -> None:
     net, optimizer = build('Adam')
     members = TrainableParams(optimizer)
     step(net, optimizer, 1)
-    hold(net, optimizer, members, '2')
+    set_trained(net, optimizer, members, '2')
     assert set(optimizer.state) == set(net[2].parameters())
     optimizer.state_dict()

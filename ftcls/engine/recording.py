@@ -1,0 +1,339 @@
+"""What a run records while it trains: ``metrics.jsonl``, and the check of its loss."""
+import itertools
+import json
+import logging
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook, LoggerHook
+from mmengine.logging import print_log
+from mmengine.runner import IterBasedTrainLoop, Runner
+
+from ftcls.evaluation import higher_is_better
+from ftcls.registry import HOOKS
+from ftcls.utils import UserError
+from ftcls.utils.types import PositiveInt
+from ftcls.visualization import read_records
+from .log_processor import distinct_lrs
+
+__all__ = ['DivergedError', 'LossWatch', 'MetricsFile', 'MetricsRecordHook', 'as_floats', 'to_json']
+
+_RESERVED = ('kind', 'epoch', 'iter', 'step', 'time')
+# A confusion matrix of 31 classes still fits; longer values would swell the file at every validation.
+_MOST_NUMBERS = 1000
+# Dynamic loss scaling halves the scale after each overflow. From its start at 65,536 = 2^16 it reaches 1 after 16
+# halvings, so a loss that is not finite for twice as long has another cause.
+_LONGEST_OVERFLOW = 32
+
+
+class DivergedError(UserError, ArithmeticError):
+    """The training loss became NaN or infinite and stayed so."""
+
+
+class LossWatch:
+    """Follow the loss, and stop the run after several values in a row that are not finite.
+
+    Args:
+        patience: How many losses in a row that are not finite stop the run; None never stops it.
+            Iterations whose update the loss scaling skipped are not counted, unless there are more than 32 in a row.
+
+    Example:
+        >>> watch = LossWatch(patience=1)
+        >>> watch.update(0.5, iteration=1, lr=0.1)
+        >>> watch.update(float('nan'), iteration=2, lr=0.1)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ftcls.engine.recording.DivergedError: the training loss is nan at iteration 2 (1 in a row ...
+    """
+
+    def __init__(self, patience: int | None = 3) -> None:
+        self.patience = patience
+        self._has_warned = False
+        self._last_finite = 'no loss of this run was finite: check the data and the loaded weights'
+        self._counted = 0
+        self._in_a_row = 0
+
+    def update(self, loss: float, iteration: int, lr: float, skipped: bool = False) -> None:
+        """Take one iteration's loss into account.
+
+        Args:
+            loss: The loss.
+            iteration: Its iteration, from 1, over the whole run.
+            lr: The learning rate it was trained with.
+            skipped: Whether loss scaling skipped the iteration's update.
+
+        Raises:
+            DivergedError: If the loss has not been finite for ``patience`` iterations in a row.
+        """
+        if math.isfinite(loss):
+            self._last_finite = f'the last finite loss was {loss:.4g} at iteration {iteration}'
+            self._counted = self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        self._counted += not skipped
+        if not self._has_warned:
+            self._has_warned = True
+            print_log(
+                f'the training loss is {loss} at iteration {iteration} (learning rate {lr:g}); metrics.jsonl has null',
+                logger='current',
+                level=logging.WARNING)
+        if self.patience is not None and (self._counted >= self.patience or self._in_a_row > _LONGEST_OVERFLOW):
+            raise DivergedError(
+                f'the training loss is {loss} at iteration {iteration} ({self._in_a_row} in a row not finite, from '
+                f'iteration {iteration - self._in_a_row + 1}) with learning rate {lr:g}; {self._last_finite}. Lower '
+                'optim_wrapper.optimizer.lr, add a warm-up (LinearLR first in param_scheduler) or '
+                'optim_wrapper.clip_grad=dict(max_norm=1.0); MetricsRecordHook.stop_after=None does not stop the run')
+
+
+def to_json(value: Any) -> Any:
+    """Return ``value`` as JSON can hold it: tensors and arrays as (lists of) numbers, NaN and infinity as None.
+
+    Raises:
+        TypeError: If its type has no such form, or it has more than 1,000 numbers.
+    """
+    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
+        _check_length(math.prod(value.shape))
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, list | tuple):
+        _check_length(len(value))
+        return [to_json(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    raise TypeError(f'{type(value).__name__} has no form in JSON')
+
+
+def _check_length(length: int) -> None:
+    if length > _MOST_NUMBERS:
+        raise TypeError(f'{length} numbers are more than {_MOST_NUMBERS}')
+
+
+class MetricsFile:
+    """A file of records that a run appends to: one JSON object per line, kept whole over stops and resumes.
+
+    Args:
+        path: The file.
+
+    Example:
+        >>> import tempfile
+        >>> file = MetricsFile(Path(tempfile.mkdtemp()) / 'metrics.jsonl')
+        >>> file.append(dict(kind='train', step=1, loss=float('nan')))
+        >>> file.path.read_text()
+        '{"kind": "train", "step": 1, "loss": null}\\n'
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+
+    def start_afresh(self) -> Path | None:
+        """Make way for a new run; return where an earlier run's records were moved, such as ``metrics.jsonl.1``."""
+        if not self.path.exists() or not self.path.stat().st_size:
+            return None
+        names = (self.path.with_name(f'{self.path.name}.{number}') for number in itertools.count(1))
+        kept = next(name for name in names if not name.exists())
+        os.replace(self.path, kept)
+        return kept
+
+    def cut_after(self, step: int) -> int:
+        """Drop the records past iteration ``step`` of the run, which a resumed run makes again; return how many.
+
+        A line that was cut off when the run was killed is dropped too. A crash leaves the old file or the new one.
+
+        Raises:
+            DataError: If another line is not a record.
+        """
+        if not self.path.exists():
+            return 0
+        lines = self.path.read_text(encoding='utf-8').splitlines()
+        kept = [record for record in read_records(self.path) if record.get('step', 0) <= step]
+        draft = self.path.with_name(f'{self.path.name}.draft')
+        draft.write_text(''.join(json.dumps(record) + '\n' for record in kept), encoding='utf-8')
+        os.replace(draft, self.path)
+        return len(lines) - len(kept)
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one record as one line.
+
+        Raises:
+            TypeError: If a value has no form in JSON.
+        """
+        line = json.dumps(to_json(record), allow_nan=False)
+        with self.path.open('a', encoding='utf-8') as file:
+            file.write(line + '\n')
+
+
+def as_floats(outputs: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return the single numbers among the outputs of a training step."""
+    values = {}
+    for key, value in (outputs or {}).items():
+        if isinstance(value, torch.Tensor) and value.numel() == 1:
+            value = value.item()
+        if isinstance(value, int | float):
+            values[key] = float(value)
+    return values
+
+
+@HOOKS.register_module()
+class MetricsRecordHook(Hook):
+    """Write ``<work_dir>/metrics.jsonl``, and stop a run whose loss is no longer finite.
+
+    ==========  ==========================================================================================================
+    key         meaning
+    ==========  ==========================================================================================================
+    ``kind``    ``'train'`` or ``'val'``
+    ``epoch``   from 1; of a run by iterations, the pass over the training data
+    ``iter``    iteration within the epoch, from 1
+    ``step``    iteration over the whole run, from 1
+    ``time``    seconds since this process began to train
+    ``iters``   in ``train``: the number of iterations, since the record before, that the values are means of
+    ``lr``      in ``train``: the learning rate of the first group; ``lr/<name>`` of groups with another one
+    ``loss`` …  in ``train``: the means of the model's losses on the main process; in ``val``: all metrics
+    ==========  ==========================================================================================================
+
+    A record of kind ``val`` also has ``higher_is_better``: whether more is better, of each metric whose class states it.
+    A value that is not finite is null. A run that is resumed drops the records past the iteration that it resumes from
+    and appends; a new one moves an earlier file to ``metrics.jsonl.1`` (``.2`` …).
+
+    Args:
+        interval: Iterations of an epoch from one ``train`` record to the next; the last iteration of an epoch has one
+            too. None takes the interval of ``LoggerHook``.
+        stop_after: Stop after so many iterations in a row with a loss that is not finite, None never. Those whose update
+            was skipped by loss scaling do not count.
+        filename: Name of the file in the work dir.
+
+    Raises:
+        DivergedError: During training, if the loss stays NaN or infinite.
+    """
+    # After MMEngine's logger, before the schedulers change the learning rate (LOW).
+    priority = 'BELOW_NORMAL'
+
+    def __init__(self,
+                 interval: PositiveInt | None = None,
+                 stop_after: PositiveInt | None = 3,
+                 filename: str = 'metrics.jsonl') -> None:
+        self.interval = interval
+        self.stop_after = stop_after
+        self.filename = filename
+        self._file: MetricsFile | None = None
+        self._watch = LossWatch(stop_after)
+        self._sums: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+        self._iterations = 0
+        self._skipped = 0
+        self._position: dict[str, int] = {}
+        self._rates: dict[str, float] = {}
+        self._left_out: set[str] = set()
+        self._began = 0.
+
+    def before_train(self, runner: Runner) -> None:
+        """Open the file: cut it where the run resumes, or start a new one."""
+        self._began = time.monotonic()
+        self._watch = LossWatch(self.stop_after)
+        self._take_means()
+        self._skipped = getattr(runner.optim_wrapper, 'skipped_steps', 0)
+        self._position = dict(epoch=runner.epoch, iter=0, step=runner.iter)
+        if self.interval is None:
+            self.interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
+        if not is_main_process():
+            return
+        self._file = MetricsFile(Path(runner.work_dir) / self.filename)
+        if runner.iter > 0:
+            dropped = self._file.cut_after(runner.iter)
+            if dropped:
+                runner.logger.info(f'{self._file.path}: dropped {dropped} records past iteration {runner.iter}, '
+                                   'where this run resumes')
+        else:
+            kept = self._file.start_afresh()
+            if kept is not None:
+                runner.logger.info(f'the metrics of an earlier run in this work dir are kept in {kept}')
+
+    def after_train_iter(self,
+                         runner: Runner,
+                         batch_idx: int,
+                         data_batch: Any = None,
+                         outputs: Mapping[str, Any] | None = None) -> None:
+        """Add the iteration to the means, check its loss, and write a record where one is due."""
+        values = as_floats(outputs)
+        self._iterations += 1
+        self._sums.update(values)
+        self._counts.update(values.keys())
+        self._rates = distinct_lrs(runner.optim_wrapper)
+        self._position = _train_position(runner, batch_idx)
+        skipped = getattr(runner.optim_wrapper, 'skipped_steps', 0)
+        broken = [value for key, value in values.items() if 'loss' in key and not math.isfinite(value)]
+        loss = broken[0] if broken else values.get('loss', 0.)
+        try:
+            self._watch.update(loss, self._position['step'], self._rates['lr'], skipped > self._skipped)
+        except DivergedError:
+            self._write_train()
+            raise
+        self._skipped = skipped
+        if self.every_n_inner_iters(batch_idx, self.interval):
+            self._write_train()
+
+    def before_val(self, runner: Runner) -> None:
+        """Write what is not written yet, so that the records are in order."""
+        self._write_train()
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Write what is not written yet."""
+        self._write_train()
+
+    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, Any] | None = None) -> None:
+        """Write a validation's metrics; a validation outside training (``tools/test.py``) is not recorded."""
+        if self._file is None or not metrics:
+            return
+        values = {}
+        for key, value in metrics.items():
+            try:
+                values[key] = to_json(value)
+            except TypeError as err:
+                if key not in self._left_out:
+                    self._left_out.add(key)
+                    runner.logger.info(f'{self.filename} leaves out the metric {key!r}: {err}')
+        metrics = runner.val_loop.evaluator.metrics
+        stated = {name: higher_is_better(name, metrics) for name in values}
+        directions = {name: is_better for name, is_better in stated.items() if is_better is not None}
+        self._append('val', values, higher_is_better=directions)
+
+    def after_train(self, runner: Runner) -> None:
+        """Close the file: what follows the training is not part of it."""
+        self._write_train()
+        self._file = None
+
+    def _append(self, kind: str, values: Mapping[str, Any], **more: Any) -> None:
+        """Write a record of ``values``; one with the name of a key of every record becomes ``metric/<name>``."""
+        named = {f'metric/{key}' if key in _RESERVED else key: value for key, value in values.items()}
+        common = dict(kind=kind, **self._position, time=round(time.monotonic() - self._began, 3))
+        self._file.append(common | more | named)
+
+    def _write_train(self) -> None:
+        iterations, means = self._iterations, self._take_means()
+        if iterations and self._file is not None:
+            self._append('train', means, iters=iterations, **self._rates)
+
+    def _take_means(self) -> dict[str, float]:
+        """Return the means since the last call."""
+        means = {key: total / self._counts[key] for key, total in self._sums.items()}
+        self._sums.clear()
+        self._counts.clear()
+        self._iterations = 0
+        return means
+
+
+def _train_position(runner: Runner, batch_idx: int) -> dict[str, int]:
+    """Return the place of the iteration that just ended, all counted from 1."""
+    if isinstance(runner.train_loop, IterBasedTrainLoop):
+        passes, within = divmod(batch_idx, len(runner.train_dataloader))
+        return dict(epoch=passes + 1, iter=within + 1, step=runner.iter + 1)
+    return dict(epoch=runner.epoch + 1, iter=batch_idx + 1, step=runner.iter + 1)
