@@ -1,33 +1,48 @@
-"""A progress bar on a terminal."""
+"""A progress bar on a terminal; elsewhere, a line of the log at least every 30 seconds."""
 import atexit
 import logging
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
-from rich.console import Console
-from rich.file_proxy import FileProxy
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ftcls.engine.recording import as_floats, lr_text
 from ftcls.registry import HOOKS
-from .record import as_floats, lr_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 __all__ = ['ProgressHook']
 
 # Reading the loss makes a GPU wait, and nobody reads faster than this.
 _SECONDS_BETWEEN_UPDATES = 0.1
+_LONGEST_SILENCE = 30.
+
+
+class _LineClock(logging.Handler):
+    """Notes when a logger last wrote a line."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.last = monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.last = monotonic()
 
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Show a bar with epoch, iteration, loss, learning rate, images a second and the time left.
+    """Show where the run is: epoch, iteration, loss, learning rate and images per second.
 
-    It shows on the main process and on a terminal only; elsewhere ``LoggerHook`` prints its plain lines, and this hook
-    does nothing. On a terminal the lines of the log appear above the bar. The bar is taken down at the end of the
-    training, or by ``close()`` where a training stops on an error.
+    On a terminal the main process draws a bar, with the time left; the lines of the log appear above it. The bar is removed
+    at the end of the training, or by ``close()`` where a training stops on an error.
+
+    Elsewhere ``LoggerHook`` writes a line every ``interval`` iterations. This hook adds one wherever the log would be silent
+    for more than 30 seconds; where a single iteration takes longer, after each.
 
     Args:
         console: Where to draw; None takes the standard output.
@@ -35,20 +50,25 @@ class ProgressHook(Hook):
     # After all that prints when the training starts, and after all that needs the iteration's result.
     priority = 'LOWEST'
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: 'Console | None' = None) -> None:
         self._console = console
         self._progress: Progress | None = None
         self._train_task: TaskID | None = None
         self._val_task: TaskID | None = None
         self._handlers: list[tuple[logging.StreamHandler, Any]] = []
+        self._lines = _LineClock()
+        self._last_iter = 0.
         self._last_update = 0.
         self._images_since = 0
         self._images_began = 0.
 
     def before_train(self, runner: Runner) -> None:
-        """Put up the bar, where there is a terminal."""
+        """Draw the bar where there is a terminal, else watch the log for silence."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         console = self._console or Console()
         if not is_main_process() or not console.is_terminal or console.is_dumb_terminal:
+            self._watch_log(runner)
             return
         self.close()
         # No refresh thread: the bar is drawn from the training loop, and nothing is left running if that stops.
@@ -62,7 +82,7 @@ class ProgressHook(Hook):
             auto_refresh=False,
             transient=True)
         self._train_task = self._progress.add_task(
-            self._epoch_text(runner), total=runner.max_iters, completed=runner.iter, state='')
+            _epoch_text(runner), total=runner.max_iters, completed=runner.iter, state='')
         self._send_log_above(runner.logger, console)
         self._progress.start()
         # A terminal whose cursor stays hidden is of no use to the next command.
@@ -70,7 +90,7 @@ class ProgressHook(Hook):
         self._restart_clock()
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Count images from here, validation apart."""
+        """Count images from here, without those of the validation."""
         self._restart_clock()
 
     def after_train_iter(self,
@@ -78,29 +98,23 @@ class ProgressHook(Hook):
                          batch_idx: int,
                          data_batch: Any = None,
                          outputs: Mapping[str, Any] | None = None) -> None:
-        """Move the bar on, ten times a second at most."""
-        if self._progress is None:
-            return
+        """Move the bar, at most ten times per second, or end the silence of the log."""
         self._images_since += _batch_size(data_batch) * get_world_size()
-        now = time.monotonic()
         done = runner.iter + 1
-        if now - self._last_update < _SECONDS_BETWEEN_UPDATES and done < runner.max_iters:
-            return
-        self._last_update = now
-        state = []
-        values = as_floats(outputs)
-        if 'loss' in values:
-            state.append(f'loss {values["loss"]:.4f}')
-        state.append(f'lr {lr_text(runner.optim_wrapper, 2)}')
-        if self._images_since:
-            state.append(f'{self._images_since / max(now - self._images_began, 1e-9):.0f} img/s')
-        self._progress.update(
-            self._train_task, completed=done, description=self._epoch_text(runner), state='  '.join(state))
-        self._progress.refresh()
+        if self._progress is None:
+            if self._is_silent():
+                state = ', '.join(self._state(runner, outputs))
+                runner.logger.info(f'{_epoch_text(runner)}, iteration {done}/{runner.max_iters}: {state}')
+        elif self._is_due() or done == runner.max_iters:
+            state = '  '.join(self._state(runner, outputs))
+            self._progress.update(self._train_task, completed=done, description=_epoch_text(runner), state=state)
+            self._progress.refresh()
 
     def before_val(self, runner: Runner) -> None:
         """Add a second bar for the validation."""
-        if self._progress is not None:
+        if self._progress is None:
+            self._watch_log(runner)
+        else:
             self._val_task = self._progress.add_task('validation', total=len(runner.val_dataloader), state='')
 
     def after_val_iter(self,
@@ -108,28 +122,42 @@ class ProgressHook(Hook):
                        batch_idx: int,
                        data_batch: Any = None,
                        outputs: Sequence[Any] | None = None) -> None:
-        """Move the validation's bar on."""
-        if self._progress is None or self._val_task is None:
-            return
-        self._progress.update(self._val_task, completed=batch_idx + 1)
-        if time.monotonic() - self._last_update >= _SECONDS_BETWEEN_UPDATES:
-            self._last_update = time.monotonic()
-            self._progress.refresh()
+        """Move the validation's bar, or end the silence of the log."""
+        if self._progress is None:
+            if self._is_silent():
+                runner.logger.info(f'validation, iteration {batch_idx + 1}/{len(runner.val_dataloader)}')
+        elif self._val_task is not None:
+            self._progress.update(self._val_task, completed=batch_idx + 1)
+            if self._is_due():
+                self._progress.refresh()
 
     def after_val(self, runner: Runner) -> None:
-        """Take the validation's bar away."""
+        """Remove the validation's bar."""
         if self._progress is not None and self._val_task is not None:
             self._progress.remove_task(self._val_task)
             self._progress.refresh()
         self._val_task = None
         self._restart_clock()
 
+    def before_test(self, runner: Runner) -> None:
+        """Watch the log for silence."""
+        self._watch_log(runner)
+
+    def after_test_iter(self,
+                        runner: Runner,
+                        batch_idx: int,
+                        data_batch: Any = None,
+                        outputs: Sequence[Any] | None = None) -> None:
+        """End the silence of the log."""
+        if self._is_silent():
+            runner.logger.info(f'test, iteration {batch_idx + 1}/{len(runner.test_dataloader)}')
+
     def after_train(self, runner: Runner) -> None:
-        """Take the bar down."""
+        """Remove the bar."""
         self.close()
 
     def close(self) -> None:
-        """Take the bar down and give the log its stream back; safe to call at any time, any number of times."""
+        """Remove the bar and give the log its stream back; safe to call at any time, any number of times."""
         if self._progress is None:
             return
         self._progress.stop()
@@ -139,25 +167,53 @@ class ProgressHook(Hook):
         self._progress = self._train_task = self._val_task = None
         atexit.unregister(self.close)
 
-    def _send_log_above(self, logger: logging.Logger, console: Console) -> None:
+    def _send_log_above(self, logger: logging.Logger, console: 'Console') -> None:
         """Let the logger's terminal lines pass through the console, which puts them above the bar."""
+        from rich.file_proxy import FileProxy
         for handler in logger.handlers:
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
                 self._handlers.append((handler, handler.stream))
                 handler.setStream(FileProxy(console, handler.stream))
 
+    def _watch_log(self, runner: Runner) -> None:
+        runner.logger.addHandler(self._lines)
+        self._restart_clock()
+
     def _restart_clock(self) -> None:
         self._images_since = 0
-        self._images_began = time.monotonic()
+        self._images_began = self._last_iter = monotonic()
 
-    @staticmethod
-    def _epoch_text(runner: Runner) -> str:
-        if isinstance(runner.train_loop, IterBasedTrainLoop):
-            return 'training'
-        return f'epoch {min(runner.epoch + 1, runner.max_epochs)}/{runner.max_epochs}'
+    def _is_due(self) -> bool:
+        """Tell whether the bar has not been drawn for a while."""
+        now = monotonic()
+        is_due = now - self._last_update >= _SECONDS_BETWEEN_UPDATES
+        if is_due:
+            self._last_update = now
+        return is_due
+
+    def _is_silent(self) -> bool:
+        """Tell whether the log would be silent for too long if the next line came after the next iteration."""
+        now = monotonic()
+        duration, self._last_iter = now - self._last_iter, now
+        return now - self._lines.last + duration > _LONGEST_SILENCE
+
+    def _state(self, runner: Runner, outputs: Mapping[str, Any] | None) -> list[str]:
+        values = as_floats(outputs)
+        state = [f'loss {values["loss"]:.4f}'] if 'loss' in values else []
+        state.append(f'lr {lr_text(runner.optim_wrapper, 2)}')
+        if self._images_since:
+            seconds = max(monotonic() - self._images_began, 1e-9)
+            state.append(f'{self._images_since / seconds:.0f} img/s')
+        return state
+
+
+def _epoch_text(runner: Runner) -> str:
+    if isinstance(runner.train_loop, IterBasedTrainLoop):
+        return 'training'
+    return f'epoch {min(runner.epoch + 1, runner.max_epochs)}/{runner.max_epochs}'
 
 
 def _batch_size(data_batch: Any) -> int:
-    """Return how many images a batch holds, 0 where it cannot be told."""
+    """Return how many images a batch has, 0 where it cannot be told."""
     inputs = data_batch.get('inputs') if isinstance(data_batch, Mapping) else data_batch
     return len(inputs) if hasattr(inputs, '__len__') else 0

@@ -183,9 +183,10 @@ class GradualUnfreezingHook(Hook):
         name = type(self).__name__
         if schedule is not None and (start is not None or every != 1):
             raise ConfigError(f'{name}.schedule: replaces start and every; give it, or these')
-        if schedule is not None and 0 not in schedule:
+        if schedule is not None and (0 not in schedule or not all(isinstance(at, int) and at >= 0 for at in schedule)):
             raise ConfigError(
-                f'{name}.schedule={dict(schedule)}: must have an entry for 0, such as {{0: 4, 3: 2, 5: -1}}')
+                f'{name}.schedule={dict(schedule)}: its keys must be whole numbers, 0 among them: {{0: 4, 3: 2, 5: -1}}'
+            )
         self.start, self.every, self.by_epoch = start, every, by_epoch
         self.schedule = None if schedule is None else dict(sorted(schedule.items()))
         self._members: TrainableParams | None = None
