@@ -9,7 +9,8 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from ftcls.engine.recording import as_floats, lr_text
+from ftcls.engine.log_processor import lr_text
+from ftcls.engine.recording import as_floats
 from ftcls.registry import HOOKS
 
 if TYPE_CHECKING:
