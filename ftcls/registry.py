@@ -35,22 +35,26 @@ class Registry(mmengine.Registry):
         super().__init__(name, parent=parent, scope='ftcls', locations=list(locations))
         self.given, self.taken = given, taken
 
-    def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+    def build(self, cfg: Any, **kwargs: Any) -> Any:
         """Build what ``cfg['type']`` names.
 
         Raises:
             ConfigError: If an argument is unknown, has the wrong type or is out of bounds.
         """
-        from ftcls.utils.arguments import check_arguments  # MMEngine would swallow an ImportError of the module
-        default_args = args[0] if args else kwargs.get('default_args')
-        for one in cfg if isinstance(cfg, list) else [cfg]:
-            given = {**(default_args or {}), **one} if isinstance(one, dict) else {}
-            name = given.pop('type', None)
+        # imported late, since MMEngine would swallow an ImportError of this module
+        from ftcls.utils.arguments import check_arguments
+        from ftcls.utils.tree import as_list
+        for one in as_list(cfg):
+            if not isinstance(one, dict):
+                continue
+            given = {**(kwargs.get('default_args') or {}), **one}
             given.pop('_scope_', None)
-            component = self.get(name) if isinstance(name, str) else name
+            name = component = given.pop('type', None)
+            if isinstance(name, str):
+                component = self.get(name)
             if component is not None:
                 check_arguments(component, given, getattr(name, '__name__', name), self.taken)
-        return super().build(cfg, *args, **kwargs)
+        return super().build(cfg, **kwargs)
 
 
 # What drives the training: MMEngine's Runner.

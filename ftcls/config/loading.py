@@ -53,8 +53,8 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] |
 def config_folder() -> Path:
     """Return the folder of the configs that come with ftcls: inside an installed package, beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
-    installed = package / 'configs'
-    return installed if installed.is_dir() else package.parent / 'configs'
+    folders = (package / 'configs', package.parent / 'configs')
+    return next(folder for folder in folders if folder.is_dir())
 
 
 def resolve_config_path(path: str | Path, folder: Path = Path()) -> Path:
@@ -85,7 +85,9 @@ def _shipped_bases() -> Iterator[None]:
     original = Config._get_cfg_path
 
     def find(base: str, filename: str) -> tuple[str, str | None]:
-        return (str(resolve_config_path(base)), None) if base.startswith(_SHIPPED) else original(base, filename)
+        if base.startswith(_SHIPPED):
+            return str(resolve_config_path(base)), None
+        return original(base, filename)
 
     Config._get_cfg_path = staticmethod(find)
     try:
@@ -101,10 +103,11 @@ def _reading_error(err: Exception, path: Path, files: set[Path]) -> str:
         return f'{path}: custom_imports: {cause}; is the folder of the module in PYTHONPATH?'
     where = str(path)
     for frame in traceback.extract_tb(err.__traceback__):
-        file = Path(frame.filename).resolve()
-        if file in files:
-            where = f'{path if file == path.resolve() else file}, line {frame.lineno}'
-    text = err.args[0] if isinstance(err, KeyError) else err
+        if Path(frame.filename).resolve() in files:
+            where = f'{frame.filename}, line {frame.lineno}'
+    text = str(err)
+    if isinstance(err, KeyError):  # which quotes its text
+        text = err.args[0]
     return f'{where}: {type(err).__name__}: {text}'
 
 
@@ -126,11 +129,12 @@ def _check_file(path: Path, chain: tuple[Path, ...]) -> set[Path]:
 
 
 def _missing_file(path: Path, chain: tuple[Path, ...]) -> str:
-    by = f' (a `_base_` of {chain[-1]})' if chain else ''
+    text = f'config file {path}'
+    if chain:
+        text += f' (a `_base_` of {chain[-1]})'
     if path.is_dir():
-        return f'config file {path}{by} is a folder, not a config file'
-    siblings = [p.name for p in path.parent.glob('*.*')]
-    return f'config file {path}{by} does not exist{did_you_mean(path.name, siblings)}'
+        return f'{text} is a folder, not a config file'
+    return f'{text} does not exist{did_you_mean(path.name, [one.name for one in path.parent.glob("*.*")])}'
 
 
 def _parse(path: Path) -> ast.Module:
@@ -193,7 +197,7 @@ def parse_override(item: str) -> tuple[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """Parse a command-line value: a Python literal, ``dict(…)``, ``[a,b]`` without quotes, ``true``, ``null``, a string.
+    """Parse a command-line value: a Python literal, ``dict(…)``, ``[a,b]`` without quotes, ``true``, ``null`` or a string.
 
     Example:
         >>> parse_value('1e-3'), parse_value('[a, 2]'), parse_value('dict(type="SGD", lr=0.1)'), parse_value('true')
@@ -206,8 +210,9 @@ def parse_value(text: str) -> Any:
     except (SyntaxError, ValueError):
         return _parse_unquoted(text)
     # `1,2,3` without brackets is a list for MMEngine's users, `(1,2,3)` a tuple.
-    is_bare = isinstance(node, ast.Tuple) and node.elts and node.elts[0].col_offset == 0
-    return list(value) if is_bare else value
+    if isinstance(node, ast.Tuple) and node.elts and node.elts[0].col_offset == 0:
+        return list(value)
+    return value
 
 
 def _literal(node: ast.AST) -> Any:
@@ -228,11 +233,14 @@ def _literal(node: ast.AST) -> Any:
 def _parse_unquoted(text: str) -> Any:
     """Parse a list or tuple of words without quotes, or return the text itself."""
     brackets = text[:1] + text[-1:]
-    if brackets in ('[]', '()'):
-        values = [parse_value(part) for part in _split_commas(text[1:-1])]
-        return values if brackets == '[]' else tuple(values)
+    if brackets == '()':
+        return tuple(parse_value(part) for part in _split_commas(text[1:-1]))
+    if brackets == '[]':
+        return [parse_value(part) for part in _split_commas(text[1:-1])]
     parts = _split_commas(text)
-    return [parse_value(part) for part in parts] if len(parts) > 1 else text
+    if len(parts) > 1:
+        return [parse_value(part) for part in parts]
+    return text
 
 
 def _split_commas(text: str) -> list[str]:

@@ -5,10 +5,11 @@ from typing import Any, Literal
 
 from ftcls import registry as R
 from ftcls.utils.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from .batch_policy import BATCH_POLICIES, LAUNCHERS
+from .choices import BATCH_POLICIES, LAUNCHERS
 
 __all__ = [
-    'COMPONENT_KEYS', 'Key', 'KEYS', 'NESTING_REGISTRIES', 'OPAQUE_KEYS', 'PASSED_ON', 'TOP_LEVEL_KEYS', 'default_type'
+    'COMPONENT_KEYS', 'Key', 'KEYS', 'NESTED_KEYS', 'NESTING_REGISTRIES', 'OPAQUE_KEYS', 'PASSED_ON', 'TOP_LEVEL_KEYS',
+    'default_type'
 ]
 
 
@@ -22,159 +23,96 @@ class Key:
         type: Annotation of a plain value.
         items: Annotations of the items of its dict. A plain dict may have no others; for a component they replace the
             annotations of its class, where MMEngine and torch would answer with an assertion.
-        top: Whether it is a key of the config itself; else it is one of components, at any depth.
     """
     registry: R.Registry | None = None
     default: str | None = None
     type: Any = Any
     items: Mapping[str, Any] = field(default_factory=dict)
-    top: bool = True
 
 
-_DATALOADER = Key(
-    type=dict | None,
-    items=dict(
-        dataset=Any,
-        batch_size=PositiveInt,
-        shuffle=bool | None,
-        sampler=Any,
-        batch_sampler=Any,
-        num_workers=NonNegativeInt,
-        collate_fn=Any,
-        pin_memory=bool,
-        drop_last=bool,
-        timeout=NonNegativeFloat,
-        worker_init_fn=Any,
-        multiprocessing_context=Any,
-        generator=Any,
-        prefetch_factor=PositiveInt | None,
-        persistent_workers=bool,
-        pin_memory_device=str,
-        in_order=bool,
-        # MMEngine's
-        num_batch_per_epoch=PositiveInt | None,
-        disable_subprocess_warning=bool))
+def _plain(**items: Any) -> Key:
+    return Key(type=dict | None, items=items)
+
+
+_DATALOADER = _plain(
+    batch_size=PositiveInt,
+    num_workers=NonNegativeInt,
+    shuffle=bool | None,
+    drop_last=bool,
+    pin_memory=bool,
+    pin_memory_device=str,
+    persistent_workers=bool,
+    prefetch_factor=PositiveInt | None,
+    in_order=bool,
+    timeout=NonNegativeFloat,
+    num_batch_per_epoch=PositiveInt | None,  # this and the next are MMEngine's
+    disable_subprocess_warning=bool,
+    **dict.fromkeys(('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn'), Any),
+    **dict.fromkeys(('generator', 'multiprocessing_context'), Any))
 
 # Every key that the Runner or ftcls.apis reads; any other top-level name is a variable of the config file.
-KEYS: dict[str, Key] = {
-    'model':
-    Key(R.MODELS),
-    'data_preprocessor':
-    Key(R.MODELS, 'ClsDataPreprocessor'),
-    'tta_model':
-    Key(R.MODELS),
-    'tta_pipeline':
-    Key(R.TRANSFORMS),
-    'model_wrapper_cfg':
-    Key(R.MODEL_WRAPPERS, 'MMDistributedDataParallel'),
-    'train_dataloader':
-    _DATALOADER,
-    'val_dataloader':
-    _DATALOADER,
-    'test_dataloader':
-    _DATALOADER,
-    'train_cfg':
-    Key(R.LOOPS, items=dict(max_epochs=PositiveInt, max_iters=PositiveInt, val_interval=PositiveInt)),
-    'val_cfg':
-    Key(R.LOOPS, 'ValLoop'),
-    'test_cfg':
-    Key(R.LOOPS, 'TestLoop'),
-    'val_evaluator':
-    Key(R.METRICS),
-    'test_evaluator':
-    Key(R.METRICS),
-    'optim_wrapper':
-    Key(R.OPTIM_WRAPPERS, 'OptimWrapper', items=dict(accumulative_counts=PositiveInt)),
-    'param_scheduler':
-    Key(R.PARAM_SCHEDULERS),
-    'auto_scale_lr':
-    Key(type=dict | None, items=dict(enable=bool, base_batch_size=PositiveInt | None)),
-    'batch_policy':
-    Key(type=Literal[BATCH_POLICIES] | None),
-    'default_hooks':
-    Key(R.HOOKS),
-    'custom_hooks':
-    Key(R.HOOKS),
-    'visualizer':
-    Key(R.VISUALIZERS, 'Visualizer'),
-    'log_processor':
-    Key(R.LOG_PROCESSORS, 'LogProcessor'),
-    'log_level':
-    Key(type=Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']),
-    'load_from':
-    Key(type=str | None),
-    'resume':
-    Key(type=bool | str),
-    'work_dir':
-    Key(type=str | None),
-    'experiment_name':
-    Key(type=str | None),
-    'allow_missing_classes':
-    Key(type=bool),
-    'arms':
-    Key(type=dict),
-    'launcher':
-    Key(type=Literal[LAUNCHERS]),
-    'env_cfg':
-    Key(type=dict | None,
-        items=dict(cudnn_benchmark=bool, mp_cfg=dict | None, dist_cfg=dict | None, resource_limit=int)),
-    'randomness':
-    Key(type=dict | None, items=dict(seed=int | None, diff_rank_seed=bool, deterministic=bool)),
-    'custom_imports':
-    Key(type=dict | None, items=dict(imports=str | list, allow_failed_imports=bool)),
-    'default_scope':
-    Key(type=str),
-    'find_unused_parameters':
-    Key(type=bool),
-    'sync_bn':
-    Key(),
-    'compile':
-    Key(),
-    'activation_checkpointing':
-    Key(),
-    'efficient_conv_bn_eval':
-    Key(),
-    # inside other keys; keys of components that are not named here have the registry of the component around them
-    'dataset':
-    Key(R.DATASETS, top=False),
-    'datasets':
-    Key(R.DATASETS, top=False),
-    'pipeline':
-    Key(R.TRANSFORMS, top=False),
-    'transforms':
-    Key(R.TRANSFORMS, top=False),
-    'sampler':
-    Key(R.DATA_SAMPLERS, top=False),
-    'batch_sampler':
-    Key(R.DATA_SAMPLERS, top=False),
-    'collate_fn':
-    Key(R.FUNCTIONS, top=False),
-    'worker_init_fn':
-    Key(R.FUNCTIONS, top=False),
-    'init_cfg':
-    Key(R.WEIGHT_INITIALIZERS, top=False),
-    'augments':
-    Key(R.BATCH_AUGMENTS, top=False),
-    'batch_augments':
-    Key(items=dict(augments=Any, probs=Any), top=False),
-    'optimizer':
-    Key(R.OPTIMIZERS, top=False),
-    'clip_grad':
-    Key(items=dict(
+TOP_LEVEL_KEYS: dict[str, Key] = dict(
+    model=Key(R.MODELS),
+    data_preprocessor=Key(R.MODELS, 'ClsDataPreprocessor'),
+    tta_model=Key(R.MODELS),
+    tta_pipeline=Key(R.TRANSFORMS),
+    model_wrapper_cfg=Key(R.MODEL_WRAPPERS, 'MMDistributedDataParallel'),
+    train_dataloader=_DATALOADER,
+    val_dataloader=_DATALOADER,
+    test_dataloader=_DATALOADER,
+    train_cfg=Key(R.LOOPS, items=dict(max_epochs=PositiveInt, max_iters=PositiveInt, val_interval=PositiveInt)),
+    val_cfg=Key(R.LOOPS, 'ValLoop'),
+    test_cfg=Key(R.LOOPS, 'TestLoop'),
+    val_evaluator=Key(R.METRICS),
+    test_evaluator=Key(R.METRICS),
+    optim_wrapper=Key(R.OPTIM_WRAPPERS, 'OptimWrapper', items=dict(accumulative_counts=PositiveInt)),
+    param_scheduler=Key(R.PARAM_SCHEDULERS),
+    auto_scale_lr=_plain(enable=bool, base_batch_size=PositiveInt | None),
+    batch_policy=Key(type=Literal[BATCH_POLICIES] | None),
+    default_hooks=Key(R.HOOKS),
+    custom_hooks=Key(R.HOOKS),
+    visualizer=Key(R.VISUALIZERS, 'Visualizer'),
+    log_processor=Key(R.LOG_PROCESSORS, 'LogProcessor'),
+    log_level=Key(type=Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']),
+    load_from=Key(type=str | None),
+    resume=Key(type=bool | str),
+    work_dir=Key(type=str | None),
+    experiment_name=Key(type=str | None),
+    allow_missing_classes=Key(type=bool),
+    arms=Key(type=dict),
+    launcher=Key(type=Literal[LAUNCHERS]),
+    env_cfg=_plain(cudnn_benchmark=bool, mp_cfg=dict | None, dist_cfg=dict | None, resource_limit=int),
+    randomness=_plain(seed=int | None, diff_rank_seed=bool, deterministic=bool),
+    custom_imports=_plain(imports=str | list, allow_failed_imports=bool),
+    default_scope=Key(type=str),
+    find_unused_parameters=Key(type=bool),
+    **dict.fromkeys(('sync_bn', 'compile', 'activation_checkpointing', 'efficient_conv_bn_eval'), Key()))
+
+# Keys inside of others, at any depth. A component under another name is looked up like the one around it.
+NESTED_KEYS: dict[str, Key] = dict(
+    dataset=Key(R.DATASETS),
+    datasets=Key(R.DATASETS),
+    pipeline=Key(R.TRANSFORMS),
+    transforms=Key(R.TRANSFORMS),
+    sampler=Key(R.DATA_SAMPLERS),
+    batch_sampler=Key(R.DATA_SAMPLERS),
+    collate_fn=Key(R.FUNCTIONS),
+    worker_init_fn=Key(R.FUNCTIONS),
+    init_cfg=Key(R.WEIGHT_INITIALIZERS),
+    augments=Key(R.BATCH_AUGMENTS),
+    batch_augments=_plain(augments=Any, probs=Any),
+    optimizer=Key(R.OPTIMIZERS),
+    clip_grad=_plain(
         type=Literal['norm', 'value'],
         max_norm=float,
         clip_value=float,
         norm_type=float,
         error_if_nonfinite=bool,
         foreach=bool | None),
-        top=False),
-    'vis_backends':
-    Key(R.VISBACKENDS, top=False),
-    'mp_cfg':
-    Key(items=dict(mp_start_method=Literal['fork', 'spawn', 'forkserver'] | None, opencv_num_threads=int | None),
-        top=False),
-}
-TOP_LEVEL_KEYS = tuple(name for name, key in KEYS.items() if key.top)
+    vis_backends=Key(R.VISBACKENDS),
+    mp_cfg=_plain(mp_start_method=Literal['fork', 'spawn', 'forkserver'] | None, opencv_num_threads=int | None))
+
+KEYS = TOP_LEVEL_KEYS | NESTED_KEYS
 
 # Components that pass their registry on to what is nested in them under names that KEYS does not have.
 NESTING_REGISTRIES = (R.MODELS, R.METRICS, R.TRANSFORMS, R.BATCH_AUGMENTS)
@@ -194,7 +132,9 @@ PASSED_ON: dict[str, tuple[str, Mapping[str, Any]]] = {
 def default_type(key: str, value: Mapping) -> str | None:
     """Return the ``type`` of a dict at ``key`` that does not name its own, or None where it must."""
     if key == 'train_cfg':
-        return 'EpochBasedTrainLoop' if value.get('by_epoch', True) else 'IterBasedTrainLoop'
+        if value.get('by_epoch', True):
+            return 'EpochBasedTrainLoop'
+        return 'IterBasedTrainLoop'
     if key in ('val_evaluator', 'test_evaluator') and 'metrics' in value:
         return 'Evaluator'
-    return KEYS[key].default if key in KEYS else None
+    return KEYS.get(key, Key()).default

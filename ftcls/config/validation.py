@@ -6,12 +6,13 @@ from typing import Any
 from mmengine.config import Config
 
 from ftcls import registry as R
-from ftcls.utils.arguments import (accepted_arguments, argument_faults, describe_type_error, matches_type,
+from ftcls.utils.arguments import (accepted_arguments, argument_faults, describe_type_error, matches_type, name_of,
                                    own_arguments, required_arguments)
 from ftcls.utils.errors import ConfigError
 from ftcls.utils.names import did_you_mean, edits, nearest, plural
 from ftcls.utils.tree import find_paths
-from .schema import COMPONENT_KEYS, KEYS, NESTING_REGISTRIES, OPAQUE_KEYS, PASSED_ON, TOP_LEVEL_KEYS, Key, default_type
+from .schema import (COMPONENT_KEYS, KEYS, NESTED_KEYS, NESTING_REGISTRIES, OPAQUE_KEYS, PASSED_ON, TOP_LEVEL_KEYS, Key,
+                     default_type)
 
 __all__ = ['validate_config']
 
@@ -110,12 +111,14 @@ class _Types:
 
     def find(self, name: Any) -> Callable | None:
         """Return the class or function of this name; a class stands for itself."""
-        if not isinstance(name, str):
-            return name if callable(name) else None
-        found = self.registry.get(self.prefix + name) or self.registry.get(name)
-        if found is None and self.registry is R.METRICS:
-            found = R.EVALUATOR.get(name)
-        return found if callable(found) else None
+        found = name
+        if isinstance(name, str):
+            found = self.registry.get(self.prefix + name) or self.registry.get(name)
+            if found is None and self.registry is R.METRICS:
+                found = R.EVALUATOR.get(name)
+        if callable(found):
+            return found
+        return None
 
     def names(self) -> set[str]:
         """Return all names that a ``type`` may have."""
@@ -140,8 +143,9 @@ class _Types:
 
     def inside(self, name: Any) -> '_Types':
         """Return where the components inside of the one with this name are looked up."""
-        prefix = _TORCHVISION if isinstance(name, str) and (self.prefix + name).startswith(_TORCHVISION) else ''
-        return _Types(self.registry, prefix)
+        if isinstance(name, str) and (self.prefix + name).startswith(_TORCHVISION):
+            return _Types(self.registry, _TORCHVISION)
+        return _Types(self.registry)
 
 
 def _component_faults(value: Any, path: str, types: _Types, required: bool) -> Iterator[str]:
@@ -188,7 +192,7 @@ def _one_component_faults(value: Mapping, name: Any, path: str, types: _Types) -
     taken = types.registry.taken
     if path == 'train_cfg' and 'type' not in value:
         taken += ('by_epoch', )
-    if component.__name__ in PASSED_ON:
+    if name_of(component) in PASSED_ON:
         yield from _passed_on_faults(given, path, component, taken)
     else:
         # components are checked against their own signatures, as nested ones
@@ -196,10 +200,10 @@ def _one_component_faults(value: Mapping, name: Any, path: str, types: _Types) -
             key for key, child in given.items() if isinstance(child, _CONTAINER) and (
                 key in COMPONENT_KEYS or key in KEYS and KEYS[key].registry is not None)
         ]
-        types_by_key = {**(KEYS[path].items if path in KEYS else {}), **dict.fromkeys(nested, Any)}
+        types_by_key = {**KEYS.get(path, Key()).items, **dict.fromkeys(nested, Any)}
         yield from argument_faults(component, given, path, taken, types_by_key)
     for key in _missing_arguments(component, types.registry, given):
-        yield f'{path}.{key}: missing; {component.__name__} needs this argument'
+        yield f'{path}.{key}: missing; {name_of(component)} needs this argument'
     if path == 'optim_wrapper' and value.get('constructor') is not None:
         constructors = _Types(R.OPTIM_WRAPPER_CONSTRUCTORS)
         if constructors.find(value['constructor']) is None:
@@ -228,11 +232,13 @@ def _nested_faults(value: Mapping, path: str, types: _Types) -> Iterator[str]:
             continue
         key = KEYS.get(name, Key())
         if is_model and name == 'train_cfg':  # a model's own `train_cfg` is not a loop
-            key = KEYS['batch_augments']
+            name, key = 'batch_augments', KEYS['batch_augments']
         if key.registry is not None:
-            inner = types if key.registry is types.registry else _Types(key.registry)
+            inner = types
+            if key.registry is not types.registry:
+                inner = _Types(key.registry)
             yield from _component_faults(child, here, inner, required=not isinstance(child, _SCALAR))
-        elif not key.top and isinstance(child, Mapping):
+        elif name in NESTED_KEYS and isinstance(child, Mapping):
             yield from _plain_dict_faults(child, here, key.items)
         elif types.registry in NESTING_REGISTRIES and isinstance(child, _CONTAINER):
             yield from _component_faults(child, here, types, required=name in COMPONENT_KEYS)

@@ -7,11 +7,12 @@ import difflib
 import inspect
 import operator
 import re
-import types
+import reprlib
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from functools import lru_cache
 from numbers import Integral, Number, Real
+from types import MappingProxyType, NoneType, UnionType
 from typing import Any
 
 import annotated_types as at
@@ -22,21 +23,21 @@ from .tree import join_path
 
 __all__ = [
     'accepted_arguments', 'argument_faults', 'check_arguments', 'describe_type_error', 'format_type', 'matches_type',
-    'misspelt', 'own_arguments', 'required_arguments', 'type_error'
+    'misspelt', 'name_of', 'own_arguments', 'required_arguments', 'type_error'
 ]
 
 # Classes whose annotations are trusted enough to check values against. (AmpOptimWrapper's says `str` of a number.)
 _TYPED_MODULES = ('ftcls.', 'torch.optim', 'mmengine.optim.scheduler', 'mmengine.optim.optimizer.optimizer_wrapper',
                   'mmengine.runner.loops', 'mmengine.hooks', 'mmengine.dataset')
 # Classes of MMEngine whose ``**kwargs`` are not used.
-_CLOSED_CLASSES = frozenset({'CheckpointHook'})
+_CLOSED_CLASSES = ('CheckpointHook', )
 
 _ANYTHING = (Any, object, inspect.Parameter.empty)
-_UNIONS = (typing.Union, types.UnionType)
-# Annotations that a list or a tuple can match.
+# Annotations that a list or a tuple can match, and a dict.
 _SEQUENCES = (list, tuple, Collection, Iterable, MutableSequence, Sequence)
+_MAPPINGS = (dict, Mapping)
 # What a config file can hold; anything else has been built already.
-_PLAIN = (str, bytes, Number, list, tuple, set, Mapping, types.NoneType)
+_PLAIN = (str, bytes, Number, list, tuple, set, Mapping, NoneType)
 _BOUNDS: dict[type, tuple[str, Callable[[Any, Any], bool]]] = {
     at.Ge: ('at least', operator.ge),
     at.Gt: ('above', operator.gt),
@@ -48,6 +49,8 @@ _BOUNDS: dict[type, tuple[str, Callable[[Any, Any], bool]]] = {
 }
 # A name this similar to one of an open class's own arguments is a misspelling, not an argument that is passed on.
 _SAME_WORD = 0.85
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 80
 
 
 def check_arguments(component: Callable, given: Mapping[str, Any], name: str, taken: Collection[str] = ()) -> None:
@@ -73,7 +76,7 @@ def argument_faults(
     given: Mapping[str, Any],
     path: str,
     taken: Collection[str] = (),
-    annotations: Mapping[str, Any] = types.MappingProxyType({})) -> Iterator[str]:
+    annotations: Mapping[str, Any] = MappingProxyType({})) -> Iterator[str]:
     """Yield what is wrong with each argument that is given to a component; missing arguments are not looked for.
 
     Args:
@@ -85,18 +88,19 @@ def argument_faults(
     """
     known, accepted = own_arguments(component), accepted_arguments(component)
     for key, value in given.items():
+        here = join_path(path, key)
         if key in known:
-            fault = type_error(component, key, value, join_path(path, key), annotations.get(key))
+            fault = type_error(component, key, value, here, annotations.get(key))
             if fault:
                 yield fault
-        elif key not in taken:
-            if accepted is not None:
-                hint = did_you_mean(key, [*accepted, *taken])
-            elif near := misspelt(key, component, given):
-                hint = f'; did you mean {near!r}?'
-            else:
-                continue
-            yield f'{join_path(path, key)}: {_name(component)} takes no argument {key!r}{hint}'
+            continue
+        if key in taken:
+            continue
+        text = f'{here}: {name_of(component)} takes no argument {key!r}'
+        if accepted is not None:
+            yield text + did_you_mean(key, [*accepted, *taken])
+        elif near := misspelt(key, component, given):
+            yield f'{text}; did you mean {near!r}?'
 
 
 def type_error(component: Callable, key: str, value: Any, path: str, annotation: Any = None) -> str | None:
@@ -104,13 +108,15 @@ def type_error(component: Callable, key: str, value: Any, path: str, annotation:
     if annotation is None and _is_typed(component):
         annotation = _hints(component).get(key)
     # `begin: int = None` means that None is allowed
-    if annotation is None or value is None and own_arguments(component)[key].default is None:
+    is_default = value is None and own_arguments(component)[key].default is None
+    if annotation is None or is_default or matches_type(value, annotation):
         return None
-    return None if matches_type(value, annotation) else describe_type_error(path, value, annotation)
+    return describe_type_error(path, value, annotation)
 
 
-def _name(component: Callable) -> str:
-    return getattr(component, '__name__', str(component))
+def name_of(component: Callable) -> str:
+    """Return the name of a class or function, or the class of another callable."""
+    return getattr(component, '__name__', type(component).__name__)
 
 
 def _is_typed(component: Callable) -> bool:
@@ -144,7 +150,7 @@ def _signature(component: Callable) -> tuple[dict[str, inspect.Parameter], bool]
 def _inherited(component: Callable) -> tuple[dict[str, inspect.Parameter], bool]:
     """Return the arguments of a component and of its bases as far as ``**kwargs`` reaches, and whether it is open."""
     arguments, is_open = _signature(component)
-    for base in component.__mro__[1:-1] if inspect.isclass(component) else ():
+    for base in getattr(component, '__mro__', ())[1:-1]:
         if is_open and '__init__' in vars(base):
             inherited, is_open = _signature(base.__init__)
             arguments = inherited | arguments
@@ -169,25 +175,26 @@ def accepted_arguments(component: Callable) -> dict[str, inspect.Parameter] | No
         ['dim']
     """
     arguments, is_open = _inherited(component)
-    is_open = is_open and _name(component) not in _CLOSED_CLASSES
-    return None if is_open or getattr(component, 'accepts_extra_arguments', False) else arguments
+    if getattr(component, 'accepts_extra_arguments', False):
+        return None
+    if is_open and name_of(component) not in _CLOSED_CLASSES:
+        return None
+    return arguments
 
 
 def required_arguments(component: Callable, with_bases: bool = False) -> list[str]:
     """Return the arguments without a default; those of the bases too, if asked for."""
-    arguments = own_arguments(component) if with_bases else _signature(component)[0]
-    return [
-        key for key, param in arguments.items()
-        if param.default is inspect.Parameter.empty and param.kind is not param.POSITIONAL_ONLY
-    ]
+    arguments, _ = _signature(component)
+    if with_bases:
+        arguments = own_arguments(component)
+    required = [p for p in arguments.values() if p.default is p.empty and p.kind is not p.POSITIONAL_ONLY]
+    return [parameter.name for parameter in required]
 
 
 def misspelt(key: str, component: Callable, given: Collection[str]) -> str | None:
     """Return the argument of an open class that ``key`` nearly is, and that is not given itself."""
-    known = own_arguments(component)
-    free = [name for name in known if name not in given]
-    near = difflib.get_close_matches(key, free, n=1, cutoff=_SAME_WORD)
-    return near[0] if near and key not in known else None
+    free = [name for name in own_arguments(component) if name not in given]
+    return next(iter(difflib.get_close_matches(key, free, n=1, cutoff=_SAME_WORD)), None)
 
 
 def matches_type(value: Any, annotation: Any) -> bool:
@@ -197,18 +204,25 @@ def matches_type(value: Any, annotation: Any) -> bool:
     A dict with a ``type``, or a list of these, matches what will be built from it; so does an object that is already
     built where a dict is annotated.
     """
-    if annotation in _ANYTHING or _is_component(value):
+    if _is_component(value):
         return True
+    return any(_matches(value, one) for one in _alternatives(annotation))
+
+
+def _matches(value: Any, annotation: Any) -> bool:
+    """Tell whether a value matches an annotation that is not a union."""
     origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
-    if origin in _UNIONS:
-        return any(matches_type(value, one) for one in arguments)
+    if annotation in _ANYTHING:
+        return True
     if origin is typing.Annotated:
-        return matches_type(value, arguments[0]) and _keeps_bounds(value, _bounds(annotation))
+        return matches_type(value, arguments[0]) and _keeps_bounds(value, annotation)
     if origin is typing.Literal:
         return any(type(value) is type(word) and value == word for word in arguments)
-    if origin in (int, float):
-        return isinstance(value, Integral if origin is int else Real) and not isinstance(value, bool)
-    if origin in (dict, Mapping) and not isinstance(value, _PLAIN):
+    if origin is int:
+        return isinstance(value, Integral) and not isinstance(value, bool)
+    if origin is float:
+        return isinstance(value, Real) and not isinstance(value, bool)
+    if origin in _MAPPINGS and not isinstance(value, _PLAIN):
         return True
     if origin in _SEQUENCES and isinstance(value, str):
         return False
@@ -227,37 +241,44 @@ def _is_component(value: Any) -> bool:
     return isinstance(value, Mapping) and 'type' in value
 
 
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or the annotation itself."""
+    if typing.get_origin(annotation) in (typing.Union, UnionType):
+        return typing.get_args(annotation)
+    return (annotation, )
+
+
 def _is_fixed_tuple(annotation: Any) -> bool:
-    arguments = typing.get_args(annotation)
-    return typing.get_origin(annotation) is tuple and arguments[-1] is not ...
+    return typing.get_origin(annotation) is tuple and typing.get_args(annotation)[-1] is not ...
 
 
 def _items(value: Any, annotation: Any) -> list[tuple[Any, Any, Any]] | None:
     """Return key, value and annotation of each item of a dict, list or tuple, or None if it has no such items."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if isinstance(value, Mapping) and origin in (dict, Mapping):
+    if isinstance(value, Mapping) and origin in _MAPPINGS:
         return [(key, child, arguments[1]) for key, child in value.items()]
-    if isinstance(value, list | tuple) and (origin or annotation) in _SEQUENCES:
-        if not _is_fixed_tuple(annotation):
-            expected = arguments[0] if arguments else Any
-            return [(i, child, expected) for i, child in enumerate(value)]
-        if len(value) == len(arguments):
-            return [(i, child, expected) for i, (child, expected) in enumerate(zip(value, arguments))]
-    return None
+    if not isinstance(value, list | tuple) or (origin or annotation) not in _SEQUENCES:
+        return None
+    if not _is_fixed_tuple(annotation):
+        arguments = (*arguments[:1], Any)[:1] * len(value)
+    if len(value) != len(arguments):
+        return None
+    return list(zip(range(len(value)), value, arguments))
 
 
-def _bounds(annotation: Any) -> list[tuple[type, Any]]:
-    """Return the bounds of an ``Annotated`` type as kind and limit."""
-    bounds = []
-    for one in getattr(annotation, '__metadata__', ()):
-        for bound in one if isinstance(one, at.GroupedMetadata) else (one, ):
-            if type(bound) in _BOUNDS:
-                bounds.append((type(bound), dataclasses.astuple(bound)[0]))
-    return bounds
+def _bounds(annotation: Any) -> dict[type, Any]:
+    """Return the bounds of an ``Annotated`` type, kind to limit."""
+    bounds: list[Any] = []
+    for one in annotation.__metadata__:
+        if isinstance(one, at.GroupedMetadata):
+            bounds += one
+        else:
+            bounds.append(one)
+    return {type(bound): dataclasses.astuple(bound)[0] for bound in bounds if type(bound) in _BOUNDS}
 
 
-def _keeps_bounds(value: Any, bounds: Iterable[tuple[type, Any]]) -> bool:
-    return value is None or all(_BOUNDS[kind][1](value, limit) for kind, limit in bounds)
+def _keeps_bounds(value: Any, annotation: Any) -> bool:
+    return value is None or all(_BOUNDS[kind][1](value, limit) for kind, limit in _bounds(annotation).items())
 
 
 def describe_type_error(path: str, value: Any, annotation: Any) -> str:
@@ -267,32 +288,31 @@ def describe_type_error(path: str, value: Any, annotation: Any) -> str:
         >>> describe_type_error('model.backbone.depth', 0, typing.Annotated[int, at.Ge(1)] | None)
         'model.backbone.depth=0: must be at least 1 or None'
     """
-    alternatives = typing.get_args(annotation) if typing.get_origin(annotation) in _UNIONS else (annotation, )
-    words = [word for one in alternatives if typing.get_origin(one) is typing.Literal for word in typing.get_args(one)]
+    alternatives = _alternatives(annotation)
+    literals = [one for one in alternatives if typing.get_origin(one) is typing.Literal]
+    words = [word for literal in literals for word in typing.get_args(literal)]
     others = [repr(word) for word in words]
-    if types.NoneType in alternatives:
+    if NoneType in alternatives:
         others.append('None')
     for one in alternatives:
         if typing.get_origin(one) is typing.Annotated and matches_type(value, typing.get_args(one)[0]):
-            return f'{path}={_shorten(value)}: must be {" or ".join([_bounds_text(one), *others])}'
-    for key, child, expected in [item for one in alternatives for item in _items(value, one) or ()]:
-        if not matches_type(child, expected):
-            return describe_type_error(join_path(path, key), child, expected)
+            return f'{path}={_REPR.repr(value)}: must be {" or ".join([_bounds_text(one), *others])}'
+        for key, child, expected in _items(value, one) or ():
+            if not matches_type(child, expected):
+                return describe_type_error(join_path(path, key), child, expected)
     if not words:
-        return f'{path}={_shorten(value)}: must be of type {format_type(annotation)}'
-    others += [format_type(one) for one in alternatives if typing.get_origin(one) is not typing.Literal]
-    near = did_you_mean(value, words) if isinstance(value, str) and nearest(value, words) else ''
-    return f'{path}={_shorten(value)}: must be one of {", ".join(dict.fromkeys(others))}{near}'
-
-
-def _shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f'{text[:77]}...'
+        return f'{path}={_REPR.repr(value)}: must be of type {format_type(annotation)}'
+    others += [format_type(one) for one in alternatives if one not in literals]
+    text = f'{path}={_REPR.repr(value)}: must be one of {", ".join(dict.fromkeys(others))}'
+    near = nearest(str(value), map(str, words), most=1)
+    if near:
+        text += f'; did you mean {near[0]!r}?'
+    return text
 
 
 def _bounds_text(annotation: Any) -> str:
     """Return the bounds of an ``Annotated`` type in words."""
-    limits = dict(_bounds(annotation))
+    limits = _bounds(annotation)
     if limits.keys() == {at.Ge, at.Le}:
         return f'from {limits[at.Ge]} to {limits[at.Le]}'
     return ' and '.join(f'{_BOUNDS[kind][0]} {limit}' for kind, limit in limits.items())
@@ -307,14 +327,17 @@ def format_type(annotation: Any) -> str:
         >>> format_type(typing.Optional[float])
         'float | None'
     """
-    arguments = typing.get_args(annotation)
-    origin = typing.get_origin(annotation)
-    if origin in _UNIONS:  # before Python 3.14 one of the two prints as `Union[…]`
-        return ' | '.join(map(format_type, arguments))
+    if annotation is ...:
+        return '...'
+    alternatives = _alternatives(annotation)
+    if len(alternatives) > 1:  # before Python 3.14 one of the two kinds of union prints as `Union[…]`
+        return ' | '.join(map(format_type, alternatives))
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return format_type(arguments[0])
-    if arguments and origin in (*_SEQUENCES, dict, Mapping):
-        inner = ', '.join('...' if one is ... else format_type(one) for one in arguments)
-        return f'{origin.__name__}[{inner}]'
-    text = annotation.__name__ if isinstance(annotation, type) and not arguments else str(annotation)
+    if arguments and origin in (*_SEQUENCES, *_MAPPINGS):
+        return f'{origin.__name__}[{", ".join(map(format_type, arguments))}]'
+    text = str(annotation)
+    if isinstance(annotation, type) and not arguments:
+        text = annotation.__name__
     return re.sub(r'\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])', '', text).replace('NoneType', 'None')
