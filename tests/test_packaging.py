@@ -60,7 +60,8 @@ def test_a_wheel_carries_the_configs(tmp_path):
     pytest.importorskip('setuptools')
     _setup(ROOT, 'build_py', '--build-lib', str(tmp_path))
     assert _sources(tmp_path / 'ftcls' / 'configs') == _sources(ROOT / 'configs')
-    assert (tmp_path / 'ftcls' / 'apis' / 'train.py').is_file()
+    for name in ('apis/training/train.py', 'scaffold/config_template.txt'):
+        assert (tmp_path / 'ftcls' / name).is_file()
 
 
 def test_an_unpacked_sdist_can_be_built(tmp_path):

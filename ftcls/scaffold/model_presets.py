@@ -2,13 +2,12 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from ftcls.apis.inference.model_zoo import base_configs
+from ftcls.config.loading import config_folder
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
 
@@ -29,7 +28,7 @@ class ModelPreset:
 
     Attributes:
         label: The name that the user gives it.
-        base: ``_base_`` file of the model; None if there is none.
+        base: The config of the model in ``_base_/models/``, without ``.py``; None if there is none.
         backbone: Settings of ``model.backbone``, without the weights.
         weights: ``init_cfg.checkpoint``; None for weights that the backbone fetches itself.
         channels: Features that the head takes.
@@ -41,7 +40,7 @@ class ModelPreset:
         interpolation: How the images that it was trained on were resized.
     """
     label: str
-    base: Path | None
+    base: str | None
     backbone: dict[str, Any]
     weights: str | None
     channels: int
@@ -76,25 +75,25 @@ def make_preset(name: str, weights: str | None = None) -> ModelPreset:
 
 def _base_preset(name: str) -> ModelPreset:
     """Return a network of ``configs/_base_/models``, or a CIFAR ResNet of another depth."""
-    bases = base_configs('models')
+    bases = {file.stem: file for file in (config_folder() / '_base_' / 'models').glob('*.py')}
     match = re.fullmatch(r'(?:CifarResNet|cifar_resnet)-?(\d+)?', name, flags=re.IGNORECASE)
     depth = int(match[1] or 20) if match else 0
     if depth in _CIFAR_WEIGHTS:
         backbone = {} if depth == 20 else dict(depth=depth)
         url = f'{_AKAMASTER}{depth}-{_CIFAR_WEIGHTS[depth]}.th'
-        return ModelPreset(f'cifar_resnet{depth}', bases['cifar_resnet20'], backbone, url, 64, 'cifar', side=32)
+        return ModelPreset(f'cifar_resnet{depth}', 'cifar_resnet20', backbone, url, 64, 'cifar', side=32)
     # `resnet18_8xb16_cifar10` is a config of the base `resnet18_cifar`
     stem, is_config, _ = name.partition('_8xb')
     if is_config and name.endswith(('_cifar10', '_cifar100')) and f'{stem}_cifar' in bases:
         stem = f'{stem}_cifar'
-    known = [base for base in bases if base.startswith(('resnet', 'cifar_resnet'))]
+    known = sorted(base for base in bases if base.startswith(('resnet', 'cifar_resnet')))
     if stem not in known:
         raise ConfigError(f'--backbone {name}: unknown{did_you_mean(name, known)}; or CifarResNet-{{20,32,44,56,110}}, '
                           'torchvision:<name>, timm:<name>')
     channels = Config.fromfile(bases[stem], lazy_import=False).model.head.in_channels
     if stem in _OPENMMLAB_CIFAR:
-        return ModelPreset(stem, bases[stem], {}, _OPENMMLAB_CIFAR[stem], channels, 'cifar', side=32)
-    return ModelPreset(stem, bases[stem], {}, f'torchvision://{stem}', channels, 'imagenet')
+        return ModelPreset(stem, stem, {}, _OPENMMLAB_CIFAR[stem], channels, 'cifar', side=32)
+    return ModelPreset(stem, stem, {}, f'torchvision://{stem}', channels, 'imagenet')
 
 
 def _torchvision_preset(name: str) -> ModelPreset:

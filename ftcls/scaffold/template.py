@@ -5,7 +5,6 @@ from pprint import pformat
 from textwrap import indent, wrap
 from typing import Any
 
-from ftcls.apis.inference.model_zoo import base_configs
 from .folder_report import UNEVEN, FolderReport
 from .hyperparameters import Hyperparameters
 from .model_presets import ModelPreset
@@ -27,7 +26,7 @@ def config_text(path: Path, report: FolderReport, preset: ModelPreset, chosen: H
     """
     values = dict(path=path.as_posix(), report=report, preset=preset, chosen=chosen, why=chosen.why, seed=seed)
     values.update(
-        _model_lines(path, preset, chosen), **_pipeline_lines(preset, chosen), **_data_lines(report, seed),
+        _model_lines(preset, chosen), **_pipeline_lines(preset, chosen), **_data_lines(report, seed),
         **_metric_lines(report))
     values.update(
         num_classes=len(report.classes), eval_batch=2 * chosen.batch, val_interval=max(1, chosen.epochs // 20))
@@ -50,11 +49,11 @@ def _fill(template: str, values: dict[str, Any]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _model_lines(path: Path, preset: ModelPreset, chosen: Hyperparameters) -> dict[str, Any]:
-    bases = [base_configs('')['default_runtime']]
+def _model_lines(preset: ModelPreset, chosen: Hyperparameters) -> dict[str, Any]:
+    bases = ['ftcls::_base_/default_runtime.py']
     architecture = head = weights = loss = augments = ''
     if preset.base:
-        bases.insert(0, preset.base)
+        bases.insert(0, f'ftcls::_base_/models/{preset.base}.py')
     else:
         architecture = "type='ImageClassifier',\nneck=dict(type='GlobalAveragePooling'),"
         head = f"type='LinearClsHead',\nin_channels={preset.channels},"
@@ -65,7 +64,7 @@ def _model_lines(path: Path, preset: ModelPreset, chosen: Hyperparameters) -> di
     if preset.weights:
         weights = f"init_cfg=dict(\n    type='Pretrained',\n    checkpoint={preset.weights!r},\n),"
     return dict(
-        bases=_listing([_base_name(base, path) for base in bases]),
+        bases=bases,
         architecture=architecture,
         backbone='\n'.join(f'{key}={value!r},' for key, value in preset.backbone.items()),
         weights=weights,
@@ -74,10 +73,6 @@ def _model_lines(path: Path, preset: ModelPreset, chosen: Hyperparameters) -> di
         mean=[round(255 * value, 3) for value in preset.mean],
         std=[round(255 * value, 3) for value in preset.std],
         batch_augments=augments)
-
-
-def _base_name(base: Path, path: Path) -> str:
-    return Path(os.path.relpath(base, path.parent.resolve())).as_posix()
 
 
 def _pipeline_lines(preset: ModelPreset, chosen: Hyperparameters) -> dict[str, str]:

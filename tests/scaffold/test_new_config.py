@@ -53,6 +53,8 @@ def test_tidy_folder(place):
     assert cfg.test_dataloader == cfg.val_dataloader and 'classes' not in cfg.train_dataloader.dataset
     assert cfg.randomness.seed == 0 and 'exclude' not in text and 'WARNING' not in text
     assert max(map(len, text.splitlines())) <= 120
+    # it can be given to others: no path of this machine
+    assert 'ftcls::_base_/models/cifar_resnet20.py' in text and str(Path(__file__).parents[2]) not in text
     # every chosen value stands under its reason
     for key in ('batch_size=4', 'lr=', 'weight_decay=', 'frozen_stages=', 'train_cfg = ', 'param_scheduler = '):
         lines = text.splitlines()
@@ -210,7 +212,7 @@ def test_networks():
     assert make_preset('CifarResNet').weights.endswith('resnet20-12fca82f.th')
     assert make_preset('CifarResNet-56').backbone == dict(depth=56)
     assert make_preset('resnet18_8xb16_cifar10').weights.endswith('bd6371c8.pth')
-    assert make_preset('resnet50_8xb32_in1k').base.name == 'resnet50.py'
+    assert make_preset('resnet50_8xb32_in1k').base == 'resnet50'
     small = make_preset('torchvision:mobilenet_v3_small')
     assert (small.channels, small.family, small.side) == (576, 'imagenet', 224)
     bit = make_preset('timm:resnetv2_50x1_bit.goog_in21k')

@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from ftcls.config.loading import load_config
+from ftcls.config.loading import config_folder, load_config, resolve_config_path
 from ftcls.registry import DATASETS, MODELS
 from ftcls.utils import CheckpointError, ConfigError, MissingFileError, did_you_mean
 from ftcls.utils.checkpoint.loading import load_pretrained, read_checkpoint
@@ -25,14 +25,11 @@ from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 
 __all__ = [
-    'CHECKPOINT_SUFFIXES', 'base_configs', 'build_model', 'find_checkpoint', 'find_config', 'get_model', 'list_models',
-    'load_weights', 'resolve_model', 'validation_dataset'
+    'CHECKPOINT_SUFFIXES', 'build_model', 'find_checkpoint', 'find_config', 'get_model', 'list_models', 'load_weights',
+    'resolve_model', 'validation_dataset'
 ]
 
 CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.th', '.ckpt', '.bin', '.safetensors')
-_PACKAGE = Path(__file__).resolve().parents[2]
-# Where the configs are: inside the installed package (setup.py puts them there), or beside it in a checkout.
-_CONFIG_FOLDERS = (_PACKAGE / 'configs', _PACKAGE.parent / 'configs')
 
 
 def _config_files() -> dict[str, Path]:
@@ -40,25 +37,16 @@ def _config_files() -> dict[str, Path]:
 
     A config's name is its file's, without ``.py``; ``folder/name`` if two folders have a file of that name.
     """
-    for folder in _CONFIG_FOLDERS:
-        files = sorted(file for file in folder.glob('**/*.py') if '_base_' not in file.relative_to(folder).parts)
-        stems = Counter(file.stem for file in files)
-        names = {}
-        for file in files:
-            name = file.stem if stems[file.stem] == 1 else file.relative_to(folder).with_suffix('').as_posix()
-            names[name] = file
-        if names:
-            return names
-    return {}
-
-
-def base_configs(kind: str) -> dict[str, Path]:
-    """Return the ``_base_`` files of a kind ('models', 'datasets', 'schedules'; '' for those of none), name to file."""
-    for folder in _CONFIG_FOLDERS:
-        files = sorted((folder / '_base_' / kind).glob('*.py'))
-        if files:
-            return {file.stem: file for file in files}
-    return {}
+    folder = config_folder()
+    files = sorted(file for file in folder.rglob('*.py') if '_base_' not in file.relative_to(folder).parts)
+    stems = Counter(file.stem for file in files)
+    names = {}
+    for file in files:
+        name = file.stem
+        if stems[name] > 1:
+            name = file.relative_to(folder).with_suffix('').as_posix()
+        names[name] = file
+    return names
 
 
 def list_models(pattern: str | None = None) -> list[str]:
@@ -139,7 +127,7 @@ def resolve_model(model: str | os.PathLike | Config,
         if pretrained is None:
             pretrained = True
     else:
-        cfg = load_config(_config_path(Path(model).expanduser()))
+        cfg = load_config(_config_path(Path(model)))
         folder = cfg.get('work_dir') or Path('work_dirs', Path(cfg.filename).stem)
     if pretrained is None or pretrained is False:
         return cfg, None
@@ -156,8 +144,9 @@ def _config_path(path: Path) -> Path:
     """Return the config file that a path or the name of a config means."""
     if path.suffix in CHECKPOINT_SUFFIXES:
         raise ConfigError(f'{path} is a checkpoint; give its config or its work dir first')
-    if path.is_file():
-        return path
+    file = resolve_config_path(path)
+    if file.is_file():
+        return file
     known = _config_files()
     if path.as_posix() not in known:
         raise MissingFileError(f'{path} is neither a config file, nor a work dir, nor a name that list_models() returns'
