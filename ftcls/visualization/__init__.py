@@ -1,7 +1,7 @@
-"""Figures: the curves of a run, runs compared, predictions drawn on pictures."""
+"""Figures: the curves of a run, runs compared, predictions drawn on images."""
 from .curves import plot_compare, plot_curves
+from .images import overlay_mask, plot_images
 from .lr_curve import plot_range_test
-from .pictures import overlay_mask, plot_pictures
 from .records import read_records
 from .reliability import plot_reliability
 from .schedule import plot_schedule
@@ -9,6 +9,6 @@ from .search import plot_search
 from .visualizer import UniversalVisualizer
 
 __all__ = [
-    'UniversalVisualizer', 'overlay_mask', 'plot_compare', 'plot_curves', 'plot_pictures', 'plot_range_test',
+    'UniversalVisualizer', 'overlay_mask', 'plot_compare', 'plot_curves', 'plot_images', 'plot_range_test',
     'plot_reliability', 'plot_schedule', 'plot_search', 'read_records'
 ]

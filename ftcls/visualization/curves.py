@@ -3,16 +3,17 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from ftcls.utils import ConfigError, DataError, did_you_mean
 from .records import (Record, Series, learning_rates, metric_directions, metric_names, read_records, series,
                       steps_per_epoch)
+
+if TYPE_CHECKING:  # matplotlib takes half a second to import, which a run that draws nothing does not wait for
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ['plot_compare', 'plot_curves']
 
@@ -53,7 +54,7 @@ def plot_curves(records: Sequence[Record] | str | os.PathLike,
     _draw_metrics(middle, metrics, per_epoch, metric_directions(records))
     _draw_rates(right, learning_rates(records), per_epoch)
     for axes in (left, middle, right):
-        _label_steps(axes, per_epoch)
+        _label_steps(axes, per_epoch is not None)
     return _save(figure, out)
 
 
@@ -78,46 +79,50 @@ def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
         DataError: If no run holds a loss or a metric.
         ConfigError: If no run holds ``metric``.
     """
-    names = list(dict.fromkeys(name for seeds in runs.values() for records in seeds for name in metric_names(records)))
-    if metric is not None and metric not in names:
+    all_records = [records for seeds in runs.values() for records in seeds]
+    names = list(dict.fromkeys(name for records in all_records for name in metric_names(records)))
+    if metric is None:
+        metric = (names or ['metric'])[0]
+    elif metric not in names:
         raise ConfigError(f'no run holds the validation metric {metric!r}{did_you_mean(metric, names)}')
-    metric = metric or (names[0] if names else None)
-    lengths = [steps_per_epoch(records) for seeds in runs.values() for records in seeds]
-    # Arms may have epochs of different lengths; an axis of epochs then holds for each arm by its own.
+    lengths = [steps_per_epoch(records) for records in all_records]
+    # An axis of epochs holds for each arm by its own, since arms may have epochs of different lengths.
     by_epoch = bool(lengths) and None not in lengths
     figure, (left, right) = _panels(2, title)
     for index, (arm, seeds) in enumerate(runs.items()):
         color = _COLORS[index % len(_COLORS)]
-        _draw_arm(left, arm, [_scaled(series(r, 'train', 'loss'), r, by_epoch) for r in seeds], color)
-        if metric is not None:
-            _draw_arm(right, arm, [_scaled(series(r, 'val', metric), r, by_epoch) for r in seeds], color, True)
+        _draw_arm(left, arm, [_scaled(series(records, 'train', 'loss'), records, by_epoch) for records in seeds], color)
+        scores = [_scaled(series(records, 'val', metric), records, by_epoch) for records in seeds]
+        _draw_arm(right, arm, scores, color, name_last=True)
     if not left.lines and not right.lines:
         raise DataError('there is nothing to draw: no record holds a loss or a validation metric')
-    seeds = sorted({len(runs_of_arm) for runs_of_arm in runs.values()})
-    spread = f'mean ± standard deviation over {"–".join(map(str, seeds))} {over}' if seeds != [
-        1
-    ] else f'one {over.rstrip("s")}'
     left.set(title='Training loss', ylabel='loss')
     _log_where_it_spans(left, 20)
-    right.set(title=f'Validation {metric or "metric"}', ylabel=_unit([metric] if metric else []))
+    right.set(title=f'Validation {metric}', ylabel=_unit([metric]))
     for axes in (left, right):
-        _label_steps(axes, 1. if by_epoch else None)
+        _label_steps(axes, by_epoch)
         _finish(axes)
-    figure.supxlabel(spread, fontsize=9, color='0.35')
+    counts = sorted({len(seeds) for seeds in runs.values()})
+    caption = f'one {over.rstrip("s")}'
+    if counts != [1]:
+        caption = f'mean ± standard deviation over {"–".join(map(str, counts))} {over}'
+    figure.supxlabel(caption, fontsize=9, color='0.35')
     return _save(figure, out)
 
 
-def _panels(count: int, title: str | None) -> tuple[Figure, Sequence[Axes]]:
-    """Make a figure with ``count`` panels in a row, without pyplot, which would keep it in memory and look for a display."""
+def _panels(count: int, title: str | None) -> tuple['Figure', Sequence['Axes']]:
+    """Make a figure with ``count`` panels in a row; pyplot would keep it in memory and look for a display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
     figure = Figure(figsize=(4.6 * count, 4.), layout='constrained')
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(wspace=0.06)
     if title:
         figure.suptitle(title, fontsize=13, fontweight='bold')
-    return figure, figure.subplots(1, count)
+    return figure, figure.subplots(1, count, squeeze=False)[0]
 
 
-def _save(figure: Figure, out: str | os.PathLike) -> Path:
+def _save(figure: 'Figure', out: str | os.PathLike) -> Path:
     """Write the figure beside its place and move it there, so that a reader never meets half a file."""
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +137,7 @@ def _xy(points: Series, per_epoch: float | None) -> tuple[list[float], list[floa
     return [step / (per_epoch or 1) for step, _ in points], [value for _, value in points]
 
 
-def _draw_losses(axes: Axes, lines: Mapping[str, Series], per_epoch: float | None) -> None:
+def _draw_losses(axes: 'Axes', lines: Mapping[str, Series], per_epoch: float | None) -> None:
     """Draw the training loss, thin and smoothed, and the validation loss."""
     axes.set(title='Loss', ylabel='loss')
     x, y = _xy(lines['train'], per_epoch)
@@ -149,7 +154,7 @@ def _draw_losses(axes: Axes, lines: Mapping[str, Series], per_epoch: float | Non
     _finish(axes)
 
 
-def _draw_metrics(axes: Axes, metrics: Mapping[str, Series], per_epoch: float | None,
+def _draw_metrics(axes: 'Axes', metrics: Mapping[str, Series], per_epoch: float | None,
                   higher_is_better: Mapping[str, bool]) -> None:
     """Draw each validation metric, and mark its best value where it is known which is better."""
     axes.set(title='Validation metrics', ylabel=_unit(list(metrics)))
@@ -164,14 +169,15 @@ def _draw_metrics(axes: Axes, metrics: Mapping[str, Series], per_epoch: float | 
     _finish(axes)
 
 
-def _draw_rates(axes: Axes, rates: Mapping[str, Series], per_epoch: float | None) -> None:
+def _draw_rates(axes: 'Axes', rates: Mapping[str, Series], per_epoch: float | None) -> None:
     """Draw one line for each distinct course of a learning rate."""
     axes.set(title='Learning rate', ylabel='learning rate')
     for index, (name, points) in enumerate(rates.items()):
         x, y = _xy(points, per_epoch)
         style = dict(color=_COLORS[index % len(_COLORS)], linestyle=_DASHES[index % len(_DASHES)], linewidth=1.6)
         # A rate holds from its step until the next one is set.
-        axes.plot(x, y, label=name, drawstyle='steps-post', marker='o' if len(x) == 1 else None, **style)
+        marker = 'o' if len(x) == 1 else None
+        axes.plot(x, y, label=name, drawstyle='steps-post', marker=marker, **style)
     if not _log_where_it_spans(axes, 5) and axes.lines:
         axes.set_ylim(bottom=0)
     _finish(axes)
@@ -183,7 +189,7 @@ def _scaled(points: Series, records: Sequence[Record], by_epoch: bool) -> list[t
     return list(zip(*_xy(points, per_epoch)))
 
 
-def _draw_arm(axes: Axes,
+def _draw_arm(axes: 'Axes',
               arm: str,
               seeds: Sequence[Sequence[tuple[float, float]]],
               color: str,
@@ -192,7 +198,8 @@ def _draw_arm(axes: Axes,
     seeds = [points for points in seeds if points]
     if not seeds:
         return
-    # Seeds are logged at the same steps; where they are not, all are read off at those of the first, within their common range.
+    # Where seeds are not logged at the same steps, all are interpolated at those of the first, within their common
+    # range.
     start, stop = max(points[0][0] for points in seeds), min(points[-1][0] for points in seeds)
     x = np.array([at for at, _ in seeds[0] if start <= at <= stop])
     if not len(x):
@@ -200,14 +207,13 @@ def _draw_arm(axes: Axes,
     values = np.stack([np.interp(x, *zip(*points)) for points in seeds])
     if values.shape[1] > 60:
         values = np.stack([_smooth(row) for row in values])
-    # Of seeds drawn from many, hence the sample's deviation (n - 1).
-    mean, spread = values.mean(0), values.std(0, ddof=1) if len(seeds) > 1 else np.zeros(len(x))
-    label = arm
-    if name_last:
-        label += f' ({mean[-1]:.1f} ± {spread[-1]:.1f})' if len(seeds) > 1 else f' ({mean[-1]:.1f})'
-    axes.plot(x, mean, color=color, label=label, **_marks(mean))
+    mean, last = values.mean(0), ''
     if len(seeds) > 1:
+        spread = values.std(0, ddof=1)  # of a sample
         axes.fill_between(x, mean - spread, mean + spread, color=color, alpha=0.18, linewidth=0)
+        last = f' ± {spread[-1]:.1f}'
+    label = f'{arm} ({mean[-1]:.1f}{last})' if name_last else arm
+    axes.plot(x, mean, color=color, label=label, **_marks(mean))
 
 
 def _smooth(values: Sequence[float]) -> np.ndarray:
@@ -225,43 +231,49 @@ def _smooth(values: Sequence[float]) -> np.ndarray:
 
 def _marks(values: Sequence[float], most: int = 40) -> dict[str, object]:
     """Return how a line is drawn: with a dot at each value where there are few."""
-    return dict(marker='o', markersize=3.5, linewidth=1.6) if len(values) <= most else dict(linewidth=1.6)
+    style: dict[str, object] = dict(linewidth=1.6)
+    if len(values) <= most:
+        style.update(marker='o', markersize=3.5)
+    return style
 
 
-def _mark_best(axes: Axes, x: Sequence[float], y: Sequence[float], *, lower: bool, color: str) -> float:
+def _mark_best(axes: 'Axes', x: Sequence[float], y: Sequence[float], *, lower: bool, color: str) -> float:
     """Put a star at the best value and return it; NaN is no value."""
     finite = [i for i, value in enumerate(y) if math.isfinite(value)]
     if not finite:
         return math.nan
-    best = min(finite, key=lambda i: y[i] if lower else -y[i])
+    best = (min if lower else max)(finite, key=lambda i: y[i])
     axes.plot(x[best], y[best], marker='*', markersize=13, color=color, markeredgecolor='white', linestyle='', zorder=5)
     return y[best]
 
 
-def _log_where_it_spans(axes: Axes, factor: float) -> bool:
-    """Make the y axis logarithmic, and return True, where all values are positive and they span more than ``factor``."""
+def _log_where_it_spans(axes: 'Axes', factor: float) -> bool:
+    """Make the y axis logarithmic where all values are positive and span more than ``factor``; tell whether it is."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines] or [np.empty(0)])
     values = values[np.isfinite(values)]
     if not len(values) or values.min() <= 0 or values.max() / values.min() <= factor:
         return False
     axes.set_yscale('log')
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_formatter('')
     return True
 
 
 def _unit(metrics: Sequence[str]) -> str:
     """Return the label of the axis that the metrics share."""
     name = metrics[0] if len(metrics) == 1 else 'value'
-    return f'{name} (%)' if metrics and all(metric.startswith(_PERCENT) for metric in metrics) else name
+    if metrics and all(metric.startswith(_PERCENT) for metric in metrics):
+        name += ' (%)'
+    return name
 
 
-def _label_steps(axes: Axes, per_epoch: float | None) -> None:
+def _label_steps(axes: 'Axes', by_epoch: bool) -> None:
     """Name the x axis and number it in whole epochs or steps."""
-    axes.set_xlabel('epoch' if per_epoch else 'iteration')
+    from matplotlib.ticker import MaxNLocator
+    axes.set_xlabel('epoch' if by_epoch else 'iteration')
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
 
 
-def _finish(axes: Axes) -> None:
+def _finish(axes: 'Axes') -> None:
     """Add grid and legend, or say that there is nothing to show."""
     for side in ('top', 'right'):
         axes.spines[side].set_visible(False)

@@ -27,7 +27,7 @@ def plot_range_test(rates: Sequence[float],
     Returns:
         The path of the file.
     """
-    figure, axes = _panels(1, title)
+    figure, (axes, ) = _panels(1, title)
     figure.set_size_inches(7, 4.4)
     axes.plot(rates, losses, '.', color=_COLORS[0], alpha=0.35, markersize=5, label='loss of a batch')
     axes.plot(rates, smoothed, color=_COLORS[0], linewidth=2, label='smoothed')

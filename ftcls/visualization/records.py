@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ftcls.utils import DataError, MissingFileError
+from ftcls.utils.names import enumerate_names
 
 __all__ = [
     'Record', 'Series', 'learning_rates', 'metric_directions', 'metric_names', 'read_records', 'series',
@@ -103,9 +104,9 @@ def learning_rates(records: Iterable[Record]) -> dict[str, Series]:
             groups.setdefault(tuple(points), []).append(name.partition('/')[2])
     rates = {}
     for points, members in groups.items():
-        members = [member for member in members if member]
-        label = ', '.join(members[:3]) + (f' and {len(members) - 3} more' if len(members) > 3 else '')
-        rates[label or ('all parameters' if len(groups) == 1 else 'the others')] = list(points)
+        label = enumerate_names([member for member in members if member], most=3)
+        unnamed = 'all parameters' if len(groups) == 1 else 'the others'
+        rates[label or unnamed] = list(points)
     return rates
 
 

@@ -2,10 +2,12 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
 
 from .curves import _COLORS, _finish, _panels, _save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ['plot_reliability']
 
@@ -14,10 +16,11 @@ Bins = tuple[Sequence[int], Sequence[float], Sequence[float]]
 
 
 def plot_reliability(panels: Mapping[str, Bins], out: str | os.PathLike, title: str | None = None) -> Path:
-    """Draw a reliability diagram a panel: accuracy against confidence, the gap to the diagonal, the share of predictions.
+    """Draw a reliability diagram per panel: accuracy against confidence, the gap to the diagonal, the share of
+    predictions.
 
     Args:
-        panels: Title of each panel to its bins: counts, confidences, accuracies, one each a bin.
+        panels: Title of each panel to its bins: counts, confidences, accuracies, one each per bin.
         out: The PNG file to write; its folder is made where it is absent.
         title: Stands above the panels.
 
@@ -25,25 +28,20 @@ def plot_reliability(panels: Mapping[str, Bins], out: str | os.PathLike, title: 
         The path of the file.
     """
     figure, axes = _panels(len(panels), title)
-    for one, (name, bins) in zip([axes] if len(panels) == 1 else axes, panels.items()):
+    for one, (name, bins) in zip(axes, panels.items()):
         _draw(one, *bins)
         one.set(title=name, xlabel='confidence', ylabel='accuracy', xlim=(0, 1), ylim=(0, 1), aspect='equal')
         _finish(one)
     return _save(figure, out)
 
 
-def _draw(axes: Axes, count: Sequence[int], confidence: Sequence[float], accuracy: Sequence[float]) -> None:
+def _draw(axes: 'Axes', count: Sequence[int], confidence: Sequence[float], accuracy: Sequence[float]) -> None:
     width, total = 1 / len(count), sum(count)
     filled = [i for i, n in enumerate(count) if n]
     middles = [(i + 0.5) * width for i in filled]
     axes.bar(middles, [count[i] / total for i in filled], width, color='0.85', label='share of the predictions')
-    axes.bar(
-        middles, [accuracy[i] for i in filled],
-        width * 0.9,
-        fill=False,
-        edgecolor=_COLORS[0],
-        linewidth=1.2,
-        label='accuracy')
+    heights = [accuracy[i] for i in filled]
+    axes.bar(middles, heights, width * 0.9, fill=False, edgecolor=_COLORS[0], linewidth=1.2, label='accuracy')
     for i in filled:  # from what was said to what came true
         axes.plot([confidence[i]] * 2, [confidence[i], accuracy[i]], color=_COLORS[1], linewidth=2)
     axes.plot([], [], color=_COLORS[1], linewidth=2, label='gap')

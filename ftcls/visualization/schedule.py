@@ -3,12 +3,17 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ftcls.utils.names import enumerate_names
 from .curves import _draw_rates, _label_steps, _panels, _save
 
 __all__ = ['plot_schedule']
 
-# More points than a picture has columns.
+# More points than an image has columns.
 _MOST_POINTS = 4000
+# Texts beside an upright line, below the upper edge of the panel.
+_UPRIGHT = dict(xycoords=('data', 'axes fraction'), xytext=(-2, -3), textcoords='offset points', rotation=90)
+_UPRIGHT |= dict(ha='right', va='top', fontsize=7, color='0.4')
+_UPRIGHT |= dict(bbox=dict(facecolor='white', edgecolor='none', pad=0.5, alpha=0.8))
 
 
 def plot_schedule(lr: Mapping[str, Sequence[float]],
@@ -21,37 +26,29 @@ def plot_schedule(lr: Mapping[str, Sequence[float]],
     """Draw the learning rate of each group of an optimizer in each iteration, and its momentum where there is any.
 
     Args:
-        lr: Name of a group to its learning rates, one an iteration.
+        lr: Name of a group to its learning rates, one per iteration.
         momentum: The same of its momentum; empty for none.
         iters_per_epoch: Iterations of an epoch, for the axis.
         out: The PNG file to write; its folder is made where it is absent.
         title: Stands above the panels.
-        begins: Name of a group to the iterations before it is trained; it is drawn from then on, and the legend says when.
+        begins: Name of a group to the iterations before it is trained; it is drawn from then on, and the legend says
+            when.
         joins: Iterations to what is trained from then on besides, marked by upright lines.
 
     Returns:
         The path of the file.
     """
-    panels = [('Learning rate', lr)] + ([('Momentum', momentum)] if momentum else [])
+    panels = [('Learning rate', lr)]
+    if momentum:
+        panels.append(('Momentum', momentum))
     figure, axes = _panels(len(panels), title)
-    axes = [axes] if len(panels) == 1 else axes
     for one, (name, courses) in zip(axes, panels):
         _draw_rates(one, _points(courses, begins or {}, iters_per_epoch), iters_per_epoch)
         for at, text in (joins or {}).items():
             one.axvline(at / iters_per_epoch, color='0.6', linewidth=0.8, linestyle=':')
-            one.annotate(
-                f'+ {text}', (at / iters_per_epoch, 1),
-                xycoords=('data', 'axes fraction'),
-                xytext=(-2, -3),
-                textcoords='offset points',
-                rotation=90,
-                ha='right',
-                va='top',
-                fontsize=7,
-                bbox=dict(facecolor='white', edgecolor='none', pad=0.5, alpha=0.8),
-                color='0.4')
+            one.annotate(f'+ {text}', (at / iters_per_epoch, 1), **_UPRIGHT)
         one.set(title=name, ylabel=name.lower())
-        _label_steps(one, iters_per_epoch)
+        _label_steps(one, by_epoch=True)
         if courses is momentum:  # its differences are small
             one.autoscale(axis='y')
     return _save(figure, out)
@@ -59,13 +56,13 @@ def plot_schedule(lr: Mapping[str, Sequence[float]],
 
 def _points(courses: Mapping[str, Sequence[float]], begins: Mapping[str, int],
             iters_per_epoch: int) -> dict[str, list[tuple[int, float]]]:
-    """Return the points to draw, groups that are alike as one line, long courses thinned out, from when a group is trained."""
+    """Return the points to draw: equal groups as one line, long courses thinned out, from when a group is trained."""
     alike: dict[tuple[int, tuple[float, ...]], list[str]] = {}
     for name, values in courses.items():
         alike.setdefault((begins.get(name, 0), tuple(values)), []).append(name)
     drawn = {}
     for (begin, values), names in alike.items():
-        label = ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
+        label = enumerate_names(names, most=3)
         every = max(1, len(values) // _MOST_POINTS)
         # the last value holds to the end of the last iteration
         if begin >= len(values):

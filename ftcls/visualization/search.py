@@ -2,12 +2,14 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from .curves import _COLORS, _finish, _panels, _save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ['plot_search']
 
@@ -21,7 +23,8 @@ def plot_search(trials: Sequence[Mapping[str, Any]],
                 lower: bool,
                 out: str | os.PathLike,
                 title: str | None = None) -> Path:
-    """Draw the scores of the trials in their order, the importance of the parameters, and the score against the first of them.
+    """Draw the scores of the trials in their order, the importance of the parameters, and the score against the first
+    of them.
 
     Args:
         trials: ``number``, ``score`` (None where there is none), ``pruned``, ``values`` (parameter to value) of each.
@@ -52,20 +55,22 @@ def _short(name: str) -> str:
     return '.'.join(name.split(' & ')[0].split('&')[0].split('.')[-2:])
 
 
-def _draw_history(axes: Axes, trials: Sequence[Mapping[str, Any]], metric: str, lower: bool) -> None:
+def _draw_history(axes: 'Axes', trials: Sequence[Mapping[str, Any]], metric: str, lower: bool) -> None:
     for pruned, color, label in ((False, _COLORS[0], 'finished'), (True, _COLORS[4], 'pruned')):
         some = [trial for trial in trials if trial['pruned'] == pruned]
         if some:
             axes.plot([t['number'] for t in some], [t['score'] for t in some], 'o', color=color, label=label)
     finished = [trial for trial in trials if not trial['pruned']]
     if finished:
-        best = (np.minimum if lower else np.maximum).accumulate([t['score'] for t in finished])
+        best_of = np.minimum if lower else np.maximum
+        best = best_of.accumulate([t['score'] for t in finished])
         axes.step([t['number'] for t in finished], best, where='post', color=_COLORS[1], label='best so far')
     axes.set(title='Score of each trial', xlabel='trial', ylabel=metric)
     _finish(axes)
 
 
-def _draw_parameter(axes: Axes, trials: Sequence[Mapping[str, Any]], name: str, metric: str, log_scaled: bool) -> None:
+def _draw_parameter(axes: 'Axes', trials: Sequence[Mapping[str, Any]], name: str, metric: str,
+                    log_scaled: bool) -> None:
     finished = [trial for trial in trials if not trial['pruned'] and name in trial['values']]
     axes.plot([t['values'][name] for t in finished], [t['score'] for t in finished], 'o', color=_COLORS[0])
     if log_scaled:

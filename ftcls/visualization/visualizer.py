@@ -1,4 +1,4 @@
-"""Predictions drawn on the pictures that they are about."""
+"""Predictions drawn on the images that they are about."""
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,13 +20,13 @@ _TEXT_STYLE = dict(
     bbox=dict(facecolor='black', alpha=0.6, boxstyle='round', edgecolor='none'),
     verticalalignment='top',
     horizontalalignment='left')
-# A text is not readable on a picture whose shorter edge is smaller than this, in pixels; CIFAR's are 32.
+# A text is not readable on an image whose shorter edge is smaller than this, in pixels; CIFAR's are 32.
 _READABLE_EDGE = 224
 
 
 @VISUALIZERS.register_module()
 class UniversalVisualizer(Visualizer):
-    """Writes the true and the predicted class on a picture, and scalars to its backends as any MMEngine visualizer.
+    """Writes the true and the predicted class on an image, and scalars to its backends as any MMEngine visualizer.
 
     Args: those of ``mmengine.visualization.Visualizer`` (``name``, ``image``, ``vis_backends``, ``save_dir`` …).
     """
@@ -47,7 +47,7 @@ class UniversalVisualizer(Visualizer):
                       out_file: str | os.PathLike | None = None,
                       name: str = '',
                       step: int = 0) -> np.ndarray:
-        """Draw one picture with its classes.
+        """Draw one image with its classes.
 
         Args:
             image: (H, W, 3) or (H, W) uint8, RGB.
@@ -56,7 +56,7 @@ class UniversalVisualizer(Visualizer):
             draw_gt: Write the true class.
             draw_pred: Write the predicted class.
             draw_score: Write the score of the predicted class.
-            resize: Length of the shorter edge of the drawing, in pixels. Small pictures are enlarged in any case, so that
+            resize: Length of the shorter edge of the drawing, in pixels. Small images are enlarged in any case, so that
                 the text can be read.
             rescale_factor: Factor on both edges, instead of ``resize``.
             text_cfg: Further arguments of matplotlib's ``Axes.text``.
@@ -79,7 +79,9 @@ class UniversalVisualizer(Visualizer):
         if draw_gt and 'gt_label' in data_sample:
             lines += _describe('Truth', data_sample.gt_label.tolist(), classes)
         if draw_pred and 'pred_label' in data_sample:
-            score = data_sample.pred_score.tolist() if draw_score and 'pred_score' in data_sample else None
+            score = None
+            if draw_score and 'pred_score' in data_sample:
+                score = data_sample.pred_score.tolist()
             lines += _describe('Prediction', data_sample.pred_label.tolist(), classes, score)
         self.set_image(image)
         if lines:
@@ -97,7 +99,7 @@ class UniversalVisualizer(Visualizer):
 
 
 def _resized(image: np.ndarray, resize: int | None, rescale_factor: float | None) -> np.ndarray:
-    """Return the picture as (H', W', 3) in the size that it is drawn in."""
+    """Return the image as (H', W', 3) in the size that it is drawn in."""
     image = np.ascontiguousarray(image)
     if image.ndim == 2 or image.shape[2] == 1:
         image = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
@@ -110,30 +112,34 @@ def _resized(image: np.ndarray, resize: int | None, rescale_factor: float | None
         return image
     size = tuple(max(1, round(edge * rescale_factor)) for edge in (image.shape[1], image.shape[0]))
     # Whole pixels when enlarging: the drawing shows what the model saw, without invented detail.
-    return cv2.resize(image, size, interpolation=cv2.INTER_NEAREST if rescale_factor > 1 else cv2.INTER_AREA)
+    interpolation = cv2.INTER_NEAREST if rescale_factor > 1 else cv2.INTER_AREA
+    return cv2.resize(image, size, interpolation=interpolation)
 
 
 def _describe(what: str,
               labels: Sequence[int],
               classes: Sequence[str] | None,
               score: Sequence[float] | None = None) -> list[str]:
-    """Return one line a label, as ``Prediction: bees (1), 0.98``; ``Prediction: none`` where there is none."""
-    if not labels:
-        return [f'{what}: none']
+    """Return one line per label, as ``Prediction: bees (1), 0.98``; ``Prediction: none`` where there is none."""
     lines = []
     for label in labels:
-        line = str(label) if classes is None or not 0 <= label < len(classes) else f'{classes[label]} ({label})'
-        lines.append(line if score is None else f'{line}, {score[label]:.2f}')
-    return [f'{what}: {line}' if i == 0 else ' ' * (len(what) + 2) + line for i, line in enumerate(lines)]
+        line = str(label)
+        if classes is not None and 0 <= label < len(classes):
+            line = f'{classes[label]} ({label})'
+        if score is not None:
+            line += f', {score[label]:.2f}'
+        lines.append(line)
+    text = f'{what}: ' + ('\n' + ' ' * (len(what) + 2)).join(lines or ['none'])
+    return text.split('\n')
 
 
 def _write(drawing: np.ndarray, path: Path) -> None:
-    """Write an RGB picture in the format that the file's name ends in."""
+    """Write an RGB image in the format that the file's name ends in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         written, data = cv2.imencode(path.suffix or '.png', drawing[..., ::-1])
     except cv2.error:
         written = False
     if not written:
-        raise DataError(f'{path}: OpenCV cannot write pictures of the type {path.suffix!r}; use .png or .jpg')
+        raise DataError(f'{path}: OpenCV cannot write images of the type {path.suffix!r}; use .png or .jpg')
     path.write_bytes(data.tobytes())

@@ -59,5 +59,5 @@ def test_what_is_written() -> None:
 
 
 def test_an_unknown_type_of_file_is_refused(tmp_path: Path, sample: DataSample) -> None:
-    with pytest.raises(DataError, match="cannot write pictures of the type '.xyz'"):
+    with pytest.raises(DataError, match="cannot write images of the type '.xyz'"):
         UniversalVisualizer().visualize_cls(np.zeros((9, 9, 3), np.uint8), sample, out_file=tmp_path / 'a.xyz')

@@ -16,7 +16,7 @@ from ftcls.apis.training.train import check_config
 from ftcls.config.resolve import EvalOptions, resolve
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError
-from ftcls.visualization import overlay_mask, plot_pictures
+from ftcls.visualization import overlay_mask, plot_images
 
 __all__ = ['browse_dataset']
 
@@ -63,7 +63,7 @@ def browse_dataset(cfg: Config,
     images, samples = _preprocessed([dataset[int(i)] for i in chosen], preprocessor, split == 'train')
     drawings = [_drawing(image, sample) for image, sample in zip(images, samples)]
     titles = [_title(sample, report.classes) for sample in samples]
-    path = plot_pictures(drawings, titles, out, f'{split}: {len(drawings)} of {len(dataset):,} samples')
+    path = plot_images(drawings, titles, out, f'{split}: {len(drawings)} of {len(dataset):,} samples')
     sizes = ', '.join(sorted({f'{image.shape[1]}x{image.shape[0]}' for image in images}))
     lines = report.describe(build_loaders(cfg, datasets))
     return path, [*lines, f'{len(drawings)} samples as the network gets them ({sizes}): {path}']

@@ -1,4 +1,4 @@
-"""Masks laid over pictures, and many pictures in one."""
+"""Masks drawn over images, and many images in one."""
 import math
 import os
 from collections.abc import Sequence
@@ -6,12 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from .curves import _save
 
-__all__ = ['overlay_mask', 'plot_pictures']
+__all__ = ['overlay_mask', 'plot_images']
 
 _FOREGROUND = np.array([213, 94, 0])  # Okabe and Ito's vermilion, RGB
 _UNKNOWN = np.array([86, 180, 233])  # their sky blue, for pixels that are left out
@@ -19,7 +17,7 @@ _STRENGTH = 0.5
 
 
 def overlay_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Tint a picture where its mask is foreground, and in another colour where it is not known.
+    """Tint an image where its mask is foreground, and in another colour where it is not known.
 
     Args:
         image: (H, W, 3), (H, W, 1) or (H, W) uint8, RGB or grey.
@@ -28,7 +26,8 @@ def overlay_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Returns:
         (H, W, 3) uint8, RGB.
     """
-    image = np.repeat(image.reshape(*mask.shape, 1), 3, axis=2) if image.size == mask.size else image
+    if image.size == mask.size:
+        image = np.repeat(image.reshape(*mask.shape, 1), 3, axis=2)
     out = image.astype(np.float32)
     for value, color in ((1, _FOREGROUND), (255, _UNKNOWN)):
         out[mask == value] = (1 - _STRENGTH) * out[mask == value] + _STRENGTH * color
@@ -38,15 +37,15 @@ def overlay_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return cv2.drawContours(np.ascontiguousarray(drawing), edges, -1, _FOREGROUND.tolist(), 1)
 
 
-def plot_pictures(images: Sequence[np.ndarray],
+def plot_images(images: Sequence[np.ndarray],
                   titles: Sequence[str],
                   out: str | os.PathLike,
                   title: str | None = None) -> Path:
-    """Draw pictures in a grid, each with its title; no display is needed.
+    """Draw images in a grid, each with its title; no display is needed.
 
     Args:
-        images: Pictures (H, W, 3) uint8, RGB, of any sizes.
-        titles: One a picture.
+        images: Images (H, W, 3) uint8, RGB, of any sizes.
+        titles: One per image.
         out: The PNG file to write; its folder is made where it is absent.
         title: Stands above all.
 
@@ -56,15 +55,20 @@ def plot_pictures(images: Sequence[np.ndarray],
     aspect = max(image.shape[1] / image.shape[0] for image in images)
     columns = min(len(images), math.ceil(math.sqrt(len(images) * 4 / 3 / aspect)))  # the whole about as wide as 4:3
     rows = math.ceil(len(images) / columns)
-    figure = Figure(figsize=(2.4 * aspect * columns, 2.7 * rows + (0.4 if title else 0)), layout='constrained')
-    FigureCanvasAgg(figure)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    height = 2.7 * rows
     if title:
-        figure.suptitle(title, fontsize=11)
+        height += 0.4
+    figure = Figure(figsize=(2.4 * aspect * columns, height), layout='constrained')
+    FigureCanvasAgg(figure)
+    figure.suptitle(title or '', fontsize=11)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
         axes.axis('off')
     for axes, image, name in zip(panels, images, titles):
-        # small pictures as whole pixels, as the network gets them
-        axes.imshow(image, interpolation='nearest' if max(image.shape[:2]) < 300 else 'antialiased')
+        # small images as whole pixels, as the network gets them
+        interpolation = 'nearest' if max(image.shape[:2]) < 300 else 'antialiased'
+        axes.imshow(image, interpolation=interpolation)
         axes.set_title(name, fontsize=8)
     return _save(figure, out)
