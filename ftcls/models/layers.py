@@ -1,5 +1,4 @@
 """Layers built from the small config dicts of the MMClassification style: ``norm_cfg``, ``conv_cfg``, ``act_cfg``."""
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,59 +7,46 @@ from torch import nn
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
 
-__all__ = ['ConvNormAct', 'DoubleConv', 'build_act', 'build_conv', 'build_norm', 'norm_builder', 'norm_class']
+__all__ = ['ConvNormAct', 'DoubleConv', 'build_act', 'build_conv', 'build_norm', 'norm_class']
 
-_NORMS: dict[str, type[nn.Module]] = {
-    'BN': nn.BatchNorm2d,
-    'BN1d': nn.BatchNorm1d,
-    'BN2d': nn.BatchNorm2d,
-    'BN3d': nn.BatchNorm3d,
-    'SyncBN': nn.SyncBatchNorm,
-    'GN': nn.GroupNorm,
-    'LN': nn.LayerNorm,
-    'IN': nn.InstanceNorm2d,
-    'IN2d': nn.InstanceNorm2d,
-}
-_CONVS: dict[str, type[nn.Module]] = {'Conv': nn.Conv2d, 'Conv2d': nn.Conv2d}
-_ACTS: dict[str, type[nn.Module]] = {
-    'ReLU': nn.ReLU,
-    'ReLU6': nn.ReLU6,
-    'LeakyReLU': nn.LeakyReLU,
-    'PReLU': nn.PReLU,
-    'ELU': nn.ELU,
-    'GELU': nn.GELU,
-    'SiLU': nn.SiLU,
-    'Swish': nn.SiLU,
-    'HSwish': nn.Hardswish,
-    'Tanh': nn.Tanh,
-    'Sigmoid': nn.Sigmoid,
-}
+_Layers = dict[str, type[nn.Module]]
+_NORMS: _Layers = dict(
+    BN=nn.BatchNorm2d,
+    BN1d=nn.BatchNorm1d,
+    BN2d=nn.BatchNorm2d,
+    BN3d=nn.BatchNorm3d,
+    SyncBN=nn.SyncBatchNorm,
+    GN=nn.GroupNorm,
+    LN=nn.LayerNorm,
+    IN=nn.InstanceNorm2d,
+    IN2d=nn.InstanceNorm2d)
+_CONVS: _Layers = dict(Conv=nn.Conv2d, Conv2d=nn.Conv2d)
+_SAME_NAME = ('ReLU', 'ReLU6', 'LeakyReLU', 'PReLU', 'ELU', 'GELU', 'SiLU', 'Tanh', 'Sigmoid')
+_ACTS: _Layers = dict(Swish=nn.SiLU, HSwish=nn.Hardswish, **{name: getattr(nn, name) for name in _SAME_NAME})
 
 
-def _layer_class(kind: Any, table: dict[str, type[nn.Module]], key: str) -> type[nn.Module]:
+def _layer_class(kind: Any, known: _Layers, key: str) -> type[nn.Module]:
     """Look up a layer's class by its short name, then in the registry; a class is taken as it is."""
-    if isinstance(kind, type):
-        return kind
-    found = table.get(kind) or MODELS.get(kind)
+    found = kind if isinstance(kind, type) else known.get(kind) or MODELS.get(kind)
     if found is None:
-        raise ConfigError(f'{key}: no layer is called {kind!r}{did_you_mean(str(kind), table)}')
+        raise ConfigError(f'{key}: no layer is called {kind!r}{did_you_mean(str(kind), known)}')
     return found
 
 
-def _split_cfg(cfg: dict, key: str) -> tuple[Any, dict]:
-    """Return the ``type`` and the other entries of a layer's config."""
+def _build(key: str, cfg: dict, known: _Layers, *args: Any, **kwargs: Any) -> nn.Module:
+    """Build the layer that ``cfg`` names, with its other entries as arguments."""
     options = dict(cfg)
     if 'type' not in options:
         raise ConfigError(f'{key}={cfg!r} has no `type`')
-    return options.pop('type'), options
+    layer_class = _layer_class(options.pop('type'), known, f'{key}.type')
+    try:
+        return layer_class(*args, **kwargs, **options)
+    except (TypeError, ValueError) as err:
+        raise ConfigError(f'{key}={cfg!r}: {err}') from None
 
 
 def norm_class(name: str) -> type[nn.Module]:
-    """Return the class of a normalization layer: 'BN', 'SyncBN', 'GN', 'LN', 'IN', 'BN1d', or a registered name.
-
-    Raises:
-        ConfigError: If there is no such layer.
-    """
+    """Return the class of a normalization layer, see :func:`build_norm`; raise a ConfigError if there is none."""
     return _layer_class(name, _NORMS, 'norm_layer')
 
 
@@ -75,52 +61,31 @@ def build_norm(cfg: dict, channels: int) -> nn.Module:
     Raises:
         ConfigError: If there is no such layer, or it does not take an argument.
     """
-    kind, options = _split_cfg(cfg, 'norm_cfg')
+    options = dict(cfg)
     requires_grad = options.pop('requires_grad', True)
-    layer_class = _layer_class(kind, _NORMS, 'norm_cfg.type')
-    if layer_class is nn.GroupNorm:
-        if 'num_groups' not in options:
-            raise ConfigError(f'norm_cfg={cfg!r}: GN needs `num_groups`, 32 for instance')
-        options['num_channels'] = channels
-        args = ()
+    if options.get('type') in ('GN', nn.GroupNorm):
+        layer = _build('norm_cfg', {'num_channels': channels, **options}, _NORMS)
     else:
-        args = (channels, )
-    try:
-        layer = layer_class(*args, **options)
-    except (TypeError, ValueError) as err:
-        raise ConfigError(f'norm_cfg={cfg!r} with {channels} channels: {err}') from None
-    layer.requires_grad_(requires_grad)
-    return layer
-
-
-def norm_builder(cfg: dict) -> Callable[[int], nn.Module]:
-    """Return a function from a number of channels to a normalization layer, the ``norm_layer`` of torchvision's blocks."""
-    return lambda channels: build_norm(cfg, channels)
+        layer = _build('norm_cfg', options, _NORMS, channels)
+    return layer.requires_grad_(requires_grad)
 
 
 def build_conv(cfg: dict | None, *args: Any, **kwargs: Any) -> nn.Module:
-    """Build a 2-D convolution; ``cfg`` may name another class ('Conv2d' where it is None), the rest is its arguments.
+    """Build a 2-D convolution with these arguments; ``cfg`` may name another class than ``nn.Conv2d``, and add arguments.
 
     Raises:
         ConfigError: If there is no such layer.
     """
-    if cfg is None:
-        return nn.Conv2d(*args, **kwargs)
-    kind, options = _split_cfg(cfg, 'conv_cfg')
-    return _layer_class(kind, _CONVS, 'conv_cfg.type')(*args, **kwargs, **options)
+    return _build('conv_cfg', cfg or dict(type='Conv2d'), _CONVS, *args, **kwargs)
 
 
 def build_act(cfg: dict) -> nn.Module:
-    """Build an activation layer, ``dict(type='ReLU')`` for one.
+    """Build an activation layer, for example ``dict(type='ReLU')``.
 
     Raises:
         ConfigError: If there is no such layer, or it does not take an argument.
     """
-    kind, options = _split_cfg(cfg, 'act_cfg')
-    try:
-        return _layer_class(kind, _ACTS, 'act_cfg.type')(**options)
-    except TypeError as err:
-        raise ConfigError(f'act_cfg={cfg!r}: {err}') from None
+    return _build('act_cfg', cfg, _ACTS)
 
 
 class ConvNormAct(nn.Sequential):
@@ -136,10 +101,9 @@ class ConvNormAct(nn.Sequential):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, conv_cfg: dict | None, norm_cfg: dict) -> None:
         super().__init__()
-        self.add_module('conv',
-                        build_conv(conv_cfg, in_channels, out_channels, 3, stride=stride, padding=1, bias=False))
-        self.add_module('bn', build_norm(norm_cfg, out_channels))
-        self.add_module('activate', nn.ReLU(inplace=True))
+        self.conv = build_conv(conv_cfg, in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.bn = build_norm(norm_cfg, out_channels)
+        self.activate = nn.ReLU(inplace=True)
 
 
 class DoubleConv(nn.Module):
@@ -160,12 +124,12 @@ class DoubleConv(nn.Module):
                  norm_cfg: dict | None = None,
                  bias: bool = False) -> None:
         super().__init__()
-        mid_channels, norm_cfg = mid_channels or out_channels, norm_cfg or dict(type='BN')
-        layers: list[nn.Module] = []
+        self.double_conv = nn.Sequential()
+        mid_channels = mid_channels or out_channels
         for before, after in ((in_channels, mid_channels), (mid_channels, out_channels)):
-            conv = nn.Conv2d(before, after, 3, padding=1, bias=bias)
-            layers += [conv, build_norm(norm_cfg, after), nn.ReLU(inplace=True)]
-        self.double_conv = nn.Sequential(*layers)
+            self.double_conv.append(nn.Conv2d(before, after, 3, padding=1, bias=bias))
+            self.double_conv.append(build_norm(norm_cfg or dict(type='BN'), after))
+            self.double_conv.append(nn.ReLU(inplace=True))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (N, out_channels, H, W) float of (N, in_channels, H, W) float."""

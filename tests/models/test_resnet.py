@@ -122,9 +122,9 @@ def test_norm_and_conv_cfg() -> None:
 @pytest.mark.parametrize('args, words', [
     (dict(depth=17), 'depth=17.*18, 34, 50, 101, 152'),
     (dict(depth=18, out_indices=(4, )), r'out_indices=\(4,\).*4 stages'),
-    (dict(depth=18, num_stages=5), '1 to 4 stages'),
+    (dict(depth=18, num_stages=5), 'num_stages=5.*1 to 4'),
     (dict(depth=18, strides=(1, 2)), 'strides'),
-    (dict(depth=18, style='tensorflow'), "'pytorch' or 'caffe'"),
+    (dict(depth=18, style='tensorflow'), "tensorflow.*'pytorch', 'caffe'"),
     (dict(depth=18, expansion=4), 'expansion=4'),
     (dict(depth=18, norm_cfg=dict(type='BNN')), "'BNN'; did you mean 'BN'"),
     (dict(depth=18, norm_cfg=dict(type='GN')), 'num_groups'),
@@ -137,9 +137,9 @@ def test_wrong_arguments(args: dict, words: str) -> None:
 
 def test_other_wrong_arguments() -> None:
     with pytest.raises(ConfigError, match='deep_stem'):
-        ResNet_CIFAR(18, deep_stem=True)
+        MODELS.build(dict(type='ResNet_CIFAR', depth=18, deep_stem=True))
     with pytest.raises(ConfigError, match='depth=21.*20, 32, 44, 56, 110'):
-        CifarResNet(21)
+        MODELS.build(dict(type='CifarResNet', depth=21))
     with pytest.raises(DataError, match='28x28'):
         LeNet5()(torch.rand(1, 1, 28, 28))
     with pytest.raises(DataError, match='64x64'):
@@ -217,8 +217,8 @@ def test_cifar_resnet_parameters() -> None:
     assert not any('downsample' in k for k in CifarResNet(20).state_dict())
 
 
-def test_cifar_resnet20_on_real_pictures(real_data: Path) -> None:
-    """The published ResNet-20, with ImageNet's statistics and its linear head, has 932 of 1017 test pictures right."""
+def test_cifar_resnet20_on_real_images(real_data: Path) -> None:
+    """The published ResNet-20, with ImageNet's statistics and its linear head, has 932 of 1017 test images right."""
     file = torch.load(real_data / 'resnet20-12fca82f.th', map_location='cpu', weights_only=True)
     state = {k.removeprefix('module.'): v for k, v in file['state_dict'].items()}
     model = CifarResNet(20).eval()
@@ -237,7 +237,7 @@ def test_lenet() -> None:
     model = LeNet5(num_classes=10)
     # LeCun et al. 1998 have 60,000 trainable parameters; with full connection of the second convolution it is this many
     assert sum(p.numel() for p in model.parameters()) == 61_706
-    # one picture: the batch dimension stays
+    # one image: the batch dimension stays
     assert model(torch.rand(1, 1, 32, 32))[0].shape == (1, 10)
     assert {k.split('.')[0] for k in model.state_dict()} == {'features', 'classifier'}
     assert len(model.stages()) == 4 and len(LeNet5().stages()) == 3

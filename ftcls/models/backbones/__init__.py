@@ -1,9 +1,8 @@
 """Backbones: images in, a tuple of feature maps out. One file and one line here make a new one."""
 from .base_backbone import BaseBackbone
 from .lenet import LeNet5
-from .resnet import ResNet, ResNetV1c, ResNetV1d
+from .resnet import ResNet, ResNetV1c, ResNetV1d, ResNeXt
 from .resnet_cifar import CifarResNet, ResNet_CIFAR
-from .resnext import ResNeXt
 from .timm_backbone import TIMMBackbone
 from .torchvision_backbone import TorchvisionBackbone
 from .unet import UNet

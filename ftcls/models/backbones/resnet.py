@@ -1,21 +1,26 @@
-"""ResNet (He et al., `Deep Residual Learning <https://arxiv.org/abs/1512.03385>`_) and its V1c and V1d variants."""
+"""ResNet (He et al., `Deep Residual Learning <https://arxiv.org/abs/1512.03385>`_), V1c, V1d and ResNeXt."""
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Interval
 from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
+from ftcls.utils.types import PositiveInt, Probability
 from ..layers import ConvNormAct, build_conv, build_norm
 from ..weight_init import InitCfg
 from .base_backbone import BaseBackbone, Stage, check_out_indices
-from .resnet_blocks import BasicBlock, Bottleneck, ResLayer
+from .resnet_blocks import BasicBlock, BlockOptions, Bottleneck, ResLayer
 
-__all__ = ['ResNet', 'ResNetV1c', 'ResNetV1d']
+__all__ = ['ResNeXt', 'ResNet', 'ResNetV1c', 'ResNetV1d']
 
-_DEFAULT_INIT = (dict(type='Kaiming',
-                      layer=['Conv2d']), dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']))
+Depth = Literal[18, 34, 50, 101, 152]
+_DEFAULT_INIT = (
+    dict(type='Kaiming', layer=['Conv2d']),
+    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+)
 
 
 @MODELS.register_module()
@@ -45,7 +50,7 @@ class ResNet(BaseBackbone):
         drop_path_rate: Probability of leaving out a block's residual branch in training.
 
     Raises:
-        ConfigError: If an argument is out of its range.
+        ConfigError: If arguments do not fit together.
 
     Example:
         >>> import torch
@@ -63,16 +68,16 @@ class ResNet(BaseBackbone):
     }
 
     def __init__(self,
-                 depth: int,
-                 in_channels: int = 3,
-                 stem_channels: int = 64,
-                 base_channels: int = 64,
-                 expansion: int | None = None,
-                 num_stages: int = 4,
-                 strides: Sequence[int] = (1, 2, 2, 2),
-                 dilations: Sequence[int] = (1, 1, 1, 1),
-                 out_indices: Sequence[int] = (3, ),
-                 style: str = 'pytorch',
+                 depth: Depth,
+                 in_channels: PositiveInt = 3,
+                 stem_channels: PositiveInt = 64,
+                 base_channels: PositiveInt = 64,
+                 expansion: PositiveInt | None = None,
+                 num_stages: Annotated[int, Interval(ge=1, le=4)] = 4,
+                 strides: Sequence[PositiveInt] = (1, 2, 2, 2),
+                 dilations: Sequence[PositiveInt] = (1, 1, 1, 1),
+                 out_indices: int | Sequence[int] = (3, ),
+                 style: Literal['pytorch', 'caffe'] = 'pytorch',
                  deep_stem: bool = False,
                  avg_down: bool = False,
                  frozen_stages: int = -1,
@@ -82,25 +87,29 @@ class ResNet(BaseBackbone):
                  with_cp: bool = False,
                  zero_init_residual: bool = True,
                  init_cfg: InitCfg = None,
-                 drop_path_rate: float = 0.0) -> None:
+                 drop_path_rate: Probability = 0.0) -> None:
         super().__init__(init_cfg, _DEFAULT_INIT, norm_eval)
-        self._check(depth, num_stages, strides, dilations, style)
+        for key, values in dict(strides=strides, dilations=dilations).items():
+            if len(values) < num_stages:
+                raise ConfigError(f'{key}={tuple(values)}: one value for each of the {num_stages} stages is needed')
         self.depth = depth
         self.block, stage_blocks = self.arch_settings[depth]
         self.stage_blocks = stage_blocks[:num_stages]
         self.base_channels = base_channels
-        self.expansion = self.block.expansion if expansion is None else expansion
+        self.expansion = expansion or self.block.expansion
+        if self.block is BasicBlock and self.expansion != 1:
+            raise ConfigError(
+                f'expansion={expansion}: blocks of two 3x3 convolutions (depth {depth}) take expansion=1 only')
         self.num_stages = num_stages
         self.strides = tuple(strides[:num_stages])
         self.dilations = tuple(dilations[:num_stages])
         self.out_indices = check_out_indices(out_indices, num_stages, f'this {type(self).__name__}')
-        self.style = style
         self.deep_stem = deep_stem
         self.avg_down = avg_down
         self.conv_cfg = conv_cfg
-        self.norm_cfg = dict(type='BN', requires_grad=True) if norm_cfg is None else norm_cfg
-        self._block_options = dict(
-            conv_cfg=conv_cfg, drop_path_rate=drop_path_rate, with_cp=with_cp, zero_init=zero_init_residual)
+        self.norm_cfg = norm_cfg or dict(type='BN', requires_grad=True)
+        self._block_options = BlockOptions(self.norm_cfg, conv_cfg, style, self.expansion, drop_path_rate, with_cp,
+                                           zero_init_residual)
 
         self._stem_names = self._make_stem(in_channels, stem_channels)
         self.res_layers = [f'layer{i + 1}' for i in range(num_stages)]
@@ -110,20 +119,6 @@ class ResNet(BaseBackbone):
         self.out_channels = tuple(channels[i + 1] for i in self.out_indices)
         self.feat_dim = channels[-1]
         self.freeze_stages(frozen_stages)
-
-    def _check(self, depth: int, num_stages: int, strides: Sequence[int], dilations: Sequence[int], style: str) -> None:
-        """Raise a ConfigError for the first argument that is out of its range."""
-        name = type(self).__name__
-        if depth not in self.arch_settings:
-            raise ConfigError(f'depth={depth!r}: {name} is defined for depth {", ".join(map(str, self.arch_settings))}')
-        most = len(self.arch_settings[depth][1])
-        if not 1 <= num_stages <= most:
-            raise ConfigError(f'num_stages={num_stages}: {name} has 1 to {most} stages')
-        for key, values in dict(strides=strides, dilations=dilations).items():
-            if len(values) < num_stages:
-                raise ConfigError(f'{key}={tuple(values)}: one value for each of the {num_stages} stages is needed')
-        if style not in ('pytorch', 'caffe'):
-            raise ConfigError(f"style={style!r}: must be 'pytorch' or 'caffe'")
 
     def _make_stem(self, in_channels: int, stem_channels: int) -> tuple[str, ...]:
         """Build the stem's modules and return their names, in order."""
@@ -139,7 +134,7 @@ class ResNet(BaseBackbone):
         return 'conv1', 'bn1', 'relu', 'maxpool'
 
     def _block_width(self, stage: int) -> dict:
-        """Return the block's arguments ``width`` and ``groups``: none in a ResNet."""
+        """Return the arguments ``width`` and ``groups`` of a stage's blocks: none in a ResNet."""
         return {}
 
     def _make_shortcut(self, in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
@@ -157,23 +152,14 @@ class ResNet(BaseBackbone):
     def _make_layer(self, stage: int, in_channels: int) -> ResLayer:
         """Build the blocks of one stage, 0 the first."""
         planes = self.base_channels * 2**stage
+        stride = self.strides[stage]
+        shortcut = self._make_shortcut(in_channels, planes * self.expansion, stride)
         blocks = []
-        for i in range(self.stage_blocks[stage]):
-            stride = self.strides[stage] if i == 0 else 1
-            shortcut = self._make_shortcut(in_channels, planes * self.expansion, stride) if i == 0 else None
-            block = self.block(
-                in_channels,
-                planes,
-                stride,
-                shortcut,
-                self.norm_cfg,
-                dilation=self.dilations[stage],
-                style=self.style,
-                expansion=self.expansion,
-                **self._block_width(stage))
-            block.set_options(**self._block_options)
-            blocks.append(block)
-            in_channels = block.out_channels
+        for _ in range(self.stage_blocks[stage]):
+            blocks.append(
+                self.block(in_channels, planes, stride, self.dilations[stage], shortcut, self._block_options,
+                           **self._block_width(stage)))
+            in_channels, stride, shortcut = blocks[0].out_channels, 1, None
         return ResLayer(*blocks)
 
     def stages(self) -> list[Stage]:
@@ -196,11 +182,11 @@ class ResNet(BaseBackbone):
 class ResNetV1c(ResNet):
     """ResNet with a deep stem: three 3x3 convolutions in place of the 7x7.
 
-    See `Bag of Tricks <https://arxiv.org/abs/1812.01187>`_. It takes :class:`ResNet`'s arguments, ``deep_stem`` and
-    ``avg_down`` excepted.
+    See `Bag of Tricks <https://arxiv.org/abs/1812.01187>`_. It takes :class:`ResNet`'s arguments, except ``deep_stem`` and
+    ``avg_down``.
     """
 
-    def __init__(self, depth: int, **kwargs: object) -> None:
+    def __init__(self, depth: Depth, **kwargs: object) -> None:
         super().__init__(depth, deep_stem=True, avg_down=False, **kwargs)
 
 
@@ -208,9 +194,36 @@ class ResNetV1c(ResNet):
 class ResNetV1d(ResNet):
     """ResNet with a deep stem, and average pooling in the shortcuts that reduce the size.
 
-    See `Bag of Tricks <https://arxiv.org/abs/1812.01187>`_. It takes :class:`ResNet`'s arguments, ``deep_stem`` and
-    ``avg_down`` excepted.
+    See `Bag of Tricks <https://arxiv.org/abs/1812.01187>`_. It takes :class:`ResNet`'s arguments, except ``deep_stem`` and
+    ``avg_down``.
     """
 
-    def __init__(self, depth: int, **kwargs: object) -> None:
+    def __init__(self, depth: Depth, **kwargs: object) -> None:
         super().__init__(depth, deep_stem=True, avg_down=True, **kwargs)
+
+
+@MODELS.register_module()
+class ResNeXt(ResNet):
+    """ResNet whose 3x3 convolutions are grouped (Xie et al., `ResNeXt <https://arxiv.org/abs/1611.05431>`_).
+
+    Args:
+        depth: 50, 101 or 152.
+        groups: Groups of the 3x3 convolutions.
+        width_per_group: Channels of one group in the first stage; doubled in each stage.
+        **kwargs: :class:`ResNet`'s arguments.
+    """
+
+    def __init__(self,
+                 depth: Literal[50, 101, 152],
+                 groups: PositiveInt = 32,
+                 width_per_group: PositiveInt = 4,
+                 **kwargs: object) -> None:
+        self.groups = groups
+        self.width_per_group = width_per_group
+        super().__init__(depth, **kwargs)
+
+    def _block_width(self, stage: int) -> dict:
+        """Return the arguments ``width`` and ``groups`` of a stage's blocks; one group is the plain ResNet."""
+        if self.groups == 1:
+            return {}
+        return dict(width=self.width_per_group * 2**stage, groups=self.groups)

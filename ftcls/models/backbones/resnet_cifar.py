@@ -1,15 +1,16 @@
 """Residual networks for small images: ImageNet's ResNet with a small stem, and the CIFAR ResNet of the paper."""
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import nn
 
 from ftcls.registry import MODELS
-from ftcls.utils import ConfigError
+from ftcls.utils.types import PositiveInt
 from ..layers import build_conv, build_norm
-from .resnet import ResNet
+from .resnet import Depth, ResNet
 from .resnet_blocks import BasicBlock
 
 __all__ = ['CifarResNet', 'ResNet_CIFAR']
@@ -21,17 +22,11 @@ class ResNet_CIFAR(ResNet):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        deep_stem: Must be False; kept for the signature.
+        deep_stem: Must be False; the stem is one 3x3 convolution.
         **kwargs: :class:`ResNet`'s arguments.
-
-    Raises:
-        ConfigError: If ``deep_stem`` is set.
     """
 
-    def __init__(self, depth: int, deep_stem: bool = False, **kwargs: object) -> None:
-        if deep_stem:
-            raise ConfigError(
-                f'deep_stem=True: {type(self).__name__} has a stem of one 3x3 convolution; remove deep_stem')
+    def __init__(self, depth: Depth, deep_stem: Literal[False] = False, **kwargs: object) -> None:
         super().__init__(depth, deep_stem=False, **kwargs)
 
     def _make_stem(self, in_channels: int, stem_channels: int) -> tuple[str, ...]:
@@ -93,13 +88,13 @@ class CifarResNet(ResNet_CIFAR):
     }
 
     def __init__(self,
-                 depth: int,
-                 stem_channels: int = 16,
-                 base_channels: int = 16,
-                 num_stages: int = 3,
-                 strides: Sequence[int] = (1, 2, 2),
-                 dilations: Sequence[int] = (1, 1, 1),
-                 out_indices: Sequence[int] = (2, ),
+                 depth: Literal[20, 32, 44, 56, 110],
+                 stem_channels: PositiveInt = 16,
+                 base_channels: PositiveInt = 16,
+                 num_stages: Annotated[int, Interval(ge=1, le=3)] = 3,
+                 strides: Sequence[PositiveInt] = (1, 2, 2),
+                 dilations: Sequence[PositiveInt] = (1, 1, 1),
+                 out_indices: int | Sequence[int] = (2, ),
                  zero_init_residual: bool = False,
                  **kwargs: object) -> None:
         super().__init__(
