@@ -8,6 +8,7 @@ import torchvision
 
 from ftcls.models.backbones import TIMMBackbone, TorchvisionBackbone
 from ftcls.models.necks import GlobalAveragePooling
+from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
 
 SMALL_VIT = dict(image_size=64)
@@ -149,4 +150,4 @@ class TestTIMM:
     ])
     def test_wrong_arguments(self, args: dict, words: str) -> None:
         with pytest.raises(ConfigError, match=words):
-            TIMMBackbone(**args)
+            MODELS.build(dict(type='TIMMBackbone', **args))

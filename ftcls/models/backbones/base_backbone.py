@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from ftcls.utils import ConfigError
+from ftcls.utils.tree import as_list
 from ..freezing import FreezeRecord, set_bn_eval
 from ..weight_init import InitCfg, with_default_init
 
@@ -17,13 +18,13 @@ __all__ = ['BaseBackbone', 'Stage', 'check_out_indices']
 Stage = list[nn.Module | nn.Parameter]
 
 
-def check_out_indices(out_indices: Sequence[int], num_stages: int, name: str) -> tuple[int, ...]:
+def check_out_indices(out_indices: int | Sequence[int], num_stages: int, name: str) -> tuple[int, ...]:
     """Return ``out_indices`` as a tuple of ints in 0 ... ``num_stages`` - 1; -1 is the last stage.
 
     Raises:
         ConfigError: If one is out of range, or there is none.
     """
-    indices = (out_indices, ) if isinstance(out_indices, int) else tuple(out_indices)
+    indices = as_list(out_indices)
     wrong = [i for i in indices if not -num_stages <= i < num_stages]
     if wrong or not indices:
         raise ConfigError(f'out_indices={tuple(indices)}: {name} has {num_stages} stages, so each must be in 0 ... '
@@ -45,7 +46,7 @@ class BaseBackbone(BaseModule):
 
     Attributes:
         out_channels: Channels of each returned feature map.
-        frozen_stages: How many stages are frozen, see :meth:`freeze_stages`.
+        frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages, see :meth:`freeze_stages`.
     """
 
     out_channels: tuple[int, ...]
@@ -82,9 +83,9 @@ class BaseBackbone(BaseModule):
         index = {}
         for k, stage in enumerate(self.stages()):
             for item in stage:
-                for param in ([item] if isinstance(item, nn.Parameter) else item.parameters()):
-                    index[id(param)] = k
-        return {name: index[id(param)] for name, param in self.named_parameters()}
+                params = [item] if isinstance(item, nn.Parameter) else item.parameters()
+                index.update((param, k) for param in params)
+        return {name: index[param] for name, param in self.named_parameters()}
 
     def freeze_stages(self, frozen_stages: int, reason: str = 'model.backbone.frozen_stages') -> None:
         """Freeze the stem and the first ``frozen_stages`` stages; release what an earlier call froze beyond them.
@@ -100,7 +101,7 @@ class BaseBackbone(BaseModule):
             ConfigError: If there are not that many stages.
         """
         most = self.num_stages_total
-        if not isinstance(frozen_stages, int) or isinstance(frozen_stages, bool) or not -1 <= frozen_stages <= most:
+        if not -1 <= frozen_stages <= most:
             raise ConfigError(
                 f'frozen_stages={frozen_stages!r}: {type(self).__name__} has {most} stages here, so it must '
                 f'be an integer from -1 (nothing) over 0 (the stem) to {most} (everything)')

@@ -4,6 +4,7 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import DataError
+from ftcls.utils.types import PositiveInt
 from ..weight_init import InitCfg
 from .base_backbone import BaseBackbone, Stage
 
@@ -18,10 +19,9 @@ class LeNet5(BaseBackbone):
     and, with a classifier, 3.
 
     Args:
-        num_classes: Classes of the classifier; -1 for none, to use the network as a feature extractor.
+        num_classes: Classes of the classifier; -1 for features only.
         in_channels: Channels of the images.
-        frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages.
-        norm_eval: Has no effect, there is no BatchNorm; kept alike for all backbones.
+        frozen_stages, norm_eval: See :class:`BaseBackbone`; there is no BatchNorm here.
         init_cfg: Where the weights come from; None for PyTorch's default.
 
     Example:
@@ -33,38 +33,42 @@ class LeNet5(BaseBackbone):
 
     def __init__(self,
                  num_classes: int = -1,
-                 in_channels: int = 1,
+                 in_channels: PositiveInt = 1,
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  init_cfg: InitCfg = None) -> None:
         super().__init__(init_cfg, norm_eval=norm_eval)
         self.num_classes = num_classes
-        self.features = nn.Sequential(
-            nn.Conv2d(in_channels, 6, kernel_size=5), nn.Tanh(), nn.AvgPool2d(kernel_size=2),
-            nn.Conv2d(6, 16, kernel_size=5), nn.Tanh(), nn.AvgPool2d(kernel_size=2),
-            nn.Conv2d(16, 120, kernel_size=5), nn.Tanh())  # yapf: disable
+        stem = (nn.Conv2d(in_channels, 6, kernel_size=5), nn.Tanh(), nn.AvgPool2d(kernel_size=2))
+        second = (nn.Conv2d(6, 16, kernel_size=5), nn.Tanh(), nn.AvgPool2d(kernel_size=2))
+        third = (nn.Conv2d(16, 120, kernel_size=5), nn.Tanh())
+        self.features = nn.Sequential(*stem, *second, *third)
+        self.out_channels = (120, )
         if num_classes > 0:
             self.classifier = nn.Sequential(nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, num_classes))
-        self.out_channels = (num_classes if num_classes > 0 else 120, )
+            self.out_channels = (num_classes, )
         self.freeze_stages(frozen_stages)
 
     def stages(self) -> list[Stage]:
         """Return the stem, the second and third convolution with what follows each, and the classifier if there is one."""
         layers = list(self.features)
         stages = [layers[:3], layers[3:6], layers[6:]]
-        return stages + [[self.classifier]] if self.num_classes > 0 else stages
+        if self.num_classes > 0:
+            stages.append([self.classifier])
+        return stages
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return features (N, 120, 1, 1), or logits (N, num_classes) with a classifier, of (N, C, 32, 32) float.
 
         Raises:
-            DataError: If the images are not of 32x32 pixels, as far as it matters.
+            DataError: If the images are too small, or too large for the classifier.
         """
         height, width = int(x.shape[-2]), int(x.shape[-1])
         # 32 - 4 = 28 -> 14, 14 - 4 = 10 -> 5, 5 - 4 = 1; up to 35 pixels the result is the same size
-        most = 35 if self.num_classes > 0 else max(height, width)
-        if min(height, width) < 32 or max(height, width) > most:
+        if min(height, width) < 32 or (self.num_classes > 0 and max(height, width) > 35):
             raise DataError(f'LeNet5 takes images of 32x32 pixels, got {height}x{width}; '
                             "add dict(type='Resize', scale=32) to the pipeline")
         x = self.features(x)
-        return (self.classifier(x.flatten(1)) if self.num_classes > 0 else x, )
+        if self.num_classes > 0:
+            x = self.classifier(x.flatten(1))
+        return (x, )

@@ -40,10 +40,9 @@ class ResNet(BaseBackbone):
         style: ``'pytorch'``: stride on the 3x3 convolution; ``'caffe'``: on the first 1x1.
         deep_stem: Three 3x3 convolutions in place of the 7x7.
         avg_down: Average pooling before a 1x1 convolution of stride 1 in the shortcuts that reduce the size.
-        frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages.
+        frozen_stages, norm_eval: See :class:`BaseBackbone`.
         conv_cfg: Class of the convolutions; None for ``nn.Conv2d``.
         norm_cfg: Normalization layers; None for ``dict(type='BN', requires_grad=True)``.
-        norm_eval: Keep BatchNorm in eval mode.
         with_cp: Recompute activations in the backward pass to save memory.
         zero_init_residual: Let each block's last norm start at 0.
         init_cfg: Where the weights come from; None for Kaiming convolutions and norms of weight 1.

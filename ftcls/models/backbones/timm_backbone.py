@@ -1,5 +1,4 @@
 """Any network of timm as a backbone."""
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -7,6 +6,7 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
+from ftcls.utils.types import PositiveInt
 from ..layers import norm_class
 from ..weight_init import InitCfg
 from . import wrapping
@@ -15,22 +15,17 @@ from .base_backbone import BaseBackbone, Stage
 __all__ = ['TIMMBackbone']
 
 
-def _import_timm() -> ModuleType:
+def _build(model_name: str, features_only: bool, pretrained: bool, in_channels: int, options: dict) -> nn.Module:
+    """Build a timm network without its classifier."""
     try:
         import timm
     except ImportError as err:
         raise ConfigError('TIMMBackbone needs timm, which is not installed here: run `pip install timm`, '
                           f'or use TorchvisionBackbone ({err})') from None
-    return timm
-
-
-def _build(model_name: str, features_only: bool, pretrained: bool, in_channels: int, options: dict) -> nn.Module:
-    """Build a timm network without its classifier."""
-    timm = _import_timm()
-    base_name = model_name.split('.')[0] if isinstance(model_name, str) else model_name
-    if ':' not in str(model_name) and not timm.is_model(base_name):
+    base_name = model_name.split('.')[0]
+    if ':' not in model_name and not timm.is_model(base_name):
         raise ConfigError(f'model_name={model_name!r}: timm {timm.__version__} has no such network'
-                          f'{did_you_mean(str(base_name), timm.list_models())}')
+                          f'{did_you_mean(base_name, timm.list_models())}')
     try:
         return timm.create_model(
             model_name, features_only=features_only, pretrained=pretrained, in_chans=in_channels, **options)
@@ -43,8 +38,7 @@ def _probe_shape(model: nn.Module, in_channels: int, options: dict) -> tuple[int
     """Return the shape of one image that the network takes."""
     cfg = getattr(model, 'pretrained_cfg', None) or {}
     size = options.get('img_size') or tuple(cfg.get('input_size', (3, 224, 224)))[1:]
-    height, width = (size, size) if isinstance(size, int) else size
-    return 1, in_channels, height, width
+    return 1, in_channels, *((size, size) if isinstance(size, int) else size)
 
 
 @MODELS.register_module()
@@ -52,27 +46,25 @@ class TIMMBackbone(BaseBackbone):
     """A network of `timm <https://github.com/huggingface/pytorch-image-models>`_ without its classifier.
 
     Convolutional networks return the feature map (N, C, H, W) before the pooling. Networks over tokens (ViT) return the
-    vector (N, C) that they give their classifier, which :class:`GlobalAveragePooling` lets through. The stages are found
-    by resolution: see :func:`ftcls.models.backbones.wrapping.find_stages`; in a ViT each block is one. The parameters
-    are timm's, under the prefix ``timm_model.``.
+    vector (N, C) that their classifier gets, which :class:`GlobalAveragePooling` does not change. The stages are found by
+    resolution, see :func:`ftcls.models.backbones.wrapping.find_stages`; in a ViT each block is one. The parameters are
+    timm's, under the prefix ``timm_model.``.
 
     Args:
         model_name: Name of the network, as in ``timm.list_models()``.
         features_only: Return the feature maps of all resolutions.
         pretrained: Let timm load its own weights, which it downloads; to load a file, use ``init_cfg``.
-        checkpoint_path: A file of weights; the same as ``init_cfg=dict(type='Pretrained', checkpoint=...)``, so that it
-            is read without running code from it.
+        checkpoint_path: A file of weights; the same as ``init_cfg=dict(type='Pretrained', checkpoint=...)``.
         in_channels: Channels of the images.
         init_cfg: Where the weights come from; None for timm's initialization.
-        frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages.
-        norm_eval: Keep BatchNorm in eval mode.
+        frozen_stages, norm_eval: See :class:`BaseBackbone`.
         **kwargs: Further arguments of ``timm.create_model``; ``norm_layer`` may be a name ('SyncBN').
 
     Raises:
         ConfigError: If timm is not installed, has no such network, or does not take an argument.
     """
 
-    # The check of a config lets arguments through that are timm's.
+    # Unknown arguments are timm's.
     accepts_extra_arguments = True
 
     def __init__(self,
@@ -80,13 +72,11 @@ class TIMMBackbone(BaseBackbone):
                  features_only: bool = False,
                  pretrained: bool = False,
                  checkpoint_path: str = '',
-                 in_channels: int = 3,
+                 in_channels: PositiveInt = 3,
                  init_cfg: InitCfg = None,
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  **kwargs: Any) -> None:
-        if not isinstance(pretrained, bool):
-            raise ConfigError(f'pretrained={pretrained!r} must be True or False; a file goes into checkpoint_path')
         if sum((pretrained, bool(checkpoint_path), bool(init_cfg))) > 1:
             raise ConfigError('TIMMBackbone: give one of pretrained, checkpoint_path and init_cfg, not several')
         if checkpoint_path:
@@ -123,5 +113,5 @@ class TIMMBackbone(BaseBackbone):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return feature maps (N, C, H', W') float, or (N, C) of networks over tokens, of images (N, C, H, W) float."""
         out = self.timm_model(x)
-        outs = (out, ) if isinstance(out, torch.Tensor) else tuple(out)
+        outs = [out] if isinstance(out, torch.Tensor) else out
         return tuple(wrapping.images_first(y, shape) for y, shape in zip(outs, self._shapes, strict=True))

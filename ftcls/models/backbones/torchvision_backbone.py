@@ -1,10 +1,10 @@
 """Any classification network of torchvision as a backbone."""
 import warnings
 from collections.abc import Sequence
+from itertools import takewhile
 
 import torch
 from torch import nn
-from torchvision import models as tv_models
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
@@ -20,6 +20,7 @@ _LAST = 'last features'
 
 def _build(model_name: str, model_args: dict | None) -> nn.Module:
     """Build a torchvision classification network with random weights."""
+    from torchvision import models as tv_models
     names = tv_models.list_models(module=tv_models)
     if model_name not in names:
         raise ConfigError(f'model_name={model_name!r}: torchvision has no such classification network'
@@ -30,48 +31,40 @@ def _build(model_name: str, model_args: dict | None) -> nn.Module:
             warnings.simplefilter('ignore', FutureWarning)
             return tv_models.get_model(model_name, weights=None, **(model_args or {}))
     except TypeError as err:
-        raise ConfigError(f'model_args={model_args!r}: torchvision\'s {model_name} does not take them: {err}') from None
-
-
-def _has_parameters(*modules: nn.Module) -> bool:
-    return any(True for module in modules for _ in module.parameters())
+        raise ConfigError(f"model_args={model_args!r}: torchvision's {model_name} does not take them: {err}") from None
 
 
 def _cut_classifier(model: nn.Module) -> tuple[str, bool]:
     """Cut off the classifier; return the child whose input or output are the features, and whether it is the input.
 
-    The classifier begins at the first linear layer or convolution of the last child that has parameters. What stands
-    before it in that child is kept where it has parameters (ConvNeXt's norm): its output are the features. Otherwise they
-    are the feature map before the pooling, or, where there is no pooling layer, what the classifier was given.
+    The classifier begins at the first linear layer or convolution of the last child that has parameters. If the layers
+    before it in that child have parameters (ConvNeXt's norm), they are kept: their output are the features. Otherwise they
+    are the feature map before the pooling, or, without a pooling layer, the input of the classifier.
     """
-    name, child = [(n, c) for n, c in model.named_children() if _has_parameters(c)][-1]
-    kept = []
-    for layer in child.children() if isinstance(child, nn.Sequential) else ():
-        if isinstance(layer, (nn.Linear, nn.Conv2d)):
-            break
-        kept.append(layer)
-    if _has_parameters(*kept):
-        setattr(model, name, nn.Sequential(*kept))
-        return name, False
+    name, child = [(n, c) for n, c in model.named_children() if any(True for _ in c.parameters())][-1]
+    if isinstance(child, nn.Sequential):
+        kept = nn.Sequential(*takewhile(lambda layer: not isinstance(layer, (nn.Linear, nn.Conv2d)), child))
+        if any(True for _ in kept.parameters()):
+            setattr(model, name, kept)
+            return name, False
     setattr(model, name, nn.Identity())
     pools = [n for n, c in model.named_children() if isinstance(c, nn.AdaptiveAvgPool2d)]
-    return (pools[-1] if pools else name), True
+    return [name, *pools][-1], True
 
 
 def _probe_shape(model: nn.Module, model_args: dict | None) -> tuple[int, ...]:
     """Return the shape of one image that the network takes; only ViT and MaxViT fix it."""
     size = getattr(model, 'image_size', None) or (model_args or {}).get('input_size', 224)
-    height, width = (size, size) if isinstance(size, int) else size
-    return 1, 3, height, width
+    return 1, 3, *((size, size) if isinstance(size, int) else size)
 
 
 @MODELS.register_module()
 class TorchvisionBackbone(BaseBackbone):
     """A classification network of torchvision without its classifier.
 
-    It returns feature maps (N, C, H, W); the last stage of networks that pool without a layer of their own (DenseNet,
-    MobileNetV2, ShuffleNet, MNASNet, ConvNeXt, MaxViT, ViT) is a vector (N, C), which :class:`GlobalAveragePooling` lets through. The stages are
-    found by resolution: see :func:`ftcls.models.backbones.wrapping.find_stages`; in a ViT each block is one.
+    It returns feature maps (N, C, H, W); the last stage of networks that pool without a layer (DenseNet, MobileNetV2,
+    ShuffleNet, MNASNet, ConvNeXt, MaxViT, ViT) is a vector (N, C), which :class:`GlobalAveragePooling` does not change.
+    The stages are found by resolution, see :func:`ftcls.models.backbones.wrapping.find_stages`; in a ViT each block is one.
 
     Weights come through ``init_cfg``: ``dict(type='Pretrained', checkpoint='torchvision://resnet50')`` or a file. The
     parameters are torchvision's, under the prefix ``model.``.
@@ -79,10 +72,9 @@ class TorchvisionBackbone(BaseBackbone):
     Args:
         model_name: Name of the network, as in ``torchvision.models.list_models()``.
         out_indices: Stages whose output is returned, 0 the first after the stem, -1 the last.
-        frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages.
-        norm_eval: Keep BatchNorm in eval mode.
+        frozen_stages, norm_eval: See :class:`BaseBackbone`.
         init_cfg: Where the weights come from; None for torchvision's initialization.
-        model_args: Further arguments of the network's constructor, ``dict(image_size=32)`` for a ViT.
+        model_args: Further arguments of the network's constructor, for example ``dict(image_size=32)`` of a ViT.
 
     Raises:
         ConfigError: If there is no such network, or an argument is out of range.
@@ -96,7 +88,7 @@ class TorchvisionBackbone(BaseBackbone):
 
     def __init__(self,
                  model_name: str,
-                 out_indices: Sequence[int] = (-1, ),
+                 out_indices: int | Sequence[int] = (-1, ),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  init_cfg: InitCfg = None,
@@ -111,10 +103,13 @@ class TorchvisionBackbone(BaseBackbone):
         self._stage_names = [[name for name, _ in group] for group in groups]
         last = len(groups) - 2
         self.out_indices = check_out_indices(out_indices, last + 1, f"torchvision's {model_name}")
-        # Where each returned feature map is found: the output of the last unit that runs in its stage.
-        ends = [[name for name in names if name in shapes][-1] for names in self._stage_names[1:]]
-        self._points = {i: last_point if i == last else (ends[i], False) for i in self.out_indices}
-        self._shapes = {i: shapes[_LAST if i == last else ends[i]] for i in self.out_indices}
+        self._points, self._shapes = {}, {}
+        for i in self.out_indices:
+            # A stage's feature map is the output of the last unit that runs in it.
+            end = [name for name in self._stage_names[i + 1] if name in shapes][-1]
+            self._points[i], self._shapes[i] = (end, False), shapes[end]
+        if last in self._points:
+            self._points[last], self._shapes[last] = last_point, shapes[_LAST]
         self.out_channels = tuple(wrapping.channels_of(self._shapes[i]) for i in self.out_indices)
         self.freeze_stages(frozen_stages)
 

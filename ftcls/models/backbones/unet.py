@@ -1,9 +1,13 @@
 """U-Net (Ronneberger et al., `U-Net <https://arxiv.org/abs/1505.04597>`_) with padding, so that the size is kept."""
+from collections import OrderedDict
+from itertools import pairwise
+
 import torch
 from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, DataError
+from ftcls.utils.types import PositiveInt
 from ..layers import DoubleConv
 from ..weight_init import InitCfg
 from .base_backbone import BaseBackbone, Stage
@@ -11,25 +15,20 @@ from .base_backbone import BaseBackbone, Stage
 __all__ = ['UNet']
 
 
-class _Down(nn.Module):
-    """Halve the size, then two convolutions."""
-
-    def __init__(self, in_channels: int, out_channels: int, options: dict) -> None:
-        super().__init__()
-        self.maxpool_conv = nn.Sequential(nn.MaxPool2d(2), DoubleConv(in_channels, out_channels, **options))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.maxpool_conv(x)
+def _down(in_channels: int, out_channels: int, options: dict) -> nn.Sequential:
+    """Return layers that halve the size, then two convolutions; named as in public files."""
+    layers = nn.Sequential(nn.MaxPool2d(2), DoubleConv(in_channels, out_channels, **options))
+    return nn.Sequential(OrderedDict(maxpool_conv=layers))
 
 
 class _Up(nn.Module):
-    """Double the size, put the map of the way down beside it, then two convolutions."""
+    """Double the size, join with the map of the same size from the way down, then two convolutions."""
 
     def __init__(self, in_channels: int, out_channels: int, bilinear: bool, options: dict) -> None:
         super().__init__()
         half = in_channels // 2
         if bilinear:
-            # corners on corners, as in the public files' training
+            # align_corners as in the training of the public files
             self.up = nn.Upsample(scale_factor=2, mode='bilinear', align_corners=True)
         else:
             self.up = nn.ConvTranspose2d(in_channels, half, kernel_size=2, stride=2)
@@ -44,23 +43,22 @@ class UNet(BaseBackbone):
     """U-Net up to the features before the last layer, which is the head's: ``PixelHead`` calls it ``outc`` too.
 
     The parameters have the names of public Carvana checkpoints (``inc.double_conv.0.weight``, ``down1.maxpool_conv.1. …``,
-    ``up1.up.weight``, ``up1.conv. …``). Such a file loads whole into an ``ImageSegmentor`` of ``UNet`` and ``PixelHead``, by the
-    model's ``init_cfg`` or by ``load_from``. The stages are ``inc`` (the stem), ``down1`` … (1 to ``num_stages``), ``up1`` … (the
-    others).
+    ``up1.up.weight``, ``up1.conv. …``). Such a file loads completely into an ``ImageSegmentor`` of ``UNet`` and
+    ``PixelHead``, by the model's ``init_cfg`` or by ``load_from``. The stages are ``inc`` (the stem), ``down1`` … (1 to
+    ``num_stages``), ``up1`` … (the others).
 
     Args:
         in_channels: Channels of the images.
         base_channels: Channels of the first and the last maps; doubled in each stage down: 64, 128, 256, 512, 1024.
-        num_stages: How often the size is halved.
+        num_stages: Number of times that the size is halved.
         bilinear: Enlarge by bilinear interpolation, with half the channels at the bottom; else by transposed convolution.
         conv_bias: Convolutions have a bias, as in older public files.
         norm_cfg: Normalization layers; None for BatchNorm.
-        frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages.
-        norm_eval: Keep BatchNorm in eval mode.
+        frozen_stages, norm_eval: See :class:`BaseBackbone`.
         init_cfg: Where the weights come from; None for PyTorch's default.
 
     Raises:
-        ConfigError: If ``num_stages`` or ``base_channels`` is not positive, or odd with ``bilinear``.
+        ConfigError: If ``base_channels`` is odd with ``bilinear``.
 
     Example:
         >>> import torch
@@ -70,9 +68,9 @@ class UNet(BaseBackbone):
     """
 
     def __init__(self,
-                 in_channels: int = 3,
-                 base_channels: int = 64,
-                 num_stages: int = 4,
+                 in_channels: PositiveInt = 3,
+                 base_channels: PositiveInt = 64,
+                 num_stages: PositiveInt = 4,
                  bilinear: bool = False,
                  conv_bias: bool = False,
                  norm_cfg: dict | None = None,
@@ -80,21 +78,19 @@ class UNet(BaseBackbone):
                  norm_eval: bool = False,
                  init_cfg: InitCfg = None) -> None:
         super().__init__(init_cfg, norm_eval=norm_eval)
-        if num_stages < 1 or base_channels < 1 or bilinear and base_channels % 2:
-            raise ConfigError(f'num_stages={num_stages}, base_channels={base_channels}: both must be at least 1, and '
-                              'base_channels even with bilinear=True')
+        if bilinear and base_channels % 2:
+            raise ConfigError(f'base_channels={base_channels}: must be even with bilinear=True')
         self.num_stages = num_stages
         options = dict(norm_cfg=norm_cfg, bias=conv_bias)
         channels = [base_channels * 2**i for i in range(num_stages + 1)]
-        # interpolation keeps the number of channels, so the map from below must have half of them already
-        factor = 2 if bilinear else 1
+        # Interpolation keeps the number of channels, so the map from below must already have half of them.
+        from_below = [count // 2 for count in channels] if bilinear else channels
         self.inc = DoubleConv(in_channels, base_channels, **options)
-        for i in range(num_stages):
-            after = channels[i + 1] // (factor if i == num_stages - 1 else 1)
-            self.add_module(f'down{i + 1}', _Down(channels[i], after, options))
-        for i in range(num_stages):
-            after = channels[-2 - i] // (factor if i < num_stages - 1 else 1)
-            self.add_module(f'up{i + 1}', _Up(channels[-1 - i], after, bilinear, options))
+        for i, (before, after) in enumerate(pairwise([*channels[:-1], from_below[-1]]), start=1):
+            self.add_module(f'down{i}', _down(before, after, options))
+        afters = [base_channels, *from_below[1:-1]]
+        for i in range(1, num_stages + 1):
+            self.add_module(f'up{i}', _Up(channels[-i], afters[-i], bilinear, options))
         self.out_channels = (base_channels, )
         self.freeze_stages(frozen_stages)
 
@@ -103,12 +99,9 @@ class UNet(BaseBackbone):
         """What the height and the width of the images must be a multiple of, in pixels."""
         return 2**self.num_stages
 
-    def _named(self, direction: str) -> list[nn.Module]:
-        return [getattr(self, f'{direction}{i + 1}') for i in range(self.num_stages)]
-
     def stages(self) -> list[Stage]:
         """Return ``inc`` (the stem), the stages down, and the stages up."""
-        return [[module] for module in (self.inc, *self._named('down'), *self._named('up'))]
+        return [[module] for module in self.children()]
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return one feature map (N, base_channels, H, W) float of images (N, C, H, W) float.
@@ -116,16 +109,16 @@ class UNet(BaseBackbone):
         Raises:
             DataError: If height or width is no multiple of ``size_divisor``.
         """
-        height, width = int(x.shape[-2]), int(x.shape[-1])
-        if height % self.size_divisor or width % self.size_divisor:
-            fit = [-(-side // self.size_divisor) * self.size_divisor for side in (height, width)]
+        sides = [int(side) for side in x.shape[-2:]]
+        fit = [side + -side % self.size_divisor for side in sides]
+        if fit != sides:
             raise DataError(
                 f'UNet with {self.num_stages} stages takes sides that are multiples of {self.size_divisor}, got '
-                f'{height}x{width}: use {fit[0]}x{fit[1]} (ImageSegmentor pads, and cuts back, by itself)')
-        maps = [self.inc(x)]
-        for down in self._named('down'):
-            maps.append(down(maps[-1]))
-        x = maps.pop()
-        for up in self._named('up'):
-            x = up(x, maps.pop())
+                f'{sides[0]}x{sides[1]}: use {fit[0]}x{fit[1]} (ImageSegmentor pads, and cuts back, by itself)')
+        x, maps = self.inc(x), []
+        for i in range(1, self.num_stages + 1):
+            maps.append(x)
+            x = self.get_submodule(f'down{i}')(x)
+        for i in range(1, self.num_stages + 1):
+            x = self.get_submodule(f'up{i}')(x, maps.pop())
         return (x, )

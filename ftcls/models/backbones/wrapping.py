@@ -3,15 +3,17 @@
 The network is opened into *units* in the order in which they run, and one batch of shapes is sent through (on the meta
 device, so nothing is computed). Units of one resolution form a stage.
 """
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
+from .base_backbone import Stage
+
 __all__ = ['Unit', 'channels_of', 'find_stages', 'images_first', 'open_units', 'output_shapes', 'recorded', 'resolve']
 
-# Qualified name in the network, and the module or the parameter that hangs on none of the other units.
+# Qualified name in the network, and the module, or the parameter that belongs to no other unit.
 Unit = tuple[str, nn.Module | nn.Parameter]
 Shape = tuple[int, ...]
 # Key to (module, is_input): whether the module's first input or its output is meant.
@@ -27,9 +29,8 @@ def _numel(item: nn.Module | nn.Parameter) -> int:
 
 
 def _children(name: str, module: nn.Module) -> list[Unit]:
-    prefix = f'{name}.' if name else ''
-    own = list(module.named_parameters(recurse=False)) + list(module.named_children())
-    return [(prefix + key, item) for key, item in own]
+    own = [*module.named_parameters(recurse=False), *module.named_children()]
+    return [(f'{name}.{key}'.removeprefix('.'), item) for key, item in own]
 
 
 def open_units(model: nn.Module) -> list[Unit]:
@@ -40,46 +41,45 @@ def open_units(model: nn.Module) -> list[Unit]:
         >>> [name for name, _ in open_units(torchvision.models.resnet18())][:5]
         ['conv1', 'bn1', 'relu', 'maxpool', 'layer1']
     """
-    units = _children('', model)
-    total = max(_numel(model), 1)
-    while True:
-        for i, (name, item) in enumerate(units):
-            if isinstance(item, nn.Parameter) or not list(item.children()):
-                continue
-            # A ModuleList is never called itself, so it can only be seen opened.
-            is_list = type(item).forward is nn.Module.forward
-            if is_list or _numel(item) >= _TRUNK * total:
-                units[i:i + 1] = _children(name, item)
-                break
+    least = _TRUNK * max(_numel(model), 1)
+    opened, waiting = [], _children('', model)
+    while waiting:
+        name, item = waiting.pop(0)
+        is_container = isinstance(item, nn.Module) and any(True for _ in item.children())
+        # A ModuleList is never called itself, so only its children can be seen.
+        if is_container and (type(item).forward is nn.Module.forward or _numel(item) >= least):
+            waiting = _children(name, item) + waiting
         else:
-            return units
+            opened.append((name, item))
+    return opened
 
 
 @contextmanager
 def recorded(points: Points) -> Iterator[dict[Hashable, torch.Tensor]]:
     """Record what passes through modules while the context is open.
 
-    Hooks live only as long as the context, so that the network can be copied, pickled and exported.
-
-    Args:
-        points: Where to listen.
+    The hooks are removed with the context, so that the network can be copied, pickled and exported.
 
     Yields:
-        Key to tensor, filled as the network runs. Where a module returns several tensors, the first.
+        Key to tensor, filled as the network runs. If a module returns several tensors, the first.
     """
     kept: dict[Hashable, torch.Tensor] = {}
 
-    def keep(key: Hashable, value: object) -> None:
-        value = value[0] if isinstance(value, (tuple, list)) and value else value
-        if isinstance(value, torch.Tensor):
-            kept[key] = value
+    def keep(key: Hashable, is_input: bool) -> Callable:
+
+        def hook(module: nn.Module, *args_and_output: object) -> None:
+            value = args_and_output[0 if is_input else -1]
+            if isinstance(value, (tuple, list)) and value:
+                value = value[0]
+            if isinstance(value, torch.Tensor):
+                kept[key] = value
+
+        return hook
 
     handles = []
     for key, (module, is_input) in points.items():
-        if is_input:
-            handles.append(module.register_forward_pre_hook(lambda _, args, key=key: keep(key, args)))
-        else:
-            handles.append(module.register_forward_hook(lambda _, args, out, key=key: keep(key, out)))
+        register = module.register_forward_pre_hook if is_input else module.register_forward_hook
+        handles.append(register(keep(key, is_input)))
     try:
         yield kept
     finally:
@@ -91,17 +91,17 @@ def output_shapes(model: nn.Module, points: Points, images: Shape) -> tuple[dict
     """Return the shapes of what passes at ``points`` in eval mode, and of what the network returns.
 
     Args:
-        model: The network; its weights and its mode are left as they are.
-        points: See :func:`recorded`; points that are not passed are missing in the result.
+        model: The network; its weights and its mode do not change.
+        points: What to record; points that are not passed are missing in the result.
         images: Shape (N, C, H, W) of the images sent through.
     """
     modes = {m: m.training for m in model.modules()}
     model.eval()
-    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    state = [*model.named_parameters(), *model.named_buffers()]
     try:
         with torch.no_grad(), recorded(points) as kept:
             try:
-                meta = {key: value.to('meta') for key, value in state.items()}
+                meta = {key: value.to('meta') for key, value in state}
                 out = torch.func.functional_call(model, meta, (torch.empty(images, device='meta'), ))
             except (NotImplementedError, RuntimeError, TypeError):
                 # A network that makes tensors of its own does not run on the meta device: run it for real.
@@ -109,19 +109,17 @@ def output_shapes(model: nn.Module, points: Points, images: Shape) -> tuple[dict
     finally:
         for module, mode in modes.items():
             module.training = mode
-    outs = [out] if isinstance(out, torch.Tensor) else list(out.values() if isinstance(out, dict) else out)
-    return {name: tuple(y.shape) for name, y in kept.items()}, [tuple(y.shape) for y in outs]
-
-
-def _output_points(units: Sequence[Unit]) -> Points:
-    """Return the outputs of all units that are modules, as points for :func:`recorded`."""
-    return {name: (item, False) for name, item in units if isinstance(item, nn.Module)}
+    if isinstance(out, torch.Tensor):
+        out = [out]
+    elif isinstance(out, dict):
+        out = out.values()
+    return {name: tuple(y.shape) for name, y in kept.items()}, [tuple(y.shape) for y in out]
 
 
 def _drop_unused(model: nn.Module, units: Sequence[Unit], shapes: Mapping[str, Shape]) -> list[Unit]:
     """Remove from a network its auxiliary heads, which have parameters and do not run in eval mode; return the others.
 
-    Left in, they would run in training without an effect on the features, and their parameters would get no gradient.
+    In training they would run without an effect on the features, and their parameters would get no gradient.
     """
     kept = []
     for name, item in units:
@@ -133,17 +131,10 @@ def _drop_unused(model: nn.Module, units: Sequence[Unit], shapes: Mapping[str, S
     return kept
 
 
-def resolve(model: nn.Module, stage_names: Sequence[Sequence[str]]) -> list[list[nn.Module | nn.Parameter]]:
+def resolve(model: nn.Module, stage_names: Sequence[Sequence[str]]) -> list[Stage]:
     """Return for each stage the modules and parameters of these names in ``model``."""
-    stages = []
-    for names in stage_names:
-        stages.append([_item(model, name) for name in names])
-    return stages
-
-
-def _item(model: nn.Module, name: str) -> nn.Module | nn.Parameter:
-    parent, _, key = name.rpartition('.')
-    return getattr(model.get_submodule(parent), key)
+    items = {**dict(model.named_parameters()), **dict(model.named_modules())}
+    return [[items[name] for name in names] for names in stage_names]
 
 
 def _is_plain(module: nn.Module) -> bool:
@@ -154,16 +145,16 @@ def _is_plain(module: nn.Module) -> bool:
 def find_stages(model: nn.Module,
                 images: Shape,
                 points: Points | None = None) -> tuple[list[list[Unit]], dict[Hashable, Shape], list[Shape]]:
-    """Find the stem and the stages of a network; remove its auxiliary heads.
+    """Find the stem and the stages of a network; remove its auxiliary heads, which do not run in eval mode.
 
     The stem is the layers up to the first block or the first reduction of size after the first layer, and all parameters
-    that hang on no unit. A new stage begins where the size of the feature map falls; in networks whose size stays the
-    same (transformers), at each block.
+    outside of units. A new stage begins where the size of the feature map falls; in networks whose size stays the same
+    (transformers), at each block.
 
     Args:
-        model: The network; auxiliary heads, which do not run in eval mode, are removed from it.
+        model: The network; it is changed.
         images: Shape (N, C, H, W) of images that it takes.
-        points: Further points whose shapes are wanted.
+        points: Further points whose shapes are returned.
 
     Returns:
         The units of each stage (item 0 the stem), the shape of each unit's output by name and at ``points``, and the
@@ -171,21 +162,23 @@ def find_stages(model: nn.Module,
     """
     units = open_units(model)
     while True:
-        shapes, outs = output_shapes(model, {**_output_points(units), **(points or {})}, images)
+        outputs = {name: (item, False) for name, item in units if isinstance(item, nn.Module)}
+        shapes, outs = output_shapes(model, {**outputs, **(points or {})}, images)
         units = _drop_unused(model, units, shapes)
         stages = _group(units, shapes)
-        runs = [(_numel(item), i) for i, (_, item) in enumerate(units)
-                if isinstance(item, nn.Sequential) and not _is_plain(item)]
         if len(stages) > 2:
             return stages, shapes, outs
+        # All of the trunk is in one stage: it is one unit beside other large ones. Open the largest run of blocks.
+        is_run = [isinstance(item, nn.Sequential) and not _is_plain(item) for _, item in units]
+        runs = [(_numel(units[i][1]), i) for i, run in enumerate(is_run) if run]
         if not runs:
             return _group(units, {}), shapes, outs
-        # All of the trunk in one stage: it stands in one unit beside other large ones, which is opened now.
         i = max(runs)[1]
         units[i:i + 1] = _children(*units[i])
 
 
 def _group(units: Sequence[Unit], shapes: Mapping[str, Shape]) -> list[list[Unit]]:
+    """Group units into the stem and the stages; without shapes, each block is a stage."""
     stages: list[list[Unit]] = [[]]
     side = None
     stem_begun = False
@@ -194,9 +187,9 @@ def _group(units: Sequence[Unit], shapes: Mapping[str, Shape]) -> list[list[Unit
             stages[0].append((name, item))
             continue
         shape = shapes.get(name, ())
-        # (N, C, H, W) and (N, H, W, C) of square images alike have the side in place 2.
+        # (N, C, H, W) and (N, H, W, C) of square images both have the side in place 2.
         now = shape[2] if len(shape) == 4 else None
-        # Whatever its form, the first layer with parameters is the stem.
+        # The first layer with parameters is the stem, whatever its form.
         is_block = _numel(item) > 0 and stem_begun and not _is_plain(item)
         shrinks = now is not None and side is not None and now <= _SHRINK * side
         if shrinks or (is_block and (now is None or len(stages) == 1)):
@@ -209,16 +202,14 @@ def _group(units: Sequence[Unit], shapes: Mapping[str, Shape]) -> list[list[Unit
 
 
 def _without_empty(stages: list[list[Unit]]) -> list[list[Unit]]:
-    """Join a stage without layers (a pooling, a norm) to the stage after it, or before it where it is the last."""
-    kept: list[list[Unit]] = [stages[0]]
-    waiting: list[Unit] = []
+    """Join a stage without layers (a pooling, a norm) to the stage after it; if it is the last, to the one before."""
+    kept, waiting = [stages[0]], []
     for stage in stages[1:]:
-        # The weights of a norm are vectors; those of a layer are matrices at least.
+        waiting = waiting + stage
+        # The weights of a norm are vectors; those of a layer are at least matrices.
         if any(p.ndim > 1 for _, item in stage for p in item.parameters()):
-            kept.append(waiting + stage)
+            kept.append(waiting)
             waiting = []
-        else:
-            waiting = waiting + stage
     kept[-1] = kept[-1] + waiting
     return kept
 
