@@ -28,7 +28,7 @@ def main() -> None:
         cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
         cfg.arms = {arm: {**cfg.arms.get(arm, {}), 'optim_wrapper.optimizer.lr': rate} for arm in args.arms}
         with tempfile.TemporaryDirectory() as folder:
-            rows = compare(cfg, args.arms, args.seeds, folder, say=lambda line: None).summary()
+            rows = compare(cfg, args.arms, args.seeds, folder, log=lambda line: None).summary()
         print(f'{rate:<10g}' + ''.join(f'{row["mean"]:12.2f}' for row in rows), flush=True)
 
 

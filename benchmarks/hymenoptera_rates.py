@@ -41,7 +41,7 @@ def scores(cfg: Config, arm: str, rate: float, seeds: Sequence[int], folder: Pat
     for seed in seeds:
         one = held_out(cfg, seed)
         one.arms = {arm: {**standard_arms(cfg)[arm], 'optim_wrapper.optimizer.lr': rate}}
-        result = compare(one, [arm], [seed], folder / f'{arm}-{rate:g}', say=lambda line: None)
+        result = compare(one, [arm], [seed], folder / f'{arm}-{rate:g}', log=lambda line: None)
         found += result.scores(arm).values()
     return found
 

@@ -1,4 +1,4 @@
-"""The main job on embedded data: pretrain on digits, adapt to digits of the other polarity, compare with training from scratch.
+"""The main job on embedded data: pretrain on digits, adapt to digits of other polarity, compare with training from scratch.
 
 Real data (scikit-learn's 1,797 scanned digits), no network, one CPU, under two minutes.
 """
@@ -19,7 +19,7 @@ TUTORIAL = ROOT / 'configs' / 'tutorial'
 def main() -> None:
     """Pretrain, run the three arms, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--seeds', type=int, default=3, help='runs an arm')
+    parser.add_argument('--seeds', type=int, default=3, help='runs per arm')
     parser.add_argument('--epochs', type=int, help='epochs of every arm; default: as the config has it')
     args = parser.parse_args()
     os.chdir(ROOT)  # the configs name their files from here
@@ -30,7 +30,7 @@ def main() -> None:
             apis.load_config(TUTORIAL / 'lenet5_pretrain_digits.py'),
             apis.TrainOptions(work_dir='work_dirs/lenet5_pretrain_digits'))
     print(
-        '2. adapt it to dark ink on light with 3 labelled scans a class (configs/tutorial/lenet5_finetune_digits.py),\n'
+        '2. adapt it to dark ink on light with 3 labelled scans per class (configs/tutorial/lenet5_finetune_digits.py),\n'
         '   beside training from scratch and a linear probe on its frozen features')
     shutil.rmtree('work_dirs/demo', ignore_errors=True)  # `compare` would not make finished runs again
     result = apis.compare(
@@ -38,7 +38,7 @@ def main() -> None:
         range(args.seeds),
         'work_dirs/demo',
         epochs=args.epochs,
-        say=lambda line: print(f'   {line}', flush=True))
+        log=lambda line: print(f'   {line}', flush=True))
     print(
         f'\n{result.table()}\n\n'
         'wrote work_dirs/demo/compare.png        the curves of the three arms\n'

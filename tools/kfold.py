@@ -1,7 +1,7 @@
-"""Cross-validate a config: train once a fold without it, and predict the fold's pictures with that run.
+"""Cross-validate a config: train once per fold without it, and predict the fold's images with that run.
 
-A finished fold is not trained again: the same command goes on after a kill. `--shard` and `--gather` spread the folds over machines
-as in `tools/compare.py`. The exit code is 1 if a fold failed.
+A finished fold is not trained again: the same command resumes after a kill. `--shard` and `--gather` spread the folds over
+machines as in `tools/compare.py`. The exit code is 1 if a fold failed.
 """
 import argparse
 
@@ -14,12 +14,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='path of the config')
     parser.add_argument('--folds', type=int, default=5, metavar='K', help='how many (5)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the folds and of the runs (0)')
-    parser.add_argument(
-        '--pool', action='store_true', help='deal out the validation set too; default: training set only')
+    parser.add_argument('--pool', action='store_true', help='divide the validation set into folds too')
     parser.add_argument('--metric', help='the score; default: the first that the config\'s evaluator measures')
     parser.add_argument('--out-dir', default='work_dirs/kfold', help='where runs, table, figure and predictions go')
     parser.add_argument(
-        '--shard', metavar='I/N', default='0/1', help='make the folds I, I + N, … only (counted from 0)')
+        '--shard', metavar='I/N', default='0/1', help='train the folds I, I + N, … only (counted from 0)')
     parser.add_argument('--gather', action='store_true', help='train nothing; report what is there')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
@@ -36,8 +35,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Run all folds and print the table."""
     args = parse_args()
-    from mmengine.dist import is_main_process  # after the arguments, since it imports torch
-
+    workers = apis.Workers(args.launcher, args.shard, args.gather)
     result = apis.kfold(
         apis.load_config(args.config, args.cfg_options),
         args.folds,
@@ -45,11 +43,10 @@ def main() -> int:
         seed=args.seed,
         pool=args.pool,
         metric=args.metric,
-        workers=apis.Workers(args.launcher, args.shard, args.gather))
-    if is_main_process() and args.shard == (0, 1):
-        print(
-            f'\n{result.table()}\n\nwrote {args.out_dir}/out_of_fold.csv, kfold.png, results.json, table.txt, and each '
-            'fold\'s folder')
+        workers=workers)
+    if workers.is_reporter:
+        print(f'\n{result.table()}\n')
+        print(f'wrote {args.out_dir}/out_of_fold.csv, kfold.png, results.json, table.txt, and the folder of each fold')
     return int(bool(result.failures))
 
 

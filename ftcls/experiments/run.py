@@ -1,40 +1,222 @@
-"""Single runs of a comparison or of a k-fold validation: made once, resumed, told of, quiet."""
+"""Single runs of an experiment: checked, executed once, resumed after a break; one file holds the result of each."""
 import copy
-import hashlib
 import json
+import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from ftcls.apis.training.evaluation import evaluate_runner
-from ftcls.apis.training.loaders import dataset_configs
+from ftcls.apis.training.loaders import build_datasets
 from ftcls.apis.training.train import TrainOptions, train
 from ftcls.config.loading import differing_keys
+from ftcls.config.resolve import dataset_configs
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.utils import ConfigError, UserError, did_you_mean
 from ftcls.utils.download import file_digest
 from ftcls.utils.errors import unwrapped
-from .comparison import RunResult
+from ftcls.utils.names import enumerate_names
+from ftcls.utils.tree import walk
 
-__all__ = ['Run', 'SPLITS', 'Workers', 'make_runs', 'scores_only']
+__all__ = [
+    'Batch', 'Run', 'SPLITS', 'Workers', 'check_same_settings', 'check_start', 'describe_error', 'execute_runs',
+    'measure_model', 'print_line', 'split_datasets', 'with_seed'
+]
 
 SPLITS = ('train', 'val', 'test')
 _RESULT = 'result.json'
+_NOT_SETTINGS = ('work_dir', 'experiment_name', 'arms')
+_CHECKPOINTS = ('checkpoint', 'load_from', 'pretrained')
+
+
+def print_line(line: str) -> None:
+    """Print a line at once, of several processes the first."""
+    if is_main_process():
+        print(line, flush=True)
+
+
+def measure_model(runner: Runner) -> dict[str, Any]:
+    """Return the ``metrics`` of a trained model, and the ``split`` that they were measured on."""
+    metrics, split = evaluate_runner(runner)
+    return dict(metrics=metrics, split=split)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One config that is trained and measured in one folder.
+
+    Attributes:
+        name: What messages call it: ``'probe, seed 2'``.
+        cfg: Its config, with ``randomness.seed``; it is not changed.
+        folder: Its work dir.
+        group: Runs of one group differ in their seed only.
+        measure: Takes the Runner after the training and returns the result: at least ``metrics`` and ``split``.
+    """
+    name: str
+    cfg: Config
+    folder: Path
+    group: str = ''
+    measure: Callable[[Runner], dict[str, Any]] = measure_model
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings, and the digests of the local checkpoints that they name, as JSON has them."""
+        settings = {key: value for key, value in self.cfg.to_dict().items() if key not in _NOT_SETTINGS}
+        named = [value for path, value in walk(settings) if path.split('.')[-1] in _CHECKPOINTS]
+        files = [value for value in named if isinstance(value, str) and Path(value).is_file()]
+        settings['sha256 of weights'] = {file: file_digest(file, 'sha256') for file in files}
+        return json.loads(json.dumps(settings, default=str))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a checkpoint to resume from."""
+        return (self.folder / 'last_checkpoint').is_file()
+
+    def result(self) -> dict[str, Any] | None:
+        """Return the result of the run, None if it is not finished.
+
+        Raises:
+            ConfigError: If the folder belongs to a run with other settings.
+        """
+        path = self.folder / _RESULT
+        if not path.is_file():
+            return None
+        result = json.loads(path.read_text(encoding='utf-8'))
+        check_same_settings(result['settings'], self.settings, f'{self.folder} is a run')
+        return result if result['metrics'] is not None else None
+
+    def execute(self, launcher: str = 'none', hooks: Sequence[Hook] = ()) -> dict[str, Any]:
+        """Train and measure, or resume from the last checkpoint, and write ``result.json``.
+
+        A run that is finished returns its result. A run that fails leaves ``error.txt``.
+
+        Args:
+            launcher: As for ``train``.
+            hooks: Hooks to add to those of the config.
+
+        Returns:
+            What ``measure`` returned; of the metrics the numbers, and the lists with one number per class.
+        """
+        done = _broadcast(self.result())
+        if done is not None:
+            return done
+        self._write(dict(metrics=None))  # claims the folder for these settings
+        options = TrainOptions(work_dir=str(self.folder), launcher=launcher, resume=_broadcast(self.has_begun))
+        try:
+            with quiet_run():
+                result = self.measure(train(self.cfg, options, hooks))
+        except Exception:
+            (self.folder / 'error.txt').write_text(traceback.format_exc(), encoding='utf-8')
+            raise
+        metrics = {name: value for name, value in result['metrics'].items() if isinstance(value, int | float | list)}
+        result = _broadcast(dict(result, metrics=metrics))  # the first process alone has what metrics collected
+        self._write(result)
+        return result
+
+    def _write(self, result: Mapping[str, Any]) -> None:
+        if is_main_process():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial = self.folder / f'.{_RESULT}'
+            content = dict(name=self.name, **result, settings=self.settings)
+            partial.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+            partial.replace(self.folder / _RESULT)
+        barrier()
+
+
+def split_datasets(cfg: Config, split: str) -> list[dict[str, Any]]:
+    """Return the dataset dicts of a split, those inside wrappers."""
+    loader = cfg.get(f'{split}_dataloader') or {}
+    return list(dataset_configs(loader.get('dataset')))
+
+
+def with_seed(cfg: Config, seed: int, name: str) -> Config:
+    """Return a copy of a config with a seed, also where shots are drawn, and a name for the run."""
+    cfg = copy.deepcopy(cfg)
+    cfg.experiment_name = name
+    cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
+    for split in SPLITS:
+        for dataset in split_datasets(cfg, split):
+            if dataset.get('shots_per_class'):
+                dataset['seed'] = seed
+    return cfg
+
+
+def describe_error(err: Exception) -> str:
+    """Return why a run failed."""
+    if isinstance(err, UserError):
+        return str(unwrapped(err))
+    return f'{type(err).__name__}: {err}'
+
+
+def check_same_settings(before: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:
+    """Refuse to continue something that was begun with other settings.
+
+    Args:
+        before: The settings that it was begun with.
+        now: The settings of now.
+        what: Subject and verb of the message: ``'work_dirs/x is a run'``.
+
+    Raises:
+        ConfigError: Naming the keys that differ.
+    """
+    if before != now:
+        changes = enumerate_names(differing_keys(before, now), 3)
+        raise ConfigError(f'{what} with other settings ({changes}); give another --out-dir, or delete that folder')
+
+
+class _Checked(Exception):
+    """Raised where the training would begin."""
+
+
+class _StopHook(Hook):
+    """Ends a run before its first step, when all else is checked."""
+    priority = 'VERY_HIGH'
+    monitor_key = '--metric'  # how a message calls `monitor`, a metric that the validation must give
+
+    def __init__(self, metric: str | None) -> None:
+        if metric is not None:
+            self.monitor = metric
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the test set too, which a training reads at its end."""
+        if runner.cfg.get('test_dataloader'):
+            metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}
+            build_datasets(runner.cfg, ['test'], metainfo.get('classes'))
+        raise _Checked
+
+
+def check_start(cfg: Config, metric: str | None, launcher: str = 'none') -> None:
+    """Prepare a training up to its first step, and leave nothing of it.
+
+    Args:
+        cfg: The config; it is not changed.
+        metric: A result that the validation must give.
+        launcher: As for ``train``.
+
+    Raises:
+        UserError: If data, weights, model or metrics are not as the config says.
+    """
+    with tempfile.TemporaryDirectory() as folder, quiet_run(), suppress(_Checked):
+        train(cfg, TrainOptions(work_dir=folder, launcher=launcher), [_StopHook(metric)])
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Who makes the runs.
+    """Who executes the runs.
 
     Attributes:
-        launcher: As of ``train``; all processes take part in each run.
-        shard: (i, n): make the runs number i, i + n, i + 2n … only; the other calls, on other machines, make the others.
-        gather: Make none, and report what is there.
+        launcher: As for ``train``; all processes work on each run.
+        shard: (i, n): execute the runs number i, i + n, i + 2n … only; other calls, on other machines, execute the others.
+        gather: Execute no run; report those that are there.
     """
     launcher: str = 'none'
     shard: tuple[int, int] = (0, 1)
@@ -45,186 +227,97 @@ class Workers:
         if not 0 <= index < count:
             raise ConfigError(f'--shard {index}/{count}: must be one of 0/{count} … {count - 1}/{count}')
 
+    @property
+    def is_reporter(self) -> bool:
+        """Whether this process writes the report."""
+        return is_main_process() and self.shard == (0, 1)
 
-@dataclass(frozen=True)
-class Run:
-    """One arm with one seed.
+
+@dataclass
+class Batch:
+    """What came of several runs.
 
     Attributes:
-        arm: Its name.
-        seed: Of everything random.
-        out_dir: Where the comparison writes; the run's folder is in it.
-        arm_cfg: The arm's config; it is not changed.
+        metric: The score; None if no run is finished.
+        results: The result of each finished run, by its name.
+        failures: What went wrong, by the run's name.
+        unfinished: Names of the runs without a result and without a failure.
     """
-    arm: str
-    seed: int
-    out_dir: Path
-    arm_cfg: Config
+    metric: str | None
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    unfinished: list[str] = field(default_factory=list)
 
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return f'{self.arm}, seed {self.seed}'
-
-    @property
-    def folder(self) -> Path:
-        """Its work dir."""
-        return self.out_dir / self.arm / f'seed{self.seed}'
-
-    def named(self, metrics: dict[str, Any]) -> RunResult:
-        """Return its metrics with its name."""
-        return RunResult(self.arm, self.seed, str(self.folder), metrics)
-
-    def config(self) -> Config:
-        """Return the arm's config, with the seed where shots are drawn."""
-        cfg = copy.deepcopy(self.arm_cfg)
-        cfg.experiment_name = f'{self.out_dir.name}-{self.arm}-seed{self.seed}'
-        for split in SPLITS:
-            for dataset in dataset_configs((cfg.get(f'{split}_dataloader') or {}).get('dataset')):
-                if dataset.get('shots_per_class'):
-                    dataset['seed'] = self.seed
-        return cfg
-
-    def settings(self) -> list:
-        """Return the settings, and the digests of the local checkpoints that they name, as JSON has them."""
-        settings = {k: v for k, v in self.config().to_dict().items() if k not in ('work_dir', 'experiment_name')}
-        digests = [file_digest(path, 'sha256') for path in _local_checkpoints(settings)]
-        return json.loads(json.dumps([settings, digests], default=str))
-
-    def fingerprint(self) -> str:
-        """Return a digest of the settings and of the local checkpoints that they name."""
-        return hashlib.sha256(json.dumps(self.settings()).encode()).hexdigest()
-
-    def result(self) -> dict | None:
-        """Return what the run came to, None where it is not finished.
+    def describe(self, name: str) -> str:
+        """Return the score of a run.
 
         Raises:
-            ConfigError: If the folder is that of a run with other settings.
+            ConfigError: If it is not measured.
         """
-        path = self.folder / _RESULT
-        if not path.is_file():
-            return None
-        result = json.loads(path.read_text(encoding='utf-8'))
-        if result['config'] != self.fingerprint():
-            raise ConfigError(
-                f'{self.folder} is a run {_difference(result.get("settings"), self.settings())}; give another '
-                '--out-dir, or delete that folder')
-        return result if result['metrics'] is not None else None
-
-    def make(self, launcher: str, failures: dict[str, str]) -> dict | None:
-        """Make the run, or go on with it, and leave ``result.json``; a failure is put into ``failures``."""
-        self._leave(None, None)
-        resume = _broadcast((self.folder / 'last_checkpoint').is_file())
-        options = TrainOptions(work_dir=str(self.folder), seed=self.seed, launcher=launcher, resume=resume)
-        try:
-            metrics, split = self.measured(options)
-        except Exception as err:
-            if launcher != 'none':
-                raise
-            (self.folder / 'error.txt').write_text(traceback.format_exc(), encoding='utf-8')
-            is_users = isinstance(err, UserError)
-            failures[self.name] = str(unwrapped(err)) if is_users else f'{type(err).__name__}: {err}'
-            return None
-        self._leave(metrics, split)
-        return dict(metrics=metrics, split=split)
-
-    def measured(self, options: TrainOptions) -> tuple[dict[str, Any], str]:
-        """Train; return the metrics (numbers, or lists of one a class), and the split that they were measured on."""
-        with quiet_run():
-            metrics, split = evaluate_runner(train(self.config(), options))
-        return scores_only(metrics), split
-
-    def _leave(self, metrics: dict[str, float] | None, split: str | None) -> None:
-        if is_main_process():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            content = dict(
-                arm=self.arm,
-                seed=self.seed,
-                split=split,
-                metrics=metrics,
-                config=self.fingerprint(),
-                settings=self.settings())
-            partial = self.folder / f'.{_RESULT}'
-            partial.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-            partial.replace(self.folder / _RESULT)
-        barrier()
+        result = self.results[name]
+        scores = {name: value for name, value in result['metrics'].items() if not isinstance(value, list)}
+        self.metric = self.metric or next(iter(scores))
+        if self.metric not in scores:
+            raise ConfigError(f'--metric {self.metric}: not measured as one number{did_you_mean(self.metric, scores)}')
+        return f'{name}: {result["split"]} {self.metric} {scores[self.metric]:.2f}'
 
 
-def scores_only(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return of an evaluator's results the numbers and the lists."""
-    return {name: value for name, value in metrics.items() if isinstance(value, int | float | list)}
-
-
-def _difference(before: list | None, now: list) -> str:
-    """Return in what a finished run differs from one that is to be made, by the settings of both."""
-    if before is None:  # of a version that did not note them
-        return 'with other settings, or from other weights'
-    changes = list(differing_keys(before[0], now[0]))
-    if not changes:
-        return f'from other weights: {", ".join(_local_checkpoints(now[0])) or "a local file"} has changed since'
-    more = f' and {len(changes) - 3} more' if len(changes) > 3 else ''
-    return f'with other settings ({", ".join(changes[:3])}{more})'
-
-
-def _local_checkpoints(node: Any) -> Iterator[str]:
-    """Yield the checkpoints that are files on this machine."""
-    if isinstance(node, Mapping):
-        for key, child in node.items():
-            if key in ('checkpoint', 'load_from', 'pretrained') and isinstance(child, str) and Path(child).is_file():
-                yield child
-            yield from _local_checkpoints(child)
-    elif isinstance(node, list | tuple):
-        for child in node:
-            yield from _local_checkpoints(child)
-
-
-def make_runs(runs: Sequence[Run], workers: Workers, metric: str | None,
-              say: Callable[[str], None]) -> tuple[dict[str, dict | None], dict[str, str], str | None]:
-    """Make those of the runs that are not made yet and that are this call's.
+def execute_runs(runs: Sequence[Run], workers: Workers, metric: str | None, log: Callable[[str], None]) -> Batch:
+    """Execute the runs of this call that are not finished.
 
     Args:
         runs: All runs.
-        workers: Who makes them.
-        metric: The score to tell of; None takes the first number that is measured.
-        say: Gets one line as a run begins and one when it has ended.
-
-    Returns:
-        What each run came to (None where it is not finished), what went wrong, both by the run's name, and the score.
+        workers: Who executes them.
+        metric: The score; None takes the first number that is measured.
+        log: Gets one line when a run begins and one when it has ended.
 
     Raises:
-        ConfigError: If a run's folder is that of another run, or the score is not measured.
+        ConfigError: If the first run of a group cannot start, a folder belongs to another run, the score is not
+            measured, or no run has a result.
     """
-    finished = _broadcast({run.name: run.result() for run in runs})
+    batch = Batch(metric)
+    before = _broadcast({run.name: run.result() for run in runs})
     index, count = workers.shard
-    failures: dict[str, str] = {}
-    for number, run in enumerate(runs):
-        before = finished[run.name] is not None
-        if not before and not workers.gather and number % count == index:
-            doing = 'goes on' if (run.folder / 'last_checkpoint').is_file() else 'begins'
-            _say(f'{run.name}: run {number + 1} of {len(runs)} {doing}; its log is in {run.folder}', say)
-            finished[run.name] = run.make(workers.launcher, failures)
-        if finished[run.name] is not None:
-            metric = metric or next(n for n, v in finished[run.name]['metrics'].items() if not isinstance(v, list))
-            _say_result(run.name, finished[run.name], metric, before, say)
-        elif run.name in failures:
-            _say(f'{run.name}: FAILED: {failures[run.name]}', say)
-    if workers.shard == (0, 1) and not any(finished.values()):
-        why = [f'  {name}: {why}' for name, why in failures.items()]
-        raise ConfigError('no run came to an end:\n' + '\n'.join(why or [f'  {runs[0].out_dir} holds no {_RESULT}']))
-    return finished, failures, metric
+    todo = [] if workers.gather else [run.name for run in runs[index::count] if not before[run.name]]
+    _check_groups([run for run in runs if run.name in todo], metric, workers.launcher)
+    for number, run in enumerate(runs, start=1):
+        name = run.name
+        if before[name]:
+            batch.results[name] = before[name]
+            log(f'{batch.describe(name)} (made before)')
+        elif name in todo:
+            verb = 'continues' if run.has_begun else 'begins'
+            log(f'{name}: run {number} of {len(runs)} {verb}; its log is in {run.folder}')
+            try:
+                batch.results[name] = run.execute(workers.launcher)
+            except Exception as err:
+                if workers.launcher != 'none':  # the other processes cannot know of it
+                    raise
+                batch.failures[name] = describe_error(err)
+                log(f'{name}: FAILED: {batch.failures[name]}')
+            else:
+                log(batch.describe(name))
+        else:
+            batch.unfinished.append(name)
+    if workers.shard == (0, 1) and not batch.results:
+        reasons = [f'{name}: {why}' for name, why in batch.failures.items()] or [f'{runs[0].folder} has no {_RESULT}']
+        raise ConfigError('\n  '.join(['no run has a result:', *reasons]))
+    return batch
 
 
-def _say(line: str, say: Callable[[str], None]) -> None:
-    if is_main_process():
-        say(line)
-
-
-def _say_result(name: str, result: Mapping, metric: str, before: bool, say: Callable[[str], None]) -> None:
-    metrics = result['metrics']
-    scores = [name for name, value in metrics.items() if not isinstance(value, list)]
-    if metric not in scores:
-        raise ConfigError(f'--metric {metric}: not measured as one number{did_you_mean(metric, scores)}')
-    _say(f'{name}: {result["split"]} {metric} {metrics[metric]:.2f}' + (' (made before)' if before else ''), say)
+def _check_groups(runs: Sequence[Run], metric: str | None, launcher: str) -> None:
+    """Check the first run of each group; a fault would stop every run of it."""
+    checked = set()
+    for run in runs:
+        if run.group in checked:
+            continue
+        checked.add(run.group)
+        # the check looks at the validation's results, and a test set may be measured otherwise
+        is_alike = run.cfg.get('test_evaluator') in (None, run.cfg.get('val_evaluator'))
+        try:
+            check_start(run.cfg, metric if is_alike else None, launcher)
+        except UserError as err:
+            raise ConfigError(f'{run.name}: {describe_error(err)}') from err
 
 
 def _broadcast(value: Any) -> Any:

@@ -12,11 +12,12 @@ from mmengine.config import Config
 from ftcls.config.loading import apply_overrides, parse_value
 from ftcls.config.validation import validate_config
 from ftcls.utils import ConfigError, MissingFileError, did_you_mean
+from ftcls.utils.errors import located
 
 __all__ = ['Dimension', 'read_space', 'check_space', 'with_values']
 
-_KINDS = {'uniform': 2, 'loguniform': 2, 'int': 2, 'choice': 1}
-_EXAMPLE = "'optim_wrapper.optimizer.lr=loguniform(1e-4, 1e-1)'"
+_KINDS = ('uniform', 'loguniform', 'int', 'choice')
+_EXAMPLE = "for example 'optim_wrapper.optimizer.lr=loguniform(1e-4, 1e-1)'"
 
 
 @dataclass(frozen=True)
@@ -41,94 +42,106 @@ class Dimension:
         """Read ``'loguniform(1e-4, 1e-1)'``, ``'uniform(0, 0.5)'``, ``'int(1, 8)'`` or ``'choice(a, b, c)'``.
 
         Raises:
-            ConfigError: If it is of another form, or no range.
+            ConfigError: If it has another form, or is no range.
         """
-        where = f'--space {key}={text}'
-        name, bracket, rest = text.strip().partition('(')
-        if name.strip() not in _KINDS or not bracket or not rest.endswith(')'):
-            raise ConfigError(f'{where}: expected one of {", ".join(f"{k}(…)" for k in _KINDS)}, {_EXAMPLE} for one'
-                              f'{did_you_mean(name.strip(), _KINDS)}')
-        kind = name.strip()
-        if kind == 'choice':
-            choices = _arguments(rest[:-1], where)
-            if len(choices) < 2 or len(set(choices)) < len(choices):
-                raise ConfigError(f'{where}: give at least two values, each once')
-            return cls(key, kind, choices=tuple(choices))
-        values = parse_value(f'[{rest[:-1]}]')
-        is_number = isinstance(values, list) and len(values) == 2 and all(
-            isinstance(v, int if kind == 'int' else int | float) and not isinstance(v, bool) for v in values)
-        if not is_number:
-            raise ConfigError(f'{where}: {kind} takes the least and the greatest {"whole " * (kind == "int")}number')
-        low, high = values
-        if not low < high:
-            raise ConfigError(f'{where}: the first number must be below the second')
-        if kind == 'loguniform' and low <= 0:
-            raise ConfigError(f'{where}: loguniform needs numbers above 0')
-        return cls(key, kind, low, high)
+        kind, bracket, inside = text.strip().partition('(')
+        kind = kind.strip()
+        with located(f'--space {key}={text}'):
+            if kind not in _KINDS or not inside.endswith(')'):
+                forms = ', '.join(f'{kind}(…)' for kind in _KINDS)
+                raise ConfigError(f'expected one of {forms}, {_EXAMPLE}{did_you_mean(kind, _KINDS)}')
+            if kind == 'choice':
+                return cls(key, kind, choices=_read_choices(inside[:-1]))
+            low, high = _read_range(inside[:-1], kind)
+            return cls(key, kind, low, high)
+
+    def suggest(self, trial: Any) -> Any:
+        """Draw a number, or the text of a choice, from a trial of Optuna's."""
+        if self.kind == 'choice':
+            return trial.suggest_categorical(self.key, self.choices)
+        if self.kind == 'int':
+            return trial.suggest_int(self.key, self.low, self.high)
+        return trial.suggest_float(self.key, self.low, self.high, log=self.kind == 'loguniform')
 
     def value(self, drawn: Any) -> Any:
-        """Return what goes into the config for a drawn number or text of a choice."""
+        """Return what the config gets for a drawn number or text of a choice."""
         return parse_value(drawn) if self.kind == 'choice' else drawn
 
     def samples(self) -> Sequence[Any]:
         """Return values to check the config with: all choices, or both ends."""
-        return self.choices if self.kind == 'choice' else (self.low, self.high)
+        return self.choices or (self.low, self.high)
 
     def __str__(self) -> str:
-        inside = ', '.join(self.choices) if self.kind == 'choice' else f'{self.low:g}, {self.high:g}'
+        inside = ', '.join(self.choices or (f'{self.low:g}', f'{self.high:g}'))
         return f'{self.key}={self.kind}({inside})'
 
 
-def _arguments(text: str, where: str) -> list[str]:
+def _read_choices(text: str) -> tuple[str, ...]:
     """Return the choices as they are written: split at the commas outside of brackets and quotes."""
     try:
         call = ast.parse(f'f({text})', mode='eval').body
     except SyntaxError:
-        raise ConfigError(f'{where}: cannot be read; values are written as in a config') from None
+        raise ConfigError('cannot be read; values are written as in a config') from None
     if call.keywords:
-        raise ConfigError(f'{where}: values are written as in a config, without names before them')
-    return [ast.unparse(argument) for argument in call.args]
+        raise ConfigError('values are written as in a config, without names before them')
+    choices = [ast.unparse(argument) for argument in call.args]
+    if len(choices) < 2 or len(set(choices)) < len(choices):
+        raise ConfigError('give at least two values, each once')
+    return tuple(choices)
+
+
+def _read_range(text: str, kind: str) -> tuple[float, float]:
+    values = parse_value(f'[{text}]')
+    noun, types = ('whole number', {int}) if kind == 'int' else ('number', {int, float})
+    if not isinstance(values, list) or len(values) != 2 or not {type(value) for value in values} <= types:
+        raise ConfigError(f'{kind} takes the least and the greatest {noun}')
+    low, high = values
+    if not low < high:
+        raise ConfigError('the first number must be below the second')
+    if kind == 'loguniform' and low <= 0:
+        raise ConfigError('loguniform needs numbers above 0')
+    return low, high
 
 
 def read_space(items: Sequence[str]) -> list[Dimension]:
     """Read a search space from ``'key=distribution'`` items and from files.
 
     Args:
-        items: Such items, or paths of Python or JSON files that hold ``space = {'key': 'distribution', …}`` (JSON: the dict alone).
+        items: Such items, or paths of Python or JSON files with ``space = {'key': 'distribution', …}`` (JSON: the dict alone).
 
     Raises:
-        MissingFileError: If a file is not there.
-        ConfigError: If something is no distribution, or a key stands twice.
+        MissingFileError: If a file does not exist.
+        ConfigError: If something is no distribution, or a key is given twice.
     """
     space: dict[str, Dimension] = {}
     for item in items:
-        for key, text in (_read_file(Path(item)) if '=' not in item else [_split(item)]):
+        key, is_item, text = item.partition('=')
+        found = [(key.strip(), text)] if is_item else _read_file(Path(item)).items()
+        for key, text in found:
             if key in space:
-                raise ConfigError(f'--space: {key} stands there twice')
+                raise ConfigError(f'--space: {key} is given twice')
             space[key] = Dimension.parse(key, text)
     if not space:
-        raise ConfigError(f'--space is empty: what shall be searched? {_EXAMPLE} for one')
+        raise ConfigError(f'--space is empty: name the keys to search, {_EXAMPLE}')
     return list(space.values())
 
 
-def _split(item: str) -> tuple[str, str]:
-    key, _, text = item.partition('=')
-    return key.strip(), text
-
-
-def _read_file(path: Path) -> list[tuple[str, str]]:
-    if path.suffix not in ('.py', '.json'):
-        raise ConfigError(f'--space {path}: neither key=distribution nor a .py or .json file; {_EXAMPLE} for one')
-    if not path.is_file():
-        raise MissingFileError(f'--space {path}: no such file')
-    try:
-        content = json.loads(path.read_text(encoding='utf-8')) if path.suffix == '.json' else Config.fromfile(
-            path, lazy_import=False).get('space')
-    except (SyntaxError, ValueError) as err:
-        raise ConfigError(f'--space {path}: cannot be read: {err}') from None
-    if not isinstance(content, Mapping) or not all(isinstance(text, str) for text in content.values()):
-        raise ConfigError(f"--space {path}: must hold space = {{'key': 'distribution', …}}")
-    return list(content.items())
+def _read_file(path: Path) -> Mapping[str, str]:
+    with located(f'--space {path}'):
+        if path.suffix not in ('.py', '.json'):
+            raise ConfigError(f'neither key=distribution nor a .py or .json file, {_EXAMPLE}')
+        if not path.is_file():
+            raise MissingFileError('no such file')
+        try:
+            if path.suffix == '.json':
+                space = json.loads(path.read_text(encoding='utf-8'))
+            else:
+                space = Config.fromfile(path, lazy_import=False).get('space')
+        except (SyntaxError, ValueError) as err:
+            raise ConfigError(f'cannot be read: {err}') from None
+        if not isinstance(space, Mapping) or not all(isinstance(text, str) for text in space.values()):
+            raise ConfigError("must hold space = {'key': 'distribution', …}")
+    return space
 
 
 def with_values(cfg: Config, values: Mapping[str, Any], space: Sequence[Dimension]) -> Config:

@@ -1,32 +1,32 @@
 """Hyper-parameter search over config keys: each trial is an ordinary run in a work dir of its own."""
-import fcntl
-import functools
 import json
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from ftcls.apis.training.train import TrainOptions, train
-from ftcls.engine.mmengine_compat import quiet_run
+from ftcls.config.resolve import with_loss_metric
 from ftcls.evaluation import resolve_rule
 from ftcls.utils import ConfigError, UserError
-from ftcls.utils.errors import unwrapped
-from ftcls.utils.tree import as_list
-from .search_result import Search, distributions, finish_search, shown_values
+from ftcls.visualization.records import read_records
+from .report import Search, format_value
+from .run import Run, check_same_settings, check_start, describe_error, print_line
 from .search_space import Dimension, check_space, with_values
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
-__all__ = ['SearchOptions', 'check_same_search', 'metric_of', 'run_trial', 'search_settings', 'tune']
+__all__ = ['ReportHook', 'SearchOptions', 'SearchPlan', 'describe_values', 'plan_search', 'tune']
 
 _METRICS = {
     'Accuracy': 'accuracy/top1',
@@ -34,7 +34,10 @@ _METRICS = {
     'IoUMetric': 'iou',
     'AveragePrecision': 'multi-label/mAP'
 }
-_FOLDER, _ERROR, _KILLED = 'folder', 'error', 'killed'
+_STATES = dict(COMPLETE='finished', PRUNED='pruned', FAIL='failed')
+_FEWEST = 8  # fewer trials tell nothing of what mattered
+# Seconds between two signs of life of a trial, and without one until it counts as killed.
+_HEARTBEAT, _GRACE = 10, 60
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,10 @@ class SearchOptions:
     Attributes:
         trials: Number of trials in all, those of earlier calls with the same ``out_dir`` included.
         out_dir: Gets ``trial_<k>/`` of each run, ``search.db``, ``table.txt``, ``results.json``, ``search.png``, ``best.py``.
-        metric: The validation's result to make best; None takes the first that the config's evaluator gives.
+        metric: The result of the validation to optimize; None takes the first that the config's evaluator gives.
         seed: Seed of the sampler, and of every run.
         prune: Stop a trial whose score is below the median of the others' at the same epoch.
-        storage: Address of Optuna's storage, ``postgresql://…`` for workers on several machines; None for a file in ``out_dir``.
+        storage: Address of Optuna's storage, ``postgresql://…`` for workers on several machines; None: a file in ``out_dir``.
     """
     trials: int = 20
     out_dir: str | Path = 'work_dirs/tune'
@@ -61,213 +64,283 @@ class SearchOptions:
             raise ConfigError(f'--trials {self.trials}: must be at least 1')
 
 
-class _Report(Hook):
-    """Tell the search of each validation's score."""
-    priority = 'LOWEST'
-    monitor_key = '--metric'  # so that a metric that is not measured is refused before the first step
-
-    def __init__(self, metric: str, report: Callable[[float, int], None]) -> None:
-        self.monitor, self.report, self.score = metric, report, None
-
-    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
-        """Keep the score, and pass it on with the epoch that it was measured after."""
-        self.score = float(metrics[self.monitor])
-        self.report(self.score, runner.iter if isinstance(runner.train_loop, IterBasedTrainLoop) else runner.epoch)
-
-
-def metric_of(cfg: Config, metric: str | None) -> tuple[str, bool]:
-    """Return the score of a search, and whether less of it is better.
-
-    Raises:
-        ConfigError: If the config validates nothing, or its first metric is not known here and ``metric`` is None.
-    """
-    evaluators = cfg.get('val_evaluator')
-    if not cfg.get('val_dataloader') or not evaluators:
-        raise ConfigError('val_dataloader, val_evaluator: missing; a search goes by the score on validation pictures')
-    if metric is None:
-        first = evaluators[0] if isinstance(evaluators, list | tuple) else evaluators
-        metric = _METRICS.get(first['type'])
-        if metric is None:
-            raise ConfigError(f'--metric is needed: which result of {first["type"]} shall be made best?')
-    lower = resolve_rule('--metric', None, metric, [*as_list(evaluators), dict(type='LossMetric')]) == 'less'
-    return metric, lower
-
-
-def run_trial(cfg: Config, folder: Path, metric: str, seed: int, report: Callable[[float, int], None]) -> float:
-    """Make one run, or go on with it, and return the last validation's score.
+class ReportHook(Hook):
+    """Reports the score of each validation, and ends the training when told so.
 
     Args:
-        cfg: The trial's config.
-        folder: Its work dir.
         metric: The score.
-        seed: Seed of the run.
-        report: Gets each validation's score and epoch; an exception ends the run.
+        report: Takes the score and the epoch (or iteration) that it was measured after; returns True to end the training.
     """
-    resume = (folder / 'last_checkpoint').is_file()
-    hook = _Report(metric, report)
-    with quiet_run():
-        train(cfg, TrainOptions(work_dir=str(folder), seed=seed, resume=resume), [hook])
-    if hook.score is None:  # it had been killed after its end
-        records = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()]
-        hook.score = [float(r[metric]) for r in records if metric in r][-1]
-    return hook.score
+    priority = 'LOWEST'
+    monitor_key = '--metric'  # how a message calls `monitor`, a metric that the validation must give
+
+    def __init__(self, metric: str, report: Callable[[float, int], bool | None]) -> None:
+        self.monitor, self.report, self.is_pruned = metric, report, False
+
+    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
+        """Report the score."""
+        step = runner.iter if isinstance(runner.train_loop, IterBasedTrainLoop) else runner.epoch
+        if self.report(float(metrics[self.monitor]), step):
+            self.is_pruned = runner.train_loop.stop_training = True
 
 
-def tune(cfg: Config, space: Sequence[Dimension], options: SearchOptions,
-         say: Callable[[str], None] = functools.partial(print, flush=True)) -> Search:  # yapf: disable
+@dataclass(frozen=True)
+class SearchPlan:
+    """What every trial of a search needs.
+
+    Attributes:
+        cfg: The config that is searched around.
+        space: The search space.
+        options: How to search.
+        metric: The score.
+        lower: A lower score is better.
+    """
+    cfg: Config
+    space: Sequence[Dimension]
+    options: SearchOptions
+    metric: str
+    lower: bool
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes the search what it is, as JSON has it."""
+        config = {key: value for key, value in self.cfg.to_dict().items() if key not in ('work_dir', 'arms')}
+        space = {dimension.key: str(dimension) for dimension in self.space}
+        settings = dict(space=space, metric=self.metric, seed=self.options.seed, config=config)
+        return json.loads(json.dumps(settings, default=str))
+
+    def run(self, name: str, values: Mapping[str, Any]) -> Run:
+        """Return the run of one trial, measured by its last validation.
+
+        Args:
+            name: Name of its folder.
+            values: What was drawn, by ``Dimension.key``.
+        """
+        cfg = with_values(self.cfg, values, self.space)
+        cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': self.options.seed}
+        return Run(name, cfg, Path(self.options.out_dir, name), measure=self._last_validation)
+
+    def _last_validation(self, runner: Runner) -> dict[str, Any]:
+        # from the file, since a run that was killed after its end validates no more
+        records = [one for one in read_records(Path(runner.work_dir, 'metrics.jsonl')) if one['kind'] == 'val']
+        score = records[-1].get(self.metric)
+        if score is None:
+            raise ArithmeticError(f'{self.metric} of the last validation is not finite')
+        return dict(metrics={self.metric: float(score)}, split='val')
+
+    def finish(self, trials: list[dict[str, Any]]) -> Search:
+        """Write table, figure, numbers and the best config into the output folder, and return what was found.
+
+        Args:
+            trials: As of :class:`Search`.
+
+        Raises:
+            ConfigError: If no trial has a result.
+        """
+        search = Search(self.metric, self.lower, trials)
+        if not search.ranked:
+            errors = [f'trial {trial["number"]}: {trial["error"]}' for trial in trials]
+            raise ConfigError('\n  '.join(['no trial has a result:', *errors]))
+        search.importance = _importance(self.space, search.ranked)
+        out_dir = Path(self.options.out_dir)
+        search.write(out_dir, [dimension.key for dimension in self.space if dimension.kind == 'loguniform'])
+        best = search.ranked[0]
+        values = '\n'.join(f'    {key} = {format_value(value)}' for key, value in best['values'].items())
+        chosen = with_values(self.cfg, best['values'], self.space)
+        chosen.pop('arms', None)
+        (out_dir / 'best.py').write_text(
+            f'"""Trial {best["number"]} of {len(trials)}, the best: val {self.metric} {best["score"]:.4g}.\n\n{values}\n\n'
+            'The best of many scores on the same images flatters; measure it on others: python tools/test.py\n"""\n'
+            f'{chosen.pretty_text}',
+            encoding='utf-8')
+        return search
+
+
+def plan_search(cfg: Config, space: Sequence[Dimension], options: SearchOptions) -> SearchPlan:
+    """Check that the trials of a search can start.
+
+    Raises:
+        ConfigError: If they cannot, or the score is not known.
+    """
+    if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
+        raise ConfigError('val_dataloader, val_evaluator: missing; a search needs the score on validation images')
+    evaluator = with_loss_metric(cfg.val_evaluator)
+    metrics = evaluator['metrics'] if isinstance(evaluator, Mapping) else evaluator
+    first = metrics[0]['type']
+    metric = options.metric or _METRICS.get(first)
+    if metric is None:
+        raise ConfigError(f'--metric: missing; which result of {first} is to be optimized?')
+    lower = resolve_rule('--metric', None, metric, metrics) == 'less'
+    check_space(cfg, space)
+    # a fault of both the trial of all first values and that of all last ones does not come from the values
+    faults = []
+    for index in (0, -1):
+        values = {dimension.key: dimension.samples()[index] for dimension in space}
+        try:
+            check_start(with_values(cfg, values, space), metric)
+        except UserError as err:
+            faults.append(describe_error(err))
+    if len(faults) == 2 and faults[0] == faults[1]:
+        raise ConfigError(faults[0])
+    return SearchPlan(cfg, space, options, metric, lower)
+
+
+def tune(cfg: Config,
+         space: Sequence[Dimension],
+         options: SearchOptions,
+         log: Callable[[str], None] = print_line) -> Search:
     """Search for the values of config keys that give the best validation score.
 
-    Trials are drawn by Optuna's TPE sampler (Bergstra et al. 2011). The same call goes on after a kill: what was finished stays,
-    and a trial that was broken off goes on from its last checkpoint. Several calls at once, with one ``out_dir`` or storage, share the work.
+    Trials are drawn by Optuna's TPE sampler (Bergstra et al. 2011). The same call resumes after a kill: what was finished
+    stays, and a trial that was killed resumes from its last checkpoint, a minute after its last sign of life. Several calls
+    at once, with one ``out_dir`` or storage, share the work.
 
     Args:
         cfg: The config; it is not changed.
         space: What to search, see ``read_space``.
         options: How to.
-        say: Gets one line a trial.
+        log: Gets one line per trial.
 
     Raises:
-        ConfigError: Before the first trial: if a key of the space is unknown or takes no such value, or ``out_dir`` holds the search of
-            another space or config; later: if no trial came to an end.
+        ConfigError: Before the first trial: if a key of the space is unknown or takes no such value, no trial can start for
+            lack of data, weights or the metric, or ``out_dir`` holds another search. Later: if no trial has a result.
     """
-    metric, lower = metric_of(cfg, options.metric)
-    check_space(cfg, space)
-    out_dir = Path(options.out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    study = _open_study(cfg, space, options, metric, lower)
-    while True:
-        with ExitStack() as held:  # the trial's lock, which a kill lets go
-            trial = _next_trial(study, space, out_dir, options.trials, held, say)
-            if trial is None:
-                break
-            _make(cfg, space, study, trial, options, metric, say)
-    states = dict(COMPLETE='finished', PRUNED='pruned', FAIL='failed')
-    trials = [_as_dict(trial, states[trial.state.name]) for trial in study.get_trials(deepcopy=False)
-              if trial.state.name in states and not trial.user_attrs.get(_KILLED)]  # yapf: disable
-    return finish_search(cfg, space, trials, out_dir, metric, lower)
-
-
-def _open_study(cfg: Config, space: Sequence[Dimension], options: SearchOptions, metric: str, lower: bool) -> 'Study':
     try:
         import optuna
     except ImportError:
         raise ConfigError('tools/tune.py needs Optuna: pip install optuna') from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = options.storage or f'sqlite:///{Path(options.out_dir).absolute() / "search.db"}'
-    warmup = (cfg.train_cfg.get('max_epochs') or cfg.train_cfg.get('max_iters')) // 3 + 1  # a high rate starts badly
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    plan = plan_search(cfg, space, options)
+    Path(options.out_dir).mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        # heartbeat and retry are called experimental, since 2021
+        warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
+        study = _open_study(plan)
+        before = study.user_attrs.get('settings', plan.settings)
+        check_same_settings(before, plan.settings, f'{options.out_dir} holds a search')
+        study.set_user_attr('settings', plan.settings)
+        _optimize(study, plan, log)
+        trials = [_as_dict(trial) for trial in _last_attempts(study) if trial.state.is_finished()]
+    return plan.finish(trials)
+
+
+def _open_study(plan: SearchPlan) -> 'Study':
+    """Open the study in the storage, where killed trials are failed and put into the queue again."""
+    import optuna
+    options, length = plan.options, plan.cfg.train_cfg
+    storage = optuna.storages.RDBStorage(
+        options.storage or f'sqlite:///{Path(options.out_dir).absolute() / "search.db"}',
+        heartbeat_interval=_HEARTBEAT,
+        grace_period=_GRACE,
+        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback())
+    warmup = (length.get('max_epochs') or length.get('max_iters')) // 3 + 1  # a high rate begins badly
     pruner = optuna.pruners.MedianPruner(4, warmup) if options.prune else optuna.pruners.NopPruner()
+    direction = 'minimize' if plan.lower else 'maximize'
     study = optuna.create_study(
-        storage=storage,
-        study_name='ftcls',
-        load_if_exists=True,
-        direction='minimize' if lower else 'maximize',
-        pruner=pruner)
+        storage=storage, study_name='ftcls', load_if_exists=True, direction=direction, pruner=pruner)
     # with the same seed again, a resumed call would draw the same trials again
-    study.sampler = optuna.samplers.TPESampler(
-        seed=options.seed + len(study.get_trials(deepcopy=False)),
-        n_startup_trials=min(10, max(4, options.trials // 3)))
-    wanted = search_settings(cfg, space, options, metric)
-    check_same_search(study.user_attrs.get('settings'), wanted, options.out_dir)
-    study.set_user_attr('settings', wanted)
+    seed = options.seed + len(study.get_trials(deepcopy=False))
+    study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(4, options.trials // 3)))
     return study
 
 
-def _next_trial(study: 'Study', space: Sequence[Dimension], out_dir: Path, trials: int, held: ExitStack,
-                say: Callable[[str], None]) -> 'Trial | None':
-    """Return the next trial, its folder made and locked; None where all have been given out."""
-    with _lock(out_dir / '.lock', wait=True):  # so that two workers do not both make the last one
-        _take_up_killed(study, out_dir, say)
-        counted = [t for t in study.get_trials(deepcopy=False) if not t.user_attrs.get(_KILLED)]
-        if len(counted) >= trials and not any(t.state.name == 'WAITING' for t in counted):
-            return None
-        trial = study.ask(distributions(space))
-        folder = trial.user_attrs.get(_FOLDER) or f'trial_{trial.number}'
-        (out_dir / folder).mkdir(exist_ok=True)
-        held.enter_context(_lock(out_dir / folder / '.lock'))
-        trial.set_user_attr(_FOLDER, folder)
-        return trial
-
-
-def search_settings(cfg: Config, space: Sequence[Dimension], options: SearchOptions, metric: str) -> dict[str, Any]:
-    """Return what makes a search what it is, as JSON holds it."""
-    settings = {k: v for k, v in cfg.to_dict().items() if k not in ('work_dir', 'arms')}
-    return json.loads(
-        json.dumps(dict(space=[str(d) for d in space], metric=metric, seed=options.seed, config=settings), default=str))
-
-
-def check_same_search(before: Mapping[str, Any] | None, wanted: Mapping[str, Any], out_dir: str | Path) -> None:
-    """Refuse to go on with a search of other settings.
-
-    Raises:
-        ConfigError: Naming the setting.
-    """
-    for key in wanted if before else ():
-        if before[key] != wanted[key]:
-            raise ConfigError(f'{out_dir} holds a search with another {key}'
-                              f'{f": {before[key]}" if key != "config" else ""}; give another --out-dir')
-
-
-@contextmanager
-def _lock(path: Path, wait: bool = False) -> Iterator[bool]:
-    """Hold a file's lock, which ends with the process that holds it; yield whether it was to be had."""
-    with open(path, 'w', encoding='utf-8') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
+def _optimize(study: 'Study', plan: SearchPlan, log: Callable[[str], None]) -> None:
+    """Make trials until there are as many as wanted, those of other processes included."""
+    from optuna.storages import fail_stale_trials
+    lock = FileLock(Path(plan.options.out_dir, '.lock'))
+    objective = partial(_make_trial, study=study, plan=plan, lock=lock, log=log)
+    deadline = None
+    while True:
+        with lock:  # until the trial is in the storage, so that two processes do not both make the last one
+            fail_stale_trials(study)
+            trials = _last_attempts(study)
+            if len(trials) < plan.options.trials or any(trial.state.name == 'WAITING' for trial in trials):
+                study.optimize(objective, n_trials=1, catch=Exception)
+                continue
+        running = [_name(trial) for trial in trials if trial.state.name == 'RUNNING']
+        if running and deadline is None:
+            deadline = time.monotonic() + _GRACE + _HEARTBEAT
+            log(f'{", ".join(running)}: runs in another process, or was killed; this is known in {_GRACE} s')
+        if not running or time.monotonic() > deadline:
             return
-        yield True
+        time.sleep(1)
 
 
-def _take_up_killed(study: 'Study', out_dir: Path, say: Callable[[str], None]) -> None:
-    """Put the trials back in the queue whose process is gone."""
-    from optuna.trial import TrialState
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, )):
-        folder = trial.user_attrs.get(_FOLDER)
-        if folder is None or not (out_dir / folder).is_dir():
-            continue  # of another machine, or about to begin
-        with _lock(out_dir / folder / '.lock') as free:
-            if free:
-                study._storage.set_trial_user_attr(trial._trial_id, _KILLED, True)
-                study.tell(trial.number, state=TrialState.FAIL)
-                study.enqueue_trial(trial.params, user_attrs={_FOLDER: folder})
-                say(f'{folder} had been broken off; it goes on')
+def _last_attempts(study: 'Study') -> list['FrozenTrial']:
+    """Return the trials; of one that was killed and retried, the last attempt."""
+    from optuna.storages import RetryHeartbeatStaleTrialCallback
+    trials = study.get_trials(deepcopy=False)
+    retried = {number for trial in trials for number in RetryHeartbeatStaleTrialCallback.retry_history(trial)}
+    return sorted((trial for trial in trials if trial.number not in retried), key=_number)
 
 
-def _make(cfg: Config, space: Sequence[Dimension], study: 'Study', trial: 'Trial', options: SearchOptions, metric: str,
-          say: Callable[[str], None]) -> None:
-    """Make one trial and tell the study what came of it."""
+def _number(trial: 'FrozenTrial') -> int:
+    """Return the number of a trial, or of the one that it retries: that of its folder."""
+    from optuna.storages import RetryHeartbeatStaleTrialCallback
+    original = RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
+    return trial.number if original is None else original
+
+
+def _name(trial: 'FrozenTrial') -> str:
+    return f'trial_{_number(trial)}'
+
+
+def _make_trial(trial: 'Trial', study: 'Study', plan: SearchPlan, lock: FileLock, log: Callable[[str], None]) -> float:
+    """Make one trial and return its score."""
     from optuna import TrialPruned
-    from optuna.trial import TrialState
-    values = trial.params
-    folder = trial.user_attrs[_FOLDER]
-    shown = shown_values(values)
+    from optuna.storages import RetryHeartbeatStaleTrialCallback
+    lock.release()
+    values = {dimension.key: dimension.suggest(trial) for dimension in plan.space}
+    frozen, shown = study.get_trials()[trial.number], describe_values(values)
+    name = _name(frozen)
+    if _number(frozen) != trial.number:
+        log(f'{name}: was killed, and continues')
 
-    def report(score: float, step: int) -> None:
+    def report(score: float, step: int) -> bool:
         trial.report(score, step)
-        if trial.should_prune():
-            raise TrialPruned(f'epoch {step}, {score:.4g}')
+        return trial.should_prune()
 
+    hook = ReportHook(plan.metric, report)
     try:
-        score = run_trial(with_values(cfg, values, space), Path(options.out_dir) / folder, metric, options.seed, report)
-    except TrialPruned as stop:
-        study.tell(trial, state=TrialState.PRUNED)
-        say(f'{folder}: pruned at {stop} ({shown})')
+        score = plan.run(name, values).execute(hooks=[hook])['metrics'][plan.metric]
+    except KeyboardInterrupt:  # Optuna would count it as failed
+        RetryHeartbeatStaleTrialCallback()(study, frozen)
+        raise
     except Exception as err:
-        text = str(unwrapped(err)) if isinstance(err, UserError) else f'{type(err).__name__}: {err}'
-        (Path(options.out_dir) / folder / 'error.txt').write_text(traceback.format_exc(), encoding='utf-8')
-        trial.set_user_attr(_ERROR, text)
-        study.tell(trial, state=TrialState.FAIL)
-        say(f'{folder}: FAILED: {text} ({shown})')
-    else:
-        study.tell(trial, score)
-        say(f'{folder}: val {metric} {score:.4g} ({shown})')
+        trial.set_user_attr('error', describe_error(err))
+        log(f'{name}: FAILED: {describe_error(err)} ({shown})')
+        raise
+    log(f'{name}: val {plan.metric} {score:.4g}{", pruned" * hook.is_pruned} ({shown})')
+    if hook.is_pruned:
+        raise TrialPruned
+    return score
 
 
-def _as_dict(trial: 'FrozenTrial', state: str) -> dict[str, Any]:
-    score = trial.value if state == 'finished' else None
-    if state == 'pruned' and trial.intermediate_values:
-        score = trial.intermediate_values[max(trial.intermediate_values)]
-    folder = trial.user_attrs.get(_FOLDER)  # a trial that was broken off has another number in the study
-    return dict(number=int(folder.rpartition('_')[2]), folder=folder, state=state, score=score, values=trial.params,
-                error=trial.user_attrs.get(_ERROR))  # yapf: disable
+def describe_values(values: Mapping[str, Any]) -> str:
+    """Return what was drawn as ``'lr=0.01, type=SGD'``, by the last parts of the keys."""
+    return ', '.join(f'{key.split(".")[-1]}={format_value(value)}' for key, value in values.items())
+
+
+def _as_dict(trial: 'FrozenTrial') -> dict[str, Any]:
+    """Return a trial as of :class:`Search`; the score of a pruned one is the last that it reported."""
+    state, score = _STATES[trial.state.name], trial.value
+    if state == 'pruned':
+        score = trial.intermediate_values[trial.last_step]
+    error, name = trial.user_attrs.get('error'), _name(trial)
+    return dict(number=_number(trial), folder=name, state=state, score=score, values=trial.params, error=error)
+
+
+def _importance(space: Sequence[Dimension], finished: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the share of the variance of the scores that each parameter explains; empty if that cannot be known."""
+    if len(space) < 2 or len(finished) < _FEWEST:
+        return {}
+    with suppress(ImportError, ValueError, RuntimeError):  # no Optuna, or scores that are all the same
+        from optuna import create_study, create_trial, importance
+        from optuna.trial import FixedTrial
+        study = create_study()
+        for trial in finished:
+            fixed = FixedTrial(trial['values'])
+            values = {dimension.key: dimension.suggest(fixed) for dimension in space}
+            study.add_trial(create_trial(params=values, distributions=fixed.distributions, value=trial['score']))
+        return importance.get_param_importances(study, evaluator=importance.FanovaImportanceEvaluator(seed=0))
+    return {}

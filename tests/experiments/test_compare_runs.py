@@ -9,6 +9,15 @@ SHORT = [
     '--cfg-options', 'model.backbone.init_cfg=None', 'default_hooks.checkpoint.interval=1', 'train_cfg.val_interval=1',
     'val_dataloader.dataset.indices=40', 'test_dataloader.dataset.indices=40'
 ]
+_FAILING = '''
+from mmengine.hooks import Hook
+from ftcls.registry import HOOKS
+
+@HOOKS.register_module()
+class FailingHook(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        raise RuntimeError('out of paper')
+'''
 
 
 def test_two_processes_work_on_each_run(run_tool, tmp_path):
@@ -40,8 +49,17 @@ def test_two_processes_work_on_each_run(run_tool, tmp_path):
 
 def test_failing_run_shots_and_files(run_tool, tmp_path):
     (tmp_path / 'mine.py').write_text(f'_base_ = [{str(CONFIG)!r}]\noptim_wrapper = dict(optimizer=dict(lr=0.01))\n')
-    done = run_tool('compare.py', CONFIG, '--arms=scratch,broken,mine.py', '--seeds=1', '--budget=1', '--shots=2,4',
-                    *SHORT, "arms={'broken': {'train_dataloader.dataset.shots_per_class': 999}}")
+    (tmp_path / 'failing.py').write_text(_FAILING)
+    done = run_tool(
+        'compare.py',
+        CONFIG,
+        '--arms=scratch,broken,mine.py',
+        '--seeds=1',
+        '--budget=1',
+        '--shots=2,4',
+        *SHORT,
+        "arms={'broken': {'custom_imports': {'imports': ['failing']}, 'custom_hooks': [{'type': 'FailingHook'}]}}",
+        PYTHONPATH=f'{ROOT}:{tmp_path}')
     assert done.returncode == 1, done.stderr
     assert done.stdout.count('broken, seed 0: FAILED: ') == 2 and '4 labelled samples a class' in done.stdout
     for shots in (2, 4):

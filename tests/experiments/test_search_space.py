@@ -63,7 +63,7 @@ def test_files(tmp_path: Path) -> None:
     (tmp_path / 't.py').write_text('spaces = {}\n')
     with pytest.raises(ConfigError, match='must hold space'):
         read_space([str(tmp_path / 't.py')])
-    with pytest.raises(ConfigError, match='stands there twice'):
+    with pytest.raises(ConfigError, match='is given twice'):
         read_space(['a=int(1,2)', 'a=int(1,3)'])
 
 

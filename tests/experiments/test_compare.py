@@ -1,5 +1,4 @@
 """Arms, seeds, and the statistics of their difference."""
-import importlib.util
 import json
 import math
 import runpy
@@ -9,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import Hook
 from scipy import stats
 
-from ftcls.apis import Workers, compare, few_shots, load_config, standard_arms
-from ftcls.experiments.compare import Comparison, RunResult, _set_budget
+from ftcls.apis import Comparison, RunResult, Workers, compare, few_shots, load_config, read_arms, standard_arms
+from ftcls.experiments.compare import _set_budget
+from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'tutorial' / 'lenet5_finetune_digits.py'
@@ -43,7 +44,7 @@ def test_arms_freeze_what_they_say(tmp_path):
     assert arms['probe']['model.backbone.frozen_stages'] == 2
     assert arms['scratch']['optim_wrapper.optimizer.lr'] == 0.001
     said: list[str] = []
-    result = compare(cfg, ['scratch', 'probe'], [0], tmp_path, say=said.append)
+    result = compare(cfg, ['scratch', 'probe'], [0], tmp_path, log=said.append)
     assert len(said) == 4
     assert said[0] == f'scratch, seed 0: run 1 of 2 begins; its log is in {tmp_path}/scratch/seed0'
     assert said[2].startswith('probe, seed 0: run 2 of 2 begins') and 'accuracy/top1' in said[3]
@@ -73,7 +74,7 @@ def test_unknown_arms_are_refused(tmp_path):
 def whole(tmp_path_factory):
     """A comparison of two arms and two seeds, each run of one step, made in one call."""
     out = tmp_path_factory.mktemp('whole')
-    return out, compare(tiny_config(), ['scratch', 'finetune'], [0, 1], out, say=lambda line: None)
+    return out, compare(tiny_config(), ['scratch', 'finetune'], [0, 1], out, log=lambda line: None)
 
 
 def tiny_config(**overrides):
@@ -93,9 +94,9 @@ def test_finished_runs_are_not_made_again(whole, tmp_path):
     (tmp_path / 'copy' / 'finetune' / 'seed1' / 'result.json').unlink()
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / 'copy').rglob('epoch_1.pth')}
     said: list[str] = []
-    again = compare(tiny_config(), ['scratch', 'finetune'], [0, 1], tmp_path / 'copy', say=said.append)
+    again = compare(tiny_config(), ['scratch', 'finetune'], [0, 1], tmp_path / 'copy', log=said.append)
     assert [line.endswith('(made before)') for line in said] == [True, True, True, False, False]
-    assert said[3].startswith('finetune, seed 1: run 4 of 4 goes on; ')
+    assert said[3].startswith('finetune, seed 1: run 4 of 4 continues; ')
     # the last one had its checkpoint of the end, and went on from there: it is measured, not trained
     assert {p: p.stat().st_mtime_ns for p in times} == times
     assert [r.metrics for r in again.results] == [r.metrics for r in whole[1].results]
@@ -104,16 +105,16 @@ def test_finished_runs_are_not_made_again(whole, tmp_path):
 def test_shards_and_gather_make_what_one_call_makes(whole, tmp_path):
     arms, seeds = ['scratch', 'finetune'], [0, 1]
     for index in range(3):
-        part = compare(tiny_config(), arms, seeds, tmp_path, workers=Workers(shard=(index, 3)), say=lambda line: None)
+        part = compare(tiny_config(), arms, seeds, tmp_path, workers=Workers(shard=(index, 3)), log=lambda line: None)
         assert len(part.results) == (2, 3, 4)[index]
         assert not (tmp_path / 'table.txt').exists()
         if not index:
-            early = compare(tiny_config(), arms, seeds, tmp_path, workers=Workers(gather=True), say=lambda line: None)
+            early = compare(tiny_config(), arms, seeds, tmp_path, workers=Workers(gather=True), log=lambda line: None)
             assert early.unfinished == ('finetune, seed 0', 'scratch, seed 1') and len(early.results) == 2
             assert 'not finished: finetune, seed 0; scratch, seed 1' in early.table()
             (tmp_path / 'table.txt').unlink()
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('epoch_1.pth')}
-    gathered = compare(tiny_config(), arms, seeds, tmp_path, workers=Workers(gather=True), say=lambda line: None)
+    gathered = compare(tiny_config(), arms, seeds, tmp_path, workers=Workers(gather=True), log=lambda line: None)
     assert gathered.table() == whole[1].table() == (tmp_path / 'table.txt').read_text().rstrip('\n')
     assert {path: path.stat().st_mtime_ns for path in made} == made
     with pytest.raises(ConfigError, match='one of 0/3'):
@@ -127,19 +128,48 @@ def test_other_settings_in_one_folder_are_refused(whole):
 
 
 def test_nothing_to_gather_is_said(tmp_path):
-    with pytest.raises(ConfigError, match='holds no result.json'):
+    with pytest.raises(ConfigError, match='has no result.json'):
         compare(tiny_config(), ['finetune'], [0], tmp_path, workers=Workers(gather=True))
 
 
-def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path):
-    cfg = tiny_config(arms=dict(broken={'train_dataloader.dataset.classes': ['0', 'nought']}, scratch={}))
+@HOOKS.register_module()
+class FailingHook(Hook):
+    """Fails in the first step."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        raise RuntimeError('out of paper')
+
+
+def test_a_run_that_fails_is_named_and_the_others_continue(tmp_path):
+    cfg = tiny_config(arms=dict(broken={'custom_hooks': [dict(type='FailingHook')]}, scratch={}))
     said: list[str] = []
-    result = compare(cfg, ['broken', 'scratch'], [0], tmp_path, say=said.append)
-    assert list(result.failures) == ['broken, seed 0'
-                                     ] and 'Traceback' in (tmp_path / 'broken/seed0/error.txt').read_text()
+    result = compare(cfg, ['broken', 'scratch'], [0], tmp_path, log=said.append)
+    assert result.failures == {'broken, seed 0': 'RuntimeError: out of paper'}
+    assert 'Traceback' in (tmp_path / 'broken/seed0/error.txt').read_text()
     assert 'broken, seed 0: FAILED: ' in said[1] and [r.arm for r in result.results] == ['scratch']
     assert 'FAILED  broken, seed 0' in (tmp_path / 'table.txt').read_text()
     assert json.loads((tmp_path / 'results.json').read_text())['summary'][0]['mean'] is None
+
+
+@pytest.mark.parametrize('edit, metric, said', [
+    ({
+        'model.backbone.init_cfg': dict(type='Pretrained', checkpoint='gone.pth')
+    }, None, 'gone.pth'),
+    ({
+        'test_dataloader.dataset.classes': ['0', 'nought']
+    }, None, 'test_dataloader.*nought'),
+    ({
+        'train_dataloader.dataset.classes': ['0', 'nought']
+    }, None, 'train_dataloader.*nought'),
+    ({}, 'accuracy/top2', "--metric='accuracy/top2': the validation measures accuracy/top1"),
+])
+def test_a_fault_that_runs_share_stops_before_the_first(tmp_path, edit, metric, said):
+    with pytest.raises(ConfigError, match=f'(?s)finetune, seed 0: .*{said}'):
+        compare(
+            tiny_config(**edit), ['scratch', 'finetune'][-1 - ('checkpoint' in str(edit)):], [0, 1],
+            tmp_path,
+            metric=metric)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_fault_in_an_arm_stops_all_before_the_first_run(tmp_path):
@@ -152,7 +182,7 @@ def test_a_fault_in_an_arm_stops_all_before_the_first_run(tmp_path):
 def test_a_config_file_is_an_arm(tmp_path):
     tiny_config(**{'optim_wrapper.optimizer.lr': 0.}).dump(tmp_path / 'still.py')
     other = load_config(tmp_path / 'still.py')
-    result = compare(tiny_config(), ['finetune', other], [0], tmp_path, say=lambda line: None)
+    result = compare(tiny_config(), ['finetune', other], [0], tmp_path, log=lambda line: None)
     assert result.arm_names == ('finetune', 'still')
     states = [
         torch.load(tmp_path / arm / 'seed0' / 'epoch_1.pth',
@@ -183,7 +213,7 @@ def test_budget_stretches_what_counts_epochs():
 def test_shots_are_drawn_by_the_seed_of_the_run(tmp_path):
     cfg = few_shots(tiny_config(), 2)
     assert [cfg[f'{s}_dataloader'].dataset.shots_per_class for s in ('train', 'val', 'test')] == [2, 2, 2]
-    compare(cfg, ['scratch'], [3], tmp_path, say=lambda line: None)
+    compare(cfg, ['scratch'], [3], tmp_path, log=lambda line: None)
     preflight = (tmp_path / 'scratch' / 'seed3' / 'preflight.txt').read_text()
     assert 'train: 20 samples' in preflight and '2 a class, drawn with seed 3' in preflight
 
@@ -192,27 +222,23 @@ def test_how_a_finished_run_differs_is_said(whole, tmp_path):
     shutil.copytree(whole[0], tmp_path / 'copy')
     with pytest.raises(ConfigError, match=r'with other settings \(optim_wrapper.optimizer.lr: \S+ there, 0.5 here\)'):
         compare(tiny_config(**{'optim_wrapper.optimizer.lr': 0.5}), ['finetune'], [0], tmp_path / 'copy')
-    path = tmp_path / 'copy' / 'finetune' / 'seed0' / 'result.json'
-    result = json.loads(path.read_text())
-    del result['settings']  # as by an earlier version
-    path.write_text(json.dumps(result | dict(config='another')))
-    with pytest.raises(ConfigError, match='with other settings, or from other weights'):
-        compare(tiny_config(), ['finetune'], [0], tmp_path / 'copy')
 
 
 def test_the_numbers_and_the_arms_make_sense(tmp_path):
     with pytest.raises(ConfigError, match='--budget 0: must be at least 1'):
         compare(tiny_config(), ['finetune'], [0], tmp_path, epochs=0)
-    spec = importlib.util.spec_from_file_location('compare_tool', CONFIG.parents[2] / 'tools' / 'compare.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    (tmp_path / 'a.py').touch()
-    (tmp_path / 'b.py').touch()
-    a, b = f'{tmp_path}/a.py', f'{tmp_path}/b.py'
-    assert tool._expanded(f'{b},{tmp_path},probe') == [b, a, 'probe'] and tool._expanded(f'{tmp_path},{b}') == [a, b]
-    assert tool._expanded('probe,probe') == ['probe', 'probe']
-    with pytest.raises(ConfigError, match="'probe' stands there twice"):
-        compare(tiny_config(), tool._expanded('probe,probe'), [0], tmp_path)
+    tiny_config().dump(tmp_path / 'a.py')
+    tiny_config().dump(tmp_path / 'b.py')
+
+    def names(text):
+        return [arm if isinstance(arm, str) else Path(arm.filename).stem for arm in read_arms(text)]
+
+    b = tmp_path / 'b.py'
+    assert names(f'{b},{tmp_path},probe') == ['b', 'a', 'probe'] and names(f'{tmp_path},{b}') == ['a', 'b']
+    assert names('probe,probe') == ['probe', 'probe']
+    for twice in ('probe,probe', f'{b},{b}'):
+        with pytest.raises(ConfigError, match='is given twice'):
+            compare(tiny_config(), read_arms(twice), [0], tmp_path)
 
 
 def test_no_seed_is_refused(monkeypatch, capsys):
@@ -224,6 +250,6 @@ def test_no_seed_is_refused(monkeypatch, capsys):
 
 def test_parts_that_a_budget_leaves_untrained_are_named_with_the_table(tmp_path):
     cfg = tiny_config(custom_hooks=[dict(type='GradualUnfreezingHook', every=1)])
-    result = compare(cfg, ['scratch', 'finetune'], [0], tmp_path, epochs=1, say=lambda line: None)
+    result = compare(cfg, ['scratch', 'finetune'], [0], tmp_path, epochs=1, log=lambda line: None)
     assert result.notes and all(note.startswith('finetune: unfreezing: from epoch') for note in result.notes)
     assert 'NOTE  finetune: unfreezing: ' in (tmp_path / 'table.txt').read_text() and 'NEVER' in result.table()

@@ -68,7 +68,7 @@ def config(root: Path) -> Config:
 def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A finished cross-validation of three folds, and its table."""
     out = tmp_path_factory.mktemp('whole')
-    return out, kfold(config(root), 3, out, say=lambda line: None).table()
+    return out, kfold(config(root), 3, out, log=lambda line: None).table()
 
 
 def rows(folder: Path) -> list[dict]:
@@ -101,14 +101,13 @@ def test_each_picture_is_predicted_once_by_a_run_that_has_not_seen_it(whole: tup
 
 def test_it_goes_on_where_it_was_broken_off(whole: tuple, root: Path, tmp_path: Path) -> None:
     shutil.copytree(whole[0], tmp_path / 'copy')
-    for name in ('result.json', 'predictions.csv'):
-        (tmp_path / 'copy' / 'fold2' / name).unlink()
-    (tmp_path / 'copy' / 'fold0' / 'predictions.csv').unlink()
+    for fold in (0, 2):
+        (tmp_path / 'copy' / f'fold{fold}' / 'result.json').unlink()
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / 'copy').rglob('*.pth')}
     said: list[str] = []
-    again = kfold(config(root), 3, tmp_path / 'copy', say=said.append)
+    again = kfold(config(root), 3, tmp_path / 'copy', log=said.append)
     assert [line.split(':')[0] for line in said] == ['fold 0', 'fold 0', 'fold 1', 'fold 2', 'fold 2']
-    assert said[2].endswith('(made before)') and 'goes on' in said[3]
+    assert said[2].endswith('(made before)') and 'continues' in said[3]
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert again.table() == whole[1] and rows(tmp_path / 'copy') == rows(whole[0])
     with pytest.raises(ConfigError, match='fold0 is a run with other settings'):
@@ -117,9 +116,9 @@ def test_it_goes_on_where_it_was_broken_off(whole: tuple, root: Path, tmp_path: 
 
 def test_folds_over_several_machines(whole: tuple, root: Path, tmp_path: Path) -> None:
     for index in range(2):
-        kfold(config(root), 3, tmp_path, workers=Workers(shard=(index, 2)), say=lambda line: None)
+        kfold(config(root), 3, tmp_path, workers=Workers(shard=(index, 2)), log=lambda line: None)
         assert not (tmp_path / 'table.txt').exists()
-    gathered = kfold(config(root), 3, tmp_path, workers=Workers(gather=True), say=lambda line: None)
+    gathered = kfold(config(root), 3, tmp_path, workers=Workers(gather=True), log=lambda line: None)
     assert gathered.table() == whole[1]
 
 
@@ -143,38 +142,38 @@ def test_configs_of_the_folds(root: Path) -> None:
 
 
 def test_pooled(root: Path, tmp_path: Path) -> None:
-    result = kfold(config(root), 2, tmp_path, pool=True, say=lambda line: None)
+    result = kfold(config(root), 2, tmp_path, pool=True, log=lambda line: None)
     assert len(rows(tmp_path)) == 12 + 8 and len(result.scores) == 2
     cfg = config(root)
     cfg.val_dataloader.dataset.data_prefix = 'train'
-    with pytest.raises(ConfigError, match='--pool: 12 pictures are listed more than once'):
+    with pytest.raises(ConfigError, match='--pool: 12 images listed more than once'):
         kfold(cfg, 2, tmp_path / 'again', pool=True)
 
 
 def test_a_fold_that_fails_is_named(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules['ftcls.experiments.kfold']  # the function of that name hides it
+    module = sys.modules['ftcls.experiments.run']
     whole_train = module.train
 
-    def fail(cfg: Config, options: object) -> object:
+    def fail(cfg: Config, options: object, hooks: object) -> object:
         if cfg.train_dataloader.dataset.fold == 1:
             raise torch.OutOfMemoryError('no memory')
-        return whole_train(cfg, options)
+        return whole_train(cfg, options, hooks)
 
     monkeypatch.setattr(module, 'train', fail)
-    result = kfold(config(root), 2, tmp_path, say=lambda line: None)
+    result = kfold(config(root), 2, tmp_path, log=lambda line: None)
     assert result.failures == {'fold 1': 'OutOfMemoryError: no memory'} and list(result.scores) == [0]
     assert 'FAILED  fold 1: OutOfMemoryError' in (tmp_path / 'table.txt').read_text()
 
 
 @pytest.mark.parametrize('folds, edit, message', [
-    (1, {}, '--folds 1: must be 2 or more'),
-    (6, {}, '--folds 6: some classes have fewer pictures than there are folds: dog 5'),
+    (1, {}, '--folds 1: must be at least 2'),
+    (6, {}, '--folds 6: some classes have fewer images than there are folds: dog 5'),
     (2, dict(val_dataloader=None), 'val_dataloader: missing'),
     (2, {'val_evaluator.topk': '1'}, 'val_evaluator.topk'),
-    (2, {'metric': 'acc'}, '--metric acc: not measured'),
+    (2, {'metric': 'acc'}, "--metric='acc': the validation measures accuracy/top1"),
 ])  # yapf: disable
 def test_what_cannot_be(folds: int, edit: dict, message: str, root: Path, tmp_path: Path) -> None:
     cfg, metric = config(root), edit.pop('metric', None)
     cfg.merge_from_dict(edit)
     with pytest.raises(ConfigError, match=message):
-        kfold(cfg, folds, tmp_path, metric=metric, say=lambda line: None)
+        kfold(cfg, folds, tmp_path, metric=metric, log=lambda line: None)

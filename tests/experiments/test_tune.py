@@ -10,7 +10,9 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
-from ftcls.apis import SearchOptions, load_config, read_space, tune, tune_on_ray
+from ftcls.apis import SearchOptions, TrainOptions, load_config, read_space, train, tune, tune_on_ray
+from ftcls.experiments.run import Run
+from ftcls.experiments.tune import ReportHook
 from ftcls.experiments.tune_ray import _domain
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
@@ -29,11 +31,11 @@ def cfg(digits: Callable[..., Config]) -> Config:
 
 
 @pytest.fixture
-def kill_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+def kill_once(monkeypatch: pytest.MonkeyPatch) -> Callable:
     """Arm a hook that ends run number ``k`` of the process after its first epoch."""
     monkeypatch.setattr(HOOKS, '_module_dict', dict(HOOKS.module_dict))
 
-    def arm(number: int) -> None:
+    def arm(number: int, end: type[BaseException]) -> None:
         runs = []
 
         @HOOKS.register_module(force=True)
@@ -41,34 +43,45 @@ def kill_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
             priority = 'LOWEST'
 
             def before_train(self, runner: object) -> None:
-                runs.append(1)
+                runs.append(1)  # the check before the first trial does not come so far
 
             def after_val_epoch(self, runner: object, metrics: dict | None = None) -> None:
                 if len(runs) == number + 1 and runner.epoch == 1:
-                    raise Killed
+                    raise end
 
     return arm
 
 
-def test_a_killed_search_goes_on_where_it_was(cfg: Config, kill_once: Callable[[int], None], tmp_path: Path) -> None:
+@pytest.fixture
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a trial for killed after a second or two without a sign of life, which is not the default minute."""
+    monkeypatch.setattr(sys.modules['ftcls.experiments.tune'], '_HEARTBEAT', 1)
+    monkeypatch.setattr(sys.modules['ftcls.experiments.tune'], '_GRACE', 2)
+
+
+@pytest.mark.parametrize('end', [Killed, KeyboardInterrupt])
+def test_a_killed_search_continues(cfg: Config, kill_once: Callable, short_grace: None, tmp_path: Path,
+                                   end: type[BaseException]) -> None:
     cfg.custom_hooks = [dict(type='KillOnce')]
     cfg.default_hooks.checkpoint.interval = 1
-    kill_once(1)
+    kill_once(1, end)
     options, said = SearchOptions(trials=3, out_dir=tmp_path / 'tune'), []
-    with pytest.raises(Killed):
+    with pytest.raises(end):
         tune(cfg, read_space(SPACE), options, said.append)
-    kill_once(99)
+    kill_once(99, end)
     search = tune(cfg, read_space(SPACE), options, said.append)
-    assert [line.split(':')[0]
-            for line in said] == ['trial_0', 'trial_1 had been broken off; it goes on', 'trial_1', 'trial_3']
-    assert sorted(t['number'] for t in search.trials) == [0, 1, 3] and {t['state']
-                                                                        for t in search.trials} == {'finished'}
-    # the broken trial went on from its checkpoint: one record an epoch, as of an unbroken run
+    assert {line.split(':')[0] for line in said} <= {'trial_0', 'trial_1', 'trial_2', 'trial_3'}
+    assert 'trial_1: was killed, and continues' in said
+    # the retry has a number of the study's, the trial keeps its own
+    assert [t['number'] for t in search.trials][:2] == [0, 1] and len(search.trials) == 3
+    assert {t['state'] for t in search.trials} == {'finished'}
+    # the killed trial resumed from its checkpoint: one record an epoch, as of an unbroken run
     records = [json.loads(line) for line in (tmp_path / 'tune/trial_1/metrics.jsonl').read_text().splitlines()]
     vals = [r for r in records if r['kind'] == 'val']
     assert len(vals) == 2 and search.trials[1]['score'] == pytest.approx(vals[-1]['accuracy/top1'])
     # a third call makes nothing more
-    assert len(tune(cfg, read_space(SPACE), options, said.append).trials) == 3 and len(said) == 4
+    count = len(said)
+    assert len(tune(cfg, read_space(SPACE), options, said.append).trials) == 3 and len(said) == count
 
 
 def test_what_it_writes(cfg: Config, tmp_path: Path) -> None:
@@ -84,7 +97,7 @@ def test_what_it_writes(cfg: Config, tmp_path: Path) -> None:
     assert (tmp_path / 'search.png').read_bytes()[:4] == b'\x89PNG'
     table = (tmp_path / 'table.txt').read_text()
     assert table.startswith('3 trials: 3 finished') and table.splitlines()[2].split()[0] == str(best['number'])
-    with pytest.raises(ConfigError, match='holds a search with another space'):
+    with pytest.raises(ConfigError, match=r'holds a search with other settings \(space.train_dataloader.batch_size'):
         tune(cfg, read_space(SPACE[:1]), SearchOptions(trials=3, out_dir=tmp_path), lambda line: None)
 
 
@@ -95,33 +108,51 @@ def test_a_failing_trial_is_named_and_the_others_go_on(cfg: Config, tmp_path: Pa
     states = {trial['values']['model.head.num_classes']: trial['state'] for trial in search.trials}
     assert states == {'10': 'finished', '12': 'failed'}
     for text in (search.table(), '\n'.join(said)):
-        assert 'FAILED: model.head.num_classes is 12, but the data has 10 classes' in text
+        assert 'FAILED' in text and 'model.head.num_classes is 12, but the data has 10 classes' in text
 
 
 def test_pruning(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores of 10 an epoch, but for the last trials, which have 1: the first report after a third of the epochs ends them."""
     epochs: dict[str, int] = {}
 
-    def run(cfg: Config, folder: Path, metric: str, seed: int, report: Callable[[float, int], None]) -> float:
+    def execute(run: Run, hooks: list) -> dict:
         rate = 10. if len(epochs) < 5 else 1.
         for epoch in range(1, 7):
-            epochs[folder.name] = epoch
-            report(rate * epoch, epoch)
-        return rate * 6
+            epochs[run.name] = epoch
+            loop = types.SimpleNamespace(stop_training=False)
+            runner = types.SimpleNamespace(train_loop=loop, epoch=epoch)
+            hooks[0].after_val_epoch(runner, {'accuracy/top1': rate * epoch})
+            if loop.stop_training:
+                break
+        return dict(metrics={'accuracy/top1': rate * epoch})
 
     cfg.train_cfg.max_epochs = 6
-    monkeypatch.setattr(sys.modules['ftcls.experiments.tune'], 'run_trial', run)
+    monkeypatch.setattr(Run, 'execute', execute)
     search = tune(cfg, read_space(SPACE), SearchOptions(7, tmp_path, prune=True), lambda line: None)
     assert [t['state'] for t in search.trials] == ['finished'] * 5 + ['pruned'] * 2
     assert list(epochs.values()) == [6] * 5 + [3] * 2 and search.trials[6]['score'] == 3.
 
 
-@pytest.mark.parametrize('metric, said',
-                         [('accuracy/top5', "--metric='accuracy/top5': the validation gives accuracy/top1")])
-def test_a_metric_that_is_not_measured(cfg: Config, tmp_path: Path, metric: str, said: str) -> None:
-    with pytest.raises(ConfigError, match='no trial came to an end') as err:
+def test_a_pruned_run_ends_after_its_validation(cfg: Config, tmp_path: Path) -> None:
+    cfg.train_cfg.max_epochs = 3
+    hook = ReportHook('accuracy/top1', lambda score, step: step == 2)
+    train(cfg, TrainOptions(work_dir=str(tmp_path), seed=0), [hook])
+    records = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    assert hook.is_pruned and [r['epoch'] for r in records if r['kind'] == 'val'] == [1, 2]
+
+
+@pytest.mark.parametrize('edit, metric, said', [
+    ({}, 'accuracy/top5', "--metric='accuracy/top5': the validation measures accuracy/top1"),
+    ({
+        'load_from': 'gone.pth'
+    }, None, 'gone.pth'),
+])
+def test_a_fault_that_trials_share_stops_before_the_first(cfg: Config, tmp_path: Path, edit: dict, metric: str | None,
+                                                          said: str) -> None:
+    cfg.merge_from_dict(edit)
+    with pytest.raises(ConfigError, match=said):
         tune(cfg, read_space(SPACE), SearchOptions(1, tmp_path, metric), lambda line: None)
-    assert said in str(err.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_less_loss_is_better(cfg: Config, tmp_path: Path) -> None:
@@ -135,7 +166,7 @@ def test_on_ray(cfg: Config, tmp_path: Path) -> None:
     search = tune_on_ray(cfg, read_space(SPACE), SearchOptions(2, tmp_path), lambda line: None)
     assert [t['number'] for t in search.trials] == [0, 1] and {t['state'] for t in search.trials} == {'finished'}
     assert (tmp_path / search.ranked[0]['folder'] / 'epoch_2.pth').is_file() and (tmp_path / 'best.py').is_file()
-    with pytest.raises(ConfigError, match='another trials: 2'):
+    with pytest.raises(ConfigError, match='trials: 2 there, 4 here'):
         tune_on_ray(cfg, read_space(SPACE), SearchOptions(4, tmp_path), lambda line: None)
 
 
