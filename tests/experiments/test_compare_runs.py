@@ -48,20 +48,15 @@ def test_two_processes_work_on_each_run(run_tool, tmp_path):
 
 
 def test_failing_run_shots_and_files(run_tool, tmp_path):
-    (tmp_path / 'mine.py').write_text(f'_base_ = [{str(CONFIG)!r}]\noptim_wrapper = dict(optimizer=dict(lr=0.01))\n')
+    config = tmp_path / 'config.py'
+    config.write_text(f'_base_ = [{str(CONFIG)!r}]\ncustom_imports = dict(imports=["failing"])\n')
+    (tmp_path / 'mine.py').write_text(f'_base_ = ["config.py"]\noptim_wrapper = dict(optimizer=dict(lr=0.01))\n')
     (tmp_path / 'failing.py').write_text(_FAILING)
-    done = run_tool(
-        'compare.py',
-        CONFIG,
-        '--arms=scratch,broken,mine.py',
-        '--seeds=1',
-        '--budget=1',
-        '--shots=2,4',
-        *SHORT,
-        "arms={'broken': {'custom_imports': {'imports': ['failing']}, 'custom_hooks': [{'type': 'FailingHook'}]}}",
-        PYTHONPATH=f'{ROOT}:{tmp_path}')
+    broken = "arms={'broken': {'custom_hooks': [{'type': 'FailingHook'}]}}"
+    arguments = ('--arms=scratch,broken,mine.py', '--seeds=1', '--budget=1', '--shots=2,4', *SHORT, broken)
+    done = run_tool('compare.py', config, *arguments, PYTHONPATH=f'{ROOT}:{tmp_path}')
     assert done.returncode == 1, done.stderr
-    assert done.stdout.count('broken, seed 0: FAILED: ') == 2 and '4 labelled samples a class' in done.stdout
+    assert done.stdout.count('broken, seed 0: FAILED: ') == 2 and '4 labelled samples per class' in done.stdout
     for shots in (2, 4):
         out = tmp_path / 'work_dirs' / 'compare' / f'shots{shots}'
         assert [r['arm'] for r in json.loads((out / 'results.json').read_text())['runs']] == ['scratch', 'mine']
