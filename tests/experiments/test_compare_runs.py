@@ -50,7 +50,7 @@ def test_two_processes_work_on_each_run(run_tool, tmp_path):
 def test_failing_run_shots_and_files(run_tool, tmp_path):
     config = tmp_path / 'config.py'
     config.write_text(f'_base_ = [{str(CONFIG)!r}]\ncustom_imports = dict(imports=["failing"])\n')
-    (tmp_path / 'mine.py').write_text(f'_base_ = ["config.py"]\noptim_wrapper = dict(optimizer=dict(lr=0.01))\n')
+    (tmp_path / 'mine.py').write_text('_base_ = ["config.py"]\noptim_wrapper = dict(optimizer=dict(lr=0.01))\n')
     (tmp_path / 'failing.py').write_text(_FAILING)
     broken = "arms={'broken': {'custom_hooks': [{'type': 'FailingHook'}]}}"
     arguments = ('--arms=scratch,broken,mine.py', '--seeds=1', '--budget=1', '--shots=2,4', *SHORT, broken)
