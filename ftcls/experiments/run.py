@@ -6,12 +6,12 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.dist import barrier, broadcast_object_list, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -37,11 +37,8 @@ _RESULT = 'result.json'
 _NOT_SETTINGS = ('work_dir', 'experiment_name', 'arms')
 _CHECKPOINTS = ('checkpoint', 'load_from', 'pretrained')
 
-
-def print_line(line: str) -> None:
-    """Print a line at once, of several processes the first."""
-    if is_main_process():
-        print(line, flush=True)
+# Prints a line at once; of several processes, the first does.
+print_line: Callable[[str], None] = master_only(partial(print, flush=True))
 
 
 def measure_model(runner: Runner) -> dict[str, Any]:
