@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
-__all__ = ['ReportHook', 'SearchOptions', 'SearchPlan', 'describe_values', 'plan_search', 'tune']
+__all__ = ['ReportHook', 'SearchOptions', 'SearchPlan', 'describe_values', 'metric_of', 'plan_search', 'tune']
 
 _METRICS = {
     'Accuracy': 'accuracy/top1',
@@ -156,21 +156,30 @@ class SearchPlan:
         return search
 
 
+def metric_of(cfg: Config, metric: str | None) -> tuple[str, bool]:
+    """Return the score of a search, and whether less of it is better.
+
+    Raises:
+        ConfigError: If nothing is validated, or the score or its direction is not known.
+    """
+    if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
+        raise ConfigError('val_dataloader, val_evaluator: missing; a search needs the score on validation images')
+    evaluator = with_loss_metric(cfg.get('val_evaluator'))
+    metrics = evaluator['metrics'] if isinstance(evaluator, Mapping) else evaluator
+    first = metrics[0]['type']
+    metric = metric or _METRICS.get(first)
+    if metric is None:
+        raise ConfigError(f'--metric: missing; which result of {first} is to be optimized?')
+    return metric, resolve_rule('--metric', None, metric, metrics) == 'less'
+
+
 def plan_search(cfg: Config, space: Sequence[Dimension], options: SearchOptions) -> SearchPlan:
     """Check that the trials of a search can start.
 
     Raises:
         ConfigError: If they cannot, or the score is not known.
     """
-    if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
-        raise ConfigError('val_dataloader, val_evaluator: missing; a search needs the score on validation images')
-    evaluator = with_loss_metric(cfg.val_evaluator)
-    metrics = evaluator['metrics'] if isinstance(evaluator, Mapping) else evaluator
-    first = metrics[0]['type']
-    metric = options.metric or _METRICS.get(first)
-    if metric is None:
-        raise ConfigError(f'--metric: missing; which result of {first} is to be optimized?')
-    lower = resolve_rule('--metric', None, metric, metrics) == 'less'
+    metric, lower = metric_of(cfg, options.metric)
     check_space(cfg, space)
     # a fault of both the trial of all first values and that of all last ones does not come from the values
     faults = []
