@@ -53,8 +53,9 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] |
 def config_folder() -> Path:
     """Return the folder of the configs that come with ftcls: inside an installed package, beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
-    folders = (package / 'configs', package.parent / 'configs')
-    return next(folder for folder in folders if folder.is_dir())
+    if (package / 'configs').is_dir():
+        return package / 'configs'
+    return package.parent / 'configs'
 
 
 def resolve_config_path(path: str | Path, folder: Path = Path()) -> Path:

@@ -23,7 +23,7 @@ from .tree import join_path
 
 __all__ = [
     'accepted_arguments', 'argument_faults', 'check_arguments', 'describe_type_error', 'format_type', 'matches_type',
-    'misspelt', 'name_of', 'own_arguments', 'required_arguments', 'type_error'
+    'name_of', 'own_arguments', 'required_arguments'
 ]
 
 # Classes whose annotations are trusted enough to check values against. (AmpOptimWrapper's says `str` of a number.)
@@ -87,31 +87,23 @@ def argument_faults(
         annotations: Annotations to check against instead of the component's own.
     """
     known, accepted = own_arguments(component), accepted_arguments(component)
+    hints = dict(annotations)
+    if _is_typed(component):
+        hints = _hints(component) | hints
     for key, value in given.items():
         here = join_path(path, key)
-        if key in known:
-            fault = type_error(component, key, value, here, annotations.get(key))
-            if fault:
-                yield fault
-            continue
-        if key in taken:
-            continue
         text = f'{here}: {name_of(component)} takes no argument {key!r}'
-        if accepted is not None:
+        if key in known:
+            # `begin: int = None` means that None is allowed
+            is_default = value is None and known[key].default is None
+            if not is_default and not matches_type(value, hints.get(key, Any)):
+                yield describe_type_error(here, value, hints[key])
+        elif key in taken:
+            continue
+        elif accepted is not None:
             yield text + did_you_mean(key, [*accepted, *taken])
-        elif near := misspelt(key, component, given):
-            yield f'{text}; did you mean {near!r}?'
-
-
-def type_error(component: Callable, key: str, value: Any, path: str, annotation: Any = None) -> str | None:
-    """Return what is wrong with the value of an argument by its annotation, or None."""
-    if annotation is None and _is_typed(component):
-        annotation = _hints(component).get(key)
-    # `begin: int = None` means that None is allowed
-    is_default = value is None and own_arguments(component)[key].default is None
-    if annotation is None or is_default or matches_type(value, annotation):
-        return None
-    return describe_type_error(path, value, annotation)
+        elif near := difflib.get_close_matches(key, known.keys() - given.keys(), n=1, cutoff=_SAME_WORD):
+            yield f'{text}; did you mean {near[0]!r}?'
 
 
 def name_of(component: Callable) -> str:
@@ -191,12 +183,6 @@ def required_arguments(component: Callable, with_bases: bool = False) -> list[st
     return [parameter.name for parameter in required]
 
 
-def misspelt(key: str, component: Callable, given: Collection[str]) -> str | None:
-    """Return the argument of an open class that ``key`` nearly is, and that is not given itself."""
-    free = [name for name in own_arguments(component) if name not in given]
-    return next(iter(difflib.get_close_matches(key, free, n=1, cutoff=_SAME_WORD)), None)
-
-
 def matches_type(value: Any, annotation: Any) -> bool:
     """Tell whether a value has the annotated type and keeps its bounds.
 
@@ -215,7 +201,9 @@ def _matches(value: Any, annotation: Any) -> bool:
     if annotation in _ANYTHING:
         return True
     if origin is typing.Annotated:
-        return matches_type(value, arguments[0]) and _keeps_bounds(value, annotation)
+        if value is None or not matches_type(value, arguments[0]):
+            return matches_type(value, arguments[0])
+        return all(_BOUNDS[kind][1](value, limit) for kind, limit in _bounds(annotation).items())
     if origin is typing.Literal:
         return any(type(value) is type(word) and value == word for word in arguments)
     if origin is int:
@@ -275,10 +263,6 @@ def _bounds(annotation: Any) -> dict[type, Any]:
         else:
             bounds.append(one)
     return {type(bound): dataclasses.astuple(bound)[0] for bound in bounds if type(bound) in _BOUNDS}
-
-
-def _keeps_bounds(value: Any, annotation: Any) -> bool:
-    return value is None or all(_BOUNDS[kind][1](value, limit) for kind, limit in _bounds(annotation).items())
 
 
 def describe_type_error(path: str, value: Any, annotation: Any) -> str:
