@@ -1,6 +1,6 @@
-"""Draw pictures of a dataset as the network gets them: after all transforms, with their labels or masks.
+"""Draw images of a dataset as the network gets them: after all transforms, with their labels or masks.
 
-Beside a picture with a mask stands the same with its foreground tinted; pixels that do not count are tinted blue.
+An image with a mask is drawn twice, the second time with its foreground tinted; ignored pixels are tinted blue.
 """
 import argparse
 

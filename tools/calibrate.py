@@ -10,9 +10,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='file or URL')
     parser.add_argument(
-        '--out-dir', help='gets calibrated.pth, calibration.json, reliability.png; default: <work dir>/calibration')
+        '--out-dir',
+        help='folder for calibrated.pth, calibration.json, reliability.png; default: <work dir>/calibration')
     parser.add_argument('--bins', type=int, default=15, help='bins of the reliability figure (default: 15)')
-    parser.add_argument('--device', help='for example cpu or cuda:0; default: the GPU where there is one')
+    parser.add_argument('--device', help='for example cpu or cuda:0; default: the GPU if there is one')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""Plot the training loss over the learning rate and suggest a rate (range test, Smith 2017); nothing else is left behind."""
+"""Plot the training loss over the learning rate, and suggest a rate (range test, Smith 2017)."""
 import argparse
 
 from ftcls import apis
@@ -12,9 +12,9 @@ def main() -> None:
     parser.add_argument('--max', type=float, default=1., help='rate of the last step (default: 1)')
     parser.add_argument('--steps', type=int, default=100, help='steps of the optimizer (default: 100)')
     parser.add_argument('--out', default='lr_finder.png', help='the PNG file to write')
-    parser.add_argument('--amp', action='store_true', help='half precision, as of train.py')
-    parser.add_argument('--batch-policy', choices=apis.BATCH_POLICIES, help='as of train.py')
-    parser.add_argument('--seed', type=int, help='seed of everything random, as of train.py')
+    parser.add_argument('--amp', action='store_true', help='half precision, see train.py')
+    parser.add_argument('--batch-policy', choices=apis.BATCH_POLICIES, help='see train.py')
+    parser.add_argument('--seed', type=int, help='seed of all random numbers, see train.py')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     args = parser.parse_args()

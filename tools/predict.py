@@ -1,8 +1,8 @@
-"""Predict the classes of pictures, or their masks, with a trained model.
+"""Predict the classes of images, or their masks, with a trained model.
 
-The first INPUT is taken for a checkpoint if it ends in .pth, .pt, .th, .ckpt, .bin or .safetensors (or starts with
-torchvision://); without one, the best checkpoint of the run is used, else its last. Exits with 1 if a picture could not
-be predicted; the others are, all the same.
+The first INPUT is a checkpoint if it ends in .pth, .pt, .th, .ckpt, .bin or .safetensors, or starts with
+torchvision://. Without one, the best checkpoint of the run is used, else its last. Exits with 1 if an image could not be
+predicted; the other images are predicted nevertheless.
 """
 import argparse
 
@@ -19,14 +19,14 @@ def parse_args() -> argparse.Namespace:
         '--topk',
         type=int,
         metavar='K',
-        help='classes to list for each picture (default: 1; of a model for several labels, those that it predicts)')
+        help='classes to list per image (default: 1; for a model with several labels per image those that it predicts)')
     parser.add_argument('--out', metavar='FILE', help='also write the predictions to this .json or .csv file')
-    parser.add_argument('--device', help='for example cpu or cuda:0; default: the GPU where there is one')
-    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='pictures at once (default: 1)')
+    parser.add_argument('--device', help='for example cpu or cuda:0; default: the GPU if there is one')
+    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images at once (default: 1)')
     parser.add_argument(
         '--show-dir',
         metavar='DIR',
-        help='write the pictures with their predictions drawn on them here; of a segmentor, the masks too')
+        help='write the images with their predictions drawn on them here; for a segmentor also the masks')
     return parser.parse_args()
 
 

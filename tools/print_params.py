@@ -1,4 +1,4 @@
-"""List every parameter of a config's model: shape, trained or frozen, learning rate, weight decay, where its value comes from.
+"""List every parameter of a config's model: shape, state, learning rate, weight decay, where its value comes from.
 
 It loads the weights and builds the optimizer; it needs no data.
 """

@@ -1,4 +1,4 @@
-"""Draw a config's learning rates, and momentum where it is scheduled, in each iteration, without training."""
+"""Draw a config's learning rates, and momentum if it is scheduled, in each iteration, without training."""
 import argparse
 
 from ftcls import apis
@@ -11,7 +11,7 @@ def main() -> None:
     parser.add_argument('--out', default='schedule.png', help='the PNG file to write')
     length = parser.add_mutually_exclusive_group()
     length.add_argument('--dataset-size', type=int, help='samples of the training set; default: read it')
-    length.add_argument('--iters-per-epoch', type=int, help='iterations of an epoch, in place of a number of samples')
+    length.add_argument('--iters-per-epoch', type=int, help='iterations of an epoch, instead of a number of samples')
     parser.add_argument('--gpus', type=int, default=1, help='processes that share an epoch')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
@@ -19,14 +19,7 @@ def main() -> None:
     schedule = apis.draw_schedule(
         apis.load_config(args.config, args.cfg_options), args.out,
         apis.EpochLength(args.iters_per_epoch, args.dataset_size, args.gpus))
-    print('\n'.join(schedule.notes))
-    for kind, courses in (('lr', schedule.lr), ('momentum', schedule.momentum)):
-        for name, values in courses.items():
-            begin = schedule.begins.get(name, 0)
-            values, since = values[begin:], f' from iteration {begin + 1} on' if begin else ''
-            print(
-                f'{kind} of {name}{since}: {values[0]:g} at first, {min(values):g} to {max(values):g}, {values[-1]:g} at last'
-                if values else f'{kind} of {name}: never trained')
+    print('\n'.join(schedule.describe()))
     print(f'wrote {args.out}')
 
 

@@ -48,7 +48,7 @@ from ftcls.utils.tree import as_list
 
 __all__ = [
     'AtomicLocalBackend', 'CompatRunner', 'accumulative_counts', 'build_late_parts', 'checkpoint_source', 'ddp_config',
-    'drop_pretrained', 'is_resuming', 'is_training', 'keep_dataset_meta', 'make_plain', 'quiet_run',
+    'drop_pretrained', 'is_resuming', 'is_training', 'keep_dataset_meta', 'log_level', 'make_plain', 'quiet_run',
     'register_atomic_saving', 'set_test_loop', 'step_after_every_batch', 'unlocked_on_error', 'wrap_again'
 ]
 
@@ -90,6 +90,18 @@ def quiet_run() -> Iterator[None]:
                 logger.removeHandler(handler)
                 handler.close()
         gc.collect()  # the Runner and its hooks refer to each other; workers of dataloaders live as long as they do
+
+
+@contextmanager
+def log_level(level: str) -> Iterator[None]:
+    """Log only what is of this level or above."""
+    logger = MMLogger.get_current_instance()
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 class AtomicLocalBackend(LocalBackend):

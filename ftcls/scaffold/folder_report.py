@@ -1,18 +1,15 @@
 """What a folder of images holds: splits, classes, sizes, and what is wrong with it."""
-import logging
 import os
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmengine.logging import MMLogger
-
 from ftcls.datasets import CustomDataset
 from ftcls.datasets.transforms import LoadImageFromFile
+from ftcls.engine.mmengine_compat import log_level
 from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.download import file_digest
 from ftcls.utils.names import enumerate_names
@@ -158,7 +155,7 @@ def report_folder(data: str | os.PathLike, check: int = 20_000) -> FolderReport:
         raise ConfigError(f'--check {check}: must be at least 1')
     prefixes, stray = _find_splits(root)
     sizes: list[tuple[int, int]] = []
-    with _errors_only():
+    with log_level('ERROR'):  # the report has the warnings of the datasets
         splits = {name: _read_split(root, prefix, check, sizes) for name, prefix in prefixes.items()}
     classes = list(splits['train'].counts)
     if len(classes) < 2:
@@ -245,15 +242,3 @@ def _find_duplicates(root: Path, splits: Mapping[str, SplitReport]) -> tuple[Pai
             if label != first_label:
                 contradicting.append((first, path))
     return sorted(shared), sorted(contradicting)
-
-
-@contextmanager
-def _errors_only() -> Iterator[None]:
-    """Keep the warnings of the datasets off the log: the report has them."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -125,8 +125,8 @@ def _metric_lines(report: FolderReport) -> dict[str, str]:
     metrics, save_best = "dict(type='Accuracy', topk=(1, ))", ''
     if report.imbalance >= UNEVEN:
         metrics = f"[\n    {metrics},\n    dict(type='SingleLabelMetric', items=('precision', 'recall', 'f1-score'))\n]"
-        save_best = '# uneven classes: accuracy can be high while small classes are wrong, the mean F1 cannot; to weight\n' \
-            '# the classes in training, see "Uneven classes" in docs/small_data.md\n' \
+        save_best = '# uneven classes: accuracy can be high while small classes are wrong, the mean F1 cannot; to\n' \
+            '# weight the classes in training, see "Uneven classes" in docs/small_data.md\n' \
             "default_hooks = dict(checkpoint=dict(save_best='single-label/f1-score'))"
     return dict(metrics=metrics, save_best=save_best)
 

@@ -60,6 +60,21 @@ class Schedule:
     begins: dict[str, int] = field(default_factory=dict)
     joins: dict[int, str] = field(default_factory=dict)
 
+    def describe(self) -> list[str]:
+        """Return the notes, and the first, least, largest and last value of each group."""
+        lines = list(self.notes)
+        for kind, series in (('lr', self.lr), ('momentum', self.momentum)):
+            for name, values in series.items():
+                begin = self.begins.get(name, 0)
+                values = values[begin:]
+                if begin and values:
+                    name += f' from iteration {begin + 1} on'
+                text = 'never trained'
+                if values:
+                    text = f'first {values[0]:g}, from {min(values):g} to {max(values):g}, last {values[-1]:g}'
+                lines.append(f'{kind} of {name}: {text}')
+        return lines
+
 
 def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
     """Run a config's schedulers over all its iterations, on an optimizer with the config's parameter groups.
@@ -158,7 +173,7 @@ def _run(optimizer: Optimizer, schedulers: list, epoch: int, total: int) -> Iter
 
 def _unfreezing(cfg: Config, model: nn.Module, groups: Mapping[str, dict], epoch: int,
                 total: int) -> tuple[dict[str, int], dict[int, str], list[str]]:
-    """Return when each group begins to learn and what joins when, both by iteration, and the plan in words."""
+    """Return when each group begins to learn, what joins when (both in iterations), and the plan in words."""
     with config_errors('custom_hooks'):
         hooks = [HOOKS.build(dict(h)) for h in cfg.get('custom_hooks') or [] if _unfreezes(h)]
     if not hooks:
@@ -167,13 +182,11 @@ def _unfreezing(cfg: Config, model: nn.Module, groups: Mapping[str, dict], epoch
     hook.check_loop('max_epochs' in cfg.train_cfg)
     unit = epoch if hook.by_epoch else 1
     plan = hook.plan(model, total // unit)
-    starts = plan.begins()
-    of_param = {id(p): starts[name] * unit for name, p in model.named_parameters() if name in starts}
-    begins = {name: min(of_param[id(p)] for p in group['params']) for name, group in groups.items()}
-    return begins, {
-        at * unit: text
-        for at, text in plan.joining().items() if at * unit < total
-    }, plan.describe(total // unit)
+    begin_of = plan.begins()
+    starts = {id(param): begin_of[name] * unit for name, param in model.named_parameters() if name in begin_of}
+    begins = {name: min(starts[id(param)] for param in group['params']) for name, group in groups.items()}
+    joins = {at * unit: text for at, text in plan.joining().items() if at * unit < total}
+    return begins, joins, plan.describe(total // unit)
 
 
 def _unfreezes(hook: Any) -> bool:
