@@ -7,12 +7,12 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from torch import nn
 
 from ftcls.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from ftcls.utils import ConfigError, did_you_mean
+from ftcls.utils.checkpoint.matching import unwrap_model
 from .groups import Rules, merge_groups, named_settings
 
 __all__ = ['DefaultOptimWrapperConstructor', 'LearningRateDecayOptimWrapperConstructor']
@@ -70,45 +70,49 @@ class DefaultOptimWrapperConstructor:
                  paramwise_cfg: Mapping[str, Any] | None = None) -> None:
         if isinstance(optim_wrapper_cfg, Config):
             optim_wrapper_cfg = optim_wrapper_cfg.to_dict()
-        if not isinstance(optim_wrapper_cfg, Mapping):
-            raise ConfigError(f'optim_wrapper must be a dict, got {optim_wrapper_cfg!r}')
-        if not isinstance(paramwise_cfg, Mapping | None):
-            raise ConfigError(f'optim_wrapper.paramwise_cfg must be a dict, got {paramwise_cfg!r}')
-        # A copy to its depth, because MMEngine's OptimWrapper takes keys out of ``clip_grad``.
+        for key, value in (('optim_wrapper', optim_wrapper_cfg), ('optim_wrapper.paramwise_cfg', paramwise_cfg or {})):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f'{key}={value!r}: must be a dict')
+        # A deep copy, because MMEngine's OptimWrapper takes keys out of ``clip_grad``.
         self.wrapper_cfg = {'type': 'OptimWrapper', **copy.deepcopy(optim_wrapper_cfg)}
-        # Plain dicts: a ConfigDict inside the optimizer would end up, pickled, in the checkpoint.
+        # Plain dicts: a ConfigDict inside the optimizer would be pickled into the checkpoint.
         self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer', None) or {})
-        if 'type' not in self.optimizer_cfg:
-            raise ConfigError("optim_wrapper.optimizer must name its type, such as dict(type='SGD', lr=0.01)")
-        optimizer_type = self.optimizer_cfg['type']
-        optimizer_cls = OPTIMIZERS.get(optimizer_type) if isinstance(optimizer_type, str) else optimizer_type
-        if optimizer_cls is None:
-            known = [*OPTIMIZERS.module_dict, *OPTIMIZERS.parent.module_dict]
-            raise ConfigError(
-                f'optim_wrapper.optimizer.type = {optimizer_type!r}: no such optimizer{did_you_mean(optimizer_type, known)}'
-            )
+        parameters = inspect.signature(_optimizer_class(self.optimizer_cfg.get('type'))).parameters
         # Not all optimizers call the first argument ``params``.
-        self.params_arg, *options = inspect.signature(optimizer_cls).parameters
-        lr = inspect.signature(optimizer_cls).parameters.get('lr')
-        default_lr = lr.default if lr is not None and isinstance(lr.default, float) else None
-        self.base_lr = self.optimizer_cfg.get('lr', default_lr)
-        self.base_wd = self.optimizer_cfg.get('weight_decay')
+        self.params_arg, *options = parameters
+        self.base_lr, self.base_wd = self.optimizer_cfg.get('lr'), self.optimizer_cfg.get('weight_decay')
+        if 'lr' not in self.optimizer_cfg and 'lr' in parameters and isinstance(parameters['lr'].default, float):
+            self.base_lr = parameters['lr'].default
         self.rules = Rules(paramwise_cfg or {}, options, self.layerwise)
-        for value, name, keys in ((self.base_lr, 'lr', self.rules.multiplied('lr')), (self.base_wd, 'weight_decay',
-                                                                                      self.rules.multiplied('decay'))):
-            if value is None and keys:
-                raise ConfigError(f'{keys[0]} multiplies a value that is not given: optim_wrapper.optimizer.{name}; '
-                                  'give it, or remove the factor')
+        self._check_given(self.base_lr, 'lr', self.rules.multiplied('lr'))
+        self._check_given(self.base_wd, 'weight_decay', self.rules.multiplied('decay'))
+
+    @staticmethod
+    def _check_given(value: float | None, key: str, factors: list[str]) -> None:
+        if value is None and factors:
+            raise ConfigError(f'{factors[0]} multiplies a value that is not given: optim_wrapper.optimizer.{key}; '
+                              'give it, or remove the factor')
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapper for ``model``, which may be wrapped in DistributedDataParallel."""
-        model = model.module if is_model_wrapper(model) else model
-        settings, notes = named_settings(model, self.rules)
+        settings, notes = named_settings(unwrap_model(model), self.rules)
         for note in notes:
             print_log(note, logger='current', level=logging.WARNING)
         groups = merge_groups(settings, self.base_lr, self.base_wd)
         optimizer = OPTIMIZERS.build({**self.optimizer_cfg, self.params_arg: groups})
         return OPTIM_WRAPPERS.build({**self.wrapper_cfg, 'optimizer': optimizer})
+
+
+def _optimizer_class(optimizer: Any) -> Any:
+    """Return the class that ``optim_wrapper.optimizer.type`` names."""
+    if optimizer is None:
+        raise ConfigError("optim_wrapper.optimizer must name its type, such as dict(type='SGD', lr=0.01)")
+    found = OPTIMIZERS.get(optimizer) if isinstance(optimizer, str) else optimizer
+    if found is None:
+        known = [*OPTIMIZERS.module_dict, *OPTIMIZERS.parent.module_dict]
+        raise ConfigError(
+            f'optim_wrapper.optimizer.type={optimizer!r}: no such optimizer{did_you_mean(optimizer, known)}')
+    return found
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -1,26 +1,48 @@
 """Which settings each parameter gets: the rules of ``paramwise_cfg``, apart from any optimizer."""
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from numbers import Real
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Interval
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ftcls.utils import ConfigError, did_you_mean, is_regex, match_names
+from ftcls.utils.arguments import check_arguments
 from ftcls.utils.names import name_parts
 
-__all__ = ['LAYERWISE_KEYS', 'PARAMWISE_KEYS', 'Setting', 'Rules', 'named_settings', 'merge_groups']
+__all__ = ['LayerwiseCfg', 'ParamwiseCfg', 'Rules', 'Setting', 'merge_groups', 'named_settings']
 
-WHERE = 'optim_wrapper.paramwise_cfg'
-_LR_MULTS = ('bias_lr_mult', 'dcn_offset_lr_mult')
-_DECAY_MULTS = ('norm_decay_mult', 'bias_decay_mult', 'dwconv_decay_mult', 'flat_decay_mult')
-PARAMWISE_KEYS = ('custom_keys', *_LR_MULTS, *_DECAY_MULTS, 'bypass_duplicate')
-LAYERWISE_KEYS = ('layer_decay_rate', 'lr_mult_range')
+Factor = Annotated[float, Interval(ge=0, lt=math.inf)]
+PositiveFactor = Annotated[float, Interval(gt=0, lt=math.inf)]
+
+_WHERE = 'optim_wrapper.paramwise_cfg'
 _LAYERWISE = 'LearningRateDecayOptimWrapperConstructor'
+_LAYERWISE_KEYS = ('layer_decay_rate', 'lr_mult_range')
 _NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 _DCN_NAMES = {'DeformConv2d', 'ModulatedDeformConv2d'}
+
+
+@dataclass(frozen=True)
+class ParamwiseCfg:
+    """The keys of ``paramwise_cfg``, see ``DefaultOptimWrapperConstructor``."""
+    custom_keys: Mapping[str, Mapping[str, Any]] | None = None
+    bias_lr_mult: Factor | None = None
+    dcn_offset_lr_mult: Factor | None = None
+    norm_decay_mult: Factor | None = None
+    bias_decay_mult: Factor | None = None
+    dwconv_decay_mult: Factor | None = None
+    flat_decay_mult: Factor | None = None
+    bypass_duplicate: bool = False
+
+
+@dataclass(frozen=True)
+class LayerwiseCfg(ParamwiseCfg):
+    """The keys that ``LearningRateDecayOptimWrapperConstructor`` takes."""
+    layer_decay_rate: PositiveFactor | None = None
+    lr_mult_range: tuple[PositiveFactor, PositiveFactor] | None = None
 
 
 @dataclass(frozen=True)
@@ -28,75 +50,69 @@ class Setting:
     """What one parameter is trained with.
 
     Attributes:
-        label: The custom key that decided, or the kind of parameter (``'norm'``, ``'bias'`` …), or ``'default'``; behind
+        label: The custom key that decided, or the kind of parameter (``'norm'``, ``'bias'`` …), or ``'default'``; after
             ``'stage0'`` … where rates differ by layer.
         lr_mult: Factor of the optimizer's learning rate.
         decay_mult: Factor of the optimizer's weight decay.
         options: Further options of the optimizer for this parameter, from its custom key.
     """
     label: str = 'default'
-    lr_mult: float = 1.
-    decay_mult: float = 1.
+    lr_mult: Factor = 1.
+    decay_mult: Factor = 1.
     options: Mapping[str, Any] = field(default_factory=dict)
 
-
-def _check_mult(value: Any, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < float('inf'):
-        raise ConfigError(f'{where} = {value!r}: must be a number >= 0')
-
-
-def _check_keys(given: Iterable[str], allowed: Iterable[str], where: str) -> None:
-    for key in given:
-        if key not in allowed:
-            raise ConfigError(f'{where}: unknown key {key!r}{did_you_mean(str(key), allowed)}')
+    @property
+    def values(self) -> tuple:
+        """What makes two settings the same group: everything but the label."""
+        return self.lr_mult, self.decay_mult, repr(sorted(self.options.items()))
 
 
 class Rules:
     """The rules of a ``paramwise_cfg``, checked.
 
     Args:
-        paramwise_cfg: As in the config; see ``DefaultOptimWrapperConstructor`` for the keys.
+        paramwise_cfg: As in the config.
         optimizer_options: Options of the optimizer that a custom key may set for its parameters.
         layerwise: Take the keys of ``LearningRateDecayOptimWrapperConstructor`` too.
 
     Raises:
-        ConfigError: If a key is unknown or a value of the wrong kind.
+        ConfigError: If a key is unknown, or a value has the wrong type or is out of bounds.
     """
 
     def __init__(self,
                  paramwise_cfg: Mapping[str, Any],
                  optimizer_options: Iterable[str] = (),
                  layerwise: bool = False) -> None:
-        for key in LAYERWISE_KEYS:
+        for key in _LAYERWISE_KEYS:
             if key in paramwise_cfg and not layerwise:
-                raise ConfigError(f"{WHERE}.{key}: needs optim_wrapper.constructor='{_LAYERWISE}'")
-        _check_keys(paramwise_cfg, PARAMWISE_KEYS + LAYERWISE_KEYS * layerwise, WHERE)
+                raise ConfigError(f"{_WHERE}.{key}: needs optim_wrapper.constructor='{_LAYERWISE}'")
+        schema = LayerwiseCfg if layerwise else ParamwiseCfg
+        check_arguments(schema, paramwise_cfg, _WHERE)
+        self.cfg = schema(**paramwise_cfg)
+        if layerwise and None not in (self.cfg.layer_decay_rate, self.cfg.lr_mult_range):
+            raise ConfigError(f'{_WHERE}: layer_decay_rate and lr_mult_range exclude each other; give one of them')
         self.layerwise = layerwise
-        self.layer_range = _layer_range(paramwise_cfg) if layerwise else None
-        self.mults = {key: paramwise_cfg[key] for key in _LR_MULTS + _DECAY_MULTS if paramwise_cfg.get(key) is not None}
-        for key, value in self.mults.items():
-            _check_mult(value, f'{WHERE}.{key}')
-        self.bypass_duplicate = bool(paramwise_cfg.get('bypass_duplicate', False))
-        custom_keys = paramwise_cfg.get('custom_keys') or {}
-        if not isinstance(custom_keys, Mapping):
-            raise ConfigError(f'{WHERE}.custom_keys must be a dict from name to options, got {custom_keys!r}')
+        factors = {key: value for key, value in vars(self.cfg).items() if key.endswith('_mult')}
+        self.mults = {key: value for key, value in factors.items() if value is not None}
         # The longest key wins; of two equally long ones, the first in the alphabet.
+        custom_keys = self.cfg.custom_keys or {}
         self.custom = {key: custom_keys[key] for key in sorted(sorted(custom_keys), key=len, reverse=True)}
-        allowed = ['lr_mult', 'decay_mult', *(o for o in optimizer_options if o not in ('lr_mult', 'decay_mult'))]
+        allowed = dict.fromkeys(['lr_mult', 'decay_mult', *optimizer_options])
         for key, options in self.custom.items():
-            where = f'{WHERE}.custom_keys[{key!r}]'
-            if not isinstance(options, Mapping):
-                raise ConfigError(f'{where} must be a dict such as dict(lr_mult=0.1), got {options!r}')
-            _check_keys(options, allowed, where)
-            for mult in ('lr_mult', 'decay_mult'):
-                _check_mult(options.get(mult, 1.), f'{where}.{mult}')
+            where = f'{_WHERE}.custom_keys[{key!r}]'
+            for option in options:
+                if option not in allowed:
+                    raise ConfigError(f'{where}: unknown key {option!r}{did_you_mean(str(option), allowed)}')
+            factors = {option: value for option, value in options.items() if option.endswith('_mult')}
+            check_arguments(Setting, factors, where)
 
     def multiplied(self, what: str) -> list[str]:
-        """Return the places that multiply ``what``, ``'lr'`` or ``'decay'``, which must then be given."""
+        """Return the config keys that multiply ``what``, ``'lr'`` or ``'decay'``, which must then be given."""
         end = f'{what}_mult'
-        keys = [f'{WHERE}.{key}' for key in self.mults if key.endswith(end)]
-        keys += [f'{WHERE}.{LAYERWISE_KEYS[0]} (or {LAYERWISE_KEYS[1]})'] * (what == 'lr' and self.layerwise)
-        return keys + [f'{WHERE}.custom_keys[{key!r}].{end}' for key, options in self.custom.items() if end in options]
+        keys = [f'{_WHERE}.{key}' for key in self.mults if key.endswith(end)]
+        if what == 'lr' and self.layerwise:
+            keys.append(f'{_WHERE}.{" (or ".join(_LAYERWISE_KEYS)})')
+        return keys + [f'{_WHERE}.custom_keys[{key!r}].{end}' for key, options in self.custom.items() if end in options]
 
     def match(self, names: Iterable[str]) -> dict[str, str]:
         """Return, for each name that a custom key matches, the key that decides.
@@ -110,10 +126,10 @@ class Rules:
             try:
                 hits = _matches(key, names)
             except ValueError as err:
-                raise ConfigError(f'{WHERE}.custom_keys[{key!r}]: {err}') from None
+                raise ConfigError(f'{_WHERE}.custom_keys[{key!r}]: {err}') from None
             if not hits:
                 hint = did_you_mean(key, name_parts(names))
-                raise ConfigError(f'{WHERE}.custom_keys[{key!r}]: matches no parameter{hint}')
+                raise ConfigError(f'{_WHERE}.custom_keys[{key!r}]: matches no parameter{hint}')
             for name in hits:
                 decided.setdefault(name, key)
         return decided
@@ -127,67 +143,56 @@ class Rules:
         """Return the setting by the kind of parameter, and the rules that gave it.
 
         Args:
-            module: The module that owns the parameter.
+            module: The module that the parameter is in.
             name: The parameter's full name.
             param: The parameter.
             in_dcn: Whether the module is a child of a deformable convolution.
         """
-        is_norm = isinstance(module, _NORMS)
+        is_norm, is_conv = isinstance(module, _NORMS), isinstance(module, nn.Conv2d)
         is_bias = name.rpartition('.')[2] == 'bias'
-        # A convolution from a single channel (LeNet's first) has in_channels == groups too, and is not depthwise.
-        is_dwconv = isinstance(module, nn.Conv2d) and module.in_channels == module.groups > 1
-        lr_rules = (('dcn_offset_lr_mult', in_dcn and 'conv_offset' in name
-                     and isinstance(module, nn.Conv2d)), ('bias_lr_mult', is_bias and not is_norm and not in_dcn))
-        decay_rules = (('norm_decay_mult', is_norm), ('bias_decay_mult', is_bias and not in_dcn),
-                       ('dwconv_decay_mult', is_dwconv), ('flat_decay_mult', param.ndim == 1 and not in_dcn))
-        lr_rule = next((rule for rule, holds in lr_rules if holds and rule in self.mults), None)
-        decay_rule = next((rule for rule, holds in decay_rules if holds and rule in self.mults), None)
-        rules = {rule for rule in (lr_rule, decay_rule) if rule}
-        if not rules:
-            return Setting(), rules
+        lr_rule = self._first(
+            bias_lr_mult=is_bias and not is_norm and not in_dcn,
+            dcn_offset_lr_mult=in_dcn and is_conv and 'conv_offset' in name)
+        decay_rule = self._first(
+            norm_decay_mult=is_norm,
+            bias_decay_mult=is_bias and not in_dcn,
+            # A convolution from a single channel (LeNet's first) has in_channels == groups too, and is not depthwise.
+            dwconv_decay_mult=is_conv and module.in_channels == module.groups > 1,
+            flat_decay_mult=param.ndim == 1 and not in_dcn)
+        rules = [rule for rule in (lr_rule, decay_rule) if rule]
         # 'norm_decay_mult' -> 'norm', 'dcn_offset_lr_mult' -> 'dcn_offset'
-        kinds = dict.fromkeys(rule.removesuffix('_mult').rpartition('_')[0] for rule in (lr_rule, decay_rule) if rule)
-        return Setting('+'.join(kinds), float(self.mults.get(lr_rule, 1.)), float(self.mults.get(decay_rule,
-                                                                                                 1.))), rules
+        kinds = dict.fromkeys(rule.removesuffix('_mult').rpartition('_')[0] for rule in rules)
+        lr_mult, decay_mult = self.mults.get(lr_rule, 1.), self.mults.get(decay_rule, 1.)
+        return Setting('+'.join(kinds) or 'default', float(lr_mult), float(decay_mult)), set(rules)
+
+    def _first(self, **rules: bool) -> str | None:
+        """Return the first rule that applies and is given."""
+        return next((rule for rule, applies in rules.items() if applies and rule in self.mults), None)
 
     def at_layer(self, setting: Setting, layer: int, top: int) -> Setting:
         """Return a setting with its learning rate multiplied by the factor of a layer, 0 the stem, ``top`` neck and head."""
-        first, last = self.layer_range
-        if first is None:  # the rate of decay
-            factor = last**(top - layer)
-        else:
-            factor = last if layer == top else first * (last / first)**(layer / top)
+        lr_mult = setting.lr_mult * self._layer_factor(layer, top)
         if layer == top:
-            return replace(setting, lr_mult=setting.lr_mult * factor)
+            return replace(setting, lr_mult=lr_mult)
         label = f'stage{layer}' if setting.label == 'default' else f'stage{layer} {setting.label}'
-        return replace(setting, label=label, lr_mult=setting.lr_mult * factor)
+        return replace(setting, label=label, lr_mult=lr_mult)
 
-
-def _layer_range(paramwise_cfg: Mapping[str, Any]) -> tuple[float | None, float]:
-    """Return the factors of the first layer and of the last, or None and the rate of decay from one layer to the one below."""
-    rate, span = (paramwise_cfg.get(key) for key in LAYERWISE_KEYS)
-    if rate is not None and span is not None:
-        raise ConfigError(
-            f'{WHERE}: layer_decay_rate and lr_mult_range say the same thing in two ways; give one of them')
-    values = (1. if rate is None else rate, ) if span is None else span
-    good = isinstance(values, list | tuple) and len(values) == (1 if span is None else 2)
-    if not good or not all(isinstance(v, Real) and not isinstance(v, bool) and 0 < v < float('inf') for v in values):
-        raise ConfigError(
-            f'{WHERE}.layer_decay_rate = {rate!r}: must be a number above 0, such as 0.75' if span is
-            None else f'{WHERE}.lr_mult_range = {span!r}: must be two numbers above 0, the factors of the stem and of '
-            'the head, such as (0.01, 1)')
-    return (None, float(values[0])) if span is None else (float(values[0]), float(values[1]))
+    def _layer_factor(self, layer: int, top: int) -> float:
+        if self.cfg.lr_mult_range is None:
+            return float(self.cfg.layer_decay_rate or 1.)**(top - layer)
+        first, last = map(float, self.cfg.lr_mult_range)
+        return last if layer == top else first * (last / first)**(layer / top)
 
 
 def layers_of_parameters(model: nn.Module) -> tuple[dict[int, int], int]:
     """Return the layer of each of the backbone's parameters, by ``id``: its stage; and that of all others, the last.
 
     Raises:
-        ConfigError: If the model's backbone does not say what its stages are.
+        ConfigError: If the model has no backbone with stages.
     """
     backbone = getattr(model, 'backbone', None)
     if not hasattr(backbone, 'stage_of_parameters'):
-        raise ConfigError(f'optim_wrapper.constructor={_LAYERWISE!r} goes by the stages of model.backbone, and '
+        raise ConfigError(f'optim_wrapper.constructor={_LAYERWISE!r}: needs the stages of model.backbone, and '
                           f'{type(model).__name__} has no backbone that is a BaseBackbone')
     params = dict(backbone.named_parameters())
     return {id(params[name]): stage for name, stage in backbone.stage_of_parameters().items()}, len(backbone.stages())
@@ -197,41 +202,35 @@ def _matches(key: str, names: Iterable[str]) -> list[str]:
     """Return the names that a key matches; as in MMEngine, a plain '.cls_token' matches 'cls_token' of the model itself."""
     if is_regex(key):
         return match_names(key, names)
-    return [name for name in names if match_names(key, [name if '.' in name else f'.{name}'])]
+    return [name for name in names if key in name or '.' not in name and key in f'.{name}']
 
 
 def owned_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module, bool]]:
-    """Yield every parameter under every name it has: (name, parameter, owner, whether the owner is inside a DCN).
-
-    The order is that of the modules in the model, hence the same in each run.
-    """
-
-    def walk(module: nn.Module, prefix: str, in_dcn: bool) -> Iterator[tuple[str, nn.Parameter, nn.Module, bool]]:
-        for name, param in module.named_parameters(recurse=False):
-            yield prefix + name, param, module, in_dcn
-        is_dcn = bool(_DCN_NAMES & {cls.__name__ for cls in type(module).__mro__})
-        for name, child in module.named_children():
-            yield from walk(child, f'{prefix}{name}.', is_dcn)
-
-    return walk(model, '', False)
+    """Yield every parameter under every name: (name, parameter, its module, whether that is a child of a DCN)."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for path, module in modules.items():
+        parent = modules[path.rpartition('.')[0]]
+        in_dcn = parent is not module and bool(_DCN_NAMES & {cls.__name__ for cls in type(parent).__mro__})
+        for name, param in module.named_parameters(prefix=path, recurse=False):
+            yield name, param, module, in_dcn
 
 
 def named_settings(model: nn.Module, rules: Rules) -> tuple[dict[str, tuple[nn.Parameter, Setting]], list[str]]:
     """Decide the setting of each trainable parameter of ``model``.
 
     Returns:
-        ``{name: (parameter, setting)}`` in the model's order, a parameter that is shared under its first name; and what
-        the user should know, as sentences: rules without effect, shared parameters whose names ask for different things.
+        ``{name: (parameter, setting)}`` in the model's order, a parameter that is shared under its first name; and
+        sentences for the user: rules without effect, shared parameters whose names ask for different settings.
 
     Raises:
-        ConfigError: If a custom key matches nothing, nothing is trainable, or a shared parameter is asked to have two
-            settings and ``bypass_duplicate`` is off.
+        ConfigError: If a custom key matches nothing, nothing is trainable, or a shared parameter has two settings and
+            ``bypass_duplicate`` is off.
     """
     owned = list(owned_parameters(model))
     layers, top = layers_of_parameters(model) if rules.layerwise else ({}, 0)
     decided = rules.match(name for name, *_ in owned)
     settings: dict[str, tuple[nn.Parameter, Setting]] = {}
-    first_name: dict[int, str] = {}
+    first_names: dict[int, str] = {}
     used: set[str] = set()
     notes: list[str] = []
     for name, param, module, in_dcn in owned:
@@ -244,19 +243,18 @@ def named_settings(model: nn.Module, rules: Rules) -> tuple[dict[str, tuple[nn.P
         used |= by
         if rules.layerwise:
             setting = rules.at_layer(setting, layers.get(id(param), top), top)
-        first = first_name.setdefault(id(param), name)
+        first = first_names.setdefault(id(param), name)
         if first == name:
             settings[name] = (param, setting)
-        elif _values(settings[first][1]) != _values(setting):
-            clash = f'{first} and {name} are one shared parameter, and {WHERE} gives them different settings'
-            if not rules.bypass_duplicate:
+        elif settings[first][1].values != setting.values:
+            labels = f'{settings[first][1].label!r} and {setting.label!r}'
+            clash = f'{first} and {name} are one shared parameter, and {_WHERE} gives them different settings ({labels})'
+            if not rules.cfg.bypass_duplicate:
                 raise ConfigError(
-                    f'{clash} ({settings[first][1].label!r} and {setting.label!r}); give both the same, or '
-                    f'set {WHERE}.bypass_duplicate=True to keep those of the first name')
+                    f'{clash}; give both the same, or set {_WHERE}.bypass_duplicate=True to keep the first')
             notes.append(f'{clash}; those of the first are kept')
     if not settings:
-        raise ConfigError(f'nothing to train: all {len(owned)} parameters of {type(model).__name__} are frozen'
-                          if owned else f'nothing to train: {type(model).__name__} has no parameters')
+        raise ConfigError(f'nothing to train: all {len(owned)} parameters of {type(model).__name__} are frozen')
     return settings, notes + _idle_rules(rules, owned, decided, used)
 
 
@@ -267,22 +265,16 @@ def _idle_rules(rules: Rules, owned: list[tuple], decided: Mapping[str, str], us
     for key in rules.custom:
         if key in used:
             continue
-        if _matches(key, trainable):
-            winners = sorted({decided[name] for name in _matches(key, trainable)})
+        why = 'all parameters that it matches are frozen'
+        winners = sorted({decided[name] for name in _matches(key, trainable)})
+        if winners:
             why = f'longer keys decide for all parameters that it matches ({", ".join(map(repr, winners))})'
-        else:
-            why = 'all parameters that it matches are frozen'
-        notes.append(f'{WHERE}.custom_keys[{key!r}] has no effect: {why}')
-    notes += [f'{WHERE}.{key} has no effect on any trainable parameter' for key in rules.mults if key not in used]
-    if rules.layerwise and rules.layer_range == (None, 1.):
+        notes.append(f'{_WHERE}.custom_keys[{key!r}] has no effect: {why}')
+    notes += [f'{_WHERE}.{key} has no effect on any trainable parameter' for key in rules.mults if key not in used]
+    if rules.layerwise and rules.cfg.layer_decay_rate in (None, 1.) and rules.cfg.lr_mult_range is None:
         notes.append(
-            f'{_LAYERWISE} has no effect: {WHERE} has neither layer_decay_rate (such as 0.75) nor lr_mult_range')
+            f'{_LAYERWISE} has no effect: {_WHERE} has neither layer_decay_rate (such as 0.75) nor lr_mult_range')
     return notes
-
-
-def _values(setting: Setting) -> tuple:
-    """Return what makes two settings the same group: all but the label."""
-    return setting.lr_mult, setting.decay_mult, repr(sorted(setting.options.items()))
 
 
 def merge_groups(settings: Mapping[str, tuple[nn.Parameter, Setting]], base_lr: float | None,
@@ -295,25 +287,26 @@ def merge_groups(settings: Mapping[str, tuple[nn.Parameter, Setting]], base_lr: 
         base_wd: The optimizer's weight decay; None leaves it to the optimizer.
 
     Returns:
-        One dict a group: ``params``, ``name``, ``param_names``, ``lr_mult``, ``decay_mult``, and ``lr``,
-        ``weight_decay`` and further options. The default group, where there is one, comes first, the rest in the model's
-        order.
+        One dict per group: ``params``, ``name``, ``param_names``, ``lr_mult``, ``decay_mult``, and ``lr``,
+        ``weight_decay`` and further options. The default group, if any, comes first, the others in the model's order.
     """
-    groups: dict[tuple, dict[str, Any]] = {}
-    labels: dict[tuple, dict[str, None]] = {}
-    for name, (param, setting) in settings.items():
-        key = _values(setting)
-        if key not in groups:
-            groups[key] = dict(
-                params=[], name='', param_names=[], lr_mult=setting.lr_mult, decay_mult=setting.decay_mult)
-            if base_lr is not None:
-                groups[key]['lr'] = base_lr * setting.lr_mult
-            if base_wd is not None:
-                groups[key]['weight_decay'] = base_wd * setting.decay_mult
-            groups[key].update(setting.options)
-        groups[key]['params'].append(param)
-        groups[key]['param_names'].append(name)
-        labels.setdefault(key, {})[setting.label] = None
-    for key, group in groups.items():
-        group['name'] = 'default' if 'default' in labels[key] else ', '.join(labels[key])
-    return sorted(groups.values(), key=lambda group: group['name'] != 'default')
+    members: dict[tuple, list[str]] = {}
+    for name, (_, setting) in settings.items():
+        members.setdefault(setting.values, []).append(name)
+    groups = []
+    for names in members.values():
+        params = [settings[name][0] for name in names]
+        labels = dict.fromkeys(settings[name][1].label for name in names)
+        setting = settings[names[0]][1]
+        group = dict(
+            params=params,
+            name='default' if 'default' in labels else ', '.join(labels),
+            param_names=names,
+            lr_mult=setting.lr_mult,
+            decay_mult=setting.decay_mult)
+        if base_lr is not None:
+            group['lr'] = base_lr * setting.lr_mult
+        if base_wd is not None:
+            group['weight_decay'] = base_wd * setting.decay_mult
+        groups.append({**group, **setting.options})
+    return sorted(groups, key=lambda group: group['name'] != 'default')
