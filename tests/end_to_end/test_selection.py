@@ -104,7 +104,7 @@ def test_the_best_by_accuracy_and_by_loss(config: Callable[..., Config], tmp_pat
     ({'default_hooks.checkpoint.save_best': 'accuracy/top5'}, "save_best='accuracy/top5'.*did you mean 'accuracy/top1'"),
     ({'param_scheduler': [dict(type='ReduceOnPlateauLR', monitor='val_loss')]}, "monitor='val_loss'.*did you mean 'loss'"),
     ({'custom_hooks': [dict(type='EarlyStoppingHook', monitor='loss')], 'val_dataloader': None, 'val_cfg': None,
-      'val_evaluator': None}, 'of the validation, and there is none'),
+      'val_evaluator': None}, 'there is no validation to measure it'),
 ])  # yapf: disable
 def test_a_metric_that_is_not_measured_is_refused(config: Callable[..., Config], tmp_path: Path, overrides: dict,
                                                   said: str) -> None:

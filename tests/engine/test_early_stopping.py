@@ -5,6 +5,7 @@ import pytest
 
 from ftcls.engine.hooks import EarlyStoppingHook
 from ftcls.evaluation import Accuracy, DiceMetric, LossMetric, SingleLabelMetric, resolve_rule
+from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
 
 
@@ -41,7 +42,7 @@ def test_what_cannot_be_told_is_asked() -> None:
     with pytest.raises(ConfigError, match="'coverage' better.*`higher_is_better`.*rule='greater' or rule='less'"):
         EarlyStoppingHook('coverage')._start([Accuracy()])
     with pytest.raises(ConfigError, match='patience=0'):
-        EarlyStoppingHook('loss', patience=0)
+        HOOKS.build(dict(type='EarlyStoppingHook', monitor='loss', patience=0))
 
 
 @pytest.mark.parametrize(('key', 'rule', 'wrong'), [('accuracy/top1', 'less', True), ('dice_set', 'less', True),

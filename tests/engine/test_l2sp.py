@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ftcls.engine.hooks import PreflightHook
-from ftcls.engine.hooks.l2sp import L2SPHook
 from ftcls.models.weight_init import PretrainedInit  # noqa: F401 - registers it
+from ftcls.registry import HOOKS
 from ftcls.utils import CheckpointError, ConfigError
 from ftcls.utils.checkpoint.loading import load_pretrained
 
@@ -146,10 +146,10 @@ def test_what_cannot_be_meant_is_refused(make_runner: Callable[..., Runner], sou
     with pytest.raises(ConfigError, match='no weights were loaded from a file'):
         make_runner(hooks(), model=TwoLayers(), **settings()).train()
     decayed = settings(optimizer=dict(type='SGD', lr=LR, weight_decay=1e-4))
-    with pytest.raises(ConfigError, match='takes the place of weight decay, and the optimizer has weight_decay=0.0001'):
+    with pytest.raises(ConfigError, match='replaces weight decay, and the optimizer has weight_decay=0.0001'):
         make_runner(hooks(), model=pretrained(source), **decayed).train()
     with pytest.raises(ConfigError, match='L2SPHook.alpha=-1'):
-        L2SPHook(alpha=-1)
+        HOOKS.build(dict(type='L2SPHook', alpha=-1))
 
 
 def test_the_preflight_tells(make_runner: Callable[..., Runner], source: Path, tmp_path: Path) -> None:

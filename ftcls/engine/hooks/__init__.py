@@ -1,7 +1,6 @@
 """What happens at fixed points of a run."""
 from ..recording import DivergedError, LossWatch, MetricsFile, MetricsRecordHook
-from .checkpoint import CheckpointHook
-from .checkpoint_io import SafeCheckpointHook
+from .checkpoint import CheckpointHook, SafeCheckpointHook
 from .curves import CurvesHook
 from .dry_run import DryRunFinished, DryRunHook
 from .early_stopping import EarlyStoppingHook

@@ -1,19 +1,39 @@
-"""Saving checkpoints, the best by any of our metrics among them, apart from those of earlier runs."""
+"""Checkpoints of a run: apart from those of earlier runs, safe to load, exact to resume from, fitted to the model."""
+import itertools
+import logging
+import random
 import re
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.dist import barrier, is_main_process
+import numpy as np
+import torch
+import torch.distributed as torch_dist
+from mmengine.dist import barrier, get_rank, get_world_size, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch import nn
 
-from ftcls.engine.mmengine_compat import checkpoint_source, is_resuming
+from ftcls.datasets.worker_seed import seed_workers
+from ftcls.engine.mmengine_compat import (checkpoint_source, drop_pretrained, is_resuming, is_training,
+                                          keep_dataset_meta, make_plain, register_atomic_saving)
 from ftcls.evaluation import resolve_rule
 from ftcls.registry import HOOKS
+from ftcls.utils.checkpoint.loading import check_finite, check_report, log_report, register_safe_loading
+from ftcls.utils.checkpoint.matching import find_state_dict, match_state_dict, unwrap_model
+from ftcls.utils.checkpoint.plain import from_plain
+from ftcls.utils.checkpoint.report import LoadReport, fold_names
+from ftcls.utils.errors import CheckpointError
+from ftcls.utils.names import enumerate_names
+from ftcls.utils.types import Probability
 from .dry_run import DryRunHook
 
-__all__ = ['CheckpointHook']
+__all__ = ['CheckpointHook', 'SafeCheckpointHook']
 
 _POINTER = 'last_checkpoint'
 
@@ -22,9 +42,9 @@ _POINTER = 'last_checkpoint'
 class CheckpointHook(MMEngineCheckpointHook):
     """MMEngine's, which keeps a run's checkpoints apart from those of an earlier run in the same folder.
 
-    Those that a run finds there, and that it does not go on from, it moves to ``earlier_run_1`` (``_2`` …), with a warning:
-    an old ``best_….pth`` beside the new one, or an old ``last_checkpoint``, would be taken for its own. A run that resumes
-    moves only what was written past its point. Nothing is moved by a dry run, or on remote storage.
+    Those that a run finds there, and does not resume from, are moved to ``earlier_run_1`` (``_2`` …), with a warning:
+    otherwise an old ``best_….pth`` beside the new one, or an old ``last_checkpoint``, is taken for its own. A run that
+    resumes moves only what was written past its point. Nothing is moved by a dry run, or on remote storage.
 
     Whether more of the ``save_best`` metric is better is what the metric's class states (``higher_is_better``).
 
@@ -53,7 +73,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         super().before_train(runner)
         if '://' in str(self.out_dir):
             return
-        barrier()  # `load_from` may lie there; all processes have read it now
+        barrier()  # `load_from` may be in this folder; all processes have read it now
         if is_main_process():
             self._make_way(runner)
         if self.save_best and len(self.key_indicators) == 1:
@@ -62,9 +82,9 @@ class CheckpointHook(MMEngineCheckpointHook):
             self.best_ckpt_path_dict = {key: self._own(path) for key, path in self.best_ckpt_path_dict.items()}
 
     def _own(self, path: str | None) -> str | None:
-        """Return the best checkpoint so far, which the next best one replaces, if it lies in this run's own folder.
+        """Return the best checkpoint so far, which the next best one replaces, if it is in this run's own folder.
 
-        The path is of where the run was before its folder was moved, or of another run that this one goes on from.
+        The path is of where the run was before its folder was moved, or of another run that this one resumes.
         """
         own = Path(self.out_dir) / Path(path or '').name
         return str(own) if own.is_file() else None
@@ -72,40 +92,195 @@ class CheckpointHook(MMEngineCheckpointHook):
     def _make_way(self, runner: Runner) -> None:
         folder, pointer = Path(self.out_dir), Path(runner.work_dir) / _POINTER
         source = checkpoint_source(runner) if is_resuming(runner) else None
-        goes_on = is_resuming(runner) and (source is None or Path(source).resolve().parent == folder.resolve())
-        files = self._others(folder, (runner.epoch if self.by_epoch else runner.iter) if goes_on else None)
-        if pointer.is_file() and (files or not goes_on):
-            files.append(pointer)
-        if not files:
+        continues = source is not None and Path(source).resolve().parent == folder.resolve()
+        files = self._written(folder)
+        if continues:
+            position = runner.epoch if self.by_epoch else runner.iter
+            files = {file: point for file, point in files.items() if point is not None and point > position}
+        moved = list(files)
+        if pointer.is_file() and (moved or not continues):
+            moved.append(pointer)
+        if not moved:
             return
-        number = 1
-        while (aside := folder / f'earlier_run_{number}').exists():
-            number += 1
-        whose = f'past {Path(source or "").stem or "the point"}, where this run resumes' if goes_on else 'of an earlier run'
-        names = ', '.join(f.name for f in files[:4]) + (' …' if len(files) > 4 else '')
-        text = f'{folder} holds {len(files)} checkpoint files {whose} ({names}); '
-        hint = 'give another --work-dir to keep runs apart' + (''
-                                                               if goes_on else ', or --resume to go on with that run')
+        aside = next(path for n in itertools.count(1) if not (path := folder / f'earlier_run_{n}').exists())
+        latest = max((f for f in files if not f.name.startswith('best_')),
+                     key=lambda f: f.stat().st_mtime,
+                     default=None)
+        whose, hint = 'of an earlier run', 'give another --work-dir to keep runs apart, or --resume to continue that run'
+        if continues:
+            whose = f'past {Path(source).stem}, where this run resumes'
+            hint = 'give another --work-dir to keep runs apart'
+        names = enumerate_names([file.name for file in moved], most=4)
+        text = f'{folder} holds {len(moved)} checkpoint files {whose} ({names})'
         if any(isinstance(hook, DryRunHook) for hook in runner.hooks):
-            runner.logger.warning(f'{text}the run would move them to {aside}; {hint}')
+            runner.logger.warning(f'{text}; the run would move them to {aside}. To avoid that, {hint}')
             return
         aside.mkdir()
-        for file in files:
+        for file in moved:
             file.rename(aside / file.name)
-        if goes_on and source is not None and files[-1] == pointer:
+        if continues and pointer in moved:
             pointer.write_text(str(source), encoding='utf-8')
-        latest = max((f for f in files if f != pointer and not f.name.startswith('best_')),
-                     key=lambda f: (aside / f.name).stat().st_mtime, default=None)  # yapf: disable
-        if latest is not None and not goes_on:
-            hint = f'to go on with that run instead: --resume {aside / latest.name} with another --work-dir'
-        runner.logger.warning(f'{text}moved to {aside}, so that none is taken for one of this run; {hint}')
+        if latest is not None and not continues:
+            hint = f'give --resume {aside / latest.name} with another --work-dir to continue that run'
+        runner.logger.warning(
+            f'{text}; they are moved to {aside}, so that none is taken for one of this run. Next time, {hint}')
 
-    def _others(self, folder: Path, point: int | None) -> list[Path]:
-        """Return the checkpoints of earlier runs; with a ``point``, an epoch or iteration, those written past it."""
+    def _written(self, folder: Path) -> dict[Path, int | None]:
+        """Return the checkpoints in a folder, each with its epoch or iteration where its name has our form."""
         own = re.escape(self.filename_tmpl).replace(r'\{\}', r'(\d+)').removesuffix(r'\.pth')
         form = re.compile(rf'(?:best_.+_)?(?:{own}|(?:epoch|iter)_\d+)(?:-[0-9a-f]{{8}})?\.pth')
-        found = {file: form.fullmatch(file.name) for file in sorted(folder.glob('*.pth'))}
-        return [
-            file for file, match in found.items()
-            if match and (point is None or match[1] is not None and int(match[1]) > point)
-        ]
+        matches = {file: form.fullmatch(file.name) for file in sorted(folder.glob('*.pth'))}
+        return {file: int(match[1]) if match[1] else None for file, match in matches.items() if match}
+
+
+class _MakePlainLast(Hook):
+    """Turns into plain types also what other hooks put into the checkpoint."""
+    priority = 'LOWEST'
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        make_plain(checkpoint)
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(Hook):
+    """Makes a run's checkpoints load under ``torch.load(weights_only=True)``, and what is loaded fit the model.
+
+    - Saving: log histories, NumPy values and the like are turned into plain types, after all other hooks; the file
+      appears complete or not at all.
+    - Loading: everything is read by :func:`ftcls.utils.checkpoint.read_checkpoint`, which runs no code. On resuming, the
+      plain types are turned back, a checkpoint of another model is refused, and the model's ``Pretrained`` weights are not
+      fetched, because the checkpoint replaces them. ``load_from`` takes files from anywhere (torchvision's, timm's, a bare
+      state dict, ``module.`` before all names): names are matched to the model's, with a report in
+      ``model.load_report``; a run that loads too little of it stops. Validation and testing need all of the model.
+    - Every epoch starts with random numbers given by seed, epoch and rank, also in the processes that load images, so that
+      dropout and augmentation in a resumed run are those of an uninterrupted one. (In a loop by iterations that is true of
+      the start only.) Gradients that were accumulated and not used yet are kept.
+
+    Args:
+        allow_partial: Continue where ``load_from`` gives less than ``min_loaded`` of the model or has a deeper network, or
+            a test has untrained weights.
+        min_loaded: Share of the model's tensors, classifier apart, that ``load_from`` must give.
+        reseed: Set the random numbers at the start of each epoch.
+    """
+    # Before EMAHook and all others that look into a checkpoint that was loaded.
+    priority = 'VERY_HIGH'
+
+    def __init__(self, allow_partial: bool = False, min_loaded: Probability = 0.95, reseed: bool = True) -> None:
+        self.allow_partial = allow_partial
+        self.min_loaded = min_loaded
+        self.reseed = reseed
+        register_safe_loading()
+        register_atomic_saving()
+
+    def before_run(self, runner: Runner) -> None:
+        """Add the part that must come last on saving; drop ``Pretrained`` where a checkpoint will replace it."""
+        if not any(isinstance(hook, _MakePlainLast) for hook in runner.hooks):
+            runner.register_hook(_MakePlainLast(), priority='LOWEST')
+        if is_resuming(runner) and checkpoint_source(runner):
+            drop_pretrained(unwrap_model(runner.model))
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set the random numbers from seed, epoch and rank."""
+        if not self.reseed:
+            return
+        # 1,000,003 is prime: no two epochs and ranks of a run share a seed.
+        seed = (runner.seed + 1_000_003 * (runner.epoch + 1) + 7919 * get_rank()) % 2**32
+        seed_workers(runner.train_dataloader.dataset, seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Give all processes the mean of the gradients that wait for their step, so that one can save them for all.
+
+        Accumulation does not stop at the end of an epoch; the step would make the same mean of them.
+        """
+        size = get_world_size()
+        if size == 1 or not _are_pending(runner.optim_wrapper):
+            return
+        for param in unwrap_model(runner.model).parameters():
+            if param.requires_grad and param.grad is not None:
+                torch_dist.all_reduce(param.grad)
+                param.grad /= size
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add gradients that wait for their step; turn the checkpoint into plain types (and again after other hooks)."""
+        if 'optimizer' in checkpoint and _are_pending(runner.optim_wrapper):
+            params = unwrap_model(runner.model).named_parameters()
+            checkpoint['pending_gradients'] = {
+                n: p.grad.detach().cpu().clone()
+                for n, p in params if p.grad is not None
+            }
+        make_plain(checkpoint)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Turn plain types back, and fit the weights to the model, both in the dict that MMEngine then uses.
+
+        Raises:
+            CheckpointError: If the checkpoint cannot be resumed from, or too little of it fits the model.
+        """
+        model = unwrap_model(runner.model)
+        source = checkpoint_source(runner) or 'the checkpoint'
+        tensors, container = find_state_dict(checkpoint)
+        for key in checkpoint.keys() - {'state_dict', 'ema_state_dict'}:
+            checkpoint[key] = from_plain(checkpoint[key])
+        if is_resuming(runner) and is_training(runner):
+            _check_resumable(checkpoint, tensors, model, source)
+            keep_dataset_meta(runner, checkpoint)
+            gradients = checkpoint.pop('pending_gradients', None) or {}
+            for name, param in model.named_parameters():
+                if name in gradients and param.requires_grad:
+                    param.grad = gradients[name].to(param)
+            return
+        matched, report = match_state_dict(tensors, model)
+        report.source, report.container = source, container
+        if not self.allow_partial:
+            if not is_training(runner) and not report.complete:
+                raise CheckpointError(_untrained(report))
+            check_report(report, tensors, model, self.min_loaded, 'SafeCheckpointHook(allow_partial=True)')
+        check_finite(matched, source, allow=self.allow_partial)
+        # What the file lacks is filled in with the model's own values, so that MMEngine's loader finds all names.
+        checkpoint['state_dict'] = OrderedDict(model.state_dict()) | matched
+        model.load_report = report
+        log_report(report)
+
+
+def _are_pending(optim_wrapper: OptimWrapper) -> bool:
+    """Tell whether there are gradients that no optimizer step has used yet."""
+    return isinstance(optim_wrapper, OptimWrapper) and not optim_wrapper.should_update()
+
+
+def _untrained(report: LoadReport) -> str:
+    lines = [f'{report.source} lacks weights that the model has, and testing untrained ones means nothing:']
+    for name in report.absent[:6]:
+        why = report.mismatched.get(name) or report.expected.get(name, 'not in the file')
+        lines.append(f'  {name}: {why}')
+    if len(report.absent) > 6:
+        lines.append(f'  and {len(report.absent) - 6} more: {fold_names(report.absent)}')
+    lines.append('Give the checkpoint that this config trained; to test all the same, add '
+                 'SafeCheckpointHook(allow_partial=True)')
+    return '\n'.join(lines)
+
+
+def _check_resumable(checkpoint: dict, tensors: dict[str, torch.Tensor], model: nn.Module, source: str) -> None:
+    """Raise a CheckpointError unless the checkpoint was written by a run of this very model."""
+    missing = [key for key in ('meta', 'message_hub') if key not in checkpoint]
+    if missing or 'epoch' not in checkpoint['meta']:
+        raise CheckpointError(
+            f'{source} cannot be resumed from: it has weights, but no {", ".join(missing) or "epoch"} of '
+            'a run. Give it as load_from, without --resume, to start a new run from its weights')
+    if 'optimizer' not in checkpoint:  # MMEngine's best_….pth
+        print_log(
+            f'{source} has no state of the optimizer: momentum starts from zero',
+            logger='current',
+            level=logging.WARNING)
+    for key in ('log_scalars', 'runtime_info', 'resumed_keys'):
+        checkpoint['message_hub'].setdefault(key, {})
+    _, report = match_state_dict(tensors, model)
+    report.source = source
+    if report.missing or report.mismatched or report.unexpected or report.expected or report.prefix:
+        raise CheckpointError(
+            'the checkpoint to resume from was written by another model than the config describes:\n'
+            f'{report.summary()}\nResume with its own config, or give it as load_from to start a new run from its weights'
+        )
+    model.load_report = report

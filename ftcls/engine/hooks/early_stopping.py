@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from ftcls.evaluation import resolve_rule
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
+from ftcls.utils.types import PositiveInt
 from ftcls.visualization.records import read_records, series
 
 __all__ = ['EarlyStoppingHook']
@@ -19,10 +20,10 @@ __all__ = ['EarlyStoppingHook']
 
 @HOOKS.register_module()
 class EarlyStoppingHook(MMEngineEarlyStoppingHook):
-    """Stop once a metric has not got better for ``patience`` validations.
+    """Stop once a metric has not improved for ``patience`` validations.
 
-    MMEngine's, but a run that resumes counts on from where it was stopped (from the run's ``metrics.jsonl``), a value that
-    stays the same is none that got better, and a metric that is not measured stops the run before its first step.
+    MMEngine's, but a run that resumes counts the validations before (from the run's ``metrics.jsonl``), an equal value is
+    no improvement, and a metric that is not measured stops the run before its first step.
 
     Args:
         monitor: The metric, such as ``'accuracy/top1'`` or ``'loss'``.
@@ -45,12 +46,10 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
                  min_delta: float | None = None,
                  strict: bool = True,
                  check_finite: bool = True,
-                 patience: int = 5,
+                 patience: PositiveInt = 5,
                  stopping_threshold: float | None = None,
                  source: str = 'metrics.jsonl') -> None:
         super().__init__(monitor, rule or 'greater', 0., strict, check_finite, patience, stopping_threshold)
-        if patience < 1:
-            raise ConfigError(f'EarlyStoppingHook.patience={patience!r}: must be a whole number from 1')
         self.source = source
         self._given = (rule, min_delta)
 
@@ -58,30 +57,29 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
         """Resolve which values are better, and begin to count."""
         rule, min_delta = self._given
         self.rule = resolve_rule('EarlyStoppingHook', rule, self.monitor, metrics)
-        default_delta = {'greater': 0.1, 'less': 0.}[self.rule]
+        self._sign, default_delta = (1, 0.1) if self.rule == 'greater' else (-1, 0.)
         self.min_delta = default_delta if min_delta is None else min_delta
-        self.best_score, self.wait_count = {'greater': -inf, 'less': inf}[self.rule], 0
+        self.best_score, self.wait_count = -inf * self._sign, 0
 
     def _check_stop_condition(self, current_score: float) -> tuple[bool, str]:
         """Take one value into account; return whether to stop, and why."""
-        better = self.rule_map[self.rule]
-        gain = current_score - self.best_score if self.rule == 'greater' else self.best_score - current_score
         if self.check_finite and not isfinite(current_score):
             return True, f'{self.monitor} is {current_score}; the best was {self.best_score:.4g}'
-        if better(current_score, self.best_score) and gain >= self.min_delta:
+        gain = (current_score - self.best_score) * self._sign
+        if gain > 0 and gain >= self.min_delta:
             self.best_score, self.wait_count = current_score, 0
         else:
             self.wait_count += 1
-        if self.stopping_threshold is not None and better(current_score, self.stopping_threshold):
+        if self.stopping_threshold is not None and (current_score - self.stopping_threshold) * self._sign > 0:
             return True, f'{self.monitor} is {current_score:.4g}, {self.rule} than {self.stopping_threshold}'
-        text = f'{self.monitor} has not got better for {self.wait_count} validations; the best was {self.best_score:.4g}'
+        text = f'{self.monitor} has not improved for {self.wait_count} validations; the best was {self.best_score:.4g}'
         return self.wait_count >= self.patience, text
 
     def before_run(self, runner: Runner) -> None:
-        """Ask for a validation to watch."""
+        """Check that there is a validation."""
         super().before_run(runner)
         if runner.val_loop is None:
-            raise ConfigError(f'EarlyStoppingHook: watches {self.monitor!r} of the validation, and there is none; add '
+            raise ConfigError(f'EarlyStoppingHook.monitor={self.monitor!r}: there is no validation to measure it; add '
                               'val_dataloader, val_cfg and val_evaluator (no --no-validate), or remove the hook')
 
     def before_train(self, runner: Runner) -> None:
@@ -93,19 +91,19 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
             points = series(read_records(path), 'val', self.monitor) if path.is_file() else []
             past = [[value for step, value in points if step <= runner.iter]]
             if not points:
-                runner.logger.warning(f'EarlyStoppingHook: {path} holds no {self.monitor!r}; its patience starts anew')
+                runner.logger.warning(f'EarlyStoppingHook: {path} has no {self.monitor!r}; the patience starts again')
         broadcast_object_list(past)
         for value in past[0] or ():
-            self._judge(runner, value)
+            self._update(runner, value)
 
     def after_val_epoch(self, runner: Runner, metrics: Mapping[str, Any]) -> None:
         """Stop the training where it is time to."""
         if self.monitor in metrics:
-            self._judge(runner, float(metrics[self.monitor]))
+            self._update(runner, float(metrics[self.monitor]))
         else:
             super().after_val_epoch(runner, metrics)
 
-    def _judge(self, runner: Runner, value: float) -> None:
+    def _update(self, runner: Runner, value: float) -> None:
         stop, why = self._check_stop_condition(value)
         if stop:
             runner.train_loop.stop_training = True

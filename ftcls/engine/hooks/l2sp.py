@@ -1,9 +1,12 @@
 """Staying close to the pretrained weights: L2-SP."""
-from typing import Any
+import math
+from itertools import chain
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch.optim import Optimizer
 
@@ -16,35 +19,33 @@ from ftcls.utils.checkpoint.matching import unwrap_model
 __all__ = ['L2SPHook']
 
 _KEY = 'l2sp_start'
+_Strength = Annotated[float, Interval(ge=0, lt=math.inf)]
 
 
 @HOOKS.register_module()
 class L2SPHook(Hook):
-    """Pull pretrained weights to where they started from, and new ones to zero.
+    """Pull pretrained weights to their starting point, and new ones to zero.
 
     L2-SP (Li, Grandvalet and Davoine 2018, `Explicit Inductive Bias for Transfer Learning
-    <https://arxiv.org/abs/1802.01483>`_) is the penalty ``alpha / 2 * |w - w0|^2`` over the weights that were loaded from a
-    file, w0 their values there, and ``beta / 2 * |w|^2`` over the others. It takes the place of weight decay and acts where
-    that does: its gradient, alpha * (w - w0), is added as the optimizer steps, once a step however many batches are
+    <https://arxiv.org/abs/1802.01483>`_) is the penalty ``alpha / 2 * |w - w0|^2`` over the weights that were loaded from
+    a file, with their values w0 there, and ``beta / 2 * |w|^2`` over the others. It replaces weight decay and acts where
+    that does: its gradient, alpha * (w - w0), is added as the optimizer steps, once per step however many batches are
     accumulated, unscaled and after clipping, the same in all processes. The logged loss is without it.
 
     The starting point is kept in the checkpoints, so that a resumed run needs no pretrained file.
 
     Args:
-        alpha: Strength of the pull to the starting point; 0 for none.
-        beta: Strength of the pull to zero of what was not loaded.
+        alpha: _Strength of the pull to the starting point; 0 for none.
+        beta: _Strength of the pull to zero of what was not loaded.
 
     Raises:
         ConfigError: Before the first step, if nothing was loaded, or the optimizer decays weights too.
         CheckpointError: If the checkpoint to resume from was written without this hook.
     """
-    # Behind SafeCheckpointHook, which turns plain types back and fits what is loaded.
+    # After SafeCheckpointHook, which turns plain types back and matches what is loaded.
     priority = 'NORMAL'
 
-    def __init__(self, alpha: float = 0.01, beta: float = 0.01) -> None:
-        for name, value in (('alpha', alpha), ('beta', beta)):
-            if isinstance(value, bool) or not 0 <= value < float('inf'):
-                raise ConfigError(f'L2SPHook.{name}={value!r}: must be a number >= 0')
+    def __init__(self, alpha: _Strength = 0.01, beta: _Strength = 0.01) -> None:
         self.alpha, self.beta = alpha, beta
         self._start: dict[str, torch.Tensor] | None = None
         self._pulled: dict[int, torch.Tensor] = {}
@@ -65,16 +66,14 @@ class L2SPHook(Hook):
             loaded = parameter_sources(unwrap_model(runner.model))
             self._start = {name: params[name].detach().clone() for name in params if name in loaded}
         if not self._start:
-            raise ConfigError(
-                'L2SPHook: no weights were loaded from a file, so there is no starting point to stay close to; '
-                'give model.backbone.init_cfg or load_from, or remove the hook')
-        if not isinstance(runner.optim_wrapper, OptimWrapper):
+            raise ConfigError('L2SPHook: no weights were loaded from a file, so there is no starting point; give '
+                              'model.backbone.init_cfg or load_from, or remove the hook')
+        if isinstance(runner.optim_wrapper, OptimWrapperDict):
             raise ConfigError('L2SPHook: takes a single optimizer, not several')
         decay = max(group.get('weight_decay') or 0. for group in runner.optim_wrapper.optimizer.param_groups)
         if decay:
-            raise ConfigError(
-                f'L2SPHook takes the place of weight decay, and the optimizer has weight_decay={decay:g}, which '
-                'pulls pretrained weights to zero: set optim_wrapper.optimizer.weight_decay=0')
+            raise ConfigError(f'L2SPHook replaces weight decay, and the optimizer has weight_decay={decay:g}: set '
+                              'optim_wrapper.optimizer.weight_decay=0')
         self._start = {name: value.to(params[name]) for name, value in self._start.items()}
         self._pulled = {id(params[name]): value for name, value in self._start.items()}
         runner.optim_wrapper.optimizer.register_step_pre_hook(self._pull)
@@ -85,15 +84,14 @@ class L2SPHook(Hook):
         # A fused optimizer gets gradients that are still scaled, and divides them itself.
         scale = getattr(optimizer, 'grad_scale', None)
         scale = 1. if scale is None else scale
-        for group in optimizer.param_groups:
-            for param in group['params']:
-                if param.grad is None:
-                    continue
-                start = self._pulled.get(id(param))
-                if start is None:
-                    param.grad += param * (self.beta * scale)
-                else:
-                    param.grad += (param - start) * (self.alpha * scale)
+        for param in chain.from_iterable(group['params'] for group in optimizer.param_groups):
+            if param.grad is None:
+                continue
+            start = self._pulled.get(id(param))
+            if start is None:
+                param.grad += param * (self.beta * scale)
+            else:
+                param.grad += (param - start) * (self.alpha * scale)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Keep the starting point in checkpoints that can be resumed from."""
@@ -102,7 +100,8 @@ class L2SPHook(Hook):
 
     def preflight(self, runner: Runner) -> list[str]:
         """Return what the preflight says of this hook."""
-        rest = sum(1 for _ in unwrap_model(runner.model).parameters()) - len(self._start)
+        loaded, total = len(self._start), len(list(unwrap_model(runner.model).parameters()))
         return [
-            f'L2-SP: {self.alpha:g}/2 |w - w0|² over {len(self._start)} loaded tensors, {self.beta:g}/2 |w|² over {rest} others'
+            f'L2-SP: {self.alpha:g}/2 |w - w0|² over {loaded} loaded tensors, '
+            f'{self.beta:g}/2 |w|² over {total - loaded} others'
         ]

@@ -1,8 +1,9 @@
 """The learning rate range test: the rate grows from step to step, and the loss tells how far it may."""
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -10,6 +11,7 @@ from ftcls.engine.mmengine_compat import accumulative_counts
 from ftcls.engine.recording import as_floats
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
+from ftcls.utils.types import PositiveFloat
 
 __all__ = ['LRRangeHook', 'RangeTestFinished']
 
@@ -52,17 +54,19 @@ class LRRangeHook(Hook):
         RangeTestFinished: Always, at the end of the test.
     """
 
-    def __init__(self, lowest: float = 1e-6, highest: float = 1., steps: int = 100) -> None:
-        if not 0 < lowest < highest < math.inf:
-            raise ConfigError(f'lowest={lowest!r}, highest={highest!r}: the range must have 0 < lowest < highest')
-        if not isinstance(steps, int) or steps < 10:
-            raise ConfigError(f'steps={steps!r}: must be a whole number, 10 or more')
+    def __init__(self,
+                 lowest: PositiveFloat = 1e-6,
+                 highest: PositiveFloat = 1.,
+                 steps: Annotated[int, Ge(10)] = 100) -> None:
+        if not lowest < highest < math.inf:
+            raise ConfigError(f'LRRangeHook: lowest={lowest!r} must be below highest={highest!r}')
         self.rates = [lowest * (highest / lowest)**(i / (steps - 1)) for i in range(steps)]
         self.losses: list[float] = []
         self._sum = 0.
         self._factors: list[float] = []
         self._base = 0.
-        self._smoothed: list[float] = []
+        self._average = 0.
+        self._means: list[float] = []
 
     def before_train(self, runner: Runner) -> None:
         """Note the factor of each group."""
@@ -95,10 +99,9 @@ class LRRangeHook(Hook):
             raise RangeTestFinished(self.rates, self.losses, stopped, self._base)
 
     def _diverged(self) -> bool:
-        before = self._smoothed[-1] if self._smoothed else 0.
-        self._smoothed.append(_MOMENTUM * before + (1 - _MOMENTUM) * self.losses[-1])
+        self._average = _MOMENTUM * self._average + (1 - _MOMENTUM) * self.losses[-1]
         # the average began at 0
-        means = [value / (1 - _MOMENTUM**(i + 1)) for i, value in enumerate(self._smoothed)]
+        self._means.append(self._average / (1 - _MOMENTUM**(len(self._means) + 1)))
         if not math.isfinite(self.losses[-1]):
             return True
-        return len(means) > _FIRST_STEPS and means[-1] > _DIVERGED * min(means)
+        return len(self._means) > _FIRST_STEPS and self._means[-1] > _DIVERGED * min(self._means)

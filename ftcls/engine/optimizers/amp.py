@@ -1,10 +1,12 @@
 """Mixed precision: bfloat16 where the device has it, else float16 with loss scaling."""
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Interval
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import nn
@@ -15,6 +17,8 @@ from ftcls.registry import OPTIM_WRAPPERS
 from ftcls.utils import ConfigError, did_you_mean
 
 __all__ = ['AmpOptimWrapper', 'convert_to_amp']
+
+LossScale = Annotated[float, Interval(gt=0, lt=math.inf)]
 
 _DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 _SCALER_OPTIONS = ('init_scale', 'growth_factor', 'backoff_factor', 'growth_interval', 'enabled')
@@ -51,13 +55,13 @@ class AmpOptimWrapper(OptimWrapper):
     """
 
     def __init__(self,
-                 loss_scale: str | float | Mapping[str, Any] = 'dynamic',
+                 loss_scale: Literal['dynamic'] | LossScale | Mapping[str, Any] = 'dynamic',
                  dtype: str | torch.dtype | None = None,
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.device_type = _device_type(self.optimizer)
         self.cast_dtype = _choose_dtype(dtype, self.device_type)
-        self._fixed_scale = _as_number(loss_scale)
+        self._fixed_scale = float(loss_scale) if isinstance(loss_scale, int | float) else None
         self.loss_scaler = _build_scaler(loss_scale, self.cast_dtype, self.device_type)
         self.skipped_steps = 0
         self._stepped = True
@@ -139,41 +143,27 @@ def _choose_dtype(dtype: str | torch.dtype | None, device_type: str) -> torch.dt
     native_bfloat16 = device_type != 'cuda' or torch.cuda.is_bf16_supported(including_emulation=False)
     if dtype is None:
         return torch.bfloat16 if native_bfloat16 else torch.float16
-    name = dtype if isinstance(dtype, str) else str(dtype).removeprefix('torch.')
+    name = str(dtype).removeprefix('torch.')
     if name not in _DTYPES:
-        raise ConfigError(f"optim_wrapper.dtype = {name!r}: mixed precision runs in bfloat16 or float16, and full "
-                          f"precision with type='OptimWrapper'{did_you_mean(name, _DTYPES)}")
+        raise ConfigError(f"optim_wrapper.dtype={name!r}: must be 'bfloat16' or 'float16'; for full precision set "
+                          f"optim_wrapper.type='OptimWrapper'{did_you_mean(name, _DTYPES)}")
     if name == 'float16' and device_type == 'cpu':
-        raise ConfigError(
-            "optim_wrapper.dtype = 'float16': the CPU trains in bfloat16; set dtype='bfloat16' or leave it out")
+        raise ConfigError("optim_wrapper.dtype='float16': the CPU trains in bfloat16; remove it")
     if name == 'bfloat16' and not native_bfloat16:
-        raise ConfigError(
-            "optim_wrapper.dtype = 'bfloat16': this GPU does not compute it; set dtype='float16' or leave it out")
+        raise ConfigError("optim_wrapper.dtype='bfloat16': this GPU does not compute it; remove it")
     return _DTYPES[name]
-
-
-def _as_number(loss_scale: Any) -> float | None:
-    """Return a fixed loss scale, or None where the scale is not a number."""
-    is_number = isinstance(loss_scale, (int, float)) and not isinstance(loss_scale, bool)
-    return float(loss_scale) if is_number else None
 
 
 def _build_scaler(loss_scale: Any, dtype: torch.dtype, device_type: str) -> GradScaler:
     """Build the scaler, disabled where nothing is to be scaled."""
-    fixed = _as_number(loss_scale)
-    if fixed is not None:
-        if not 0 < fixed < float('inf'):
-            raise ConfigError(f'optim_wrapper.loss_scale = {loss_scale!r}: must be above 0')
-        return GradScaler(device_type, init_scale=fixed)
     if loss_scale == 'dynamic':
         return GradScaler(device_type, enabled=dtype == torch.float16)
-    if isinstance(loss_scale, Mapping):
-        for key in loss_scale:
-            if key not in _SCALER_OPTIONS:
-                raise ConfigError(f'optim_wrapper.loss_scale: unknown key {key!r}{did_you_mean(key, _SCALER_OPTIONS)}')
-        return GradScaler(device_type, **loss_scale)
-    raise ConfigError(f"optim_wrapper.loss_scale = {loss_scale!r}: must be 'dynamic', a number, or a dict of "
-                      f'{", ".join(_SCALER_OPTIONS)}')
+    if not isinstance(loss_scale, Mapping):
+        return GradScaler(device_type, init_scale=float(loss_scale))
+    for key in loss_scale:
+        if key not in _SCALER_OPTIONS:
+            raise ConfigError(f'optim_wrapper.loss_scale: unknown key {key!r}{did_you_mean(key, _SCALER_OPTIONS)}')
+    return GradScaler(device_type, **loss_scale)
 
 
 def convert_to_amp(optim_wrapper_cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,8 +177,8 @@ def convert_to_amp(optim_wrapper_cfg: Mapping[str, Any]) -> dict[str, Any]:
         {'loss_scale': 'dynamic', 'optimizer': {'type': 'SGD', 'lr': 0.1}, 'type': 'AmpOptimWrapper'}
     """
     wrapper_type = optim_wrapper_cfg.get('type', 'OptimWrapper')
-    name = wrapper_type if isinstance(wrapper_type, str) else wrapper_type.__name__
+    name = getattr(wrapper_type, '__name__', wrapper_type)
     if name.rpartition('.')[2] not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ConfigError(f"--amp: optim_wrapper.type = {name!r} has no counterpart in mixed precision; it must be "
-                          "'OptimWrapper' or 'AmpOptimWrapper'")
+        raise ConfigError(f"--amp: optim_wrapper.type={name!r} has no mixed precision; it must be 'OptimWrapper' or "
+                          "'AmpOptimWrapper'")
     return {'loss_scale': 'dynamic', **optim_wrapper_cfg, 'type': 'AmpOptimWrapper'}
