@@ -32,7 +32,6 @@ class Accuracy(SingleLabelBase):
     Args:
         topk: One ``k`` or several.
         thrs: A score counts only above this threshold; None applies none. Several give a result each.
-        collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
         prefix: Goes before the results' names; 'accuracy' where it is None.
 
     Results: ``accuracy/top1``; with several thresholds ``accuracy/top1_thr-0.50``, ``accuracy/top1_no-thr``.
@@ -62,11 +61,7 @@ class Accuracy(SingleLabelBase):
         _check_topk(self.topk, len(score))
 
     def compute_metrics(self, results: Sequence[Mapping]) -> dict[str, float]:
-        """Compute the accuracies, in percent, from the collected entries of all processes.
-
-        Raises:
-            DataError: If there are none.
-        """
+        """Compute the accuracies, in percent, from the collected entries of all processes."""
         pred, target = self.stack(results)
         accuracy = self.calculate(pred, target, self.topk, self.thrs)
         if isinstance(accuracy, torch.Tensor):

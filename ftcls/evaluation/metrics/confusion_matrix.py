@@ -26,7 +26,6 @@ class ConfusionMatrix(SingleLabelBase):
 
     Args:
         num_classes: Number of classes; needed only where the model predicts classes without scores.
-        collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
         prefix: Goes before the result's name; 'confusion_matrix' where it is None.
 
     Results: ``confusion_matrix/result``, a tensor (C, C) int64.
@@ -49,7 +48,6 @@ class ConfusionMatrix(SingleLabelBase):
         """Count over the collected entries of all processes.
 
         Raises:
-            DataError: If there are none.
             ConfigError: If ``num_classes`` is missing though the model gave no scores.
         """
         return dict(result=self.calculate(*self.stack(results), num_classes=self.num_classes))

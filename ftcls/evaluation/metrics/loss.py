@@ -22,7 +22,6 @@ class LossMetric(BaseMetric):
     over the sum of the weights.
 
     Args:
-        collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
         prefix: Goes before the result's name; nothing does where it is None.
 
     Results: ``loss``, which MMEngine logs as ``val/loss`` beside the training's ``train/loss``.
@@ -38,7 +37,6 @@ class LossMetric(BaseMetric):
         """Collect the loss of each sample.
 
         Args:
-            data_batch: The batch that went into the model; not used.
             data_samples: One dict a sample, with ``loss`` ().
 
         Raises:
@@ -53,10 +51,6 @@ class LossMetric(BaseMetric):
             self.results.append(float(torch.as_tensor(loss)))
 
     def compute_metrics(self, results: Sequence[float]) -> dict[str, float]:
-        """Average the losses of all processes.
-
-        Raises:
-            DataError: If there are none.
-        """
+        """Average the losses of all processes."""
         check_not_empty(results)
         return dict(loss=torch.tensor(results, dtype=torch.float64).mean().item())

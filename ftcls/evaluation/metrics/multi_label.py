@@ -41,7 +41,6 @@ class _MultiLabelBase(BaseMetric):
         """Collect what the model made of one batch.
 
         Args:
-            data_batch: The batch that went into the model; not used.
             data_samples: One dict a sample with ``pred_score`` (C, ), and ``gt_score`` (C, ) or ``gt_label`` (k, ).
 
         Raises:
@@ -89,7 +88,6 @@ class AveragePrecision(_MultiLabelBase):
 
     Args:
         average: 'macro' for the mean over classes (mAP), None for one value a class (0 for a class without positives).
-        collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
         prefix: Goes before the results' names; 'multi-label' where it is None.
 
     Results: ``multi-label/mAP``; with ``average=None`` the list ``multi-label/AP_classwise``.
@@ -121,11 +119,7 @@ class AveragePrecision(_MultiLabelBase):
         return results
 
     def compute_metrics(self, results: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float | list[float]]:
-        """Compute the results from the collected entries of all processes.
-
-        Raises:
-            DataError: If there are none.
-        """
+        """Compute the results from the collected entries of all processes."""
         pred, target = self.stack(results)
         self._left_out = torch.nonzero((target == 1).sum(dim=0) == 0)[:, 0].tolist()
         values = self.calculate(pred, target, self.average)
@@ -186,7 +180,6 @@ class MultiLabelMetric(_MultiLabelBase):
         items: What to report, of 'precision', 'recall', 'f1-score' and 'support'.
         average: 'macro' for the mean over classes, 'micro' for the counts of all classes taken together, None for one
             value a class.
-        collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
         prefix: Goes before the results' names; 'multi-label' where it is None.
 
     Results: ``multi-label/precision`` …; ``multi-label/precision_thr-0.30`` with a threshold other than 0.5,
@@ -217,11 +210,7 @@ class MultiLabelMetric(_MultiLabelBase):
         self.average = average
 
     def compute_metrics(self, results: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float | int | list]:
-        """Compute the chosen items from the collected entries of all processes.
-
-        Raises:
-            DataError: If there are none.
-        """
+        """Compute the chosen items from the collected entries of all processes."""
         pred, target = self.stack(results)
         suffix = {None: '_classwise', 'micro': '_micro', 'macro': ''}[self.average]
         if self.thr is None:

@@ -21,7 +21,6 @@ class OverlapMetric(BaseMetric):
 
     Args:
         threshold: The probability above which a pixel is foreground, 0 to 1; None takes the head's own ``pred_mask``.
-        collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
         prefix: Goes before the results' names; nothing does where it is None.
     """
     # An empty string and not None: for None, MMEngine warns that there is no prefix.
@@ -41,7 +40,6 @@ class OverlapMetric(BaseMetric):
         """Count the pixels of each picture of a batch.
 
         Args:
-            data_batch: The batch that went into the model; not used.
             data_samples: One dict a sample with ``gt_mask`` (H, W), and ``pred_mask`` (H, W) or ``pred_prob`` (H, W).
 
         Raises:
@@ -76,11 +74,7 @@ class OverlapMetric(BaseMetric):
         return value > self.threshold
 
     def compute_metrics(self, results: Sequence[tuple[int, int, int]]) -> dict[str, float]:
-        """Compute the scores, in percent, from the counts of all processes.
-
-        Raises:
-            DataError: If there are none.
-        """
+        """Compute the scores, in percent, from the counts of all processes."""
         check_not_empty(results)
         scores = torch.tensor([self.score(*counts) for counts in results], dtype=torch.float64)
         total = (sum(column) for column in zip(*results))

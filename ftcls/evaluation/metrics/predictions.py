@@ -93,7 +93,6 @@ class SingleLabelBase(BaseMetric):
         """Collect what the model made of one batch.
 
         Args:
-            data_batch: The batch that went into the model; not used.
             data_samples: One dict a sample with ``gt_label`` (1, ), and ``pred_score`` (C, ) or ``pred_label`` (1, ).
 
         Raises:

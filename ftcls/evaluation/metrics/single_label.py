@@ -28,7 +28,6 @@ class SingleLabelMetric(SingleLabelBase):
         average: 'macro' for the mean over classes, 'micro' for the counts of all classes taken together, None for one
             value a class.
         num_classes: Number of classes; needed only where the model predicts classes without scores.
-        collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
         prefix: Goes before the results' names; 'single-label' where it is None.
 
     Results: ``single-label/precision`` …; with ``average=None`` lists named ``single-label/precision_classwise``,
@@ -58,7 +57,6 @@ class SingleLabelMetric(SingleLabelBase):
         """Compute the chosen items from the collected entries of all processes.
 
         Raises:
-            DataError: If there are none.
             ConfigError: If ``num_classes`` is missing though the model gave no scores.
         """
         pred, target = self.stack(results)
