@@ -44,8 +44,8 @@ class DataSample(BaseDataElement):
     ``loss``       () float                   loss in validation, of the sample or of its batch
     ============== ========================== ======================================================================
 
-    Meta information (``img_path``, ``ori_shape``, ``img_shape``, ``channel_order``, ``num_classes`` …) is kept beside the
-    fields, in ``metainfo``.
+    Meta information (``img_path``, ``ori_shape``, ``img_shape``, ``channel_order``, ``num_classes`` …) is kept beside
+    the fields, in ``metainfo``.
 
     Example:
         >>> from ftcls.structures import DataSample

@@ -1,4 +1,4 @@
-"""Augmentations over a whole batch, which mix each image, and its label, with another one; and the choice between them."""
+"""Augmentations over a whole batch, which mix each image and its label with another; the choice between them."""
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -21,8 +21,8 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right, in pixels
 class RandomBatchAugment:
     """Choose one of several batch augmentations at random, anew for each batch.
 
-    An augmentation takes the images (N, C, H, W) float and the labels as scores (N, num_classes) float and returns both;
-    it is registered in ``BATCH_AUGMENTS``.
+    An augmentation takes the images (N, C, H, W) float and the labels as scores (N, num_classes) float and returns
+    both; it is registered in ``BATCH_AUGMENTS``.
 
     Args:
         augments: The augmentations, or their configs.
@@ -47,8 +47,8 @@ class RandomBatchAugment:
             if len(self.probs) != len(self.augments):
                 raise ConfigError(f'probs={probs!r}: one for each of the {len(self.augments)} augments is needed')
             # 1e-6: the sum of [0.7, 0.2, 0.1] is above 1 by rounding
-            if min(self.probs) < 0 or sum(self.probs) > 1 + 1e-6:
-                raise ConfigError(f'probs={probs!r}: must be 0 or more each, and together at most 1')
+            if sum(self.probs) > 1 + 1e-6:
+                raise ConfigError(f'probs={probs!r}: together at most 1')
             self.augments.append(None)
             self.probs.append(max(0., 1 - sum(self.probs)))
 
@@ -129,7 +129,7 @@ class Mixup(BatchMixing):
 
 @BATCH_AUGMENTS.register_module()
 class CutMix(BatchMixing):
-    """Paste a piece of another image over each, at its place (Yun et al., `CutMix <https://arxiv.org/abs/1905.04899>`_).
+    """Paste a piece of another image over each (Yun et al., `CutMix <https://arxiv.org/abs/1905.04899>`_).
 
     Args:
         alpha: The share of the area that stays is drawn from Beta(alpha, alpha), once per batch.
@@ -192,8 +192,7 @@ class ResizeMix(CutMix):
         lam_min: The least of that share.
         lam_max: The greatest.
         interpolation: A mode of ``torch.nn.functional.interpolate``.
-        cutmix_minmax: See :class:`CutMix`.
-        correct_lam: See :class:`CutMix`.
+        cutmix_minmax, correct_lam: See :class:`CutMix`.
         prob: Probability that a batch is mixed.
 
     Raises:

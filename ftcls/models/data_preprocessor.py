@@ -78,7 +78,7 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
             training: Apply the batch augmentations.
 
         Returns:
-            ``inputs``, (N, C, H, W) float32, and ``data_samples``, the same samples; images and labels are on the device.
+            ``inputs``, (N, C, H, W) float32, and ``data_samples``, the same samples; both on the device.
 
         Raises:
             ConfigError: If the pipeline has normalised the images already.

@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcls.utils import ConfigError, did_you_mean, match_names
 from ftcls.utils.names import enumerate_names, name_parts, plural
+from ftcls.utils.tree import as_list
 
 __all__ = ['FreezableModel', 'FreezeRecord', 'NormPolicy', 'frozen_by', 'half_frozen', 'set_bn_eval']
 
@@ -53,7 +54,7 @@ class FreezeRecord:
 
         Args:
             params: The parameters.
-            reason: The config key that asks for it, ``'model.freeze'``; or the name of a hook, which releases them later.
+            reason: The config key, ``'model.freeze'``; or the name of a hook, which releases them later.
         """
         for param in params:
             reasons = self.reasons(param)
@@ -89,7 +90,7 @@ class FreezeRecord:
 
 
 def frozen_by(model: nn.Module, names: Iterable[str]) -> str:
-    """Return the settings of the model that freeze the parameters of these names: ``'model.freeze and model.norm_policy'``.
+    """Return the settings of the model that freeze these parameters: ``'model.freeze and model.norm_policy'``.
 
     A hook that freezes for a part of the run, under its own name, is left out.
     """
@@ -125,8 +126,8 @@ def half_frozen(model: nn.Module) -> list[str]:
 class FreezableModel(BaseModel):
     """Base of models with the parts ``backbone``, ``neck`` or ``decoder``, and ``head``, which can be frozen by name.
 
-    A subclass takes the arguments ``freeze`` and ``norm_policy`` and hands them to :meth:`freeze` when its parts are
-    built: DistributedDataParallel, which is wrapped around the model later, then waits for no gradient that never comes.
+    A subclass takes the arguments ``freeze`` and ``norm_policy`` and passes them to :meth:`freeze` when its parts are
+    built, before DistributedDataParallel is wrapped around the model: so it does not wait for gradients of frozen parts.
 
     A module whose parameters are all frozen is in eval mode, with everything in it, also after ``train()``: BatchNorm
     statistics do not move and dropout is off. A layer beside frozen ones, such as dropout in a block that is trained in
@@ -152,20 +153,18 @@ class FreezableModel(BaseModel):
             ConfigError: If a pattern matches nothing, a part is unknown, or has no BatchNorm layer.
         """
         params = dict(self.named_parameters(remove_duplicate=False))
-        if isinstance(patterns, str):
-            by_key = {'model.freeze': patterns}
-        else:
-            by_key = {f'model.freeze[{i}]': pattern for i, pattern in enumerate(patterns or ())}
-        for key, pattern in by_key.items():
+        for pattern in as_list(patterns or []):
             try:
                 hits = match_names(pattern, params)
             except ValueError as err:
-                raise ConfigError(f'{key}: {err}') from None
+                raise ConfigError(f'model.freeze: {err}') from None
             if not hits:
-                raise ConfigError(f'{key}: {pattern!r} matches no parameter{did_you_mean(pattern, name_parts(params))}')
+                near = did_you_mean(pattern, name_parts(params))
+                raise ConfigError(f'model.freeze: {pattern!r} matches no parameter{near}')
             FreezeRecord.of(self).freeze([params[name] for name in hits], 'model.freeze')
-        policies = norm_policy if isinstance(norm_policy, Mapping) else dict(backbone=norm_policy)
-        for part, policy in policies.items():
+        if isinstance(norm_policy, str):
+            norm_policy = dict(backbone=norm_policy)
+        for part, policy in norm_policy.items():
             self._apply_norm_policy(part, policy)
         self.train(self.training)
 

@@ -12,7 +12,7 @@ from ftcls.utils import ConfigError, did_you_mean
 from ftcls.utils.errors import located
 from .freezing import FreezableModel
 
-__all__ = ['HeadedModel', 'build_part', 'check_word']
+__all__ = ['HeadedModel', 'build_part', 'check_channels', 'check_word']
 
 _MODES = ('tensor', 'loss', 'predict')
 
@@ -29,6 +29,13 @@ def build_part(part: dict | nn.Module | None, name: str, **defaults: Any) -> nn.
         return part
     with located(f'model.{name}'):
         return MODELS.build({**defaults, **part})
+
+
+def check_channels(key: str, wanted: Any, before: nn.Module, given: int | tuple[int, ...]) -> None:
+    """Raise a ConfigError if a part takes other numbers of channels than the part before it gives."""
+    if wanted != given:
+        raise ConfigError(f'model.{key}.in_channels={wanted}, but {type(before).__name__} gives {given} channels: set '
+                          f'model.{key}.in_channels={given}')
 
 
 def check_word(key: str, value: str, allowed: tuple[str, ...]) -> str:

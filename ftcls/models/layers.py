@@ -71,7 +71,7 @@ def build_norm(cfg: dict, channels: int) -> nn.Module:
 
 
 def build_conv(cfg: dict | None, *args: Any, **kwargs: Any) -> nn.Module:
-    """Build a 2-D convolution with these arguments; ``cfg`` may name another class than ``nn.Conv2d``, and add arguments.
+    """Build a 2-D convolution; ``cfg`` may name another class than ``nn.Conv2d``, and add arguments.
 
     Raises:
         ConfigError: If there is no such layer.
@@ -89,7 +89,7 @@ def build_act(cfg: dict) -> nn.Module:
 
 
 class ConvNormAct(nn.Sequential):
-    """A 3x3 convolution without bias, normalization, ReLU; named as in OpenMMLab's files: ``conv``, ``bn``, ``activate``.
+    """A 3x3 convolution, normalization, ReLU; named as in OpenMMLab's files: ``conv``, ``bn``, ``activate``.
 
     Args:
         in_channels: Channels of the input, (N, in_channels, H, W) float.
@@ -107,7 +107,7 @@ class ConvNormAct(nn.Sequential):
 
 
 class DoubleConv(nn.Module):
-    """Two 3x3 convolutions, each with normalization and ReLU; named as in public U-Net files: ``double_conv.0`` … ``.5``.
+    """Two 3x3 convolutions, each with norm and ReLU; named as in public U-Net files: ``double_conv.0`` … ``.5``.
 
     Args:
         in_channels: Channels of the input, (N, in_channels, H, W) float.

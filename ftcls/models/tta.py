@@ -22,7 +22,7 @@ class AverageClsScoreTTA(BaseTTAModel):
     """
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[DataSample]]) -> list[DataSample]:
-        """Return for each image one sample with the mean ``pred_score`` of its views, and the ``pred_label`` of that score.
+        """Return one sample per image with the mean ``pred_score`` of its views, and the ``pred_label`` of that.
 
         ``loss`` is left out: the loss of the mean is not the mean of the losses.
 

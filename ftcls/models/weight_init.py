@@ -80,6 +80,6 @@ class PretrainedInit:
 
 
 # MMEngine's ``initialize`` asks its own registry, which asks ours only if the default scope is 'ftcls'. Without a scope
-# (a model built in a notebook), MMEngine's ``PretrainedInit`` would be used, which neither stops if nothing fits nor knows
-# ``allow_partial``. So ours replaces it there.
+# (a model built in a notebook), MMEngine's ``PretrainedInit`` would be used, which neither stops if nothing fits nor
+# knows ``allow_partial``. So ours replaces it there.
 MMENGINE_WEIGHT_INITIALIZERS.register_module(name='Pretrained', module=PretrainedInit, force=True)

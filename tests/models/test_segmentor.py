@@ -254,7 +254,7 @@ def test_parts_that_do_not_fit() -> None:
         build(backbone=ENCODERS['resnet'], decoder=dict(type='UNetDecoder', channels=(8, 8)))
     with pytest.raises(ConfigError, match='batch augmentations are for classifiers'):
         build(train_cfg=dict(augments=dict(type='Mixup', alpha=1.)))
-    with pytest.raises(ConfigError, match=r"model.freeze\[0\]: 'outk' matches no parameter; did you mean 'outc'"):
+    with pytest.raises(ConfigError, match=r"model.freeze: 'outk' matches no parameter; did you mean 'outc'"):
         build(freeze=['outk'])
     for wrong, text in ((dict(out_channels=3), 'out_channels=3.*1, 2'), (dict(threshold=1.),
                                                                          r'threshold=1\.0.*below 1'),

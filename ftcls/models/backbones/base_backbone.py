@@ -90,8 +90,8 @@ class BaseBackbone(BaseModule):
     def freeze_stages(self, frozen_stages: int, reason: str = 'model.backbone.frozen_stages') -> None:
         """Freeze the stem and the first ``frozen_stages`` stages; release what an earlier call froze beyond them.
 
-        Frozen parameters need no gradient; frozen modules are in eval mode, also after ``train()``: BatchNorm statistics
-        do not move and dropout is off.
+        Frozen parameters need no gradient; frozen modules are in eval mode, also after ``train()``: BatchNorm
+        statistics do not move and dropout is off.
 
         Args:
             frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages.

@@ -50,7 +50,7 @@ class LeNet5(BaseBackbone):
         self.freeze_stages(frozen_stages)
 
     def stages(self) -> list[Stage]:
-        """Return the stem, the second and third convolution with what follows each, and the classifier if there is one."""
+        """Return the stem, the second and the third convolution with their layers, and the classifier if any."""
         layers = list(self.features)
         stages = [layers[:3], layers[3:6], layers[6:]]
         if self.num_classes > 0:

@@ -91,7 +91,6 @@ class ResNet(BaseBackbone):
         for key, values in dict(strides=strides, dilations=dilations).items():
             if len(values) < num_stages:
                 raise ConfigError(f'{key}={tuple(values)}: one value for each of the {num_stages} stages is needed')
-        self.depth = depth
         self.block, stage_blocks = self.arch_settings[depth]
         self.stage_blocks = stage_blocks[:num_stages]
         self.base_channels = base_channels
@@ -99,7 +98,6 @@ class ResNet(BaseBackbone):
         if self.block is BasicBlock and self.expansion != 1:
             raise ConfigError(
                 f'expansion={expansion}: blocks of two 3x3 convolutions (depth {depth}) take expansion=1 only')
-        self.num_stages = num_stages
         self.strides = tuple(strides[:num_stages])
         self.dilations = tuple(dilations[:num_stages])
         self.out_indices = check_out_indices(out_indices, num_stages, f'this {type(self).__name__}')
@@ -181,8 +179,8 @@ class ResNet(BaseBackbone):
 class ResNetV1c(ResNet):
     """ResNet with a deep stem: three 3x3 convolutions in place of the 7x7.
 
-    See `Bag of Tricks <https://arxiv.org/abs/1812.01187>`_. It takes :class:`ResNet`'s arguments, except ``deep_stem`` and
-    ``avg_down``.
+    See `Bag of Tricks <https://arxiv.org/abs/1812.01187>`_. It takes :class:`ResNet`'s arguments, except ``deep_stem``
+    and ``avg_down``.
     """
 
     def __init__(self, depth: Depth, **kwargs: object) -> None:
@@ -193,8 +191,8 @@ class ResNetV1c(ResNet):
 class ResNetV1d(ResNet):
     """ResNet with a deep stem, and average pooling in the shortcuts that reduce the size.
 
-    See `Bag of Tricks <https://arxiv.org/abs/1812.01187>`_. It takes :class:`ResNet`'s arguments, except ``deep_stem`` and
-    ``avg_down``.
+    See `Bag of Tricks <https://arxiv.org/abs/1812.01187>`_. It takes :class:`ResNet`'s arguments, except ``deep_stem``
+    and ``avg_down``.
     """
 
     def __init__(self, depth: Depth, **kwargs: object) -> None:

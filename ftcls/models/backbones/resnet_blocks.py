@@ -133,20 +133,12 @@ class Bottleneck(ResidualBlock):
                  options: BlockOptions,
                  width: int | None = None,
                  groups: int = 1) -> None:
-        inner = (width or planes) * groups
-        strides = (stride, 1) if options.style == 'caffe' else (1, stride)
-        super().__init__([
-            dict(in_channels=in_channels, out_channels=inner, kernel_size=1, stride=strides[0]),
-            dict(
-                in_channels=inner,
-                out_channels=inner,
-                kernel_size=3,
-                stride=strides[1],
-                padding=dilation,
-                dilation=dilation,
-                groups=groups),
-            dict(in_channels=inner, out_channels=planes * options.expansion, kernel_size=1),
-        ], downsample, options)
+        inner, outer = (width or planes) * groups, planes * options.expansion
+        stride_1x1, stride_3x3 = (stride, 1) if options.style == 'caffe' else (1, stride)
+        first = dict(in_channels=in_channels, out_channels=inner, kernel_size=1, stride=stride_1x1)
+        middle = dict(in_channels=inner, out_channels=inner, kernel_size=3, stride=stride_3x3, groups=groups)
+        last = dict(in_channels=inner, out_channels=outer, kernel_size=1)
+        super().__init__([first, dict(middle, padding=dilation, dilation=dilation), last], downsample, options)
 
     def branch(self, x: torch.Tensor) -> torch.Tensor:
         """Return the output of the residual branch."""

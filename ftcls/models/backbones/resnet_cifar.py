@@ -37,12 +37,7 @@ class ResNet_CIFAR(ResNet):
 
 
 class SubsampleAndPad(nn.Module):
-    """The parameter-free shortcut ("option A"): every ``stride``-th pixel, and channels of zeros on both sides.
-
-    Args:
-        stride: Step between the pixels kept.
-        extra_channels: Channels of zeros added, half of them before, half after.
-    """
+    """The shortcut without parameters ("option A"): every ``stride``-th pixel, and zeros as channels on both sides."""
 
     def __init__(self, stride: int, extra_channels: int) -> None:
         super().__init__()
@@ -65,13 +60,9 @@ class CifarResNet(ResNet_CIFAR):
 
     Args:
         depth: 20, 32, 44, 56 or 110.
-        stem_channels: Channels of the stem's output.
-        base_channels: Channels of the first stage; doubled in each stage.
-        num_stages: How many stages are built, 1 to 3.
-        strides: Stride of each stage's first block.
-        dilations: Dilation of each stage.
-        out_indices: Stages whose output is returned, 0 the first.
-        zero_init_residual: Let each block's last norm start at 0; the paper does not.
+        stem_channels, base_channels: See :class:`ResNet`.
+        num_stages: Number of stages, 1 to 3.
+        strides, dilations, out_indices, zero_init_residual: See :class:`ResNet`.
         **kwargs: :class:`ResNet`'s other arguments.
 
     Example:
@@ -97,16 +88,9 @@ class CifarResNet(ResNet_CIFAR):
                  out_indices: int | Sequence[int] = (2, ),
                  zero_init_residual: bool = False,
                  **kwargs: object) -> None:
-        super().__init__(
-            depth,
-            stem_channels=stem_channels,
-            base_channels=base_channels,
-            num_stages=num_stages,
-            strides=strides,
-            dilations=dilations,
-            out_indices=out_indices,
-            zero_init_residual=zero_init_residual,
-            **kwargs)
+        kwargs |= dict(stem_channels=stem_channels, base_channels=base_channels, zero_init_residual=zero_init_residual)
+        kwargs |= dict(num_stages=num_stages, strides=strides, dilations=dilations, out_indices=out_indices)
+        super().__init__(depth, **kwargs)
 
     def _make_shortcut(self, in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
         if stride == 1 and in_channels == out_channels:

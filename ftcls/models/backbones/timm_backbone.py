@@ -46,9 +46,9 @@ class TIMMBackbone(BaseBackbone):
     """A network of `timm <https://github.com/huggingface/pytorch-image-models>`_ without its classifier.
 
     Convolutional networks return the feature map (N, C, H, W) before the pooling. Networks over tokens (ViT) return the
-    vector (N, C) that their classifier gets, which :class:`GlobalAveragePooling` does not change. The stages are found by
-    resolution, see :func:`ftcls.models.backbones.wrapping.find_stages`; in a ViT each block is one. The parameters are
-    timm's, under the prefix ``timm_model.``.
+    vector (N, C) that their classifier gets, which :class:`GlobalAveragePooling` does not change. The stages are found
+    by resolution, see :func:`ftcls.models.backbones.wrapping.find_stages`; in a ViT each block is one. The parameters
+    are timm's, under the prefix ``timm_model.``.
 
     Args:
         model_name: Name of the network, as in ``timm.list_models()``.

@@ -38,8 +38,8 @@ def _cut_classifier(model: nn.Module) -> tuple[str, bool]:
     """Cut off the classifier; return the child whose input or output are the features, and whether it is the input.
 
     The classifier begins at the first linear layer or convolution of the last child that has parameters. If the layers
-    before it in that child have parameters (ConvNeXt's norm), they are kept: their output are the features. Otherwise they
-    are the feature map before the pooling, or, without a pooling layer, the input of the classifier.
+    before it in that child have parameters (ConvNeXt's norm), they are kept: their output are the features. Otherwise
+    they are the feature map before the pooling, or, without a pooling layer, the input of the classifier.
     """
     name, child = [(n, c) for n, c in model.named_children() if any(True for _ in c.parameters())][-1]
     if isinstance(child, nn.Sequential):
@@ -64,7 +64,8 @@ class TorchvisionBackbone(BaseBackbone):
 
     It returns feature maps (N, C, H, W); the last stage of networks that pool without a layer (DenseNet, MobileNetV2,
     ShuffleNet, MNASNet, ConvNeXt, MaxViT, ViT) is a vector (N, C), which :class:`GlobalAveragePooling` does not change.
-    The stages are found by resolution, see :func:`ftcls.models.backbones.wrapping.find_stages`; in a ViT each block is one.
+    The stages are found by resolution, see :func:`ftcls.models.backbones.wrapping.find_stages`; in a ViT each block is
+    one.
 
     Weights come through ``init_cfg``: ``dict(type='Pretrained', checkpoint='torchvision://resnet50')`` or a file. The
     parameters are torchvision's, under the prefix ``model.``.

@@ -42,16 +42,16 @@ class _Up(nn.Module):
 class UNet(BaseBackbone):
     """U-Net up to the features before the last layer, which is the head's: ``PixelHead`` calls it ``outc`` too.
 
-    The parameters have the names of public Carvana checkpoints (``inc.double_conv.0.weight``, ``down1.maxpool_conv.1. …``,
-    ``up1.up.weight``, ``up1.conv. …``). Such a file loads completely into an ``ImageSegmentor`` of ``UNet`` and
-    ``PixelHead``, by the model's ``init_cfg`` or by ``load_from``. The stages are ``inc`` (the stem), ``down1`` … (1 to
-    ``num_stages``), ``up1`` … (the others).
+    The parameters have the names of public Carvana checkpoints (``inc.double_conv.0.weight``,
+    ``down1.maxpool_conv.1. …``, ``up1.up.weight``, ``up1.conv. …``). Such a file loads completely into an
+    ``ImageSegmentor`` of ``UNet`` and ``PixelHead``, by the model's ``init_cfg`` or by ``load_from``. The stages are
+    ``inc`` (the stem), ``down1`` … (1 to ``num_stages``), ``up1`` … (the others).
 
     Args:
         in_channels: Channels of the images.
         base_channels: Channels of the first and the last maps; doubled in each stage down: 64, 128, 256, 512, 1024.
         num_stages: Number of times that the size is halved.
-        bilinear: Enlarge by bilinear interpolation, with half the channels at the bottom; else by transposed convolution.
+        bilinear: Enlarge by interpolation, with half the channels at the bottom; else by transposed convolution.
         conv_bias: Convolutions have a bias, as in older public files.
         norm_cfg: Normalization layers; None for BatchNorm.
         frozen_stages, norm_eval: See :class:`BaseBackbone`.

@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 Points = Mapping[Hashable, tuple[nn.Module, bool]]
 # A container that holds this part of all parameters is the trunk, and is opened.
 _TRUNK = 0.9
-# A stage ends where the side of the feature map falls below this part (2 / 3 would be reached by a convolution's border).
+# A stage ends where the side of the feature map falls below this part (a convolution's border reaches 2 / 3).
 _SHRINK = 0.6
 
 
@@ -138,7 +138,7 @@ def resolve(model: nn.Module, stage_names: Sequence[Sequence[str]]) -> list[Stag
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Tell whether a module is a layer or a short run of layers (convolution, norm, activation), not a run of blocks."""
+    """Tell whether a module is a layer or a short run of layers (convolution, norm, activation), not of blocks."""
     return not any(list(child.children()) for child in module.children())
 
 
@@ -147,9 +147,9 @@ def find_stages(model: nn.Module,
                 points: Points | None = None) -> tuple[list[list[Unit]], dict[Hashable, Shape], list[Shape]]:
     """Find the stem and the stages of a network; remove its auxiliary heads, which do not run in eval mode.
 
-    The stem is the layers up to the first block or the first reduction of size after the first layer, and all parameters
-    outside of units. A new stage begins where the size of the feature map falls; in networks whose size stays the same
-    (transformers), at each block.
+    The stem is the layers up to the first block or the first reduction of size after the first layer, and all
+    parameters outside of units. A new stage begins where the size of the feature map falls; in networks whose size
+    stays the same (transformers), at each block.
 
     Args:
         model: The network; it is changed.
@@ -225,5 +225,5 @@ def channels_of(shape: Shape) -> int:
 
 
 def images_first(x: torch.Tensor, shape: Shape) -> torch.Tensor:
-    """Bring a feature map to (N, C, H, W), given the shape it had for a square image; others are returned as they are."""
+    """Return a feature map as (N, C, H, W), given the shape it had for a square image; vectors do not change."""
     return x.permute(0, 3, 1, 2) if _is_channels_last(shape) else x

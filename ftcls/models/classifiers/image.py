@@ -8,7 +8,7 @@ from torch import nn
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
 from ..freezing import NormPolicy
-from ..headed_model import HeadedModel, build_part, check_word
+from ..headed_model import HeadedModel, build_part, check_channels, check_word
 from ..necks import GeneralizedMeanPooling, GlobalAveragePooling
 from ..weight_init import InitCfg
 
@@ -75,26 +75,20 @@ class ImageClassifier(BaseClassifier):
         self.backbone = build_part(backbone, 'backbone')
         self.neck = build_part(neck, 'neck')
         self.head = build_part(head, 'head')
-        self._check_channels()
+        given, wanted = getattr(self.backbone, 'out_channels', None), getattr(self.head, 'in_channels', None)
+        # Another neck than these may change the number of channels.
+        keeps_channels = self.neck is None or isinstance(self.neck, (GlobalAveragePooling, GeneralizedMeanPooling))
+        if keeps_channels and isinstance(given, tuple) and isinstance(wanted, int):
+            check_channels('head', wanted, self.backbone, given[-1])
         self.freeze(freeze, norm_policy)
-
-    def _check_channels(self) -> None:
-        """Raise a ConfigError if the head takes another number of channels than it will be given."""
-        given = getattr(self.backbone, 'out_channels', None)
-        wanted = getattr(self.head, 'in_channels', None)
-        if self.neck is not None and not isinstance(self.neck, (GlobalAveragePooling, GeneralizedMeanPooling)):
-            return  # another neck may change the number
-        if isinstance(given, tuple) and isinstance(wanted, int) and wanted != given[-1]:
-            raise ConfigError(f'model.head.in_channels={wanted}, but the backbone {type(self.backbone).__name__} gives '
-                              f'{given[-1]} channels: set model.head.in_channels={given[-1]}')
 
     def extract_feat(self, inputs: torch.Tensor, stage: str = 'neck') -> tuple[torch.Tensor, ...] | torch.Tensor:
         """Return features of images (N, C, H, W) float.
 
         Args:
             inputs: (N, C, H, W) float.
-            stage: 'backbone': a tuple of feature maps; 'neck': the neck's output, without a neck the same; 'pre_logits':
-                the input of the head's last layer, (N, C) float.
+            stage: 'backbone': a tuple of feature maps; 'neck': the neck's output, without a neck the same;
+                'pre_logits': the input of the head's last layer, (N, C) float.
 
         Raises:
             ConfigError: If the stage is unknown, or there is no head for 'pre_logits'.

@@ -20,9 +20,9 @@ __all__ = ['UNetDecoder']
 class UNetDecoder(BaseModule):
     """In each step: enlarge, join with the encoder's map of that size, two convolutions (Ronneberger et al., 2015).
 
-    It takes the maps of any backbone that returns several: ``ResNet(out_indices=(0, 1, 2, 3))``, ``TorchvisionBackbone``
-    with ``out_indices``, ``TIMMBackbone(features_only=True)``. Steps beyond the encoder's maps double the size without one:
-    a ResNet, whose finest map is a quarter of the image, needs two of these.
+    It takes the maps of any backbone that returns several: ``ResNet(out_indices=(0, 1, 2, 3))``,
+    ``TorchvisionBackbone`` with ``out_indices``, ``TIMMBackbone(features_only=True)``. Steps beyond the encoder's maps
+    double the size without one: a ResNet, whose finest map is a quarter of the image, needs two of these.
 
     Args:
         in_channels: Channels of the encoder's maps, from the finest; None for those of the model's backbone.

@@ -115,16 +115,13 @@ class ClsHead(BaseModule):
     def loss_per_sample(self, feats: Feats, data_samples: list[DataSample]) -> torch.Tensor:
         """Return the loss of each sample, (N, ) float32; their mean over a data set does not depend on the batches.
 
-        With ``class_weight`` and class indices, each is weighted but not divided: the mean is over the number of samples,
-        while that of :meth:`loss` is over the sum of their weights. If the loss module has no ``reduction_override``,
-        each sample gets the loss of the batch.
+        With ``class_weight`` and class indices, each is weighted but not divided: the mean is over the number of
+        samples, while that of :meth:`loss` is over the sum of their weights. If the loss module has no
+        ``reduction_override``, each sample gets the loss of the batch.
 
         Args:
             feats: Features from backbone and neck; the last is used.
             data_samples: Samples with ``gt_score`` or ``gt_label``.
-
-        Raises:
-            DataError: If a sample has no label, or not one the loss can take.
         """
         cls_score = self(feats)
         target = self._target(data_samples, cls_score.shape[1])
@@ -173,9 +170,7 @@ class LinearClsHead(ClsHead):
         num_classes: Number of classes.
         in_channels: Length of the feature vectors.
         init_cfg: Where the weights come from; None for a normal distribution of standard deviation 0.01.
-        loss: See :class:`ClsHead`.
-        topk: See :class:`ClsHead`.
-        cal_acc: See :class:`ClsHead`.
+        loss, topk, cal_acc: See :class:`ClsHead`.
 
     Example:
         >>> import torch

@@ -1,10 +1,9 @@
 """Heads for images with any number of labels: each class is predicted by itself."""
-import logging
 from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 from torch import nn
 
 from ftcls.registry import MODELS
@@ -51,10 +50,8 @@ class MultiLabelClsHead(ClsHead):
             raise ConfigError(f'{name}: loss={type(self.loss_module).__name__} takes one label per image; set '
                               'loss.use_sigmoid=True')
         if thr is not None and topk is not None:
-            print_log(
-                f'{name}: thr={thr} and topk={topk} are given; the threshold is used',
-                logger='current',
-                level=logging.WARNING)
+            MMLogger.get_current_instance().warning(
+                f'{name}: thr={thr} and topk={topk} are given; the threshold is used')
         if thr is None and topk is None:
             thr = 0.5
         self.thr = thr
@@ -87,9 +84,7 @@ class MultiLabelClsHead(ClsHead):
     def predict(self, feats: Feats, data_samples: list[DataSample | None] | None = None) -> list[DataSample]:
         """Return the samples with ``pred_score`` (sigmoid of each class) and ``pred_label``, (k, ), which may be empty.
 
-        Args:
-            feats: Features from backbone and neck; the last is used.
-            data_samples: Samples to set them on; None, or a None in place of one, for new ones.
+        The arguments are those of :meth:`ClsHead.predict`.
         """
         scores = self(feats).float().sigmoid()
         samples = given_or_new(data_samples, len(scores))
@@ -105,9 +100,7 @@ class MultiLabelLinearClsHead(MultiLabelClsHead):
     Args:
         num_classes: Number of classes.
         in_channels: Length of the feature vectors.
-        loss: See :class:`MultiLabelClsHead`.
-        thr: See :class:`MultiLabelClsHead`.
-        topk: See :class:`MultiLabelClsHead`.
+        loss, thr, topk: See :class:`MultiLabelClsHead`.
         init_cfg: Where the weights come from; None for a normal distribution of standard deviation 0.01.
 
     Raises:

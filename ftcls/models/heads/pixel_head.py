@@ -21,6 +21,7 @@ from .cls_head import Feats, given_or_new, require
 __all__ = ['PixelHead']
 
 _IGNORED = 255  # in ``DataSample.gt_mask``
+_PIPELINE = 'the pipeline must begin with LoadImageFromFile and LoadAnnotations and end with PackSegInputs'
 
 
 def _short_names(losses: Sequence[nn.Module]) -> list[str]:
@@ -40,10 +41,11 @@ class PixelHead(BaseModule):
 
     Args:
         in_channels: Channels of the features; an ``ImageSegmentor`` gives it.
-        loss: The loss, or a list of them, whose sum is minimised and which are logged each under its name (``loss_bce``,
-            ``loss_dice``); their ``loss_weight`` weighs them. None for ``dict(type='BCEWithLogitsLoss')``.
-        out_channels: Channels of the convolution. 1: the logit. 2, for files that were trained with two classes: background
-            and foreground, the logit is their difference, whose sigmoid is the softmax over the two.
+        loss: The loss, or a list of them, whose sum is minimised and which are logged each under its name
+            (``loss_bce``, ``loss_dice``); their ``loss_weight`` weighs them. None for
+            ``dict(type='BCEWithLogitsLoss')``.
+        out_channels: Channels of the convolution. 1: the logit. 2, for files that were trained with two classes:
+            background and foreground, the logit is their difference, whose sigmoid is the softmax over the two.
         threshold: Pixels with a higher probability are foreground.
         init_cfg: Where the weights come from; None for PyTorch's default.
 
@@ -84,9 +86,11 @@ class PixelHead(BaseModule):
         self.loss_names = _short_names(self.loss_modules)
 
     def forward(self, feats: Feats) -> torch.Tensor:
-        """Return the logits of foreground (N, 1, H, W) float of features, of which the last, (N, C, H, W) float, is used."""
+        """Return the logits of foreground (N, 1, H, W) float of the last features, (N, C, H, W) float."""
         x = self.outc(feats[-1])
-        return x if x.shape[1] == 1 else x[:, 1:] - x[:, :1]
+        if x.shape[1] == 2:
+            x = x[:, 1:] - x[:, :1]
+        return x
 
     def loss(self, feats: Feats, data_samples: list[DataSample]) -> dict[str, torch.Tensor]:
         """Return each loss by its name, for example ``loss_bce``, () float32.
@@ -124,9 +128,7 @@ class PixelHead(BaseModule):
         height, width = logits.shape[-2:]
         masks = []
         for sample in data_samples:
-            require(sample, 'gt_mask',
-                    'the pipeline must begin with LoadImageFromFile and LoadAnnotations and end with '
-                    'PackSegInputs')
+            require(sample, 'gt_mask', _PIPELINE)
             mask = torch.as_tensor(sample.gt_mask)
             # Images of several sizes are padded to the size of the largest one in the batch.
             below, right = height - mask.shape[-2], width - mask.shape[-1]

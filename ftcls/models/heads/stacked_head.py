@@ -17,15 +17,7 @@ __all__ = ['StackedLinearClsHead']
 
 
 class LinearBlock(nn.Module):
-    """A linear layer ``fc``, followed by ``norm``, ``act`` and ``dropout`` if they are given; (N, C) float to (N, C').
-
-    Args:
-        in_channels: Length of the input vectors.
-        out_channels: Length of the output vectors.
-        dropout_rate: Probability of setting an output to 0 in training.
-        norm_cfg: See :func:`ftcls.models.layers.build_norm`; None for none.
-        act_cfg: See :func:`ftcls.models.layers.build_act`; None for none.
-    """
+    """A linear layer ``fc``, then ``norm``, ``act`` and ``dropout`` if they are given; (N, C) float to (N, C')."""
 
     def __init__(self,
                  in_channels: int,
@@ -41,9 +33,8 @@ class LinearBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Take (N, in_channels) float to (N, out_channels) float."""
-        for layer in (self.fc, self.norm, self.act, self.dropout):
-            if layer is not None:
-                x = layer(x)
+        for layer in self.children():
+            x = layer(x)
         return x
 
 
@@ -58,9 +49,7 @@ class StackedLinearClsHead(ClsHead):
         dropout_rate: Dropout after each hidden layer.
         norm_cfg: Normalization after each hidden layer, ``dict(type='BN1d')``; None for none.
         act_cfg: Activation after each hidden layer; None for none.
-        loss: See :class:`ClsHead`.
-        topk: See :class:`ClsHead`.
-        cal_acc: See :class:`ClsHead`.
+        loss, topk, cal_acc: See :class:`ClsHead`.
         init_cfg: Where the weights come from; None for PyTorch's default.
     """
 

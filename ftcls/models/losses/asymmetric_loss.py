@@ -1,4 +1,4 @@
-"""Asymmetric loss (Ridnik et al., `Asymmetric Loss For Multi-Label Classification <https://arxiv.org/abs/2009.14119>`_)."""
+"""Asymmetric loss (Ridnik et al., `Asymmetric Loss <https://arxiv.org/abs/2009.14119>`_)."""
 from typing import Annotated
 
 import torch
@@ -46,13 +46,9 @@ class AsymmetricLoss(Loss):
     """Cross entropy of each class, in which the many negative labels count less than the few positive ones.
 
     Args:
-        gamma_pos: See :func:`asymmetric_loss`.
-        gamma_neg: The same; usually larger than ``gamma_pos``.
-        clip: See :func:`asymmetric_loss`.
-        reduction: 'none', 'mean' or 'sum'.
-        loss_weight: Factor of the loss.
-        use_sigmoid: See :func:`asymmetric_loss`.
-        eps: See :func:`asymmetric_loss`.
+        gamma_pos, gamma_neg, clip: See :func:`asymmetric_loss`; ``gamma_neg`` is usually larger than ``gamma_pos``.
+        reduction, loss_weight: See :class:`Loss`.
+        use_sigmoid, eps: See :func:`asymmetric_loss`.
 
     Example:
         >>> import torch

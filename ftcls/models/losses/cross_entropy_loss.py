@@ -26,8 +26,7 @@ class CrossEntropyLoss(Loss):
     Args:
         use_sigmoid: Binary cross entropy of each class.
         use_soft: Labels are scores (N, C); they are also recognised without it.
-        reduction: 'none', 'mean' or 'sum'.
-        loss_weight: Factor of the loss.
+        reduction, loss_weight: See :class:`Loss`.
         class_weight: Weight of each class, of length C; ``tools/train.py`` replaces 'balanced' by n / (C n_c), from the
             counts of the training set.
         pos_weight: Weight of the positive labels of each class, with ``use_sigmoid`` only.
@@ -122,8 +121,7 @@ class LabelSmoothLoss(CrossEntropyLoss):
         num_classes: Number of classes; None for that of the logits.
         use_sigmoid: Binary cross entropy of each class; None for True in mode 'multi_label' and False in the others.
         mode: 'original', 'classy_vision' or 'multi_label'.
-        reduction: 'none', 'mean' or 'sum'.
-        loss_weight: Factor of the loss.
+        reduction, loss_weight: See :class:`Loss`.
         class_weight: See :class:`CrossEntropyLoss`.
 
     Raises:

@@ -18,10 +18,8 @@ class FocalLoss(PixelLoss):
     Args:
         gamma: How strongly: each term is multiplied by (1 - probability of what is true) ** gamma.
         alpha: Weight of the positive labels; the negative have 1 - alpha.
-        reduction: 'none', 'mean' or 'sum'.
-        loss_weight: Factor of the loss.
-        per_image: Of pixels: see :class:`PixelLoss`.
-        ignore_index: Of pixels: see :class:`PixelLoss`.
+        reduction, loss_weight: See :class:`Loss`.
+        per_image, ignore_index: Of pixels: see :class:`PixelLoss`.
     """
 
     short_name = 'focal'
@@ -43,20 +41,9 @@ class FocalLoss(PixelLoss):
                 weight: torch.Tensor | None = None,
                 avg_factor: float | None = None,
                 reduction_override: Reduction | None = None) -> torch.Tensor:
-        """Return the loss.
+        """Return the loss: of logits (N, C) as :meth:`CrossEntropyLoss.forward` with sigmoid; else of pixels.
 
-        Args:
-            pred: (N, C) float logits; of pixels (N, 1, H, W).
-            target: (N, ) or (N, 1) int class indices, or (N, C) float scores; masks (N, H, W).
-            weight: (N, ) float, weight of each sample; of pixels (N, H, W).
-            avg_factor: What a mean is divided by; None for N * C. Not used for pixels.
-            reduction_override: Replaces ``reduction``.
-
-        Returns:
-            () float32; for 'none' (N, C), of pixels (N, ).
-
-        Raises:
-            DataError: If the labels do not fit the logits.
+        For logits (N, 1, H, W) see :meth:`PixelLoss.forward`; ``avg_factor`` is not used.
         """
         if pred.ndim == 4:
             return super().forward(pred, target, weight, reduction_override)

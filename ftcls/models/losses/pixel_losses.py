@@ -34,8 +34,7 @@ class PixelLoss(Loss):
         per_image: With reduction 'mean', take the mean of the images' losses; else all pixels of the batch are taken
             together, as if they were one image.
         ignore_index: Value in the masks of pixels that do not count.
-        reduction: 'none' (of each image), 'mean' or 'sum' (over the images).
-        loss_weight: Factor of the loss.
+        reduction, loss_weight: See :class:`Loss`; 'none' and 'sum' are of the images.
     """
 
     # The name of the loss in the log, after ``loss_``.
@@ -52,13 +51,7 @@ class PixelLoss(Loss):
 
     @abstractmethod
     def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each row, (N, ) float32.
-
-        Args:
-            logits: (N, pixels) float32.
-            truth: (N, pixels) float32, 0 to 1.
-            weight: (N, pixels) float32; 0 for pixels that do not count.
-        """
+        """Return the loss of each row, (N, ), of (N, pixels), all float32; truth 0 to 1, weight 0 if ignored."""
 
     def forward(self,
                 pred: torch.Tensor,
@@ -164,8 +157,8 @@ class BCEWithLogitsLoss(PixelLoss):
 class TverskyLoss(PixelLoss):
     """1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth), where TP, FP and FN are sums of probabilities.
 
-    See `Tversky loss <https://arxiv.org/abs/1706.05721>`_. Background that is taken for foreground costs alpha, foreground
-    that is missed costs beta. An empty mask with an empty prediction is perfect: the loss is 0.
+    See `Tversky loss <https://arxiv.org/abs/1706.05721>`_. Background that is taken for foreground costs alpha,
+    foreground that is missed costs beta. An empty mask with an empty prediction is perfect: the loss is 0.
 
     Args:
         alpha: Weight of false positives.
@@ -241,13 +234,12 @@ class IoULoss(PixelLoss):
 class BCEDiceLoss(PixelLoss):
     """Weighted sum of :class:`BCEWithLogitsLoss` and :class:`DiceLoss`, in one number.
 
-    ``PixelHead(loss=[dict(type='BCEWithLogitsLoss'), dict(type='DiceLoss')])`` is the same with both numbers in the log.
+    ``PixelHead(loss=[dict(type='BCEWithLogitsLoss'), dict(type='DiceLoss')])`` logs both numbers.
 
     Args:
         bce_weight: Factor of the cross entropy.
         dice_weight: Factor of the Dice loss.
-        pos_weight: See :class:`BCEWithLogitsLoss`.
-        smooth: See :class:`TverskyLoss`.
+        pos_weight, smooth: See :class:`BCEWithLogitsLoss` and :class:`TverskyLoss`.
         **kwargs: See :class:`PixelLoss`.
     """
 

@@ -9,7 +9,7 @@ from torch import nn
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
 from ..freezing import NormPolicy
-from ..headed_model import HeadedModel, build_part, check_word
+from ..headed_model import HeadedModel, build_part, check_channels, check_word
 from ..weight_init import InitCfg
 
 __all__ = ['ImageSegmentor']
@@ -69,18 +69,11 @@ class ImageSegmentor(HeadedModel):
         last = self.backbone if self.decoder is None else self.decoder
         self.head = build_part(head, 'head', in_channels=last.out_channels[-1])
         self.size_divisor = getattr(self.backbone, 'size_divisor', _DIVISOR)
-        self._check_channels('decoder', self.decoder, self.backbone, self.backbone.out_channels)
-        self._check_channels('head', self.head, last, last.out_channels[-1])
+        given = self.backbone.out_channels
+        check_channels('decoder', getattr(self.decoder, 'in_channels', given), self.backbone, given)
+        given = last.out_channels[-1]
+        check_channels('head', getattr(self.head, 'in_channels', given), last, given)
         self.freeze(freeze, norm_policy)
-
-    @staticmethod
-    def _check_channels(name: str, part: nn.Module | None, before: nn.Module, given: int | tuple[int, ...]) -> None:
-        """Raise a ConfigError if a part takes other numbers of channels than it will be given."""
-        wanted = getattr(part, 'in_channels', given)
-        if wanted != given:
-            raise ConfigError(
-                f'model.{name}.in_channels={wanted}, but {type(before).__name__} gives {given} channels: set '
-                f'model.{name}.in_channels={given}, or remove it')
 
     def extract_feat(self, inputs: torch.Tensor, stage: str = 'decoder') -> tuple[torch.Tensor, ...]:
         """Return features of images (N, C, H, W) float.
