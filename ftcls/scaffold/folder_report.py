@@ -83,8 +83,7 @@ class FolderReport:
     def empty(self) -> list[str]:
         """Class folders of training without a readable image."""
         train = self.splits['train']
-        broken = {path.split('/')[0] for path in train.broken if '/' in path}
-        return sorted({*train.empty, *(broken - set(self.classes))})
+        return sorted({*train.empty, *(path.split('/')[0] for path in train.broken)} - set(self.classes))
 
     def extra_classes(self, split: str) -> list[str]:
         """Return the classes of a split that training does not have."""

@@ -137,9 +137,6 @@ def _started_from(checkpoint: Mapping[str, Any], source: str) -> bool:
 
 def _check_fits(end: Tensors, finetuned: str, cfg: Config) -> None:
     """Refuse weights that leave a part of the config's model without weights, for example its classifier."""
-    cfg = copy.deepcopy(cfg)
-    for part in (cfg.model, cfg.model.get('backbone') or {}):
-        part['init_cfg'] = None
     with config_errors('model'):
         module = build_model(cfg)
     matched, _ = match_state_dict(end, module)
