@@ -1,9 +1,9 @@
 """From a checked config to the one that a run uses; nothing writes into a config after it.
 
-What the command line, the data, a checkpoint or the machine decide is put into a copy of the config here, by one function.
+Here, one function puts into a copy of the config what the command line, the data, a checkpoint or the machine decide.
 """
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from .batch_policy import BatchPlan, apply_batch_policy
 
 __all__ = [
     'EvalOptions', 'Facts', 'ResolvedConfig', 'TrainOptions', 'balanced_weights', 'dataset_configs', 'iter_pretrained',
-    'resolve', 'work_dir_of'
+    'resolve', 'type_name', 'work_dir_of'
 ]
 
 # What every run has, even if its config does not say so.
@@ -110,8 +110,8 @@ def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Fac
         facts: What the machine, the data and a checkpoint decide.
 
     Raises:
-        ConfigError: If an option does not fit the config, the batch size cannot be met, or the class weights need counts
-            that the training set does not have.
+        ConfigError: If an option does not fit the config, the batch size cannot be met, or the training set lacks the
+            counts that class weights need.
     """
     run = copy.deepcopy(cfg)
     run.setdefault('default_scope', 'ftcls')
@@ -125,13 +125,20 @@ def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Fac
             loader.persistent_workers = False  # torch refuses the pair
     for key in ('val_evaluator', 'test_evaluator'):
         if run.get(key):
-            run[key] = with_loss_metric(run[key])
-    run.custom_hooks = _with_default_hooks(run)
+            run[key] = _with_metrics(run[key], _add_loss)
+    given = [*(run.get('custom_hooks') or []), *(run.get('default_hooks') or {}).values()]
+    names = {type_name(hook) for hook in given}
+    own = [dict(type=name) for name in _DEFAULT_HOOKS if name not in names]
+    run.custom_hooks = own + list(run.get('custom_hooks') or [])
     batch = None
     if isinstance(options, TrainOptions):
         batch = _resolve_training(run, options, facts)
     else:
-        _resolve_evaluation(run, options)
+        run.resume = False
+        if options.checkpoint is not None:
+            _load_all_weights(run, options.checkpoint)
+        if options.tta:
+            _test_on_views(run)
     return ResolvedConfig(run, batch, _resolve_class_weights(run, facts.class_counts))
 
 
@@ -145,7 +152,8 @@ def _resolve_training(run: Config, options: TrainOptions, facts: Facts) -> Batch
         run.val_dataloader = run.val_cfg = run.val_evaluator = None
     if options.amp:
         run.optim_wrapper = convert_to_amp(run.optim_wrapper)
-    run.randomness = _with_seed(run.get('randomness') or {}, options.seed, facts)
+    randomness = run.get('randomness') or {}
+    run.randomness = {**randomness, 'seed': _choose_seed(options.seed, randomness.get('seed'), facts)}
     run.resume = facts.checkpoint is not None
     if run.resume:
         _load_all_weights(run, facts.checkpoint)
@@ -156,21 +164,14 @@ def _resolve_training(run: Config, options: TrainOptions, facts: Facts) -> Batch
     return batch
 
 
-def _resolve_evaluation(run: Config, options: EvalOptions) -> None:
-    run.resume = False
-    if options.checkpoint is not None:
-        _load_all_weights(run, options.checkpoint)
-    if options.tta:
-        _test_on_views(run)
-
-
-def _with_seed(randomness: Mapping[str, Any], seed: int | None, facts: Facts) -> dict[str, Any]:
-    """Fix the seed, the same in all processes, and the same after a resume as before it."""
-    candidates = (seed, randomness.get('seed'), facts.meta.get('seed'), facts.drawn_seed)
-    chosen = next((one for one in candidates if one is not None), None)
-    if chosen is not None and not 0 <= chosen < _MOST_SEEDS:
-        raise ConfigError(f'--seed {chosen}: must be from 0 to {_MOST_SEEDS - 1}, as randomness.seed')
-    return {**randomness, 'seed': chosen}
+def _choose_seed(given: int | None, configured: int | None, facts: Facts) -> int | None:
+    """Return the seed: the same in all processes, and the same after a resume as before it."""
+    for seed in (given, configured, facts.meta.get('seed'), facts.drawn_seed):
+        if seed is not None:
+            if not 0 <= seed < _MOST_SEEDS:
+                raise ConfigError(f'--seed {seed}: must be from 0 to {_MOST_SEEDS - 1}, as randomness.seed')
+            return seed
+    return None
 
 
 def _load_all_weights(run: Config, checkpoint: str) -> None:
@@ -190,33 +191,25 @@ def iter_pretrained(model: Mapping) -> Iterator[dict]:
                 yield node
 
 
-def _type_name(component: Any) -> str:
-    """Return the class name that a component's dict asks for, without its scope; ``''`` where it does not say."""
+def type_name(component: Any) -> str:
+    """Return the class name that a component's dict asks for, without its scope; ``''`` if it names none."""
     kind = component.get('type') if isinstance(component, Mapping) else None
     return getattr(kind, '__name__', str(kind or '')).rpartition('.')[2]
 
 
-def with_loss_metric(evaluator: Any) -> Any:
-    """Return an evaluator's config that measures the loss too."""
+def _with_metrics(evaluator: Any, change: Callable[[list], list]) -> Any:
+    """Return an evaluator's config with its list of metrics changed."""
     if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
-        return {**evaluator, 'metrics': with_loss_metric(evaluator['metrics'])}
-    metrics = as_list(evaluator)
-    if any(_type_name(metric) == 'LossMetric' for metric in metrics):
-        return metrics
-    return [*metrics, dict(type='LossMetric')]
+        return {**evaluator, 'metrics': change(as_list(evaluator['metrics']))}
+    return change(as_list(evaluator))
 
 
-def _without_loss_metric(evaluator: Any) -> Any:
-    if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
-        return {**evaluator, 'metrics': _without_loss_metric(evaluator['metrics'])}
-    return [metric for metric in as_list(evaluator) if _type_name(metric) != 'LossMetric']
+def _add_loss(metrics: list) -> list:
+    return metrics if 'LossMetric' in map(type_name, metrics) else [*metrics, dict(type='LossMetric')]
 
 
-def _with_default_hooks(cfg: Config) -> list:
-    """Return the config's custom hooks and, before them, those that every run has."""
-    custom = list(cfg.get('custom_hooks') or [])
-    given = {_type_name(hook) for hook in [*custom, *(cfg.get('default_hooks') or {}).values()]}
-    return [dict(type=name) for name in _DEFAULT_HOOKS if name not in given] + custom
+def _remove_loss(metrics: list) -> list:
+    return [metric for metric in metrics if type_name(metric) != 'LossMetric']
 
 
 def dataset_configs(node: Any) -> Iterator[dict]:
@@ -235,21 +228,20 @@ def dataset_configs(node: Any) -> Iterator[dict]:
 def _test_on_views(run: Config) -> None:
     """Average the predictions for several views of each test image.
 
-    ``tta_pipeline`` replaces the test's pipeline. Without it, the test's own pipeline gives two views, the image and its
-    mirror image. ``tta_model`` says how the predictions are merged; without it, ``AverageClsScoreTTA`` does.
+    ``tta_pipeline`` replaces the test's pipeline. Without it, the test's own pipeline gives two views, the image and
+    its mirror image. ``tta_model`` merges the predictions; without it, ``AverageClsScoreTTA`` does.
     """
     given = run.get('tta_pipeline')
-    if given and _type_name(given[-1]) != 'TestTimeAug':
-        raise ConfigError('tta_pipeline: must end with dict(type=\'TestTimeAug\', transforms=[…]), the last step in it '
-                          '[dict(type=\'PackInputs\')]')
+    if given and type_name(given[-1]) != 'TestTimeAug':
+        raise ConfigError("tta_pipeline: must end with dict(type='TestTimeAug', transforms=[…]), and that with "
+                          "[dict(type='PackInputs')]")
     for dataset in dataset_configs((run.get('test_dataloader') or {}).get('dataset')):
         *steps, pack = dataset.get('pipeline') or [None]
         dataset['pipeline'] = given or [*steps, dict(type='TestTimeAug', transforms=[_FLIPS, [pack]])]
-    model = dict(run.get('tta_model') or dict(type='AverageClsScoreTTA'))
-    run.custom_hooks = [*run.custom_hooks, dict(type='PrepareTTAHook', tta_cfg=model)]
+    model = run.get('tta_model') or dict(type='AverageClsScoreTTA')
+    run.custom_hooks = [*run.custom_hooks, dict(type='PrepareTTAHook', tta_cfg=dict(model))]
     if run.get('test_evaluator'):
-        # Only a view has a loss.
-        run.test_evaluator = _without_loss_metric(run.test_evaluator)
+        run.test_evaluator = _with_metrics(run.test_evaluator, _remove_loss)  # only a single view has a loss
 
 
 def balanced_weights(counts: Mapping[str, int]) -> dict[str, float]:
@@ -267,30 +259,26 @@ def balanced_weights(counts: Mapping[str, int]) -> dict[str, float]:
 
 def _resolve_class_weights(run: Config, counts: Mapping[str, int] | None) -> list[str]:
     """Replace every ``class_weight='balanced'`` of the model by numbers, or by None where nothing is trained."""
-    losses = {
-        path: node
-        for path, node in walk(run.model, 'model')
-        if isinstance(node, Mapping) and node.get('class_weight') == 'balanced'
-    }
+    nodes = [(path, node) for path, node in walk(run.model, 'model') if isinstance(node, Mapping)]
+    losses = {path: node for path, node in nodes if node.get('class_weight') == 'balanced'}
     if not losses:
         return []
-    paths = ', '.join(losses)
+    paths, numbers = ', '.join(losses), None
     if counts is None:
-        for loss in losses.values():
-            loss['class_weight'] = None
-        return [
-            f"{paths}: class_weight='balanced' weighs the classes of a training set; the loss here is not weighted (the "
-            'config in the work dir has the numbers)'
+        notes = [
+            f"{paths}: class_weight='balanced' weighs the classes of a training set; the loss here is not weighted "
+            '(the config in the work dir has the numbers)'
         ]
-    if not counts:
-        raise ConfigError(
-            f"{next(iter(losses))}.class_weight='balanced': the training set does not tell how many samples "
-            'each class has; give a list of weights, one per class')
-    weights = balanced_weights(counts)
+    elif not counts:
+        raise ConfigError(f"{paths}.class_weight='balanced': the training set does not tell how many samples each "
+                          'class has; give a list of weights, one per class')
+    else:
+        weights = balanced_weights(counts)
+        numbers = list(weights.values())
+        shown = enumerate_names(f'{name} {weight:.3g}' for name, weight in weights.items())
+        notes = [f'class_weight of {paths}: {shown} (balanced)']
+        if type_name(run.train_dataloader.get('sampler')) == 'BalancedSampler':
+            notes.append('NOTE: the sampler balances the classes, and the weights do so once more')
     for loss in losses.values():
-        loss['class_weight'] = list(weights.values())
-    numbers = enumerate_names(f'{name} {weight:.3g}' for name, weight in weights.items())
-    notes = [f'class_weight of {paths}: {numbers} (balanced)']
-    if _type_name(run.train_dataloader.get('sampler')) == 'BalancedSampler':
-        notes.append('NOTE: the sampler balances the classes, and the weights do so once more')
+        loss['class_weight'] = numbers
     return notes

@@ -15,9 +15,6 @@ from .loaders import DataReport, dataset_configs
 
 __all__ = ['check_heads', 'check_missing_classes']
 
-_SIZE_KEYS = ('model.head.num_classes', 'model.backbone.num_classes', 'data_preprocessor.num_classes',
-              'model.data_preprocessor.num_classes')
-
 
 def check_heads(cfg: Config, report: DataReport) -> None:
     """Check every number of classes in the model, the preprocessor and the metrics against the data.
@@ -28,13 +25,12 @@ def check_heads(cfg: Config, report: DataReport) -> None:
     if not report.classes or report.counts.get('train', report.counts.get('test')) is None:
         return
     size, faults = len(report.classes), []
-    for key in _SIZE_KEYS:
-        value = cfg
-        for part in key.split('.'):
-            value = (value or {}).get(part)
+    for where in ('model.head', 'model.backbone', 'data_preprocessor', 'model.data_preprocessor'):
+        *outer, part = where.split('.')
+        value = ((cfg.model if outer else cfg).get(part) or {}).get('num_classes')
         if value is not None and value > 0 and value != size:
-            faults.append(f'{key} is {value}, but the data has {size} classes ({enumerate_names(report.classes, 5)}); '
-                          f'set {key}={size}')
+            faults.append(f'{where}.num_classes is {value}, but the data has {size} classes '
+                          f'({enumerate_names(report.classes, 5)}); set {where}.num_classes={size}')
     for key in ('val_evaluator', 'test_evaluator'):
         for path, metric in _metric_configs(cfg.get(key), key):
             topk = metric.get('topk') or 0
@@ -79,9 +75,8 @@ def _head_faults(cfg: Config) -> Iterator[str]:
     if kind is None or not issubclass(kind, ClsHead) or issubclass(kind, MultiLabelClsHead):
         return
     instead = 'MultiLabelClsHead' if kind is ClsHead else 'MultiLabelLinearClsHead'
-    yield (f'model.head.type: {kind.__name__} predicts one class per image, and the data has several labels; set '
-           f'model.head.type={instead!r}, with loss=dict(type=\'CrossEntropyLoss\', use_sigmoid=True) or '
-           'dict(type=\'AsymmetricLoss\')')
+    yield (f'model.head.type: {kind.__name__} predicts one class per image, and the data has several labels; set it to '
+           f"{instead!r}, with loss=dict(type='CrossEntropyLoss', use_sigmoid=True) or dict(type='AsymmetricLoss')")
 
 
 def _metric_faults(cfg: Config, several: Mapping[str, str]) -> Iterator[str]:

@@ -1,5 +1,6 @@
-"""Starting the process group: NCCL where there are GPUs, gloo where there are none; torchrun, Slurm or MPI."""
+"""The process group of torchrun, Slurm or MPI: NCCL with GPUs, gloo without."""
 import os
+import re
 import socket
 import subprocess
 import time
@@ -11,12 +12,21 @@ import torch.distributed as torch_dist
 from mmengine.dist import init_dist, is_distributed
 
 from ftcls.utils import ConfigError
+from ftcls.utils.names import plural
 
 __all__ = ['init_distributed', 'close_distributed', 'count_event']
 
+# The names of rank, number of processes and rank on the machine.
+_NAMES = {
+    'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK')
+}
+_STARTERS = {'pytorch': 'tools/dist_train.sh or torchrun', 'slurm': 'tools/slurm_train.sh or srun', 'mpi': 'mpirun'}
+
 
 def init_distributed(launcher: str, dist_cfg: dict[str, Any] | None = None) -> int:
-    """Join the process group that a launcher has laid out in the environment.
+    """Join the process group that a launcher describes in the environment.
 
     Args:
         launcher: One of ``LAUNCHERS``.
@@ -37,9 +47,8 @@ def init_distributed(launcher: str, dist_cfg: dict[str, Any] | None = None) -> i
     local_world = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     gpus = torch.cuda.device_count()
     if 0 < gpus < local_world:
-        raise ConfigError(
-            f'{local_world} processes were asked for on this machine, which has {gpus} GPU'
-            f'{"s" if gpus > 1 else ""}; use GPUS={gpus}, or CUDA_VISIBLE_DEVICES= for processes on the CPU')
+        raise ConfigError(f'{local_world} processes on a machine with {plural(gpus, "GPU")}; use GPUS={gpus}, or '
+                          'CUDA_VISIBLE_DEVICES= for processes on the CPU')
     if gpus:
         init_dist('pytorch', **{'backend': 'nccl', **options})
     else:
@@ -52,33 +61,30 @@ def init_distributed(launcher: str, dist_cfg: dict[str, Any] | None = None) -> i
 def _set_environment(launcher: str) -> None:
     """Translate Slurm's and MPI's variables into torch's; torchrun sets them itself."""
     env = os.environ
+    rank, size, local_rank = _NAMES[launcher]
+    if launcher == 'pytorch':
+        _require(launcher, rank, size, local_rank, 'MASTER_ADDR', 'MASTER_PORT')
+        return
+    _require(launcher, rank, size)
+    env['RANK'], env['WORLD_SIZE'] = env[rank], env[size]
+    # This replaces LOCAL_RANK, since the tools set it to their --local-rank, or to 0.
+    env['LOCAL_RANK'] = env.get(local_rank, env.get('LOCAL_RANK', '0'))
+    env.setdefault('MASTER_PORT', env.get('PORT', '29500'))
     if launcher == 'slurm':
-        _need(launcher, 'SLURM_PROCID', 'SLURM_NTASKS')
-        env['RANK'], env['WORLD_SIZE'] = env['SLURM_PROCID'], env['SLURM_NTASKS']
-        # Over what is set: the tools set LOCAL_RANK to their --local-rank, 0 where it is not given.
-        env['LOCAL_RANK'] = env.get('SLURM_LOCALID', env.get('LOCAL_RANK', '0'))
         tasks = env.get('SLURM_NTASKS_PER_NODE') or env.get('SLURM_TASKS_PER_NODE', '1')
-        env.setdefault('LOCAL_WORLD_SIZE', tasks.split('(')[0].split(',')[0])
+        env.setdefault('LOCAL_WORLD_SIZE', re.match(r'\d*', tasks)[0])  # '2(x3),1' on several nodes
         if 'MASTER_ADDR' not in env:
             env['MASTER_ADDR'] = _first_slurm_node(env.get('SLURM_NODELIST', socket.gethostname()))
-        env.setdefault('MASTER_PORT', env.get('PORT', '29500'))
-    elif launcher == 'mpi':
-        _need(launcher, 'OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE')
-        env['RANK'], env['WORLD_SIZE'] = env['OMPI_COMM_WORLD_RANK'], env['OMPI_COMM_WORLD_SIZE']
-        env['LOCAL_RANK'] = env.get('OMPI_COMM_WORLD_LOCAL_RANK', env.get('LOCAL_RANK', '0'))
+    else:
         env.setdefault('LOCAL_WORLD_SIZE', env.get('OMPI_COMM_WORLD_LOCAL_SIZE', '1'))
-        env.setdefault('MASTER_PORT', env.get('PORT', '29500'))
-        _need(launcher, 'MASTER_ADDR')
-    elif launcher == 'pytorch':
-        _need(launcher, 'RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+        _require(launcher, 'MASTER_ADDR')
 
 
-def _need(launcher: str, *names: str) -> None:
-    missing = [n for n in names if n not in os.environ]
+def _require(launcher: str, *names: str) -> None:
+    missing = [name for name in names if name not in os.environ]
     if missing:
-        start = {'pytorch': 'tools/dist_train.sh or torchrun', 'slurm': 'tools/slurm_train.sh or srun', 'mpi': 'mpirun'}
-        raise ConfigError(
-            f'--launcher {launcher}: {", ".join(missing)} not set in the environment; start with {start[launcher]}')
+        raise ConfigError(f'--launcher {launcher}: {", ".join(missing)} not set in the environment; start with '
+                          f'{_STARTERS[launcher]}')
 
 
 def _first_slurm_node(nodelist: str) -> str:
@@ -92,12 +98,12 @@ def _first_slurm_node(nodelist: str) -> str:
 
 
 def count_event(name: str) -> int:
-    """Count an event over all processes of the run, for what shall be said once.
+    """Count an event over all processes of the run, for messages that are printed once.
 
-    The count is kept in the store that the processes met at; it needs no process group, and none of the others to answer.
+    The count is kept in the store at which the processes met; it needs neither a process group nor the other processes.
 
     Returns:
-        How often the event has happened, this time included. Where the store cannot be reached: 1 in the first process of
+        How often the event has happened, this time included. If the store cannot be reached: 1 in the first process of
         each machine, 2 in the others.
     """
     env = os.environ
@@ -117,10 +123,10 @@ def count_event(name: str) -> int:
 
 
 def close_distributed() -> None:
-    """Leave the process group, so that no process hangs or warns at its end."""
+    """Leave the process group, so that no process waits or warns at its end."""
     if is_distributed():
         if torch_dist.get_backend() == 'gloo':
-            # Up to torch 2.7, destroying the group holds the interpreter's lock while it joins gloo's threads, one of which
-            # may be waiting for that lock to free the last tensors: a sleep lets it have it (pytorch/pytorch#154976).
+            # Up to torch 2.7, destroying the group keeps the interpreter's lock while it joins gloo's threads, one of
+            # which may need that lock to free the last tensors; a sleep gives it the lock (pytorch/pytorch#154976).
             time.sleep(0.1)
         torch_dist.destroy_process_group()

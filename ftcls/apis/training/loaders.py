@@ -4,7 +4,7 @@ import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,10 +57,9 @@ class DataReport:
         """Return the classes without a sample, by split."""
         found = {}
         for split, counts in self.counts.items():
-            if counts is not None:
-                empty = [name for name in self.classes or () if not counts.get(name)]
-                if empty:
-                    found[split] = empty
+            empty = [name for name in self.classes or () if counts is not None and not counts.get(name)]
+            if empty:
+                found[split] = empty
         return found
 
     def describe(self, loaders: Mapping[str, DataLoader] = {}) -> list[str]:
@@ -69,31 +68,27 @@ class DataReport:
         Args:
             loaders: Split name to dataloader, whose sampler may say what an epoch draws.
         """
-        lines = []
-        if self.classes:
-            lines.append(f'classes: {len(self.classes)} ({enumerate_names(self.classes)})')
+        lines = [f'classes: {len(self.classes)} ({enumerate_names(self.classes)})'] if self.classes else []
         missing = self.missing()
         for split, size in self.sizes.items():
+            counts = self.counts[split]
+            line = f'{split}: {size:,} samples'
+            if counts and len(counts) <= 10:
+                line += ' (' + ', '.join(f'{name} {n}' for name, n in counts.items()) + ')'
+            elif counts:
+                line += f' ({min(counts.values())} to {max(counts.values())} per class)'
+            parts = [line, self.several[split], self.drawn[split]]
             sampler = getattr(loaders.get(split), 'sampler', None)
-            sampled = sampler.describe() if hasattr(sampler, 'describe') else ''
-            parts = [f'{split}: {size:,} samples{_describe_counts(self.counts[split])}']
-            parts += [text for text in (self.several[split], self.drawn[split], sampled) if text]
+            if hasattr(sampler, 'describe'):
+                parts.append(sampler.describe())
             if self.shared.get(split):
                 parts.append(f'{self.shared[split]:,} OF THEM ARE TRAINING IMAGES TOO')
             if split in missing:
                 parts.append(f'NONE of {enumerate_names(missing[split])}')
             if self.ignored[split]:
                 parts.append(f'ignored, since not among the classes: {enumerate_names(self.ignored[split])}')
-            lines.append('; '.join(parts))
+            lines.append('; '.join(filter(None, parts)))
         return lines
-
-
-def _describe_counts(counts: Mapping[str, int] | None) -> str:
-    if not counts:
-        return ''
-    if len(counts) <= 10:
-        return ' (' + ', '.join(f'{name} {n}' for name, n in counts.items()) + ')'
-    return f' ({min(counts.values())} to {max(counts.values())} per class)'
 
 
 def build_datasets(cfg: Config,
@@ -143,7 +138,8 @@ def build_loaders(cfg: Config, datasets: Mapping[str, Dataset]) -> dict[str, Dat
     for split, dataset in datasets.items():
         where = f'{split}_dataloader'
         with located(where), config_errors(where), DefaultScope.overwrite_default_scope(cfg.default_scope):
-            settings = _around(cfg[where], dataset)
+            # MMEngine copies the settings deeply; a function is not copied.
+            settings = {**cfg[where], 'dataset': dict(type=_returning(dataset))}
             loader = Runner.build_dataloader(settings, seeds.get('seed'), seeds.get('diff_rank_seed', False))
             if isinstance(dataset, Sized) and isinstance(loader.sampler, Sized) and len(loader) == 0:
                 raise ConfigError(f'{len(dataset)} samples make no whole batch of {settings["batch_size"]}; set '
@@ -152,14 +148,12 @@ def build_loaders(cfg: Config, datasets: Mapping[str, Dataset]) -> dict[str, Dat
     return loaders
 
 
-def _around(settings: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """Return a dataloader's settings with a dataset that is built already."""
+def _returning(dataset: Dataset) -> Callable[[], Dataset]:
 
     def built() -> Dataset:
-        # MMEngine copies the settings deeply; a function is not copied.
         return dataset
 
-    return {**settings, 'dataset': dict(type=built)}
+    return built
 
 
 def _build_dataset(settings: Mapping[str, Any], classes: Sequence[str] | None, scope: str) -> Dataset:
@@ -192,13 +186,12 @@ def _check_classes(dataset: Dataset, settings: Mapping[str, Any], report: DataRe
         report.classes = tuple(names) if names else None
     elif names and tuple(names) != report.classes:
         raise DataError(f'its classes ({enumerate_names(names)}) differ from those of the training set '
-                        f'({enumerate_names(report.classes)}), so the indices would not mean the same. Set '
-                        f'{split}_dataloader.dataset.classes to the training set\'s')
+                        f'({enumerate_names(report.classes)}); set {split}_dataloader.dataset.classes to these')
     ignored = _ignored(dataset)
     if ignored and report.sizes and not all(_chooses_classes(one) for one in dataset_configs(settings)):
         raise DataError(
-            f'has classes that the training set has not: {enumerate_names(ignored)}; rename or remove them, or '
-            f'choose classes by {split}_dataloader.dataset.classes')
+            f'has classes that the training set has not: {enumerate_names(ignored)}; rename or remove them, '
+            f'or choose classes by {split}_dataloader.dataset.classes')
 
 
 def inner_datasets(dataset: Dataset) -> list[Dataset]:
@@ -228,14 +221,12 @@ def _drawn(dataset: Dataset) -> Iterator[str]:
 def _counts(dataset: Dataset) -> dict[str, int] | None:
     """Return the samples per class, or None for masks and for datasets that do not know them."""
     parts = inner_datasets(dataset)
-    if not all(hasattr(part, 'class_counts') for part in parts):
-        return None
     total: Counter = Counter()
     for part in parts:
-        counts = part.class_counts()
-        if counts is None:
+        part_counts = part.class_counts() if hasattr(part, 'class_counts') else None
+        if part_counts is None:
             return None
-        total.update(counts)
+        total.update(part_counts)
     counts = dict(total)
     if dataset is not parts[0] and hasattr(dataset, 'get_data_info'):  # a wrapper repeats samples, or leaves some out
         hits = Counter(itertools.chain.from_iterable(sample_labels(dataset)))
@@ -249,10 +240,8 @@ def _describe_labels(dataset: Dataset) -> str:
     numbers = [len(part.get_cat_ids(index)) for part in parts for index in range(len(part))]
     if not numbers:
         return ''
-    text = f'{sum(numbers) / len(numbers):.2f} labels per image'
-    if 0 in numbers:
-        text += f', {numbers.count(0):,} without any'
-    return text
+    unlabelled = f', {numbers.count(0):,} without any' if 0 in numbers else ''
+    return f'{sum(numbers) / len(numbers):.2f} labels per image{unlabelled}'
 
 
 def _compare_with_training(train: Dataset, other: Dataset, split: str) -> int:
@@ -270,12 +259,11 @@ def _compare_with_training(train: Dataset, other: Dataset, split: str) -> int:
         return 0
     shared = set(_paths(train)) & set(_paths(other))
     if shared:
-        print_log(
-            f'{split}_dataloader.dataset: {len(shared):,} of its {len(other):,} images are in the training set too, for '
-            f'example {min(shared)}: its scores will be too high. Give it other images, or use split=\'val\' and '
-            'split=\'train\' where one folder serves both',
-            logger='current',
-            level=logging.WARNING)
+        text = (
+            f'{split}_dataloader.dataset: {len(shared):,} of its {len(other):,} images are in the training set too, '
+            f"for example {min(shared)}; its scores will be too high. Give it other images, or split='val' and the "
+            "training set split='train'")
+        print_log(text, logger='current', level=logging.WARNING)
     return len(shared)
 
 
@@ -290,17 +278,15 @@ def _check_same_settings(train: Dataset, other: Dataset, split: str) -> None:
         if ours != theirs:
             why = 'the two parts would overlap' if name in _DRAW_SETTINGS else 'the same masks would mean two things'
             with located(f'{split}_dataloader.dataset.{name}'):
-                raise ConfigError(
-                    f'{theirs!r}, but train_dataloader.dataset.{name} is {ours!r}, of the same folder: '
-                    f'{why}; give both the same')
+                raise ConfigError(f'{theirs!r}, but train_dataloader.dataset.{name} is {ours!r}, of the same folder: '
+                                  f'{why}; give both the same')
 
 
 def _paths(dataset: Dataset) -> Iterator[str]:
     """Yield the paths of the images, where a dataset knows them."""
     # A wrapper is asked itself, since it may use only a part of what it wraps.
-    parts = [dataset] if hasattr(dataset, 'get_data_info') else inner_datasets(dataset)
-    for part in parts:
-        for index in range(len(part)) if hasattr(part, 'get_data_info') else ():
-            path = part.get_data_info(index).get('img_path')
-            if path is not None:
-                yield os.path.abspath(path)
+    for part in [dataset] if hasattr(dataset, 'get_data_info') else inner_datasets(dataset):
+        infos = map(part.get_data_info, range(len(part))) if hasattr(part, 'get_data_info') else ()
+        for info in infos:
+            if info.get('img_path') is not None:
+                yield os.path.abspath(info['img_path'])

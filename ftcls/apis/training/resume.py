@@ -1,9 +1,8 @@
 """Resuming a run: from which checkpoint, and whether the config still asks for the same run."""
 import ast
-import inspect
 import itertools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
 from ftcls.config.loading import parse_value
-from ftcls.config.resolve import TrainOptions, work_dir_of
+from ftcls.config.resolve import TrainOptions, type_name, work_dir_of
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError, MissingFileError
+from ftcls.utils.arguments import own_arguments
 from ftcls.utils.names import enumerate_names
-from ftcls.utils.tree import as_list
+from ftcls.utils.tree import as_list, differences
 
 __all__ = ['check_same_recipe', 'find_resumed']
 
@@ -46,43 +46,34 @@ def find_resumed(cfg: Config, options: TrainOptions) -> str | None:
     resume = options.resume or cfg.get('resume', False)
     if not resume:
         return None
-    path = None
     if isinstance(resume, str):
         path = resume
-    elif cfg.get('resume'):
-        path = cfg.get('load_from')
-    if path is None:
-        work_dir = Path(work_dir_of(cfg, options))
-        path = _latest(work_dir)
-        if path is None:
-            _warn_of_new_run(work_dir)
-            return None
-    if not Path(path).is_file():
+    else:
+        named = cfg.get('load_from') if cfg.get('resume') else None
+        path = named or _latest(Path(work_dir_of(cfg, options)))
+    if path is not None and not Path(path).is_file():
         raise MissingFileError(
             f'--resume {path}: no such checkpoint; give the path of one, or none for the latest of the '
             'work dir')
-    return str(path)
+    return path and str(path)
 
 
 def _latest(work_dir: Path) -> str | None:
-    """Return the latest checkpoint of a work dir; the note that names it has another path if the folder was moved."""
-    if not (work_dir / 'last_checkpoint').is_file():
-        return None
-    noted = find_latest_checkpoint(str(work_dir))
-    here = work_dir / Path(noted).name
-    return str(here) if here.is_file() else noted
-
-
-def _warn_of_new_run(work_dir: Path) -> None:
-    there = sorted(f.name for f in work_dir.glob('*.pth'))
+    """Return the latest checkpoint of a work dir; the log warns if there is none."""
+    if (work_dir / 'last_checkpoint').is_file():
+        noted = find_latest_checkpoint(str(work_dir))
+        here = work_dir / Path(noted).name  # the note has another path if the folder was moved
+        return str(here) if here.is_file() else noted
     hint = 'is it the --work-dir of the run that was interrupted?'
-    if there:
-        hint = f'it holds {enumerate_names(there, 6)}; give one by its path: --resume PATH'
+    others = sorted(f.name for f in work_dir.glob('*.pth'))
+    if others:
+        hint = f'it holds {enumerate_names(others, 6)}; give one by its path: --resume PATH'
     print_log(
         f'--resume: nothing to resume from, training STARTS FROM THE BEGINNING: the work dir {work_dir.resolve()} has no '
         f'last_checkpoint, which names the latest checkpoint of a run; {hint}',
         logger='current',
         level=logging.WARNING)
+    return None
 
 
 def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> None:
@@ -102,16 +93,12 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
     before = _read_config(meta.get('cfg'))
     if before is None:
         return
-    changed = [line for key in _RESTORED for line in _differences(_get(before, key), _get(cfg, key), key)]
+    changed = [line for key in _RESTORED for line in _describe(key, _get(before, key), _get(cfg, key))]
     if _hooks(before, _PLANS):
         changed += _hook_differences(before, cfg, _PLANS)
-    warned = []
+    warned = _hook_differences(before, cfg, _OTHER_HOOKS)
     for key, default in _FREEZING.items():
-        old, new = (_get(one, key, default) for one in (before, cfg))
-        if key == 'model.freeze':
-            old, new = as_list(old), as_list(new)
-        warned += _differences(old, new, key)
-    warned += _hook_differences(before, cfg, _OTHER_HOOKS)
+        warned += _describe(key, _get(before, key, default), _get(cfg, key, default))
     if warned:
         lines = [f'--resume {checkpoint}: the run continues with other settings than it was started with:', *warned]
         print_log('\n  '.join(lines), logger='current', level=logging.WARNING)
@@ -119,8 +106,8 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
         lines = [f'--resume {checkpoint}: the config is not the one that the run was started with:', *changed]
         raise ConfigError(
             '\n  '.join(lines) + '\na resumed run continues with the optimizer, the schedule and the '
-            'unfreezing of its checkpoint; set these keys back (train_cfg.max_epochs may change), or start a '
-            'new run from its weights with load_from=…')
+            'unfreezing of its checkpoint; set these keys back (train_cfg.max_epochs may change), or start '
+            'a new run from its weights with load_from=…')
 
 
 def _read_config(text: Any) -> dict[str, Any] | None:
@@ -138,17 +125,18 @@ def _get(cfg: Mapping[str, Any], path: str, default: Any = None) -> Any:
     value: Any = cfg
     for key in path.split('.'):
         value = value.get(key) if hasattr(value, 'get') else None
-    return default if value is None else value
+    if value is None:
+        return default
+    return as_list(value) if path == 'model.freeze' else value
 
 
 def _hooks(cfg: Mapping[str, Any], names: tuple[str, ...]) -> list[dict]:
     """Return the config's hooks of these names, with their defaults filled in."""
     found = []
     for hook in cfg.get('custom_hooks') or []:
-        kind = hook.get('type') if isinstance(hook, Mapping) else None
-        name = getattr(kind, '__name__', str(kind)).rpartition('.')[2]
+        name = type_name(hook)
         if name in names:
-            parameters = inspect.signature(HOOKS.get(name)).parameters.values()
+            parameters = own_arguments(HOOKS.get(name)).values()
             defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
             found.append({**defaults, **hook, 'type': name})
     return found
@@ -157,24 +145,17 @@ def _hooks(cfg: Mapping[str, Any], names: tuple[str, ...]) -> list[dict]:
 def _hook_differences(old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
     """Compare the hooks of these names, one after another."""
     lines: list[str] = []
-    for before, now in itertools.zip_longest(_hooks(old, names), _hooks(new, names)):
-        if now is None:
-            lines.append(f'custom_hooks: {before["type"]} in the checkpoint, none in the config')
-        elif before is None:
-            lines.append(f'custom_hooks: none in the checkpoint, {now["type"]} in the config')
-        elif before['type'] != now['type']:
-            lines.append(f'custom_hooks: {before["type"]} in the checkpoint, {now["type"]} in the config')
+    for before, now in itertools.zip_longest(_hooks(old, names), _hooks(new, names), fillvalue={'type': 'none'}):
+        if before['type'] == now['type']:
+            lines += _describe(f'custom_hooks.{now["type"]}', before, now)
         else:
-            lines += _differences(before, now, f'custom_hooks.{now["type"]}')
+            lines.append(f'custom_hooks: {before["type"]} in the checkpoint, {now["type"]} in the config')
     return lines
 
 
-def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in dict.fromkeys([*old, *new]):
-            yield from _differences(old.get(key), new.get(key), f'{path}.{key}')
-    elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
-        for i, (a, b) in enumerate(zip(old, new)):
-            yield from _differences(a, b, f'{path}.{i}')
-    elif old != new:
-        yield f'{path}: {old!r} in the checkpoint, {new!r} in the config'
+def _describe(path: str, old: Any, new: Any) -> list[str]:
+    """Return a line for each difference of two parts of a config."""
+    return [
+        f'{where}: {before!r} in the checkpoint, {now!r} in the config'
+        for where, before, now in differences(old, new, path, missing=None)
+    ]

@@ -4,12 +4,12 @@ import platform
 import random
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import mmengine
 import torch
-import torchvision
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
@@ -36,6 +36,15 @@ from .sanity_checks import StartHook, check_pass, config_errors, first_samples
 
 __all__ = ['TrainOptions', 'build_runner', 'check_config', 'train']
 
+# What MMEngine's Runner takes out of a config, for every run and for each split.
+_RUNNER_KEYS = ('model', 'work_dir', 'default_hooks', 'data_preprocessor', 'load_from', 'resume', 'launcher', 'env_cfg',
+                'visualizer', 'default_scope', 'randomness')
+_SPLIT_KEYS = {
+    'train': ('train_cfg', 'optim_wrapper', 'param_scheduler'),
+    'val': ('val_cfg', 'val_evaluator'),
+    'test': ('test_cfg', 'test_evaluator')
+}
+
 
 def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook] = ()) -> Runner:
     """Train what a config describes.
@@ -54,8 +63,8 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
     options = options or TrainOptions()
     check_config(cfg, options)
     if not cfg.get('train_dataloader'):
-        raise ConfigError('train_dataloader: missing; which dataset should be used for training? Add train_dataloader, '
-                          'train_cfg, optim_wrapper')
+        raise ConfigError('train_dataloader: missing; which dataset should be used for training? Add it, train_cfg and '
+                          'optim_wrapper')
     checkpoint = find_resumed(cfg, options)
     world_size = init_distributed(options.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
     meta = (checkpoint and read_checkpoint(checkpoint).get('meta')) or {}
@@ -66,11 +75,10 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
     if checkpoint:
         check_same_recipe(resolved.cfg, checkpoint, meta)
     loaders = build_loaders(resolved.cfg, datasets)
+    facts_shown = [('data', report.describe(loaders) + resolved.notes), ('batch', [resolved.batch.describe()]),
+                   ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]
     start = StartHook()
-    own = [
-        PreflightHook([('data', report.describe(loaders) + resolved.notes), ('batch', [resolved.batch.describe()]),
-                       ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]), start
-    ]
+    own = [PreflightHook(facts_shown), start]
     if options.dry_run:
         own.append(DryRunHook())
     runner = build_runner(resolved.cfg, loaders, [*own, *hooks])
@@ -93,8 +101,7 @@ def check_config(cfg: Config, options: TrainOptions | EvalOptions) -> None:
     validate_config(cfg)
     work_dir = Path(work_dir_of(cfg, options))
     if work_dir.exists() and not work_dir.is_dir():
-        raise ConfigError(
-            f'work_dir={str(work_dir)!r} is a file; give a folder by --work-dir, which need not exist yet')
+        raise ConfigError(f'work_dir={str(work_dir)!r} is a file; give a folder by --work-dir')
 
 
 def _run(runner: Runner, start: StartHook) -> None:
@@ -107,8 +114,7 @@ def _run(runner: Runner, start: StartHook) -> None:
     except DryRunFinished as done:
         print_log(done.text, logger='current')
         if done.faults:
-            raise ConfigError('\n'.join(
-                ['the dry run found that the run would not do what its table says:', *done.faults]))
+            raise ConfigError('the run would not do what its table says:\n' + '\n'.join(done.faults))
     finally:
         # Hooks are not told of an exception; a progress bar would keep the terminal.
         for hook in runner.hooks:
@@ -118,9 +124,8 @@ def _run(runner: Runner, start: StartHook) -> None:
 
 def _log_end(runner: Runner, first_iteration: int) -> None:
     if runner.iter == first_iteration:
-        runner.logger.info(
-            f'nothing was left to do: the checkpoint is at epoch {runner.epoch} of {runner.max_epochs}; raise '
-            'train_cfg.max_epochs to train longer')
+        runner.logger.info(f'nothing was left to do: the checkpoint is at epoch {runner.epoch} of {runner.max_epochs}; '
+                           'raise train_cfg.max_epochs to train longer')
     text = f'finished; everything is in {runner.work_dir}'
     best = runner.message_hub.runtime_info.get('best_ckpt')
     if best:
@@ -131,8 +136,9 @@ def _log_end(runner: Runner, first_iteration: int) -> None:
 def _describe_machine(seed: int) -> str:
     device = get_device()
     name = torch.cuda.get_device_name() if device == 'cuda' else device
-    return (f'{name}; Python {platform.python_version()}, torch {torch.__version__}, torchvision '
-            f'{torchvision.__version__}, MMEngine {mmengine.__version__}, ftcls {__version__}; seed {seed}')
+    torchvision = version('torchvision')  # importing it takes half a second
+    return (f'{name}; Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision}, '
+            f'MMEngine {mmengine.__version__}, ftcls {__version__}; seed {seed}')
 
 
 def _draw_seed() -> int:
@@ -156,8 +162,7 @@ def _check_sources(cfg: Config, splits: Sequence[str],
         faults.append(str(unwrapped(err)))
     for source in [] if is_resumed else _weight_sources(cfg):
         try:
-            # One process fetches, the others find the file in the cache.
-            if is_main_process():
+            if is_main_process():  # the others find the file in the cache
                 locate_checkpoint(source)
         except UserError as err:
             faults.append(str(err))
@@ -188,28 +193,11 @@ def build_runner(cfg: Config, loaders: Mapping[str, DataLoader], hooks: Sequence
         loaders: ``{'train': DataLoader, 'val': …, 'test': …}``; a split that is absent is left out of the run.
         hooks: Hook objects to add.
     """
-    settings = copy.deepcopy(cfg)  # MMEngine takes the dicts apart that it is given
-    names = {
-        'train': ('train_cfg', 'optim_wrapper', 'param_scheduler'),
-        'val': ('val_cfg', 'val_evaluator'),
-        'test': ('test_cfg', 'test_evaluator')
-    }
-    parts: dict[str, Any] = {f'{split}_dataloader': loader for split, loader in loaders.items()}
+    settings = copy.deepcopy(cfg)  # MMEngine changes the dicts that it is given
+    names = list(_RUNNER_KEYS)
     for split in loaders:
-        parts.update({name: settings.get(name) for name in names[split]})
+        names += _SPLIT_KEYS[split]
+    parts = {name: settings[name] for name in names if name in settings}
+    parts.update({f'{split}_dataloader': loader for split, loader in loaders.items()})
     with config_errors('model, hooks or visualizer'):
-        return CompatRunner(
-            model=settings.model,
-            work_dir=cfg.work_dir,
-            default_hooks=settings.get('default_hooks'),
-            custom_hooks=list(settings.get('custom_hooks') or []) + list(hooks),
-            data_preprocessor=settings.get('data_preprocessor'),
-            load_from=cfg.get('load_from'),
-            resume=cfg.get('resume', False),
-            launcher=cfg.get('launcher', 'none'),
-            env_cfg=settings.get('env_cfg', dict(dist_cfg=dict(backend='nccl'))),
-            visualizer=settings.get('visualizer'),
-            default_scope=cfg.default_scope,
-            randomness=settings.get('randomness', dict(seed=None)),
-            cfg=cfg,
-            **parts)
+        return CompatRunner(cfg=cfg, custom_hooks=[*(settings.get('custom_hooks') or []), *hooks], **parts)

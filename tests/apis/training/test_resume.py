@@ -135,9 +135,9 @@ def test_other_freezing_l2sp_and_ema_are_warned_of(tmp_path: Path, caplog: pytes
     resume(cfg, str(path))
     logger.removeHandler(caplog.handler)
     assert [text.splitlines()[1:] for text in warnings()] == [[
+        '  custom_hooks.L2SPHook.alpha: 0.01 in the checkpoint, 0.5 in the config',
+        '  custom_hooks: none in the checkpoint, EMAHook in the config',
         "  model.freeze: ['stem'] in the checkpoint, [] in the config",
         "  model.norm_policy: 'train' in the checkpoint, 'eval' in the config",
         '  model.backbone.frozen_stages: -1 in the checkpoint, 2 in the config',
-        '  custom_hooks.L2SPHook.alpha: 0.01 in the checkpoint, 0.5 in the config',
-        '  custom_hooks: none in the checkpoint, EMAHook in the config',
     ]]
