@@ -70,7 +70,7 @@ def test_the_map_rises_on_real_digits(tmp_path: Path, loss: str) -> None:
     assert scores[-1] > scores[0] + 10 and scores[-1] > 45, scores
     assert validations(tmp_path)[-1]['loss'] < validations(tmp_path)[0]['loss']
     preflight = (tmp_path / 'preflight.txt').read_text()
-    assert re.search(r'train: 300 samples \(0 \d+, .*1\.\d\d labels a picture, \d+ without any', preflight)
+    assert re.search(r'train: 300 samples \(0 \d+, .*1\.\d\d labels per image, \d+ without any', preflight)
     assert list(tmp_path.glob('best_multi-label_mAP_epoch_*.pth'))
 
 
@@ -88,7 +88,7 @@ def test_a_list_of_files_from_training_to_prediction(tmp_path: Path) -> None:
     assert set(json.loads((tmp_path / 'scores.json').read_text())) >= {'multi-label/mAP', 'loss'}
     assert 'multi-label/mAP' in run_test(cfg, checkpoint, tta=True, work_dir=str(tmp_path / 'tta'))
     path, said = browse_dataset(cfg, 'train', 6, tmp_path / 'browse.png')
-    assert path.is_file() and any('labels a picture' in line for line in said)
+    assert path.is_file() and any('labels per image' in line for line in said)
 
     cv2.imwrite(str(tmp_path / 'empty.png'), np.zeros((8, 16), np.uint8))
     files = [pictures / 'val_0.png', pictures / 'val_1.png', tmp_path / 'empty.png', 'missing.png']
@@ -118,7 +118,7 @@ def cfg_name(run: Path) -> str:
 
 @pytest.mark.parametrize(('overrides', 'said'), [
     ({'model.head': dict(_delete_=True, type='LinearClsHead', num_classes=10, in_channels=120)},
-     r"model\.head\.type: LinearClsHead tells one class.*set model\.head\.type='MultiLabelLinearClsHead'"),
+     r"model\.head\.type: LinearClsHead predicts one class.*MultiLabelLinearClsHead"),
     ({'val_evaluator': [dict(type='AveragePrecision'), dict(type='Accuracy')]},
      r"val_evaluator\.1\.type: Accuracy judges one label.*set val_evaluator=\[dict\(type='AveragePrecision'\)"),
     ({'test_evaluator': dict(_delete_=True, type='SingleLabelMetric')}, r'test_evaluator\.type: SingleLabelMetric judges'),
@@ -147,4 +147,4 @@ def test_a_class_without_a_validation_picture_may_be_allowed(tmp_path: Path) -> 
     train(config(tmp_path / 'run', pictures, **overrides))
     assert 0 <= validations(tmp_path / 'run')[0]['multi-label/mAP'] <= 100
     log = next((tmp_path / 'run').rglob('*.log')).read_text()
-    assert log.count('no picture has the label seven: left out of the mean') == 1
+    assert log.count('no image has the label seven: left out of the mean') == 1
