@@ -19,7 +19,7 @@ from .batch_policy import BatchPlan, apply_batch_policy
 
 __all__ = [
     'EvalOptions', 'Facts', 'ResolvedConfig', 'TrainOptions', 'balanced_weights', 'dataset_configs', 'iter_pretrained',
-    'resolve', 'type_name', 'work_dir_of'
+    'resolve', 'type_name', 'with_loss_metric', 'work_dir_of'
 ]
 
 # What every run has, even if its config does not say so.
@@ -125,7 +125,7 @@ def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Fac
             loader.persistent_workers = False  # torch refuses the pair
     for key in ('val_evaluator', 'test_evaluator'):
         if run.get(key):
-            run[key] = _with_metrics(run[key], _add_loss)
+            run[key] = with_loss_metric(run[key])
     given = [*(run.get('custom_hooks') or []), *(run.get('default_hooks') or {}).values()]
     names = {type_name(hook) for hook in given}
     own = [dict(type=name) for name in _DEFAULT_HOOKS if name not in names]
@@ -204,12 +204,17 @@ def _with_metrics(evaluator: Any, change: Callable[[list], list]) -> Any:
     return change(as_list(evaluator))
 
 
-def _add_loss(metrics: list) -> list:
-    return metrics if 'LossMetric' in map(type_name, metrics) else [*metrics, dict(type='LossMetric')]
+def with_loss_metric(evaluator: Any) -> Any:
+    """Return an evaluator's config that measures the loss too."""
+
+    def add_loss(metrics: list) -> list:
+        return metrics if 'LossMetric' in map(type_name, metrics) else [*metrics, dict(type='LossMetric')]
+
+    return _with_metrics(evaluator, add_loss)
 
 
-def _remove_loss(metrics: list) -> list:
-    return [metric for metric in metrics if type_name(metric) != 'LossMetric']
+def _without_loss_metric(evaluator: Any) -> Any:
+    return _with_metrics(evaluator, lambda metrics: [one for one in metrics if type_name(one) != 'LossMetric'])
 
 
 def dataset_configs(node: Any) -> Iterator[dict]:
@@ -241,7 +246,7 @@ def _test_on_views(run: Config) -> None:
     model = run.get('tta_model') or dict(type='AverageClsScoreTTA')
     run.custom_hooks = [*run.custom_hooks, dict(type='PrepareTTAHook', tta_cfg=dict(model))]
     if run.get('test_evaluator'):
-        run.test_evaluator = _with_metrics(run.test_evaluator, _remove_loss)  # only a single view has a loss
+        run.test_evaluator = _without_loss_metric(run.test_evaluator)  # only a single view has a loss
 
 
 def balanced_weights(counts: Mapping[str, int]) -> dict[str, float]:
