@@ -1,15 +1,16 @@
-"""Scikit-learn's embedded digits, cut up for transfer: nothing to download."""
+"""Scikit-learn's embedded digits, for transfer and for several labels per image: nothing to download."""
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Interval
 
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError
-from .base_dataset import BaseDataset
-from .transforms.base import choice_of
+from ftcls.utils.types import PositiveInt
+from .base_dataset import BaseDataset, array_sample
 
-__all__ = ['Digits']
+__all__ = ['DigitPairs', 'Digits']
 
 _CUT = 1797  # seed of the fixed cuts; the argument `seed` draws the shots only
 _VAL_PER_CLASS = 10
@@ -32,22 +33,20 @@ class Digits(BaseDataset):
     For transfer, each class is cut into two halves, always the same ones: ::
 
         source ── train 80 %, val 20 % ('test' is val)
-        target ── val   10 a class, to choose rates on
-               ├─ train ``shots_per_class`` a class, drawn by ``seed`` (None: all but val)
-               └─ test  the rest: neither val nor the shots of the same ``shots_per_class`` and ``seed``
-
-    ``subset='all'`` puts both together, split by split.
+        target ── val   10 per class, to choose rates on
+               ├─ train ``shots_per_class`` per class, drawn by ``seed`` (None: all but val)
+               └─ test  all others: neither val nor the shots of the same ``shots_per_class`` and ``seed``
 
     Args:
-        subset: 'source', 'target' or 'all'.
-        split: 'train', 'val' or 'test'.
+        subset: 'all' puts both halves together, split by split.
+        split: Part of the subset.
         invert: Dark ink on light instead.
         shots_per_class: Size of the target's training set.
         seed: Seed of the draw of the shots.
-        **kwargs: The other arguments of :class:`BaseDataset`, ``classes`` and ``pipeline`` among them.
+        **kwargs: The other arguments of :class:`BaseDataset`, such as ``classes`` and ``pipeline``.
 
     Raises:
-        ConfigError: If the target's test set is asked for without ``shots_per_class``: it depends on them.
+        ConfigError: If the target's test set is requested without ``shots_per_class``, on which it depends.
 
     Example:
         >>> len(Digits(subset='target', split='train', shots_per_class=3))
@@ -57,19 +56,16 @@ class Digits(BaseDataset):
     METAINFO = {'classes': tuple('0123456789')}
 
     def __init__(self,
-                 subset: str = 'source',
-                 split: str = 'train',
+                 subset: Literal['source', 'target', 'all'] = 'source',
+                 split: Literal['train', 'val', 'test'] = 'train',
                  invert: bool = False,
-                 shots_per_class: int | None = None,
+                 shots_per_class: PositiveInt | None = None,
                  seed: int = 0,
                  **kwargs: Any) -> None:
-        self.subset = choice_of(subset, ('source', 'target', 'all'), 'subset')
-        self.split = choice_of(split, ('train', 'val', 'test'), 'split')
-        self.invert = invert
+        self.subset, self.split, self.invert = subset, split, invert
         if shots_per_class is None and split == 'test' and subset != 'source':
-            raise ConfigError(
-                f'Digits(subset={subset!r}, split=\'test\') needs shots_per_class and seed, the same as in '
-                'training: the test set is what training does not see')
+            raise ConfigError(f"Digits(subset={subset!r}, split='test') needs shots_per_class and seed, the same as in "
+                              'training: the test set is what training does not use')
         super().__init__(ann_file='', shots_per_class=shots_per_class, seed=seed, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -81,13 +77,7 @@ class Digits(BaseDataset):
         pixels, labels = _scans()
         if self.invert:
             pixels = 255 - pixels
-        return [{
-            'img': pixels[index],
-            'gt_label': int(labels[index]),
-            'channel_order': 'bgr',
-            'ori_shape': (8, 8),
-            'img_shape': (8, 8)
-        } for index in self._chosen(labels)]
+        return [array_sample(pixels[index], int(labels[index])) for index in self._chosen(labels)]
 
     def _chosen(self, labels: np.ndarray) -> np.ndarray:
         """Return the numbers of the scans of this subset and split, in ascending order."""
@@ -97,28 +87,23 @@ class Digits(BaseDataset):
             members = cut.permutation(np.flatnonzero(labels == label))
             source, target = np.split(members, [len(members) // 2])
             if self.subset != 'target':
-                chosen.append(self._of_source(source))
+                train, val = np.split(source, [round(len(source) * 0.8)])
+                chosen.append(train if self.split == 'train' else val)
             if self.subset != 'source':
                 chosen.append(self._of_target(target, draw))
         return np.sort(np.concatenate(chosen))
 
-    def _of_source(self, members: np.ndarray) -> np.ndarray:
-        """Return one class's part of the source half."""
-        train = round(len(members) * 0.8)
-        return members[:train] if self.split == 'train' else members[train:]
-
     def _of_target(self, members: np.ndarray, draw: np.random.RandomState) -> np.ndarray:
         """Return one class's part of the target half."""
         val, pool = members[:_VAL_PER_CLASS], draw.permutation(members[_VAL_PER_CLASS:])
-        shots = len(pool) if self.shots_per_class is None else self.shots_per_class
-        if shots >= len(pool) and self.shots_per_class is not None:
-            raise ConfigError(
-                f'shots_per_class={shots}: a class has only {len(pool)} scans to draw from, and some must be '
-                'left for the test')
+        shots = self.shots_per_class
+        if shots is not None and shots >= len(pool):
+            raise ConfigError(f'shots_per_class={shots}: a class has only {len(pool)} scans to draw from, and some must be '
+                              'left for the test')
         return {'val': val, 'train': pool[:shots], 'test': pool[shots:]}[self.split]
 
     def draw_shots(self, data_list: list[dict]) -> list[dict]:
-        """Return all: :meth:`load_data_list` has drawn them, and left the others to the test."""
+        """Return all: :meth:`load_data_list` has drawn them, and left the others for the test."""
         return data_list
 
     @property
@@ -130,3 +115,61 @@ class Digits(BaseDataset):
         """Lines of ``repr`` about what was taken."""
         ink = 'dark on light' if self.invert else 'light on dark'
         return [f'{self.subset} {self.split}, {ink}, shots_per_class={self.shots_per_class}, seed={self.seed}']
+
+
+@DATASETS.register_module()
+class DigitPairs(Digits):
+    """Two cells side by side, 8x16, each with a scan of a digit or empty; the labels are the digits that are there.
+
+    An image has two labels, one (one cell empty, or the same digit twice) or none. The scans are those of :class:`Digits`,
+    so no scan is in two splits; which of them make an image is drawn once, by ``seed`` and the split.
+
+    Args:
+        pairs: Number of images.
+        blank: Probability that a cell is empty.
+        **kwargs: The arguments of :class:`Digits`: ``subset``, ``split``, ``shots_per_class`` (scans of a digit), ``seed`` …
+
+    Example:
+        >>> dataset = DigitPairs(pairs=200)
+        >>> dataset.get_cat_ids(0)
+        [4, 3]
+    """
+
+    multi_label = True
+
+    def __init__(self,
+                 pairs: PositiveInt = 1000,
+                 blank: Annotated[float, Interval(ge=0, lt=1)] = 0.2,
+                 **kwargs: Any) -> None:
+        self.pairs, self.blank = pairs, blank
+        super().__init__(**kwargs)
+
+    def samples(self) -> list[dict]:
+        """Return a dict with ``img`` (8, 16, 1) uint8 and ``gt_label``, a list, for every image of the split."""
+        scans = super().samples()
+        empty = np.full((8, 8, 1), 255 if self.invert else 0, dtype=np.uint8)
+        rng = np.random.default_rng([self.seed, ('train', 'val', 'test').index(self.split)])
+        samples = []
+        for _ in range(self.pairs):
+            cells, labels = [], []
+            for _ in range(2):
+                if rng.random() < self.blank:
+                    cells.append(empty)
+                    continue
+                scan = scans[rng.integers(len(scans))]
+                cells.append(scan['img'])
+                labels.append(scan['gt_label'])
+            samples.append(array_sample(np.concatenate(cells, axis=1), list(dict.fromkeys(labels))))
+        return samples
+
+    @property
+    def drawn(self) -> str:
+        """How the images were made, for the preflight."""
+        scans = 'all scans' if self.shots_per_class is None else f'{self.shots_per_class} scans of each digit'
+        if self.split != 'train':
+            scans = 'the scans left'
+        return f'pairs of {scans}, drawn with seed {self.seed}'
+
+    def extra_repr(self) -> list[str]:
+        """Lines of ``repr`` about what was taken."""
+        return [f'{self.pairs} pairs, {self.blank:.0%} of the cells empty', *super().extra_repr()]

@@ -1,101 +1,77 @@
-"""Drawing parts of a dataset by its pictures' names: the same on every machine, whatever the order of the files."""
+"""Drawing parts of a dataset by the names of its images: the same on every machine, in any order of the files."""
 import hashlib
+import itertools
 import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from ftcls.utils import ConfigError
-from .transforms.base import choice_of
+from ftcls.utils.tree import as_list
 
-__all__ = ['Picture', 'check_shots', 'check_split', 'draw_val', 'fold_numbers', 'strata']
-
-# The name that a picture is drawn by, and the class that it is drawn from.
-Picture = tuple[str, Hashable]
-
-
-def check_split(split: str | None, val_fraction: float | None) -> None:
-    """Refuse arguments of a split that cannot be.
-
-    Raises:
-        ConfigError: If ``split`` is neither 'train', 'val' nor None, or ``val_fraction`` not between 0 and 1.
-    """
-    if split is not None:
-        choice_of(split, ('train', 'val'), 'split')
-    if val_fraction is not None and (isinstance(val_fraction, bool) or not 0 < val_fraction < 1):
-        raise ConfigError(f'val_fraction={val_fraction!r}: expected a share above 0 and below 1, such as 0.2')
-
-
-def check_shots(shots_per_class: int | Mapping[str, int] | None) -> None:
-    """Refuse a number of shots that cannot be.
-
-    Raises:
-        ConfigError: If it is no whole number, 1 or more, nor a dict of such, nor None.
-    """
-    counts = shots_per_class.values() if isinstance(shots_per_class, Mapping) else [shots_per_class]
-    if shots_per_class is not None and not all(isinstance(count, int) and count >= 1 for count in counts):
-        raise ConfigError(
-            f'shots_per_class={shots_per_class!r}: expected a whole number, 1 or more, a dict from class names '
-            'to such, or None for all')
+__all__ = ['draw_val', 'fold_numbers', 'strata']
 
 
 def strata(labels: Sequence[int | Sequence[int] | None]) -> list[int | None]:
-    """Return the class that each sample is drawn from: its label, the rarest of several, None where it has none."""
-    several = [label if isinstance(label, list | tuple) else () if label is None else (label, ) for label in labels]
-    counts = Counter(one for label in several for one in label)
-    return [min(label, key=lambda one: (counts[one], one), default=None) for label in several]
+    """Return the class that each sample is drawn from: its label, the rarest of several, None without a label."""
+    lists = [[] if label is None else as_list(label) for label in labels]
+    counts = Counter(itertools.chain.from_iterable(lists))
+    return [min(several, key=lambda label: (counts[label], label), default=None) for several in lists]
 
 
-def draw_val(pictures: Sequence[Picture], fraction: float, seed: int) -> np.ndarray:
-    """Draw the share ``fraction`` of each class's pictures, at least one of two and never all.
+def draw_val(images: Sequence[tuple[str, Hashable]], fraction: float, seed: int) -> np.ndarray:
+    """Draw the share ``fraction`` of the images of each class: at least one of two, and never all.
 
-    A name and the seed give a number, and the pictures with the lowest numbers are drawn. So of pictures that are added
-    later only so few others change sides as keep the fraction exact. A name that occurs twice is on one side.
-
-    Returns:
-        Whether a picture is drawn, (N, ) bool.
-    """
-    groups, names = _groups(pictures, seed), [name for name, _ in pictures]
-    chosen = {name for group in groups for name in group[:_share(len(group), fraction)]}
-    return np.asarray([name in chosen for name in names], dtype=bool)
-
-
-def fold_numbers(pictures: Sequence[Picture], folds: int, seed: int | None) -> np.ndarray:
-    """Deal the pictures out to ``folds`` folds, class by class, in the order of :func:`draw_val`'s numbers.
-
-    Folds differ by one picture at most, of each class and in all. A name that occurs twice is in one fold.
+    A name and the seed give a number; the images with the lowest numbers are drawn. So images that are added later move
+    only so few others to the other side as keep the fraction exact. A name that occurs twice is on one side.
 
     Args:
-        pictures: Name and class of each.
-        folds: How many.
-        seed: None deals them out in the order that they come in.
+        images: Name and class of each image.
+        fraction: Share to draw, 0 to 1.
+        seed: Seed of the draw.
 
     Returns:
-        The number of each picture's fold, (N, ) int64, from 0.
+        Whether an image is drawn, (N, ) bool.
     """
-    order = [name for group in _groups(pictures, seed) for name in group]
+    chosen: set[str] = set()
+    for group in _groups(images, seed):
+        if len(group) > 1:
+            chosen.update(group[:min(max(round(len(group) * fraction), 1), len(group) - 1)])
+    return np.asarray([name in chosen for name, _ in images], dtype=bool)
+
+
+def fold_numbers(images: Sequence[tuple[str, Hashable]], folds: int, seed: int | None) -> np.ndarray:
+    """Assign the images to ``folds`` folds, class by class, in the order of :func:`draw_val`'s numbers.
+
+    Folds differ by one image at most, per class and in total. A name that occurs twice is in one fold.
+
+    Args:
+        images: Name and class of each image.
+        folds: How many.
+        seed: None keeps the order of the images.
+
+    Returns:
+        The number of each image's fold, (N, ) int64, from 0.
+    """
+    order = itertools.chain.from_iterable(_groups(images, seed))
     fold = {name: number % folds for number, name in enumerate(order)}
-    return np.asarray([fold[name] for name, _ in pictures], dtype=np.int64)
+    return np.asarray([fold[name] for name, _ in images], dtype=np.int64)
 
 
-def _share(count: int, fraction: float) -> int:
-    return 0 if count < 2 else min(max(round(count * fraction), 1), count - 1)
-
-
-def _groups(pictures: Sequence[Picture], seed: int | None) -> list[list[str]]:
-    """Return the names of each class in the order that they are drawn in; one that is in two classes counts for the first."""
-    class_of: dict[str, Hashable] = {}
-    for name, stratum in pictures:
-        class_of.setdefault(name, stratum)
+def _groups(images: Sequence[tuple[str, Hashable]], seed: int | None) -> list[list[str]]:
+    """Return the names of each class in the order that they are drawn in; a name in two classes counts for the first."""
     groups: dict[Hashable, list[str]] = {}
-    for name, stratum in class_of.items():
-        groups.setdefault(stratum, []).append(name)
-    if seed is None:
-        return list(groups.values())
-    return [sorted(group, key=lambda name: _rank(name, seed)) for group in groups.values()]
+    seen: set[str] = set()
+    for name, label in images:
+        if name not in seen:
+            seen.add(name)
+            groups.setdefault(label, []).append(name)
+    if seed is not None:
+        for group in groups.values():
+            group.sort(key=lambda name: _rank(name, seed))
+    return list(groups.values())
 
 
 def _rank(name: str, seed: int) -> bytes:
-    """Return what a picture is drawn by; macOS spells letters with accents otherwise than others do."""
+    """Return what an image is drawn by; macOS spells letters with accents differently, so the spelling is normalised."""
     return hashlib.sha256(f'{seed}/{unicodedata.normalize("NFC", name)}'.encode()).digest()

@@ -1,12 +1,14 @@
 """One fold of a dataset, or all but one."""
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 from torch.utils.data import Dataset
 
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError
+from ftcls.utils.types import NonNegativeInt
 from .drawing import fold_numbers, strata
 from .samplers import sample_labels
 
@@ -15,18 +17,18 @@ __all__ = ['KFoldDataset']
 
 @DATASETS.register_module()
 class KFoldDataset(Dataset):
-    """A dataset's part in one run of a k-fold cross-validation: all folds but one to train on, or that one to validate on.
+    """A dataset's part in one run of a k-fold cross-validation: all folds but one for training, or that one for validation.
 
-    Every class is dealt out evenly, see :func:`.drawing.fold_numbers`; a picture that is listed twice is in one fold. What
-    each fold holds hangs on the pictures' names, their classes and the seed, and not on ``fold`` or ``test_mode``: the same
-    arguments in all runs part the dataset.
+    Every class is divided evenly, see :func:`.drawing.fold_numbers`; an image that is listed twice is in one fold. What a
+    fold contains depends on the images' names, their classes and the seed, not on ``fold`` or ``test_mode``: the same
+    arguments in all runs divide the dataset.
 
     Args:
         dataset: The dataset, or its config.
-        fold: Number of the fold to validate on, from 0.
+        fold: Number of the fold for validation, from 0.
         num_splits: How many folds.
         test_mode: Take that fold; else all others.
-        seed: Seed of the draw; None deals out the samples in their order.
+        seed: Seed of the draw; None assigns the samples in their order.
 
     Raises:
         ConfigError: If there is no such fold.
@@ -34,31 +36,29 @@ class KFoldDataset(Dataset):
 
     def __init__(self,
                  dataset: dict | Dataset,
-                 fold: int = 0,
-                 num_splits: int = 5,
+                 fold: NonNegativeInt = 0,
+                 num_splits: Annotated[int, Ge(2)] = 5,
                  test_mode: bool = False,
                  seed: int | None = None) -> None:
-        if num_splits < 2 or not 0 <= fold < num_splits:
-            raise ConfigError(
-                f'KFoldDataset(fold={fold}, num_splits={num_splits}): expected 2 folds or more, and one of them, '
-                'counted from 0')
+        if fold >= num_splits:
+            raise ConfigError(f'KFoldDataset: fold={fold} must be below num_splits={num_splits}; folds count from 0')
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset
         self.fold, self.num_splits, self.test_mode, self.seed = fold, num_splits, test_mode, seed
         self.full_init()
-        pictures = list(zip(self._names(), strata(sample_labels(self.dataset))))
-        in_fold = fold_numbers(pictures, num_splits, seed) == fold
+        in_fold = fold_numbers(list(zip(self._names(), strata(sample_labels(self.dataset)))), num_splits, seed) == fold
         #: The numbers of the samples in ``dataset``, (len(self), ) int64.
         self.indices = np.flatnonzero(in_fold if test_mode else ~in_fold)
 
     def _names(self) -> list[str]:
         size = len(self.dataset)
-        if not hasattr(self.dataset, 'picture_names'):
+        if not hasattr(self.dataset, 'image_names'):
             return list(map(str, range(size)))
         infos = (self.dataset.get_data_info(index) for index in range(size))
-        return self.dataset.picture_names([{'img_path': i['img_path']} if 'img_path' in i else {} for i in infos])
+        # of images in memory, only the names are kept
+        return self.dataset.image_names([{key: info[key] for key in ('img_path', ) if key in info} for info in infos])
 
     def full_init(self) -> None:
-        """Read the dataset, where that is put off."""
+        """Read the dataset, if it was built with ``lazy_init``."""
         if hasattr(self.dataset, 'full_init'):
             self.dataset.full_init()
 
@@ -70,9 +70,9 @@ class KFoldDataset(Dataset):
     @property
     def drawn(self) -> str:
         """Which part this is, for the preflight."""
+        part = '' if self.test_mode else 'all but '
         order = 'in the order of the data' if self.seed is None else f'with seed {self.seed}'
-        return f'{"" if self.test_mode else "all but "}fold {self.fold} of {self.num_splits} (0 to {self.num_splits - 1}), ' \
-               f'dealt out {order}'
+        return f'{part}fold {self.fold} of {self.num_splits} (0 to {self.num_splits - 1}), assigned {order}'
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -1,4 +1,4 @@
-"""In which order and how often an epoch draws the pictures."""
+"""In which order and how often an epoch draws the images."""
 import math
 from collections.abc import Iterator, Sized
 
@@ -8,42 +8,40 @@ from mmengine.dataset import DefaultSampler
 
 from ftcls.registry import DATA_SAMPLERS
 from ftcls.utils import ConfigError
+from ftcls.utils.tree import as_list
+from ftcls.utils.types import NonNegativeInt, PositiveInt
 
 __all__ = ['BalancedSampler', 'RepeatAugSampler', 'sample_labels']
 
 
 def sample_labels(dataset: Sized) -> list[tuple[int, ...]]:
-    """Return the labels of each sample of a dataset, also of MMEngine's wrappers; () where it has none.
+    """Return the labels of each sample of a dataset, also of MMEngine's wrappers; () if it has none.
 
     Raises:
-        ConfigError: If the dataset does not tell them without loading pictures.
+        ConfigError: If the dataset cannot give them without loading images.
     """
     if not hasattr(dataset, 'get_data_info'):
-        raise ConfigError(f'{type(dataset).__name__} does not tell its labels: it has no get_data_info(index)')
-    found = []
-    for index in range(len(dataset)):
-        label = dataset.get_data_info(index).get('gt_label')
-        several = label if isinstance(label, list | tuple) else () if label is None else (label, )
-        found.append(tuple(int(one) for one in several))
-    return found
+        raise ConfigError(f'{type(dataset).__name__} has no method get_data_info(index), by which the labels are read')
+    labels = [dataset.get_data_info(index).get('gt_label') for index in range(len(dataset))]
+    return [() if label is None else tuple(map(int, as_list(label))) for label in labels]
 
 
 @DATA_SAMPLERS.register_module()
 class BalancedSampler(DefaultSampler):
-    """Draws as many pictures as there are, of each class equally many.
+    """Draws as many images as there are, equally many of each class.
 
-    Of a large class a part is seen in an epoch, another one in the next; pictures of a small class come several times, each
-    once before any comes again. Of several labels a picture, each label is drawn equally often, and those beside it come
-    along; pictures without a label count as a class. The draw hangs on seed and epoch alone: a resumed run draws what the
-    unbroken one does, and so do several processes together.
+    An epoch sees a part of a large class, the next epoch another part; images of a small class are repeated, each drawn once
+    before any is drawn again. If images have several labels, each label is drawn equally often; images without a label count
+    as a class. The draw depends only on seed and epoch: a resumed run draws the same as an unbroken one, and several
+    processes together the same as one.
 
     Args:
         dataset: The dataset.
         seed: Seed of the draw; None draws one that all processes share.
-        round_up: As of MMEngine's ``DefaultSampler``: equally many in each process.
+        round_up: See MMEngine's ``DefaultSampler``: equally many in each process.
 
     Raises:
-        ConfigError: If the dataset does not tell its labels.
+        ConfigError: If the dataset cannot give its labels.
     """
 
     def __init__(self, dataset: Sized, seed: int | None = None, round_up: bool = True) -> None:
@@ -58,11 +56,10 @@ class BalancedSampler(DefaultSampler):
     def __iter__(self) -> Iterator[int]:
         """Yield the numbers of this process's samples."""
         rng = np.random.default_rng([self.seed, self.epoch])
-        share, rest = divmod(self.total_size, len(self.members))
-        one_more = set(rng.permutation(len(self.members))[:rest].tolist())
+        share, remainder = divmod(self.total_size, len(self.members))
+        one_more = set(rng.permutation(len(self.members))[:remainder].tolist())
         drawn = [
-            _several_times(members, share + (place in one_more), rng)
-            for place, members in enumerate(self.members.values())
+            _repeat(members, share + (number in one_more), rng) for number, members in enumerate(self.members.values())
         ]
         order = rng.permutation(np.concatenate(drawn))
         return iter(order[self.rank:self.total_size:self.world_size].tolist())
@@ -72,55 +69,52 @@ class BalancedSampler(DefaultSampler):
         share = self.total_size / len(self.members)
         names = (getattr(self.dataset, 'metainfo', None) or {}).get('classes') or ()
         times = {label: share / len(members) for label, members in self.members.items()}
-        label = {most: most(times, key=times.get) for most in (max, min)}
-        each = ', '.join(f'{names[one] if 0 <= one < len(names) else one} {times[one]:.2g} times'
-                         for one in label.values())
-        return f'BalancedSampler draws {share:.4g} a class an epoch (each picture of {each})'
+        extremes = (max(times, key=times.get), min(times, key=times.get))
+        each = ', '.join(f'{dict(enumerate(names)).get(label, label)} {times[label]:.2g} times' for label in extremes)
+        return f'BalancedSampler draws {share:.4g} per class and epoch (each image of {each})'
 
 
-def _several_times(members: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return ``count`` of the members, each once before any comes again."""
-    rounds = -(-count // len(members))
-    return np.concatenate([rng.permutation(members) for _ in range(rounds)] or [members[:0]])[:count]
+def _repeat(members: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return ``count`` of the members, each drawn once before any is drawn again."""
+    rounds = [rng.permutation(members) for _ in range(math.ceil(count / len(members)))]
+    return np.concatenate([members[:0], *rounds])[:count]
 
 
 @DATA_SAMPLERS.register_module()
 class RepeatAugSampler(DefaultSampler):
-    """Draws each picture several times in a row, so that a batch holds several augmented views of it.
+    """Draws each image several times in a row, so that a batch contains several augmented views of it.
 
-    "Augment Your Batch" (Hoffer et al., `arXiv:1901.09335 <https://arxiv.org/abs/1901.09335>`_) as DeiT has it. Views of a
-    picture go to different processes; an epoch is as long as without repeats, and so sees a part of the pictures.
+    "Augment Your Batch" (Hoffer et al., `arXiv:1901.09335 <https://arxiv.org/abs/1901.09335>`_) as in DeiT. Views of an image
+    go to different processes; an epoch is as long as without repeats, so it sees a part of the images.
 
     Args:
         dataset: The dataset.
-        num_repeats: Views of a picture.
-        selected_round: An epoch's samples are cut to a multiple of so many; 0 takes all.
-        selected_ratio: The samples of a process are the dataset's over so many; 0 for the number of processes.
-        shuffle: Whether the pictures are shuffled.
+        num_repeats: Views of an image.
+        selected_round: An epoch's samples are cut to a multiple of this; 0 takes all.
+        selected_ratio: The samples of a process are the dataset's divided by this; 0 for the number of processes.
+        shuffle: Whether the images are shuffled.
         seed: Seed of the order.
 
     Raises:
-        ConfigError: If ``num_repeats`` is below 1, or no sample would be left.
+        ConfigError: If no sample would be left.
     """
 
     def __init__(self,
                  dataset: Sized,
-                 num_repeats: int = 3,
-                 selected_round: int = 256,
-                 selected_ratio: int = 0,
+                 num_repeats: PositiveInt = 3,
+                 selected_round: NonNegativeInt = 256,
+                 selected_ratio: NonNegativeInt = 0,
                  shuffle: bool = True,
                  seed: int | None = None) -> None:
         super().__init__(dataset, shuffle=shuffle, seed=seed)
-        if num_repeats < 1:
-            raise ConfigError(f'num_repeats={num_repeats}: must be at least 1')
         ratio = selected_ratio or self.world_size
-        rounded = len(dataset) // selected_round * selected_round if selected_round else 0
         self.num_repeats = num_repeats
-        self.num_samples = rounded // ratio if selected_round else math.ceil(len(dataset) / ratio)
+        self.num_samples = math.ceil(len(dataset) / ratio)
+        if selected_round:
+            self.num_samples = len(dataset) // selected_round * selected_round // ratio
         self.total_size = math.ceil(len(dataset) * num_repeats / self.world_size) * self.world_size
         if not self.num_samples:
-            raise ConfigError(f'selected_round={selected_round}: {len(dataset)} samples make no whole round; '
-                              'set selected_round=0')
+            raise ConfigError(f'selected_round={selected_round} is more than the {len(dataset)} samples; set selected_round=0')
 
     def __iter__(self) -> Iterator[int]:
         """Yield the numbers of this process's samples."""
@@ -134,5 +128,5 @@ class RepeatAugSampler(DefaultSampler):
     def describe(self) -> str:
         """Return what an epoch draws, for the preflight."""
         drawn = self.num_samples * self.world_size
-        return (f'RepeatAugSampler draws {drawn:,} an epoch, {self.num_repeats} views each of about '
-                f'{min(len(self.dataset), round(drawn / self.num_repeats)):,} pictures')
+        images = min(len(self.dataset), round(drawn / self.num_repeats))
+        return f'RepeatAugSampler draws {drawn:,} per epoch, {self.num_repeats} views each of about {images:,} images'

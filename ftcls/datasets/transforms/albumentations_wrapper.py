@@ -10,12 +10,10 @@ import numpy as np
 
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, did_you_mean
-from .base import BaseTransform, with_image
+from .base import IGNORED, BaseTransform, is_bgr, reverse_channels, with_image
 
 __all__ = ['Albumentations']
 
-# What a mask is filled with where there is no picture.
-_IGNORED = 255
 _KEYMAP = {'img': 'image', 'gt_mask': 'mask'}
 
 
@@ -23,25 +21,24 @@ _KEYMAP = {'img': 'image', 'gt_mask': 'mask'}
 class Albumentations(BaseTransform):
     """Runs transforms of `albumentations <https://albumentations.ai>`_, 2.0 or newer, on image and mask together.
 
-    albumentations sees the image in RGB, whatever the sample's order, and draws from NumPy's global generator. Where an
+    albumentations gets the image in RGB, whatever the sample's order, and draws from NumPy's global generator. Where an
     image is filled, the mask gets 255 (ignored), unless the config sets ``fill_mask``.
 
-    - reads: ``img``, ``channel_order`` ('bgr' where absent), ``gt_mask`` (if there)
+    - reads: ``img``, ``channel_order`` ('bgr' if absent), ``gt_mask`` (if there)
     - changes: ``img``, ``gt_mask``
     - adds: ``img_shape``; after ``Normalize`` also ``img_norm_cfg``
     - removes: nothing
 
     Args:
-        transforms: The transforms: dicts of ``type``, albumentations' name, and its arguments; ``transforms`` in these are
-            such dicts again.
+        transforms: Dicts of ``type``, albumentations' name, and its arguments, which may be such dicts again.
         keymap: Name in the sample to albumentations' name of what is transformed; None for
             ``dict(img='image', gt_mask='mask')``.
 
     Raises:
-        ConfigError: If albumentations is not installed, or knows no such transform or argument.
+        ConfigError: If albumentations is not installed, or has no such transform or argument.
     """
 
-    #: The types inside are albumentations' own: this class checks them, and not the check of the config.
+    #: The types inside are albumentations' own: this class checks them, not the check of the config.
     builds_own_parts: ClassVar[bool] = True
 
     def __init__(self, transforms: Sequence[dict], keymap: dict | None = None) -> None:
@@ -62,19 +59,19 @@ class Albumentations(BaseTransform):
         """Build one transform of albumentations; it would only warn of an unknown argument."""
         bases = (library.BasicTransform, library.BaseCompose)
         known = {name: cls for name, cls in vars(library).items() if inspect.isclass(cls) and issubclass(cls, bases)}
-        name = config.get('type') if isinstance(config, Mapping) else None
+        arguments = dict(config) if isinstance(config, Mapping) else {}
+        name = arguments.pop('type', None)
         if name not in known:
             raise ConfigError(f'Albumentations: {config!r} must be a dict whose `type` is one of albumentations\' '
                               f'transforms{did_you_mean(str(name), known)}')
         accepted = inspect.signature(known[name]).parameters
-        arguments = {key: value for key, value in config.items() if key != 'type'}
         for key in arguments:
             if key not in accepted:
                 raise ConfigError(f'Albumentations: {name} takes no argument {key!r}{did_you_mean(key, accepted)}')
         if 'transforms' in arguments:
             arguments['transforms'] = self._build_all(library, arguments['transforms'])
         if 'fill_mask' in accepted:
-            arguments.setdefault('fill_mask', _IGNORED)
+            arguments.setdefault('fill_mask', IGNORED)
         self._normalizes |= name == 'Normalize'
         try:
             return known[name](**arguments)
@@ -84,38 +81,36 @@ class Albumentations(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Run the transforms on the sample."""
         if 'gt_mask' in results and 'gt_mask' not in self.keymap:
-            raise ConfigError(
-                f"Albumentations(keymap={self.keymap!r}): the sample has a mask, which must move along; add "
-                "gt_mask='mask'")
+            raise ConfigError(f"Albumentations(keymap={self.keymap!r}): the sample has a mask; add gt_mask='mask'")
         given = {target: results[key] for key, target in self.keymap.items() if key in results}
-        flipped = given['image'].shape[2] == 3 and results.get('channel_order', 'bgr') == 'bgr'
-        if flipped:
-            given['image'] = np.ascontiguousarray(given['image'][..., ::-1])
-        # albumentations seeds itself from the system; all its parts share one generator, or they would draw the same numbers
+        bgr = is_bgr(results)
+        if bgr:
+            given['image'] = reverse_channels(given['image'])
+        # albumentations seeds itself from the system; all its parts share one generator, or they would draw equal numbers
         seed = int(np.random.randint(2**31))
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         out = self._compose(**given)
         img = out['image']
         if not isinstance(img, np.ndarray):
             raise ConfigError('Albumentations: leave out ToTensorV2; PackInputs makes the tensor')
-        if flipped and img.ndim == 3 and img.shape[2] == 3:
-            img = np.ascontiguousarray(img[..., ::-1])
+        img = np.atleast_3d(img)
+        if bgr and img.shape[2] == 3:
+            img = reverse_channels(img)
         results.update({key: out[target] for key, target in self.keymap.items() if key in results})
         if self._normalizes:
             results['img_norm_cfg'] = {'by': 'albumentations'}
-        return with_image(results, img if img.ndim == 3 else img[..., np.newaxis])
+        return with_image(results, img)
 
 
 def _library() -> ModuleType:
-    """Import albumentations, where it is wanted."""
-    os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')  # at its import, it would ask the internet for news
+    """Import albumentations, which is optional."""
+    os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')  # its import would look for updates on the internet
     try:
         import albumentations
     except ImportError as err:
         raise ConfigError(
-            'Albumentations: the package is not there; run `pip install albumentations` (it brings '
-            'opencv-python-headless, which shares its folder with opencv-python: keep both or remove both)'
-            f' [{err}]') from err
+            'Albumentations: the package is not installed; run `pip install albumentations` (its opencv-python-headless '
+            f'shares a folder with opencv-python: keep both or remove both) [{err}]') from err
     if not hasattr(albumentations.Compose, 'set_random_state'):
         raise ConfigError(f'Albumentations: version {albumentations.__version__} is too old; run '
                           "`pip install 'albumentations>=2.0'`")

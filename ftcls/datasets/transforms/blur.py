@@ -1,5 +1,4 @@
 """Blurring."""
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -7,7 +6,8 @@ from PIL import Image, ImageFilter
 
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError
-from .base import BaseTransform, probability, uint8_image, with_image
+from ftcls.utils.types import NonNegativeFloat, PositiveFloat, Probability
+from .base import BaseTransform, uint8_image, with_image
 
 __all__ = ['GaussianBlur']
 
@@ -24,36 +24,30 @@ class GaussianBlur(BaseTransform):
     Args:
         radius: Standard deviation of the Gaussian in pixels; None to draw it by the arguments below.
         prob: Probability.
-        magnitude_level: How strongly, 0 to ``total_level``, which stands for the range's second number.
+        magnitude_level: How strongly, 0 to ``total_level``, which means the second number of the range.
         magnitude_range: Radius at level 0 and at ``total_level``; instead of ``radius``.
         magnitude_std: The level is drawn around ``magnitude_level`` with this standard deviation; 0 for always that level,
             'inf' for evenly from 0 to it.
         total_level: The highest level.
 
     Raises:
-        ConfigError: If not exactly one of ``radius`` and ``magnitude_range`` is given, or a number is below 0.
+        ConfigError: If not exactly one of ``radius`` and ``magnitude_range`` is given, or the level is too high.
     """
 
     def __init__(self,
-                 radius: float | None = None,
-                 prob: float = 0.5,
-                 magnitude_level: float = 10,
-                 magnitude_range: Sequence[float] | None = None,
-                 magnitude_std: float | Literal['inf'] = 0.,
-                 total_level: float = 10) -> None:
+                 radius: NonNegativeFloat | None = None,
+                 prob: Probability = 0.5,
+                 magnitude_level: NonNegativeFloat = 10,
+                 magnitude_range: tuple[NonNegativeFloat, NonNegativeFloat] | None = None,
+                 magnitude_std: NonNegativeFloat | Literal['inf'] = 0.,
+                 total_level: PositiveFloat = 10) -> None:
         if (radius is None) == (magnitude_range is None):
-            raise ConfigError(f'GaussianBlur(radius={radius!r}, magnitude_range={magnitude_range!r}): give exactly one '
-                              'of the two')
-        radii = [radius] if magnitude_range is None else list(magnitude_range)
-        if len(radii) != (1 if magnitude_range is None else 2) or min(radii) < 0:
-            raise ConfigError(f'GaussianBlur(radius={radius!r}, magnitude_range={magnitude_range!r}): expected one '
-                              'radius, or two as the range, 0 or more')
-        if magnitude_std != 'inf' and (isinstance(magnitude_std, str) or magnitude_std < 0):
-            raise ConfigError(f"magnitude_std={magnitude_std!r}: expected a number, 0 or more, or 'inf'")
-        if not 0 <= magnitude_level <= total_level or total_level <= 0:
-            raise ConfigError(f'magnitude_level={magnitude_level!r}: must be from 0 to total_level={total_level!r}')
+            raise ConfigError(f'GaussianBlur(radius={radius!r}, magnitude_range={magnitude_range!r}): give exactly one of the '
+                              'two')
+        if magnitude_level > total_level:
+            raise ConfigError(f'magnitude_level={magnitude_level!r}: must be at most total_level={total_level!r}')
         self.radius = radius
-        self.prob = probability(prob)
+        self.prob = prob
         self.magnitude_level = magnitude_level
         self.magnitude_range = magnitude_range
         self.magnitude_std = magnitude_std

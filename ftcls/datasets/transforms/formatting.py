@@ -10,7 +10,7 @@ from ftcls.structures import DataSample
 from ftcls.utils import ConfigError
 from .base import BaseTransform
 
-__all__ = ['PackInputs', 'PackClsInputs']
+__all__ = ['PackInputs', 'PackClsInputs', 'PackSegInputs']
 
 
 @TRANSFORMS.register_module(name=['PackInputs', 'PackClsInputs'])
@@ -18,11 +18,11 @@ class PackInputs(BaseTransform):
     """Pack a sample for the model: a tensor, and a :class:`~ftcls.structures.DataSample` with all that is known about it.
 
     - reads: ``img`` (or another ``input_key``); ``gt_label``, ``gt_score``, ``gt_mask``, the ``algorithm_keys`` and the
-      ``meta_keys``, as far as they are there
+      ``meta_keys``, if they are there
     - adds: ``inputs``, a tensor (C, H, W) of the image's dtype and channel order; ``data_samples``
     - removes: all other keys
 
-    ``channel_order`` and ``img_norm_cfg`` are always packed, because the data preprocessor goes by them.
+    ``channel_order`` and ``img_norm_cfg`` are always packed, because the data preprocessor needs them.
 
     Args:
         input_key: The key of the image.
@@ -45,8 +45,8 @@ class PackInputs(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Pack the sample."""
         if self.input_key not in results:
-            raise ConfigError(f'PackInputs(input_key={self.input_key!r}): the sample has only {sorted(results)}; '
-                              'put LoadImageFromFile before it')
+            raise ConfigError(f'PackInputs(input_key={self.input_key!r}): the sample has only {sorted(results)}; put '
+                              'LoadImageFromFile before it')
         sample = DataSample()
         if 'gt_label' in results:
             sample.set_gt_label(results['gt_label'])
@@ -65,13 +65,34 @@ class PackInputs(BaseTransform):
         """Turn an image (H, W, C) or (H, W) into a contiguous tensor (C, H, W); a tensor stays as it is."""
         if isinstance(img, torch.Tensor):
             return img
-        if not isinstance(img, np.ndarray) or img.ndim not in (2, 3):
-            shape = f' of shape {img.shape}' if isinstance(img, np.ndarray) else ''
-            raise TypeError(
-                f'PackInputs takes an array (H, W, C) or a tensor (C, H, W), got {type(img).__name__}{shape}')
-        img = img[..., np.newaxis] if img.ndim == 2 else img
-        # np.array copies: a tensor must not share read-only or strided memory.
-        return torch.from_numpy(np.array(img.transpose(2, 0, 1), order='C'))
+        if np.ndim(img) not in (2, 3) or not isinstance(img, np.ndarray):
+            raise TypeError(f'PackInputs takes an array (H, W, C) or a tensor (C, H, W), got {type(img).__name__} of shape '
+                            f'{np.shape(img)}')
+        # np.array copies: a tensor must not share read-only or strided memory
+        return torch.from_numpy(np.array(np.atleast_3d(img).transpose(2, 0, 1), order='C'))
 
 
 PackClsInputs = PackInputs  # the name of MMClassification 1.0
+
+
+@TRANSFORMS.register_module()
+class PackSegInputs(PackInputs):
+    """Pack an image and its mask for the model; :class:`PackInputs` that also keeps the mask's path.
+
+    - reads: ``img``; ``gt_mask``, the ``algorithm_keys`` and the ``meta_keys``, if they are there
+    - adds: ``inputs``, a tensor (C, H, W) of the image's dtype and channel order; ``data_samples``
+    - removes: all other keys
+
+    Args:
+        input_key: See :class:`PackInputs`.
+        algorithm_keys: See :class:`PackInputs`.
+        meta_keys: See :class:`PackInputs`.
+    """
+
+    DEFAULT_META_KEYS: ClassVar[tuple[str, ...]] = (*PackInputs.DEFAULT_META_KEYS, 'mask_path')
+
+    def __init__(self,
+                 input_key: str = 'img',
+                 algorithm_keys: Sequence[str] = (),
+                 meta_keys: Sequence[str] = DEFAULT_META_KEYS) -> None:
+        super().__init__(input_key, algorithm_keys, meta_keys)

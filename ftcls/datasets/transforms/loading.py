@@ -1,8 +1,9 @@
-"""Reading pictures."""
+"""Reading images and masks."""
 import contextlib
 import io
 import os
 import warnings
+from typing import ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -10,10 +11,13 @@ from PIL import Image, ImageOps
 
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import DataError, MissingFileError
-from .base import BaseTransform, choice_of, with_image
+from .base import IGNORED, BaseTransform, with_image
+from .image_ops import Backend
 
-__all__ = ['LoadImageFromFile']
+__all__ = ['LoadAnnotations', 'LoadImageFromFile', 'MASK_MODES', 'binary_mask', 'many_channels', 'stored_mask']
 
+#: Pillow's modes of images with one channel.
+MASK_MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B', 'F')
 _COLOR_TYPES = {
     'color': cv2.IMREAD_COLOR,
     'grayscale': cv2.IMREAD_GRAYSCALE,
@@ -25,11 +29,11 @@ _COLOR_TYPES = {
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(BaseTransform):
-    """Read a picture from a file, as (H, W, C) in BGR order.
+    """Read an image from a file, as (H, W, C) in BGR order.
 
-    Whatever the file holds (16 bits, a palette, CMYK, transparency, a GIF's first frame), 'color' gives three channels of
+    Whatever the file contains (16 bits, a palette, CMYK, transparency, a GIF's first frame), 'color' gives three channels of
     uint8; transparency is dropped. The orientation that a camera wrote into the file is applied. What OpenCV cannot read
-    is given to Pillow. A file that is cut off is an error, not a picture with a grey half.
+    is read by Pillow. A file that is cut off is an error, not an image with a grey half.
 
     - reads: ``img_path``
     - adds: ``img``, ``img_shape``, ``ori_shape`` (both (H, W)), ``channel_order`` ('bgr')
@@ -39,28 +43,29 @@ class LoadImageFromFile(BaseTransform):
         to_float32: Give float32 (still 0 to 255) instead of uint8.
         color_type: 'color', 'grayscale' (H, W, 1), 'unchanged' (as stored: channels, bit depth), or the first two with
             ``_ignore_orientation``.
-        imdecode_backend: 'cv2' or 'pillow', which decode JPEG with differences of a few grey levels.
-        ignore_empty: Pass over a picture that cannot be read (the dataset then takes another) instead of stopping.
+        imdecode_backend: The two decode JPEG with differences of a few grey levels.
+        ignore_empty: Skip an image that cannot be read (the dataset then takes another) instead of stopping.
 
     Raises:
-        MissingFileError: If there is no such file.
-        DataError: If it cannot be read as a picture.
+        MissingFileError: If the file does not exist.
+        DataError: If it cannot be read as an image.
     """
 
     REQUIRED_KEYS = ('img_path', )
 
     def __init__(self,
                  to_float32: bool = False,
-                 color_type: str = 'color',
-                 imdecode_backend: str = 'cv2',
+                 color_type: Literal['color', 'grayscale', 'unchanged', 'color_ignore_orientation',
+                                     'grayscale_ignore_orientation'] = 'color',
+                 imdecode_backend: Backend = 'cv2',
                  ignore_empty: bool = False) -> None:
         self.to_float32 = to_float32
-        self.color_type = choice_of(color_type, tuple(_COLOR_TYPES), 'color_type')
-        self.imdecode_backend = choice_of(imdecode_backend, ('cv2', 'pillow'), 'imdecode_backend')
+        self.color_type = color_type
+        self.imdecode_backend = imdecode_backend
         self.ignore_empty = ignore_empty
 
     def transform(self, results: dict) -> dict | None:
-        """Read the picture at ``img_path``."""
+        """Read the image at ``img_path``."""
         path = os.fspath(results['img_path'])
         try:
             img = self._decode(self._read(path), path)
@@ -76,37 +81,103 @@ class LoadImageFromFile(BaseTransform):
 
     @staticmethod
     def _read(path: str) -> bytes:
-        """Return the file's bytes; Python opens what OpenCV does not: names outside ASCII."""
+        """Return the file's bytes; Python opens names outside ASCII, which OpenCV does not."""
         try:
             with open(path, 'rb') as file:
                 data = file.read()
         except FileNotFoundError as err:
-            raise MissingFileError(
-                f'no picture at {path}; check data_root, data_prefix and ann_file of the dataset') from err
+            raise MissingFileError(f'no image at {path}; check data_root, data_prefix and ann_file of the dataset') from err
         except OSError as err:
-            raise DataError(f'cannot read the picture {path}: {err.strerror}') from err
+            raise DataError(f'cannot read the image {path}: {err.strerror}') from err
         if not data:
-            raise DataError(f'the picture {path} is empty (0 bytes); replace or remove it')
+            raise DataError(f'the image {path} is empty (0 bytes); replace or remove it')
         return data
 
     def _decode(self, data: bytes, path: str) -> np.ndarray:
-        """Return (H, W, C), from OpenCV where it reads the file, from Pillow otherwise."""
+        """Return (H, W, C), from OpenCV if it can read the file, else from Pillow."""
         img = None
-        # Pillow reads GIF, because which frame OpenCV gives, and whether any, depends on its version.
+        # Pillow reads GIF, because which frame OpenCV gives, if any, depends on its version.
         if self.imdecode_backend == 'cv2' and not data.startswith(b'GIF8'):
-            if not _ends_as_it_should(data):
-                _decode_pillow(data, path, self.color_type)  # raises if the picture is cut off
+            if not _is_complete(data):
+                _decode_pillow(data, path, self.color_type)  # raises if the image is cut off
             with contextlib.suppress(cv2.error):
                 img = cv2.imdecode(np.frombuffer(data, np.uint8), _COLOR_TYPES[self.color_type])
         if img is None:
             img = _decode_pillow(data, path, self.color_type)
-        return img if img.ndim == 3 else img[..., np.newaxis]
+        return np.atleast_3d(img)
 
 
-def _ends_as_it_should(data: bytes) -> bool:
+@TRANSFORMS.register_module()
+class LoadAnnotations(BaseTransform):
+    """Read an image's mask.
+
+    - reads: ``mask_path``; ``foreground`` and ``ignore_value``, as :class:`BinarySegDataset` gives them; ``img_shape`` (if
+      there, to compare the mask with it)
+    - adds: ``gt_mask`` (H, W) uint8: 0 background, 1 foreground, 255 to be ignored
+    - removes: nothing
+
+    Raises:
+        MissingFileError: If the file does not exist.
+        DataError: If it cannot be read, has several channels, or another size than the image.
+    """
+
+    REQUIRED_KEYS: ClassVar[tuple[str, ...]] = ('mask_path', )
+
+    def transform(self, results: dict) -> dict:
+        """Read the mask at ``mask_path``."""
+        foreground = results.get('foreground', 'nonzero')
+        stored = stored_mask(results['mask_path'], foreground)
+        results['gt_mask'] = binary_mask(stored, foreground, results.get('ignore_value'))
+        size = results.get('img_shape')
+        if size is not None and tuple(size) != stored.shape:
+            raise DataError(f'{results.get("img_path")} is {size[1]}x{size[0]} pixels, its mask {results["mask_path"]} '
+                            f'{stored.shape[1]}x{stored.shape[0]} (width x height); put LoadAnnotations right after '
+                            'LoadImageFromFile')
+        return results
+
+
+def stored_mask(path: str | os.PathLike, foreground: str | int = 'nonzero') -> np.ndarray:
+    """Read a mask as (H, W); with a palette, 0 is black for 'nonzero', and the index counts for a value.
+
+    Raises:
+        MissingFileError: If the file does not exist.
+        DataError: If it cannot be read, or has several channels.
+    """
+    try:
+        with Image.open(path) as img:
+            if img.mode not in MASK_MODES:
+                raise many_channels(path, img.mode)
+            if img.mode == 'P' and foreground == 'nonzero':
+                return np.asarray(img.convert('RGB')).max(axis=2)
+            stored = np.array(img)
+            return stored.astype(np.uint8) if img.mode == '1' else stored
+    except FileNotFoundError as err:
+        raise MissingFileError(f'no mask at {path}; check data_root, mask_dir and mask_name of the dataset') from err
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError) as err:
+        raise DataError(f'the mask {path} cannot be read: it is broken or cut off; replace it') from err
+
+
+def many_channels(path: str | os.PathLike, mode: str) -> DataError:
+    """Return the error on a mask with several channels."""
+    return DataError(f'the mask {path} has several channels ({mode}); a mask has one: save it again as grey, '
+                     "Image.open(path).convert('L').save(path) with Pillow")
+
+
+def binary_mask(stored: np.ndarray, foreground: str | int = 'nonzero', ignore_value: int | None = None) -> np.ndarray:
+    """Turn stored values (H, W) into uint8: 0 background, 1 foreground, 255 at ``ignore_value``."""
+    is_foreground = stored != 0 if foreground == 'nonzero' else stored == foreground
+    mask = is_foreground.astype(np.uint8)
+    if ignore_value is not None:
+        mask[stored == ignore_value] = IGNORED
+    return mask
+
+
+def _is_complete(data: bytes) -> bool:
     """Tell whether a JPEG or PNG has its end mark; other kinds are left to the decoder.
 
-    Where it has not, the file may be cut off; OpenCV 4 fills the rest with grey and says nothing, Pillow finds it out.
+    If not, the file may be cut off; OpenCV 4 fills the missing part with grey without an error, Pillow raises one.
     """
     if data.startswith(b'\xff\xd8'):
         return data.rstrip(b'\x00\r\n ').endswith(b'\xff\xd9')
@@ -117,18 +188,17 @@ def _decode_pillow(data: bytes, path: str, color_type: str) -> np.ndarray:
     """Read the first frame with Pillow: (H, W, 3) in BGR order, (H, W), or as stored."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # oddities of metadata, large pictures: no business of the reader's
+            warnings.simplefilter('ignore')  # about odd metadata and large images
             with Image.open(io.BytesIO(data)) as img:
                 img.load()
                 if not color_type.endswith('ignore_orientation') and color_type != 'unchanged':
                     img = ImageOps.exif_transpose(img)
                 return _as_array(img, color_type)
     except Image.DecompressionBombError as err:
-        raise DataError(f'the picture {path} is too large: {err}; make it smaller') from err
+        raise DataError(f'the image {path} is too large: {err}; make it smaller') from err
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as err:
-        reason = str(err) if path in str(err) or 'BytesIO' not in str(err) else 'not a picture of a known kind'
-        raise DataError(
-            f'cannot read the picture {path}: {reason}; it is broken or cut off: replace or remove it') from err
+        reason = 'not an image of a known kind' if 'BytesIO' in str(err) else err
+        raise DataError(f'cannot read the image {path}: {reason}; it is broken or cut off: replace or remove it') from err
 
 
 def _as_array(img: Image.Image, color_type: str) -> np.ndarray:
@@ -140,8 +210,9 @@ def _as_array(img: Image.Image, color_type: str) -> np.ndarray:
         return np.ascontiguousarray(array)
     if img.mode.startswith('I') or img.mode == 'F':  # more than 8 bits: Pillow itself would clip them at 255
         array = np.asarray(img).astype(np.float64)
-        array = np.clip(array // 256 if img.mode.startswith('I') and array.max() > 255 else array, 0, 255)
-        img = Image.fromarray(array.astype(np.uint8))
+        if img.mode.startswith('I') and array.max() > 255:
+            array = array // 256
+        img = Image.fromarray(np.clip(array, 0, 255).astype(np.uint8))
     if 'transparency' in img.info and img.mode == 'P':
         img = img.convert('RGBA')
     if color_type.startswith('grayscale'):

@@ -1,19 +1,13 @@
 """Resizing of samples."""
-from collections.abc import Sequence
+from typing import Literal
 
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError
-from .base import BaseTransform, choice_of, pair, with_image
-from .image_ops import check_interpolation, resize, resize_mask
+from ftcls.utils.types import PositiveFloat, PositiveInt, Size
+from .base import BaseTransform, as_pair
+from .image_ops import Backend, check_interpolation, resize_sample
 
-__all__ = ['Resize', 'ResizeEdge', 'resize_sample']
-
-
-def resize_sample(results: dict, size: tuple[int, int], interpolation: str, backend: str) -> dict:
-    """Resize the image to ``size`` (H, W), and the mask with it by the nearest pixel."""
-    mask = results.get('gt_mask')
-    img = resize(results['img'], size, interpolation, backend)
-    return with_image(results, img, None if mask is None else resize_mask(mask, size))
+__all__ = ['Resize', 'ResizeEdge']
 
 
 @TRANSFORMS.register_module()
@@ -26,11 +20,11 @@ class Resize(BaseTransform):
     - removes: nothing
 
     Args:
-        scale: Size to reach, (w, h), or one int for both.
+        scale: Size of the result, (w, h), or one int for both.
         scale_factor: Factor instead, for both or (w, h).
-        keep_ratio: Keep the shape of the picture: the longer side is at most the larger of ``scale``, the shorter side at
-            most the smaller.
-        backend: 'cv2', or 'pillow', which antialiases when it shrinks.
+        keep_ratio: Keep the aspect ratio: the longer side is at most the larger of ``scale``, the shorter side at most the
+            smaller.
+        backend: 'pillow' antialiases when it shrinks, 'cv2' does not.
         interpolation: 'nearest', 'bilinear', 'bicubic', 'lanczos'; 'area' with cv2; 'box', 'hamming' with pillow.
 
     Example:
@@ -40,34 +34,24 @@ class Resize(BaseTransform):
     """
 
     def __init__(self,
-                 scale: int | Sequence[int] | None = None,
-                 scale_factor: float | Sequence[float] | None = None,
+                 scale: Size | None = None,
+                 scale_factor: PositiveFloat | tuple[PositiveFloat, PositiveFloat] | None = None,
                  keep_ratio: bool = False,
-                 backend: str = 'cv2',
+                 backend: Backend = 'cv2',
                  interpolation: str = 'bilinear') -> None:
         if (scale is None) == (scale_factor is None):
             raise ConfigError(f'Resize(scale={scale!r}, scale_factor={scale_factor!r}): give exactly one of the two')
         check_interpolation(backend, interpolation)
-        self.scale = None if scale is None else pair(scale, 'scale')
-        self.scale_factor = None if scale_factor is None else self._factors(scale_factor)
+        self.scale = scale and as_pair(scale)
+        self.scale_factor = scale_factor and as_pair(scale_factor)
         self.keep_ratio = keep_ratio
         self.backend = backend
         self.interpolation = interpolation
 
-    @staticmethod
-    def _factors(value: float | Sequence[float]) -> tuple[float, float]:
-        factors = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
-        if len(factors) != 2 or not all(isinstance(f, (int, float)) and f > 0 for f in factors):
-            raise ConfigError(f'scale_factor={value!r}: expected a positive number, or two of them (w, h)')
-        return float(factors[0]), float(factors[1])
-
     def transform(self, results: dict) -> dict:
         """Resize the sample."""
         height, width = results['img'].shape[:2]
-        if self.scale is None:
-            scale = (int(width * self.scale_factor[0] + 0.5), int(height * self.scale_factor[1] + 0.5))
-        else:
-            scale = self.scale
+        scale = self.scale or (int(width * self.scale_factor[0] + 0.5), int(height * self.scale_factor[1] + 0.5))
         new_width, new_height = scale = (max(scale[0], 1), max(scale[1], 1))
         if self.keep_ratio:
             factor = min(max(scale) / max(height, width), min(scale) / min(height, width))
@@ -78,7 +62,7 @@ class Resize(BaseTransform):
 
 @TRANSFORMS.register_module()
 class ResizeEdge(BaseTransform):
-    """Resize so that one edge gets a given length and the shape of the picture is kept.
+    """Resize one edge to a given length and keep the aspect ratio.
 
     - reads: ``img``, ``gt_mask`` (if there)
     - changes: ``img``, ``img_shape``, ``gt_mask``
@@ -87,17 +71,19 @@ class ResizeEdge(BaseTransform):
 
     Args:
         scale: Length of the edge in pixels. The other one is rounded down, as torchvision does.
-        edge: 'short', 'long', 'width' or 'height'.
-        backend: 'cv2', or 'pillow', which antialiases when it shrinks.
-        interpolation: As of :class:`Resize`.
+        edge: Which edge.
+        backend: See :class:`Resize`.
+        interpolation: See :class:`Resize`.
     """
 
-    def __init__(self, scale: int, edge: str = 'short', backend: str = 'cv2', interpolation: str = 'bilinear') -> None:
-        if not isinstance(scale, int):
-            raise ConfigError(f'ResizeEdge(scale={scale!r}): expected one int, the length of the edge')
+    def __init__(self,
+                 scale: PositiveInt,
+                 edge: Literal['short', 'long', 'width', 'height'] = 'short',
+                 backend: Backend = 'cv2',
+                 interpolation: str = 'bilinear') -> None:
         check_interpolation(backend, interpolation)
-        self.scale = pair(scale, 'scale')[0]
-        self.edge = choice_of(edge, ('short', 'long', 'width', 'height'), 'edge')
+        self.scale = scale
+        self.edge = edge
         self.backend = backend
         self.interpolation = interpolation
 

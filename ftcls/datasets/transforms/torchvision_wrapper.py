@@ -1,4 +1,7 @@
-"""Every transform of ``torchvision.transforms.v2``, under the name ``torchvision/<Name>``."""
+"""Every transform of ``torchvision.transforms.v2``, under the name ``torchvision/<Name>``.
+
+This module is imported when a config names one of them, because importing torchvision takes a second.
+"""
 import inspect
 import warnings
 from collections.abc import Callable
@@ -12,30 +15,28 @@ from torchvision.transforms.v2 import functional as F
 
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, did_you_mean
-from .base import BaseTransform, with_image
+from .base import IGNORED, BaseTransform, is_bgr, reverse_channels, with_image
 
 __all__ = [
     'AugMix', 'AutoAugment', 'RandAugment', 'TORCHVISION_TRANSFORMS', 'TorchvisionTransform', 'TrivialAugmentWide'
 ]
 
-# These work on batches, on boxes or key points, need a function that a config cannot hold, or give several pictures.
-_LEFT_OUT = ('CutMix', 'MixUp', 'Lambda', 'ToTensor', 'Transform', 'LinearTransformation', 'FiveCrop', 'TenCrop',
-             'ClampBoundingBoxes', 'ClampKeyPoints', 'ConvertBoundingBoxFormat', 'RandomIoUCrop', 'SanitizeBoundingBoxes',
-             'SanitizeKeyPoints', 'SetClampingMode', 'UniformTemporalSubsample')  # yapf: disable
-
-
-# What a mask is filled with where there is no picture.
-_IGNORED = 255
+# These work on batches, on boxes or key points, need a function that a config cannot contain, or give several images.
+_LEFT_OUT = frozenset(
+    'CutMix MixUp Lambda ToTensor Transform LinearTransformation FiveCrop TenCrop ClampBoundingBoxes ClampKeyPoints '
+    'ConvertBoundingBoxFormat RandomIoUCrop SanitizeBoundingBoxes SanitizeKeyPoints SetClampingMode '
+    'UniformTemporalSubsample'.split())
 
 
 class TorchvisionTransform(BaseTransform):
     """Runs a torchvision v2 transform on image and mask together.
 
-    torchvision sees the image as an RGB tensor (C, H, W), whatever the sample's order, and the mask as one of its masks; the
-    sample gets them back in its own layout. Where an image is filled (``fill``), the mask gets 255: ignored. Strings stand for torch dtypes and interpolation modes, and nested transforms
-    are dicts with a ``type``, with or without ``torchvision/``.
+    torchvision gets the image as an RGB tensor (C, H, W), whatever the sample's order, and the mask as one of its masks; the
+    sample gets them back in its own layout. Where an image is filled (``fill``), the mask gets 255: ignored. Strings are
+    turned into torch dtypes and interpolation modes, and nested transforms are dicts with a ``type``, with or without
+    ``torchvision/``.
 
-    - reads: ``img``, ``channel_order`` ('bgr' where absent), ``gt_mask`` (if there)
+    - reads: ``img``, ``channel_order`` ('bgr' if absent), ``gt_mask`` (if there)
     - changes: ``img``, ``gt_mask``
     - adds: ``img_shape``; after ``torchvision/Normalize`` also ``img_norm_cfg``
     - removes: nothing
@@ -46,39 +47,40 @@ class TorchvisionTransform(BaseTransform):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         arguments = {key: _from_config(key, value) for key, value in kwargs.items()}
-        fill = inspect.signature(self.wrapped).parameters.get('fill')
-        if fill is not None and not isinstance(arguments.get('fill'), dict):
-            arguments['fill'] = {tv_tensors.Mask: _IGNORED, 'others': arguments.get('fill', fill.default)}
+        signature = inspect.signature(self.wrapped)
+        if 'fill' in signature.parameters and not isinstance(arguments.get('fill'), dict):
+            fill = arguments.get('fill', signature.parameters['fill'].default)
+            arguments['fill'] = {tv_tensors.Mask: IGNORED, 'others': fill}
         try:
             self.t = self.wrapped(*args, **arguments)
         except (TypeError, ValueError) as err:
-            raise ConfigError(f'torchvision/{self.wrapped.__name__}({kwargs}): {err}; its arguments are '
-                              f'{inspect.signature(self.wrapped)}') from err
+            raise ConfigError(
+                f'torchvision/{self.wrapped.__name__}({kwargs}): {err}; its arguments are {signature}') from err
         bins = getattr(self.t, 'num_magnitude_bins', None)
         if bins is not None and not 0 <= getattr(self.t, 'magnitude', 0) < bins:
-            raise ConfigError(
-                f'{self.wrapped.__name__}.magnitude={self.t.magnitude}: must be from 0 to {bins - 1}, below '
-                'num_magnitude_bins')
+            raise ConfigError(f'{self.wrapped.__name__}.magnitude={self.t.magnitude}: must be from 0 to {bins - 1}, below '
+                              'num_magnitude_bins')
 
     def transform(self, results: dict) -> dict:
         """Run the transform on the sample."""
-        img = results['img']
-        flipped = img.shape[2] == 3 and results.get('channel_order', 'bgr') == 'bgr'
-        rgb = np.ascontiguousarray((img[..., ::-1] if flipped else img).transpose(2, 0, 1))
-        mask = results.get('gt_mask')
-        inputs = [tv_tensors.Image(torch.tensor(rgb))]
+        bgr = is_bgr(results)
+        img, mask = results['img'], results.get('gt_mask')
+        rgb = reverse_channels(img) if bgr else img
+        inputs = [tv_tensors.Image(torch.tensor(np.ascontiguousarray(rgb.transpose(2, 0, 1))))]
         if mask is not None:
             inputs.append(tv_tensors.Mask(torch.tensor(mask)[None]))
         outputs = self._run(inputs)
-        outputs = list(outputs) if len(inputs) > 1 else [outputs]
-        out = outputs[0] if isinstance(outputs[0], torch.Tensor) else F.pil_to_tensor(outputs[0])
-        out = out.numpy().transpose(1, 2, 0)
-        if flipped and out.shape[2] == 3:
+        if mask is not None:
+            outputs, moved = outputs
+            results['gt_mask'] = moved[0].numpy().astype(mask.dtype)
+        if not isinstance(outputs, torch.Tensor):
+            outputs = F.pil_to_tensor(outputs)
+        out = outputs.numpy().transpose(1, 2, 0)
+        if bgr and out.shape[2] == 3:
             out = out[..., ::-1]
         if self.wrapped is v2.Normalize:
             results['img_norm_cfg'] = {'mean': self.t.mean, 'std': self.t.std, 'to_rgb': False}
-        return with_image(results, np.ascontiguousarray(out),
-                          None if mask is None else outputs[1][0].numpy().astype(mask.dtype))
+        return with_image(results, np.ascontiguousarray(out))
 
     def _run(self, inputs: list[tv_tensors.TVTensor]) -> Any:
         """Call torchvision; some transforms refuse masks, some leave them as they are with a warning in each call."""
@@ -94,37 +96,36 @@ class TorchvisionTransform(BaseTransform):
 
 
 def _from_config(key: str, value: Any) -> Any:
-    """Turn what a config can hold into what torchvision takes."""
-    words = {
+    """Turn what a config can contain into what torchvision takes."""
+    enums = {
         'interpolation': v2.InterpolationMode,
         'interpolations': v2.InterpolationMode,
         'policy': v2.AutoAugmentPolicy
     }
-    if key in words and isinstance(value, str):
-        names = {member.value: member for member in words[key]}
-        if value.lower() not in names:
-            raise ConfigError(
-                f'{key.removesuffix("s")}={value!r} is none of {", ".join(names)}{did_you_mean(value, names)}')
-        return names[value.lower()]
+    if key in enums and isinstance(value, str):
+        members = {member.value: member for member in enums[key]}
+        if value.lower() not in members:
+            raise ConfigError(f'{key}={value!r}: must be one of {", ".join(members)}{did_you_mean(value, members)}')
+        return members[value.lower()]
     if key == 'dtype' and isinstance(value, str):
         dtype = getattr(torch, value.removeprefix('torch.'), None)
         if not isinstance(dtype, torch.dtype):
-            raise ConfigError(f'dtype={value!r} is no torch dtype; allowed: uint8, float32, float16 …')
+            raise ConfigError(f'dtype={value!r}: must be a torch dtype: uint8, float32, float16 …')
         return dtype
     if isinstance(value, dict) and 'type' in value:
-        return _build_nested(value)
-    if isinstance(value, (list, tuple)) and any(isinstance(item, dict) and 'type' in item for item in value):
+        return _build_nested(**value)
+    if isinstance(value, list | tuple) and any(isinstance(item, dict) and 'type' in item for item in value):
         return [_from_config('', item) for item in value]
     return value
 
 
-def _build_nested(config: dict) -> Any:
+def _build_nested(type: str, **arguments: Any) -> Any:  # noqa: A002 (the key of a config)
     """Build the torchvision transform inside a Compose, RandomApply …"""
-    name = str(config['type']).removeprefix('torchvision/')
+    name = type.removeprefix('torchvision/')
     if name not in TORCHVISION_TRANSFORMS:
-        raise ConfigError(f'torchvision has no transform {name!r} that stands in another one'
+        raise ConfigError(f'torchvision has no transform {name!r} that can be inside another one'
                           f'{did_you_mean(name, TORCHVISION_TRANSFORMS)}')
-    return TORCHVISION_TRANSFORMS[name](**{key: value for key, value in config.items() if key != 'type'}).t
+    return TORCHVISION_TRANSFORMS[name](**arguments).t
 
 
 def _register_all() -> dict[str, type[TorchvisionTransform]]:
@@ -133,10 +134,9 @@ def _register_all() -> dict[str, type[TorchvisionTransform]]:
     for name, wrapped in sorted(vars(v2).items()):
         if not (inspect.isclass(wrapped) and issubclass(wrapped, v2.Transform)) or name in _LEFT_OUT:
             continue
-        doc = f'``torchvision.transforms.v2.{name}`` on a sample.\n\n{inspect.getdoc(TorchvisionTransform)}'
         members = {
             'wrapped': wrapped,
-            '__doc__': doc,
+            '__doc__': f'``torchvision.transforms.v2.{name}`` on a sample.\n\n{inspect.getdoc(TorchvisionTransform)}',
             '__module__': __name__,
             '__signature__': inspect.signature(wrapped)
         }
@@ -148,7 +148,7 @@ def _register_all() -> dict[str, type[TorchvisionTransform]]:
 #: The registered classes, by torchvision's own name.
 TORCHVISION_TRANSFORMS = _register_all()
 
-# The learned and random policies have a name of their own, too.
+# The learned and random policies also have a name of their own.
 AutoAugment, RandAugment, TrivialAugmentWide, AugMix = (
     TRANSFORMS.register_module(name=name, module=TORCHVISION_TRANSFORMS[name])
     for name in ('AutoAugment', 'RandAugment', 'TrivialAugmentWide', 'AugMix'))

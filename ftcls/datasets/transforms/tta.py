@@ -1,4 +1,4 @@
-"""Several views of one picture, for test-time augmentation."""
+"""Several views of one image, for test-time augmentation."""
 import copy
 import itertools
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ from mmengine.dataset import Compose
 
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError
+from ftcls.utils.tree import as_list
 from .base import BaseTransform
 
 __all__ = ['TestTimeAug']
@@ -25,7 +26,7 @@ class TestTimeAug(BaseTransform):
         transforms: A list of steps; each step is a list of alternatives, which are transforms' configs or None for nothing.
 
     Raises:
-        ConfigError: If that is not a list of lists, a step has no alternative, or chance decides what one does.
+        ConfigError: If that is not a list of lists, a step has no alternative, or one is random.
 
     Example:
         >>> views = TestTimeAug([[dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)],
@@ -35,14 +36,14 @@ class TestTimeAug(BaseTransform):
         2
     """
 
-    __test__ = False  # no class of tests, whatever pytest takes from the name
+    __test__ = False  # not a class of tests, although pytest would take it for one
     REQUIRED_KEYS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, transforms: Sequence[Sequence[dict | None]]) -> None:
         if not transforms or not all(isinstance(step, list | tuple) and step for step in transforms):
             raise ConfigError(
-                f'TestTimeAug(transforms={transforms!r}): expected a list of steps, each a list of at least one '
-                'alternative, such as [[dict(type=\'RandomFlip\', prob=1.), None], [dict(type=\'PackInputs\')]]')
+                f'TestTimeAug(transforms={transforms!r}): expected a list of steps, each a list of at least one alternative, '
+                "such as [[dict(type='RandomFlip', prob=1.), None], [dict(type='PackInputs')]]")
         built = [[None if one is None else TRANSFORMS.build(one) for one in step] for step in transforms]
         for one in itertools.chain(*built):
             _check_certain(one)
@@ -55,15 +56,16 @@ class TestTimeAug(BaseTransform):
 
 
 def _check_certain(step: Callable | None) -> None:
-    """Refuse a transform that is applied with a probability: the score would hang on the throw of the dice."""
+    """Refuse a transform that is applied with a probability: the score would differ each time."""
     for part in (step, getattr(step, 't', None)):  # `t`: what a TorchvisionTransform runs
+        directions = getattr(part, 'direction', None)
         for key in ('prob', 'p'):
             prob = getattr(part, key, None)
-            probs = prob if isinstance(prob, list | tuple) else [prob]
-            directions = getattr(part, 'direction', None)
-            drawn = prob == 1 and isinstance(directions, list | tuple) and len(directions) > 1
-            if drawn or any(isinstance(one, int | float) and 0 < one < 1 for one in probs):
-                what = f'direction={directions!r}' if drawn else f'{key}={prob!r}'
-                raise ConfigError(
-                    f'TestTimeAug: {type(part).__name__} with {what}: a view left to chance gives another score each time; '
-                    f'give each view as an alternative of its own, with {key}=0. or {key}=1.')
+            found = ''
+            if any(isinstance(one, int | float) and 0 < one < 1 for one in as_list(prob)):
+                found = f'{key}={prob!r}'
+            elif prob == 1 and len(as_list(directions)) > 1:
+                found = f'direction={directions!r}'
+            if found:
+                raise ConfigError(f'TestTimeAug: {type(part).__name__} with {found} is random, and the score would differ each '
+                                  f'time; make each view an alternative of its own, with {key}=0. or {key}=1.')

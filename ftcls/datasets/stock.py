@@ -1,0 +1,379 @@
+"""CIFAR, MNIST and Fashion-MNIST: what their files are called and where they come from, torchvision knows."""
+import gzip
+import pickle
+import tarfile
+import tempfile
+import zlib
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from mmengine.dist import barrier, is_main_process
+
+from ftcls.registry import DATASETS
+from ftcls.utils import ConfigError, DataError, DownloadError, MissingFileError, did_you_mean
+from ftcls.utils.download import download
+from ftcls.utils.types import Fraction
+from .base_dataset import BaseDataset, array_sample
+from .categories import CIFAR10_CATEGORIES, CIFAR100_CATEGORIES, FASHIONMNIST_CATEGORIES, MNIST_CATEGORIES
+
+__all__ = ['CIFAR10', 'CIFAR100', 'FashionMNIST', 'MNIST', 'StockDataset']
+
+_SPLITS = ('train', 'test')
+
+
+class StockDataset(BaseDataset):
+    """Base of the datasets that torchvision knows; the images are kept in memory.
+
+    File names, MD5 sums and addresses are those of torchvision's class of the same name. The files are read here, so that
+    they cannot run code.
+
+    Args:
+        data_root: Folder of the files.
+        split: 'train' or 'test'; with ``val_fraction``, 'train' and 'val' are parts of the training images.
+        metainfo: See :class:`BaseDataset`.
+        data_prefix: Folder of the files within ``data_root``.
+        test_mode: See :class:`BaseDataset`. With it, ``split`` is 'test' by default, else 'train'.
+        download: Download the files if they do not exist.
+        verify: Check the files' MD5 against the published ones. False takes other files of the same format.
+        val_fraction: Draw this share of each class of the training images for 'val', see :meth:`BaseDataset.draw_split`.
+        **kwargs: The other arguments of :class:`BaseDataset`, such as ``classes`` and ``pipeline``.
+
+    Raises:
+        MissingFileError: If files do not exist, and cannot or must not be downloaded.
+        DataError: If a file is broken or is not the published one.
+    """
+
+    #: Name of torchvision's class.
+    NAME: ClassVar[str]
+    CHANNEL_ORDER: ClassVar[str] = 'bgr'
+
+    def __init__(self,
+                 data_root: str = '',
+                 split: str | None = None,
+                 metainfo: Mapping | None = None,
+                 data_prefix: str = '',
+                 test_mode: bool = False,
+                 download: bool = True,
+                 verify: bool = True,
+                 val_fraction: Fraction | None = None,
+                 **kwargs: Any) -> None:
+        split = split or ('test' if test_mode else 'train')
+        if val_fraction is None and split not in _SPLITS:
+            hint = did_you_mean(split, _SPLITS)
+            if split == 'val':
+                hint = "; set val_fraction for split='train' and split='val' to draw 'val' from the training images"
+            raise ConfigError(f'{self.NAME}(split={split!r}): the dataset has only the splits train and test{hint}')
+        if val_fraction is not None and split not in ('train', 'val'):
+            raise ConfigError(f'{self.NAME}(split={split!r}, val_fraction={val_fraction}): the training images are split; set '
+                              "split='train' or 'val', or remove val_fraction")
+        if not data_root and not data_prefix:
+            raise ConfigError(f"{self.NAME} needs data_root, the folder of its files, such as 'data/{self.NAME.lower()}'")
+        self.split, self.download, self.verify = split, download, verify
+        super().__init__(
+            ann_file='',
+            metainfo=metainfo,
+            data_root=data_root,
+            data_prefix={'root': data_prefix},
+            test_mode=test_mode,
+            split=None if val_fraction is None else split,
+            val_fraction=val_fraction,
+            **kwargs)
+
+    @property
+    def published(self) -> Any:
+        """torchvision's class."""
+        from torchvision import datasets  # here, because importing torchvision takes a second
+
+        return getattr(datasets, self.NAME)
+
+    @property
+    def root(self) -> Path:
+        """Folder of the dataset's files."""
+        return Path(self.data_prefix['root'] or self.data_root)
+
+    @property
+    @abstractmethod
+    def files(self) -> Sequence[tuple[str, str]]:
+        """Name and MD5 of each file of the split; 'val' is drawn from the files of 'train'."""
+
+    @property
+    @abstractmethod
+    def source(self) -> str:
+        """The addresses of the files."""
+
+    @abstractmethod
+    def candidates(self, name: str) -> list[Path]:
+        """Return the paths at which a file may be."""
+
+    @abstractmethod
+    def fetch(self) -> None:
+        """Download and unpack the missing files; called in one process per machine at a time."""
+
+    @abstractmethod
+    def read(self, paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
+        """Return images (N, H, W, C) uint8 and labels (N, ) int64."""
+
+    def find(self, name: str) -> Path | None:
+        """Return the path of a file, None if it does not exist."""
+        return next((path for path in self.candidates(name) if path.is_file()), None)
+
+    def load_data_list(self) -> list[dict]:
+        """Return a dict with ``img`` and ``gt_label`` for every image."""
+        if is_main_process():
+            try:
+                self._ensure_files()
+            finally:
+                barrier()  # also after an error: the other processes wait here
+        else:
+            barrier()
+            self._ensure_files()  # they exist by now, unless this machine has a disk of its own
+        images, labels = self.read([self.find(name) for name, _ in self.files])
+        own = self.METAINFO['classes']
+        if len(images) != len(labels) or not np.isin(labels, range(len(own))).all():
+            raise DataError(f'{self.root}: {len(images)} images and {len(labels)} labels do not match, or a label is above '
+                            f'{len(own) - 1}; the files are broken: delete them to download them again')
+        samples = [array_sample(img, int(label), self.CHANNEL_ORDER) for img, label in zip(images, labels)]
+        return self.match_classes(samples, own)
+
+    def _ensure_files(self) -> None:
+        """Make sure that the files of the split exist and are the published ones."""
+        absent = [name for name, _ in self.files if self.find(name) is None]
+        problem = (f'{self.NAME}, split {self.split!r}: {", ".join(absent)} not found in {str(self.root.absolute())!r}. Set '
+                   f'data_root to the folder of these files, or put them there; they come from {self.source}.')
+        if absent and not self.download:
+            raise MissingFileError(f'{problem} download=True downloads them.')
+        if absent:
+            try:
+                self.fetch()
+            except DownloadError as err:
+                raise MissingFileError(f'{problem} Downloading them failed: {err}') from err
+        for name, md5 in self.files:
+            path = self.find(name)
+            if path is None:
+                raise MissingFileError(problem)
+            if self.verify and path.name == name:  # of a file that was unpacked already, no MD5 is published
+                self._verify(path, md5)
+
+    def _verify(self, path: Path, md5: str) -> None:
+        """Raise a DataError if a file is not the published one."""
+        from torchvision.datasets.utils import calculate_md5
+
+        got = calculate_md5(path)
+        if got != md5:
+            raise DataError(f'{path} is not the published file of {self.NAME}: its md5 is {got}, expected {md5}. Delete it to '
+                            'download it again, or set verify=False to use it as it is')
+
+    def extra_repr(self) -> list[str]:
+        """Lines of ``repr`` about where the data is."""
+        return [f'files: {self.root}, split {self.split}']
+
+
+@DATASETS.register_module()
+class CIFAR10(StockDataset):
+    """CIFAR-10: 50,000 and 10,000 images of 32x32 in 10 classes, in RGB order. ::
+
+        data/cifar10/             data_root
+        └── cifar-10-batches-py/
+            ├── data_batch_1 … data_batch_5
+            └── test_batch
+
+    From Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. The arguments are those of
+    :class:`StockDataset`.
+
+    Example:
+        >>> CIFAR10(data_root='data/cifar10', split='test').class_counts()['cat']  # doctest: +SKIP
+        1000
+    """
+
+    METAINFO = {'classes': CIFAR10_CATEGORIES}
+    NAME = 'CIFAR10'
+    CHANNEL_ORDER = 'rgb'
+
+    @property
+    def files(self) -> Sequence[tuple[str, str]]:
+        """Name and MD5 of each batch."""
+        return self.published.test_list if self.split == 'test' else self.published.train_list
+
+    @property
+    def source(self) -> str:
+        """The address of the archive."""
+        return f'{self.published.url} (unpacked, it is the folder {self.published.base_folder})'
+
+    def candidates(self, name: str) -> list[Path]:
+        """Return the paths of a batch in the folder of the archive, and in ``data_root`` itself."""
+        return [self.root / self.published.base_folder / name, self.root / name]
+
+    def fetch(self) -> None:
+        """Download the archive and unpack it into ``data_root``."""
+        archive = download(self.published.url, self.root / self.published.filename, md5=self.published.tgz_md5)
+        folder = self.root / self.published.base_folder
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.root) as scratch, tarfile.open(archive) as tar:
+            tar.extractall(scratch, filter='data')
+            for path in Path(scratch, folder.name).iterdir():
+                path.replace(folder / path.name)  # in one step: another run never sees half a file
+
+    def read(self, paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
+        """Return images (N, 32, 32, 3) uint8 and labels (N, ) int64."""
+        batches = [_read_batch(path) for path in paths]
+        images = np.concatenate([images for images, _ in batches])
+        images = images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        labels = np.concatenate([labels for _, labels in batches])
+        return np.ascontiguousarray(images), labels.astype(np.int64)
+
+
+@DATASETS.register_module()
+class CIFAR100(CIFAR10):
+    """CIFAR-100: 50,000 and 10,000 images of 32x32 in 100 classes, in RGB order. ::
+
+        data/cifar100/            data_root
+        └── cifar-100-python/
+            ├── train
+            └── test
+
+    From Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. The classes are the 100 fine ones. The
+    arguments are those of :class:`StockDataset`.
+    """
+
+    METAINFO = {'classes': CIFAR100_CATEGORIES}
+    NAME = 'CIFAR100'
+
+
+@DATASETS.register_module()
+class MNIST(StockDataset):
+    """MNIST: 60,000 and 10,000 handwritten digits of 28x28, one channel, light ink on dark. ::
+
+        data/mnist/               data_root (or MNIST/raw in it, where torchvision puts them)
+        ├── train-images-idx3-ubyte.gz
+        ├── train-labels-idx1-ubyte.gz
+        ├── t10k-images-idx3-ubyte.gz
+        └── t10k-labels-idx1-ubyte.gz
+
+    From LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998. Unpacked files are read too; their
+    MD5 is not published, so only their lengths are checked. The arguments are those of :class:`StockDataset`.
+    """
+
+    METAINFO = {'classes': MNIST_CATEGORIES}
+    NAME = 'MNIST'
+
+    @property
+    def files(self) -> Sequence[tuple[str, str]]:
+        """Name and MD5 of the file of images and of that of labels."""
+        prefix = 't10k' if self.split == 'test' else 'train'
+        return [(name, md5) for name, md5 in self.published.resources if name.startswith(prefix)]
+
+    @property
+    def mirrors(self) -> list[str]:
+        """The addresses to try, in this order: https first, since the authors' http site refuses most downloads."""
+        return sorted(self.published.mirrors, reverse=True)
+
+    @property
+    def source(self) -> str:
+        """The addresses of the files."""
+        return ' or '.join(self.mirrors)
+
+    def candidates(self, name: str) -> list[Path]:
+        """Return the paths of a file, packed or unpacked, in ``data_root`` or where torchvision puts it."""
+        folders = (self.root, self.root / 'raw', self.root / self.NAME / 'raw')
+        return [folder / name for folder in folders] + [folder / name.removesuffix('.gz') for folder in folders]
+
+    def fetch(self) -> None:
+        """Download the packed files of the split into ``data_root``."""
+        for name, md5 in self.files:
+            if self.find(name) is None:
+                self._fetch_one(name, md5)
+
+    def _fetch_one(self, name: str, md5: str) -> None:
+        *others, last = self.mirrors
+        for mirror in others:
+            try:
+                download(mirror + name, self.root / name, md5=md5)
+                return
+            except DownloadError as err:
+                self.log(f'{err}; trying the next address')
+        download(last + name, self.root / name, md5=md5)
+
+    def read(self, paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
+        """Return images (N, 28, 28, 1) uint8 and labels (N, ) int64."""
+        images, labels = map(_read_idx, paths)
+        if images.ndim != 3 or labels.ndim != 1:
+            raise DataError(f'{paths[0]} has shape {images.shape} and {paths[1]} {labels.shape}; expected (N, H, W) and (N, ): '
+                            'were they renamed?')
+        return images[..., np.newaxis], labels.astype(np.int64)
+
+
+@DATASETS.register_module()
+class FashionMNIST(MNIST):
+    """Fashion-MNIST: 60,000 and 10,000 images of clothes of 28x28, one channel, in files named like those of MNIST.
+
+    From Xiao et al., "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", 2017. The
+    arguments are those of :class:`StockDataset`.
+    """
+
+    METAINFO = {'classes': FASHIONMNIST_CATEGORIES}
+    NAME = 'FashionMNIST'
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    """Read an IDX file of uint8, compressed or not.
+
+    The format: two zero bytes, one byte of type, one of the number of axes, the axes' lengths as big-endian int32, the data.
+    """
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == '.gz' else path.read_bytes()
+        if data[:3] != b'\0\0\x08':
+            raise ValueError('not an IDX file of bytes')
+        shape = np.frombuffer(data, '>i4', count=data[3], offset=4)
+        return np.frombuffer(data, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+    except (OSError, EOFError, IndexError, ValueError, zlib.error) as err:
+        raise DataError(f'{path} is broken or cut off ({err}): delete it to download it again') from err
+
+
+def _read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a batch of CIFAR: images (N, 3072) uint8 and labels (N, )."""
+    try:
+        with open(path, 'rb') as file:
+            batch = _ArrayUnpickler(file, encoding='latin1').load()
+        images = batch['data']
+        labels = np.asarray(batch['labels'] if 'labels' in batch else batch['fine_labels'])
+        if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072 or labels.dtype.kind not in 'iu':
+            raise ValueError('expected `data` of shape (N, 3072), uint8, and `labels` or `fine_labels`')
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as err:
+        raise DataError(f'{path} is not a batch of CIFAR images ({err}): delete it to download it again') from err
+    return images, labels
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads dicts, lists, text, numbers and NumPy arrays; any other name in a pickle is refused, not imported."""
+
+    def find_class(self, module: str, name: str) -> Callable:
+        """Return what ``module.name`` stands for; called by ``pickle`` for every name in the file."""
+        array = np.zeros(1)
+        # Taken from NumPy's own pickles, because their modules have other names in other versions.
+        allowed = {
+            'ndarray': np.ndarray,
+            'dtype': _dtype,
+            '_reconstruct': array.__reduce__()[0],
+            '_frombuffer': array.__reduce_ex__(5)[0],
+            'scalar': array[0].__reduce__()[0],
+        }
+        if (module, name) == ('_codecs', 'encode'):
+            return _latin1
+        if module.split('.')[0] == 'numpy' and name in allowed:
+            return allowed[name]
+        raise pickle.UnpicklingError(f'it asks for {module}.{name}, which a file of images does not need')
+
+
+def _dtype(name: str, align: int = 0, copy: int = 0) -> np.dtype:
+    """``numpy.dtype`` as old pickles call it: with ints instead of bools."""
+    return np.dtype(name, align=bool(align), copy=bool(copy))
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """``_codecs.encode`` as pickles of protocol 2 store bytes; no other codec is allowed."""
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'bytes in the encoding {encoding!r}')
+    return text.encode('latin1')
