@@ -4,6 +4,7 @@ Each one is a child, in scope ``ftcls``, of MMEngine's registry of the same purp
 in MMEngine. Its locations are imported on the first look-up, so that importing ``ftcls.registry`` stays cheap. This
 module imports MMEngine only, because MMEngine swallows an ``ImportError`` raised here.
 """
+from importlib import import_module
 from typing import Any
 
 from mmengine import registry as mmengine
@@ -24,6 +25,7 @@ class Registry(mmengine.Registry):
         locations: Modules that register their classes here.
         given: Arguments that the calling code adds, so that a config need not give them.
         taken: Keys that the calling code reads itself, so that a class need not take them.
+        fallback: Module that is slow to import: it registers the names that are not found in the others.
     """
 
     def __init__(self,
@@ -31,9 +33,18 @@ class Registry(mmengine.Registry):
                  parent: mmengine.Registry | None,
                  *locations: str,
                  given: tuple[str, ...] = (),
-                 taken: tuple[str, ...] = ()) -> None:
+                 taken: tuple[str, ...] = (),
+                 fallback: str | None = None) -> None:
         super().__init__(name, parent=parent, scope='ftcls', locations=list(locations))
-        self.given, self.taken = given, taken
+        self.given, self.taken, self.fallback = given, taken, fallback
+
+    def get(self, key: str) -> Any:
+        """Return the class or function of a name, None if there is none."""
+        found = super().get(key)
+        if found is None and self.fallback is not None:
+            import_module(self.fallback)
+            found = super().get(key)
+        return found
 
     def build(self, cfg: Any, **kwargs: Any) -> Any:
         """Build what ``cfg['type']`` names.
@@ -85,7 +96,8 @@ DATASETS = Registry('dataset', mmengine.DATASETS, 'ftcls.datasets')
 DATA_SAMPLERS = Registry(
     'data sampler', mmengine.DATA_SAMPLERS, 'ftcls.datasets', given=('dataset', 'seed', 'sampler', 'batch_size'))
 # What is done to one sample before it joins a batch.
-TRANSFORMS = Registry('transform', mmengine.TRANSFORMS, 'ftcls.datasets')
+TRANSFORMS = Registry(
+    'transform', mmengine.TRANSFORMS, 'ftcls.datasets', fallback='ftcls.datasets.transforms.torchvision_wrapper')
 # Functions named in a config, for example ``collate_fn`` or the function of a schedule.
 FUNCTIONS = Registry('function', mmengine.FUNCTIONS, 'ftcls.datasets', 'ftcls.engine')
 # Classifiers, backbones, necks, heads, losses, data preprocessors, averaged models.

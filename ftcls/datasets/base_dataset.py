@@ -73,8 +73,9 @@ class BaseDataset(MMEngineBaseDataset):
                  val_fraction: Fraction | None = None,
                  split_seed: int = 0) -> None:
         if split is None and (val_fraction is not None or split_seed):
-            raise ConfigError(f"{type(self).__name__}: val_fraction and split_seed need split='train' or 'val'; set split, "
-                              'or remove them')
+            raise ConfigError(
+                f"{type(self).__name__}: val_fraction and split_seed need split='train' or 'val'; set split, "
+                'or remove them')
         if split is not None and val_fraction is None:
             val_fraction = 0.2
         self.shots_per_class, self.seed = shots_per_class, seed
@@ -169,8 +170,9 @@ class BaseDataset(MMEngineBaseDataset):
         labels = strata([info.get('gt_label') for info in data_list])
         is_val = draw_val(list(zip(self.image_names(data_list), labels)), self.val_fraction, self.split_seed)
         if is_val.all() or not is_val.any():
-            raise DataError(f'{type(self).__name__}: {len(data_list)} samples of {len(set(labels))} classes cannot be split '
-                            f'into train and val ({"; ".join(self.extra_repr())}); add images, or set split=None')
+            raise DataError(
+                f'{type(self).__name__}: {len(data_list)} samples of {len(set(labels))} classes cannot be split '
+                f'into train and val ({"; ".join(self.extra_repr())}); add images, or set split=None')
         return [info for info, drawn in zip(data_list, is_val) if drawn == (self.split == 'val')]
 
     def draw_shots(self, data_list: list[dict]) -> list[dict]:
@@ -225,8 +227,9 @@ class BaseDataset(MMEngineBaseDataset):
         check_ann_file(self.ann_file)
         annotations = load(self.ann_file)
         if not isinstance(annotations, dict) or not {'metainfo', 'data_list'} <= set(annotations):
-            raise DataError(f"{self.ann_file} is not an OpenMMLab 2.0 annotation file, a dict with the keys 'metainfo' and "
-                            "'data_list'; for lines of `path label` use CustomDataset")
+            raise DataError(
+                f"{self.ann_file} is not an OpenMMLab 2.0 annotation file, a dict with the keys 'metainfo' and "
+                "'data_list'; for lines of `path label` use CustomDataset")
         metainfo = dict(annotations['metainfo'])
         if 'classes' not in metainfo and 'categories' in metainfo:
             categories = sorted(metainfo['categories'], key=lambda category: category['id'])
@@ -262,8 +265,9 @@ class BaseDataset(MMEngineBaseDataset):
         for info in data_list:
             for label in as_list(info.get('gt_label', [])):
                 if not isinstance(label, int) or not 0 <= label < len(own):
-                    raise DataError(f'{type(self).__name__}: label {label!r} is not among the {len(own)} classes; allowed: 0 '
-                                    f'to {len(own) - 1}: {str(info)[:200]}')
+                    raise DataError(
+                        f'{type(self).__name__}: label {label!r} is not among the {len(own)} classes; allowed: 0 '
+                        f'to {len(own) - 1}: {str(info)[:200]}')
         if tuple(own) == self.CLASSES:
             return data_list
         self.note_classes(own)
@@ -316,8 +320,9 @@ class BaseDataset(MMEngineBaseDataset):
         self.full_init()
         labels = [self.get_data_info(index).get('gt_label') for index in range(len(self))]
         if any(label is None or isinstance(label, list | tuple) for label in labels):
-            raise DataError(f'{type(self).__name__}: not every sample has exactly one label (with_label=False, or several '
-                            'labels per image)')
+            raise DataError(
+                f'{type(self).__name__}: not every sample has exactly one label (with_label=False, or several '
+                'labels per image)')
         return np.asarray(labels, dtype=np.int64)
 
     def get_cat_ids(self, idx: int) -> list[int]:
@@ -386,8 +391,9 @@ def _read_classes(classes: str | os.PathLike | Sequence[str]) -> tuple[str, ...]
     if isinstance(classes, str | os.PathLike):
         path = Path(_expanduser(classes))
         if not path.is_file():
-            raise MissingFileError(f'classes={str(classes)!r}: no such file; give a text file with one class name per line, '
-                                   "or a list of names such as ['ants', 'bees']")
+            raise MissingFileError(
+                f'classes={str(classes)!r}: no such file; give a text file with one class name per line, '
+                "or a list of names such as ['ants', 'bees']")
         classes = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()]
     names = tuple(classes) if isinstance(classes, Sequence) else ()
     if not names or not all(isinstance(name, str) for name in names):

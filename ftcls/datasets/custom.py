@@ -84,8 +84,9 @@ class CustomDataset(BaseDataset):
         if self.ann_file:
             return self._without_excluded(self._load_listed())
         if not os.path.isdir(self.img_prefix):
-            raise MissingFileError(f'{type(self).__name__}: no folder {self.img_prefix!r}{missing_hint(self.img_prefix)}; '
-                                   'set data_root and data_prefix to where the images are')
+            raise MissingFileError(
+                f'{type(self).__name__}: no folder {self.img_prefix!r}{missing_hint(self.img_prefix)}; '
+                'set data_root and data_prefix to where the images are')
         folders = self._class_folders() if self.with_label else []
         if self.with_label:
             data_list = self._load_folders(folders)
@@ -130,8 +131,9 @@ class CustomDataset(BaseDataset):
     def folder_names(self, folders: list[str]) -> list[str]:
         """Return the class name of each of the (sorted) class folders: here, the folder's own."""
         if self.given_classes is None and len(folders) > 1 and {folder.lower() for folder in folders} <= _SPLIT_NAMES:
-            raise DataError(f'the folders in {self.img_prefix!r} are {listed(folders)}: parts of a dataset, not classes; '
-                            f'choose one with data_prefix={folders[0]!r}')
+            raise DataError(
+                f'the folders in {self.img_prefix!r} are {listed(folders)}: parts of a dataset, not classes; '
+                f'choose one with data_prefix={folders[0]!r}')
         return folders
 
     def _find_images(self, folder: str) -> list[str]:
@@ -163,8 +165,9 @@ class CustomDataset(BaseDataset):
             return f'none of its folders {listed(folders)} has any; {endings}'
         loose = [entry.name for entry in os.scandir(self.img_prefix) if self.is_valid_file(entry.name)]
         if loose:
-            return (f'it has {len(loose)} images, such as {loose[0]!r}, but no class folders; move them into one folder per '
-                    'class, list them in an ann_file, or set with_label=False')
+            return (
+                f'it has {len(loose)} images, such as {loose[0]!r}, but no class folders; move them into one folder per '
+                'class, list them in an ann_file, or set with_label=False')
         return 'it has no class folders; expected one folder per class with the images in it'
 
     def _without_excluded(self, data_list: list[dict]) -> list[dict]:
@@ -208,8 +211,9 @@ class CustomDataset(BaseDataset):
         for row in rows:
             if self.with_label and len(row.labels) != 1:
                 found = f'{len(row.labels)} labels, {listed(row.labels)}' if row.labels else 'no label'
-                raise DataError(f'{self.ann_file}, {row.where}: {row.path!r} has {found}; {type(self).__name__} takes one per '
-                                'image, in the column `label` (or none at all, with with_label=False)')
+                raise DataError(
+                    f'{self.ann_file}, {row.where}: {row.path!r} has {found}; {type(self).__name__} takes one per '
+                    'image, in the column `label` (or none at all, with with_label=False)')
         return rows
 
     def _read_lines(self) -> list[Row]:
@@ -235,7 +239,8 @@ class CustomDataset(BaseDataset):
         else:
             parts = line.rsplit(maxsplit=1)
         if len(parts) != 2:
-            raise DataError(f'{self.ann_file}, {where}: {line!r} has no label; expected `path label`, or set with_label=False')
+            raise DataError(
+                f'{self.ann_file}, {where}: {line!r} has no label; expected `path label`, or set with_label=False')
         return Row(parts[0].strip(), (parts[1].strip(), ), where)
 
     def _match_labels(self, rows: Sequence[Row], log_ignored: bool = False) -> dict[str, int | None]:
@@ -252,7 +257,9 @@ class CustomDataset(BaseDataset):
         numbers = [int(label) for label in first_row if label.isdecimal()]
         if self.CLASSES is None and len(numbers) == len(first_row):
             self._metainfo['classes'] = tuple(str(index) for index in range(max(numbers) + 1))
-            self.log(f'{self.ann_file} has numbers as labels and no `classes` are given: they are called 0 to {max(numbers)}')
+            self.log(
+                f'{self.ann_file} has numbers as labels and no `classes` are given: they are called 0 to {max(numbers)}'
+            )
         elif self.CLASSES is None:
             self._metainfo['classes'] = tuple(sorted(first_row))
         classes, class_to_idx = self.CLASSES, self.class_to_idx
@@ -261,9 +268,11 @@ class CustomDataset(BaseDataset):
             if index_of[label] is None and re.fullmatch(r'-?\d+', label):
                 index_of[label] = int(label)
                 if not 0 <= int(label) < len(classes):
-                    raise DataError(f'{self.ann_file}, {row.where}: label {label} is not among the {len(classes)} classes; '
-                                    f'allowed: 0 to {len(classes) - 1}, or a class name')
-        self.note_classes([label if index is None else classes[index] for label, index in index_of.items()], log_ignored)
+                    raise DataError(
+                        f'{self.ann_file}, {row.where}: label {label} is not among the {len(classes)} classes; '
+                        f'allowed: 0 to {len(classes) - 1}, or a class name')
+        self.note_classes([label if index is None else classes[index] for label, index in index_of.items()],
+                          log_ignored)
         return index_of
 
     def _warn_of_unknown(self, rows: Sequence[Row]) -> None:
@@ -304,7 +313,8 @@ class CustomDataset(BaseDataset):
             one, other = next(iter(again.values()))
             self.log(
                 f'{self.ann_file} lists {plural(len(again), "image")} more than once with the same label, for example '
-                f'{other.path!r} in {one.where} and {other.where}; each counts as often as it is listed', logging.WARNING)
+                f'{other.path!r} in {one.where} and {other.where}; each counts as often as it is listed',
+                logging.WARNING)
 
     def _file_of(self, path: str) -> str:
         return os.path.normpath(os.path.join(self.img_prefix, path))
@@ -316,7 +326,8 @@ class CustomDataset(BaseDataset):
         if absent:
             raise MissingFileError(
                 f'{self.ann_file} lists {len(absent)} images (of {len(checked)} checked) that do not exist, for example '
-                f'{absent[0]!r}{self._near_hint(absent[0])}; paths are relative to data_prefix, now {self.img_prefix!r}')
+                f'{absent[0]!r}{self._near_hint(absent[0])}; paths are relative to data_prefix, now {self.img_prefix!r}'
+            )
 
     def _near_hint(self, path: str) -> str:
         """Return a hint at images beside a missing one with similar names, endings aside, or at a missing folder."""

@@ -98,8 +98,9 @@ class Digits(BaseDataset):
         val, pool = members[:_VAL_PER_CLASS], draw.permutation(members[_VAL_PER_CLASS:])
         shots = self.shots_per_class
         if shots is not None and shots >= len(pool):
-            raise ConfigError(f'shots_per_class={shots}: a class has only {len(pool)} scans to draw from, and some must be '
-                              'left for the test')
+            raise ConfigError(
+                f'shots_per_class={shots}: a class has only {len(pool)} scans to draw from, and some must be '
+                'left for the test')
         return {'val': val, 'train': pool[:shots], 'test': pool[shots:]}[self.split]
 
     def draw_shots(self, data_list: list[dict]) -> list[dict]:

@@ -74,7 +74,8 @@ class ImageNet(CustomDataset):
             return folders
         names = self.METAINFO['classes']
         if len(wordnet) != len(names) or len(folders) != len(names):
-            raise DataError(f'{self.img_prefix!r} has {len(wordnet)} folders named by WordNet ids and '
-                            f'{len(folders) - len(wordnet)} others; ImageNet needs all {len(names)} to match them to names. '
-                            f'To use a part of them, set classes=[{folders[0]!r}, …]')
+            raise DataError(
+                f'{self.img_prefix!r} has {len(wordnet)} folders named by WordNet ids and '
+                f'{len(folders) - len(wordnet)} others; ImageNet needs all {len(names)} to match them to names. '
+                f'To use a part of them, set classes=[{folders[0]!r}, …]')
         return list(names)

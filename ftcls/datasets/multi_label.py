@@ -53,8 +53,9 @@ class MultiLabelDataset(CustomDataset):
                  other_labels: Literal['error', 'ignore'] = 'error',
                  **kwargs: Any) -> None:
         if not is_table(ann_file):
-            raise ConfigError(f'{type(self).__name__}: ann_file={ann_file!r} must end in .csv, .tsv or .json; use CustomDataset '
-                              'for one label per image, in folders or a text file')
+            raise ConfigError(
+                f'{type(self).__name__}: ann_file={ann_file!r} must end in .csv, .tsv or .json; use CustomDataset '
+                'for one label per image, in folders or a text file')
         self.other_labels = other_labels
         super().__init__(data_root=data_root, data_prefix=data_prefix, ann_file=ann_file, metainfo=metainfo, **kwargs)
 
@@ -85,8 +86,9 @@ class MultiLabelDataset(CustomDataset):
         labels = info.pop('img_label', None)
         labels = info.get('gt_label', labels)
         if labels is None:
-            raise DataError(f'{self.ann_file}: {raw_data_info.get("img_path")!r} has no `gt_label`; for an image without labels '
-                            f'write []: {json.dumps(raw_data_info, default=str)[:200]}')
+            raise DataError(
+                f'{self.ann_file}: {raw_data_info.get("img_path")!r} has no `gt_label`; for an image without labels '
+                f'write []: {json.dumps(raw_data_info, default=str)[:200]}')
         info['gt_label'] = list(dict.fromkeys(as_list(labels)))
         return info
 
@@ -94,8 +96,9 @@ class MultiLabelDataset(CustomDataset):
         """Return the class index of every label, None if it is left out; set the list of classes if none is given."""
         labelled = [row for row in rows if row.labels]
         if not labelled:
-            raise DataError(f'{self.ann_file}: none of its {len(rows)} images has a label; give the labels in the column '
-                            '`labels`, separated by `;`')
+            raise DataError(
+                f'{self.ann_file}: none of its {len(rows)} images has a label; give the labels in the column '
+                '`labels`, separated by `;`')
         index_of = self._match_labels(rows, log_ignored=True)
         unknown = [label for label, index in index_of.items() if index is None]
         if unknown and self.other_labels == 'error':

@@ -114,7 +114,8 @@ class RepeatAugSampler(DefaultSampler):
             self.num_samples = len(dataset) // selected_round * selected_round // ratio
         self.total_size = math.ceil(len(dataset) * num_repeats / self.world_size) * self.world_size
         if not self.num_samples:
-            raise ConfigError(f'selected_round={selected_round} is more than the {len(dataset)} samples; set selected_round=0')
+            raise ConfigError(
+                f'selected_round={selected_round} is more than the {len(dataset)} samples; set selected_round=0')
 
     def __iter__(self) -> Iterator[int]:
         """Yield the numbers of this process's samples."""

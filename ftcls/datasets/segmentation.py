@@ -121,12 +121,14 @@ class BinarySegDataset(BaseDataset):
         missing = sorted(set(image_of) - set(masks))
         orphans = sorted(set(masks) - set(image_of))
         if missing:
-            raise DataError(f'{os.path.join(folder, image_of[missing[0]])} has no mask {os.path.join(mask_folder, missing[0])!r}'
-                            f'{did_you_mean(missing[0], orphans)}{_more(missing)}; add the mask, remove the image, or change '
-                            f'mask_name (now {self.mask_name!r})')
+            raise DataError(
+                f'{os.path.join(folder, image_of[missing[0]])} has no mask {os.path.join(mask_folder, missing[0])!r}'
+                f'{did_you_mean(missing[0], orphans)}{_more(missing)}; add the mask, remove the image, or change '
+                f'mask_name (now {self.mask_name!r})')
         if orphans:
-            raise DataError(f'{os.path.join(mask_folder, orphans[0])} is a mask without an image in {folder}{_more(orphans)}; '
-                            'add the image, or remove the mask')
+            raise DataError(
+                f'{os.path.join(mask_folder, orphans[0])} is a mask without an image in {folder}{_more(orphans)}; '
+                'add the image, or remove the mask')
         return [(os.path.join(folder, image), os.path.join(mask_folder, mask)) for mask, image in image_of.items()]
 
     def _files(self, folder: str, argument: str) -> list[str]:
@@ -135,7 +137,8 @@ class BinarySegDataset(BaseDataset):
             raise MissingFileError(f'no folder {folder!r}{missing_hint(folder)}; correct data_root or {argument}')
         names = sorted(n for n in os.listdir(folder) if n.lower().endswith(_EXTENSIONS) and not n.startswith('.'))
         if not names:
-            raise DataError(f'the folder {folder!r} has no images ({", ".join(_EXTENSIONS)}); correct data_root or {argument}')
+            raise DataError(
+                f'the folder {folder!r} has no images ({", ".join(_EXTENSIONS)}); correct data_root or {argument}')
         return names
 
     def _count_foreground(self, masks: Iterable[str]) -> None:
@@ -150,8 +153,9 @@ class BinarySegDataset(BaseDataset):
             values |= set(np.unique(stored).tolist())
         self.foreground_share = foreground / max(pixels, 1)
         if not foreground and self.foreground != 'nonzero':
-            raise DataError(f'foreground={self.foreground}: none of the masks checked in {self.data_prefix["mask_path"]} has '
-                            f'that value; they have {listed(map(str, sorted(values)))}')
+            raise DataError(
+                f'foreground={self.foreground}: none of the masks checked in {self.data_prefix["mask_path"]} has '
+                f'that value; they have {listed(map(str, sorted(values)))}')
 
     def class_counts(self) -> None:
         """Return None: images are not counted by class."""
@@ -221,8 +225,9 @@ def _check_pair(image: str, mask: str) -> None:
     if mode not in MASK_MODES:
         raise many_channels(mask, mode)
     if size != mask_size:
-        raise DataError(f'{image} is {size[0]}x{size[1]} pixels, its mask {mask} {mask_size[0]}x{mask_size[1]} (width x '
-                        'height); make the mask from this image, or resize one of them')
+        raise DataError(
+            f'{image} is {size[0]}x{size[1]} pixels, its mask {mask} {mask_size[0]}x{mask_size[1]} (width x '
+            'height); make the mask from this image, or resize one of them')
 
 
 def _header(path: str) -> tuple[tuple[int, int], str]:

@@ -67,10 +67,12 @@ class StockDataset(BaseDataset):
                 hint = "; set val_fraction for split='train' and split='val' to draw 'val' from the training images"
             raise ConfigError(f'{self.NAME}(split={split!r}): the dataset has only the splits train and test{hint}')
         if val_fraction is not None and split not in ('train', 'val'):
-            raise ConfigError(f'{self.NAME}(split={split!r}, val_fraction={val_fraction}): the training images are split; set '
-                              "split='train' or 'val', or remove val_fraction")
+            raise ConfigError(
+                f'{self.NAME}(split={split!r}, val_fraction={val_fraction}): the training images are split; set '
+                "split='train' or 'val', or remove val_fraction")
         if not data_root and not data_prefix:
-            raise ConfigError(f"{self.NAME} needs data_root, the folder of its files, such as 'data/{self.NAME.lower()}'")
+            raise ConfigError(
+                f"{self.NAME} needs data_root, the folder of its files, such as 'data/{self.NAME.lower()}'")
         self.split, self.download, self.verify = split, download, verify
         super().__init__(
             ann_file='',
@@ -133,16 +135,18 @@ class StockDataset(BaseDataset):
         images, labels = self.read([self.find(name) for name, _ in self.files])
         own = self.METAINFO['classes']
         if len(images) != len(labels) or not np.isin(labels, range(len(own))).all():
-            raise DataError(f'{self.root}: {len(images)} images and {len(labels)} labels do not match, or a label is above '
-                            f'{len(own) - 1}; the files are broken: delete them to download them again')
+            raise DataError(
+                f'{self.root}: {len(images)} images and {len(labels)} labels do not match, or a label is above '
+                f'{len(own) - 1}; the files are broken: delete them to download them again')
         samples = [array_sample(img, int(label), self.CHANNEL_ORDER) for img, label in zip(images, labels)]
         return self.match_classes(samples, own)
 
     def _ensure_files(self) -> None:
         """Make sure that the files of the split exist and are the published ones."""
         absent = [name for name, _ in self.files if self.find(name) is None]
-        problem = (f'{self.NAME}, split {self.split!r}: {", ".join(absent)} not found in {str(self.root.absolute())!r}. Set '
-                   f'data_root to the folder of these files, or put them there; they come from {self.source}.')
+        problem = (
+            f'{self.NAME}, split {self.split!r}: {", ".join(absent)} not found in {str(self.root.absolute())!r}. Set '
+            f'data_root to the folder of these files, or put them there; they come from {self.source}.')
         if absent and not self.download:
             raise MissingFileError(f'{problem} download=True downloads them.')
         if absent:
@@ -163,8 +167,9 @@ class StockDataset(BaseDataset):
 
         got = calculate_md5(path)
         if got != md5:
-            raise DataError(f'{path} is not the published file of {self.NAME}: its md5 is {got}, expected {md5}. Delete it to '
-                            'download it again, or set verify=False to use it as it is')
+            raise DataError(
+                f'{path} is not the published file of {self.NAME}: its md5 is {got}, expected {md5}. Delete it to '
+                'download it again, or set verify=False to use it as it is')
 
     def extra_repr(self) -> list[str]:
         """Lines of ``repr`` about where the data is."""
@@ -300,8 +305,9 @@ class MNIST(StockDataset):
         """Return images (N, 28, 28, 1) uint8 and labels (N, ) int64."""
         images, labels = map(_read_idx, paths)
         if images.ndim != 3 or labels.ndim != 1:
-            raise DataError(f'{paths[0]} has shape {images.shape} and {paths[1]} {labels.shape}; expected (N, H, W) and (N, ): '
-                            'were they renamed?')
+            raise DataError(
+                f'{paths[0]} has shape {images.shape} and {paths[1]} {labels.shape}; expected (N, H, W) and (N, ): '
+                'were they renamed?')
         return images[..., np.newaxis], labels.astype(np.int64)
 
 

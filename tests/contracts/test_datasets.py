@@ -1,5 +1,4 @@
 """What every registered dataset promises; a new one is found in the registry and needs a recipe for tiny data."""
-import gzip
 import inspect
 import json
 import pickle
@@ -19,57 +18,56 @@ from ftcls.structures import DataSample
 
 # These have masks for labels.
 MASKED = ('BinarySegDataset', 'CarvanaDataset')
-# These have any number of labels a picture.
+# These have any number of labels per image.
 MULTI_LABEL = ('DigitPairs', 'MultiLabelDataset')
 NAMES = sorted(name for name, cls in DATASETS.module_dict.items() if issubclass(cls, BaseDataset))
 RNG = np.random.RandomState(0)
 
 
-def _pictures(root: Path) -> None:
+def _images(root: Path) -> None:
     for index, name in enumerate(('ant/1.png', 'ant/2.png', 'bee/1.png')):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((12, 10, 3), 40 * index, np.uint8)).save(root / name)
 
 
 def _custom(root: Path) -> dict:
-    _pictures(root)
+    _images(root)
     return {'data_root': str(root)}
 
 
 def _imagenet(root: Path) -> dict:
-    _pictures(root / 'train')
+    _images(root / 'train')
     return {'data_root': str(root), 'split': 'train', 'classes': ['ant', 'bee']}
 
 
 def _annotated(root: Path) -> dict:
-    _pictures(root)
+    _images(root)
     samples = [{'img_path': 'ant/1.png', 'gt_label': 0}, {'img_path': 'bee/1.png', 'gt_label': 1}]
     (root / 'ann.json').write_text(json.dumps({'metainfo': {'classes': ['ant', 'bee']}, 'data_list': samples}))
     return {'data_root': str(root), 'ann_file': 'ann.json'}
 
 
 def _labelled(root: Path) -> dict:
-    _pictures(root)
+    _images(root)
     (root / 'ann.csv').write_text('path,labels\nant/1.png,ant;six legs\nant/2.png,\nbee/1.png,bee;six legs\n')
     return {'data_root': str(root), 'ann_file': 'ann.csv', 'other_labels': 'ignore'}
 
 
-def _cifar(cls: type, key: str) -> Callable[[Path], dict]:
+def _cifar(key: str, *names: str) -> Callable[[Path], dict]:
 
     def write(root: Path) -> dict:
-        (root / cls.FOLDER).mkdir()
-        for name, _ in cls.FILES['train']:
+        for name in names:
             batch = {'data': RNG.randint(0, 256, (2, 3072), dtype=np.uint8), key: [3, 1]}
-            (root / cls.FOLDER / name).write_bytes(pickle.dumps(batch))
+            (root / name).write_bytes(pickle.dumps(batch))
         return {'data_root': str(root), 'verify': False}
 
     return write
 
 
 def _mnist(root: Path) -> dict:
-    for (name, _), array in zip(ftcls.datasets.MNIST.FILES['train'], (np.zeros((2, 28, 28)), np.array([1, 4]))):
+    for name, array in (('images-idx3', np.zeros((2, 28, 28))), ('labels-idx1', np.array([1, 4]))):
         head = struct.pack(f'>I{array.ndim}I', 0x800 + array.ndim, *array.shape)
-        (root / name).write_bytes(gzip.compress(head + array.astype(np.uint8).tobytes()))
+        (root / f'train-{name}-ubyte').write_bytes(head + array.astype(np.uint8).tobytes())
     return {'data_root': str(root), 'verify': False}
 
 
@@ -88,8 +86,8 @@ def _masks(ending: str) -> Callable[[Path], dict]:
 RECIPES: dict[str, Callable[[Path], dict]] = {
     'BaseDataset': _annotated,
     'BinarySegDataset': _masks('.png'),
-    'CIFAR10': _cifar(ftcls.datasets.CIFAR10, 'labels'),
-    'CIFAR100': _cifar(ftcls.datasets.CIFAR100, 'fine_labels'),
+    'CIFAR10': _cifar('labels', *(f'data_batch_{number}' for number in range(1, 6))),
+    'CIFAR100': _cifar('fine_labels', 'train'),
     'CarvanaDataset': _masks('.gif'),
     'CustomDataset': _custom,
     'DigitPairs': lambda root: {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-import ftcls.datasets  # noqa: F401 (registers them)
+import ftcls.datasets.transforms.torchvision_wrapper  # noqa: F401 (registers the last of them)
 from ftcls.datasets.transforms import BaseTransform
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ftcls.datasets import BaseDataset
+from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, MissingFileError
 
 
@@ -48,7 +49,7 @@ def test_given_classes_are_matched_by_name(tmp_path: Path, kwargs: dict) -> None
     assert dataset.class_counts() == {'fox': 1, 'cat': 2, 'yak': 0}
 
 
-def test_several_labels_a_picture(tmp_path: Path) -> None:
+def test_several_labels_per_image(tmp_path: Path) -> None:
     dataset = build(tmp_path, [[0, 1], [2]], classes=['fox', 'dog'])
     assert [dataset.get_cat_ids(index) for index in range(2)] == [[1], [0]]
     with pytest.raises(DataError, match='exactly one label'):
@@ -113,9 +114,10 @@ def test_shots_are_drawn_by_class_and_seed(tmp_path: Path) -> None:
     assert two == drawn(shots_per_class=2, seed=5) and two == sorted(two, key=four.index)
     draws = [drawn(shots_per_class=2, seed=seed) for seed in range(6)]
     assert len(set(map(tuple, draws))) > 3
-    assert build(tmp_path, labels, shots_per_class=2, seed=5).drawn == '2 a class, drawn with seed 5'
+    assert build(tmp_path, labels, shots_per_class=2, seed=5).drawn == '2 per class, drawn with seed 5'
     assert build(tmp_path, labels).drawn == ''
     with pytest.raises(DataError, match='shots_per_class=7: class .* has only 6'):
         build(tmp_path, labels, shots_per_class=7)
-    with pytest.raises(ConfigError, match='shots_per_class=0'):
-        build(tmp_path, labels, shots_per_class=0)
+    for wrong in (dict(shots_per_class=0), dict(split='train', val_fraction=1.), dict(split='test')):
+        with pytest.raises(ConfigError, match=f'{list(wrong)[-1]}='):
+            DATASETS.build(dict(type='BaseDataset', ann_file='ann.json', data_root=str(tmp_path), **wrong))

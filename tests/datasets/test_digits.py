@@ -4,6 +4,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from ftcls.datasets import Digits
+from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError
 
 
@@ -66,6 +67,6 @@ def test_arguments() -> None:
     for wrong in (dict(subset='sauce'), dict(split='valid'), dict(shots_per_class=0),
                   dict(subset='target', shots_per_class=500)):  # yapf: disable
         with pytest.raises(ConfigError):
-            Digits(**wrong)
+            DATASETS.build(dict(type='Digits', **wrong))
     dataset = Digits(classes=['9', '0'], pipeline=[dict(type='Resize', scale=32), dict(type='PackInputs')])
     assert set(dataset.get_gt_labels()) == {0, 1} and dataset[0]['inputs'].shape == (1, 32, 32)

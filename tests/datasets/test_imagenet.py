@@ -1,10 +1,11 @@
-"""ImageNet's layout with empty pictures."""
+"""ImageNet's layout with empty images."""
 from pathlib import Path
 
 import pytest
 from torchvision.models import ResNet50_Weights
 
 from ftcls.datasets import ImageNet
+from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError
 
 
@@ -53,4 +54,4 @@ def test_test_split_has_no_labels(root: Path) -> None:
     (root / 'test' / 'y.JPEG').touch()
     assert 'gt_label' not in ImageNet(data_root=str(root), split='test').get_data_info(0)
     with pytest.raises(ConfigError, match="did you mean 'train'"):
-        ImageNet(data_root=str(root), split='trian')
+        DATASETS.build(dict(type='ImageNet', data_root=str(root), split='trian'))

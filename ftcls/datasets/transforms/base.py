@@ -7,7 +7,9 @@ import numpy as np
 
 from ftcls.utils import ConfigError, DataError
 
-__all__ = ['BaseTransform', 'IGNORED', 'as_pair', 'check_order', 'is_bgr', 'reverse_channels', 'uint8_image', 'with_image']
+__all__ = [
+    'BaseTransform', 'IGNORED', 'as_pair', 'check_order', 'is_bgr', 'reverse_channels', 'uint8_image', 'with_image'
+]
 
 #: The value of mask pixels without an image (padding, erased parts): losses and metrics leave them out.
 IGNORED = 255
@@ -80,6 +82,7 @@ def uint8_image(results: dict, name: str) -> np.ndarray:
     """Return the sample's image (H, W, C) of uint8; otherwise raise a DataError that names the transform."""
     img = results['img']
     if img.dtype != np.uint8 or img.ndim != 3:
-        raise DataError(f'{name} takes uint8 images (H, W, C), got {img.dtype} of shape {img.shape}; put it before Normalize, '
-                        'and load without to_float32')
+        raise DataError(
+            f'{name} takes uint8 images (H, W, C), got {img.dtype} of shape {img.shape}; put it before Normalize, '
+            'and load without to_float32')
     return img

@@ -191,8 +191,9 @@ class Lighting(BaseTransform):
                  alphastd: NonNegativeFloat = 0.1,
                  to_rgb: bool = False) -> None:
         if not eigvec or any(len(row) != len(eigval) for row in eigvec):
-            raise ConfigError(f'Lighting(eigval={eigval!r}, eigvec={eigvec!r}): eigvec needs one row per channel, each with one '
-                              f'number for each of the {len(eigval)} eigval')
+            raise ConfigError(
+                f'Lighting(eigval={eigval!r}, eigvec={eigvec!r}): eigvec needs one row per channel, each with one '
+                f'number for each of the {len(eigval)} eigval')
         self.eigval = np.asarray(eigval, np.float64)
         self.eigvec = np.asarray(eigvec, np.float64)
         self.alphastd = alphastd

@@ -66,8 +66,9 @@ class PackInputs(BaseTransform):
         if isinstance(img, torch.Tensor):
             return img
         if np.ndim(img) not in (2, 3) or not isinstance(img, np.ndarray):
-            raise TypeError(f'PackInputs takes an array (H, W, C) or a tensor (C, H, W), got {type(img).__name__} of shape '
-                            f'{np.shape(img)}')
+            raise TypeError(
+                f'PackInputs takes an array (H, W, C) or a tensor (C, H, W), got {type(img).__name__} of shape '
+                f'{np.shape(img)}')
         # np.array copies: a tensor must not share read-only or strided memory
         return torch.from_numpy(np.array(np.atleast_3d(img).transpose(2, 0, 1), order='C'))
 

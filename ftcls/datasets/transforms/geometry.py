@@ -39,8 +39,9 @@ class RandomFlip(BaseTransform):
         if not isinstance(prob, Sequence):
             probs = [prob / len(directions)] * len(directions)
         if len(probs) != len(directions) or sum(probs) > 1 + 1e-9:
-            raise ConfigError(f'RandomFlip(prob={prob!r}, direction={direction!r}): give one probability for all directions, '
-                              'or one for each, of sum at most 1')
+            raise ConfigError(
+                f'RandomFlip(prob={prob!r}, direction={direction!r}): give one probability for all directions, '
+                'or one for each, of sum at most 1')
         self.prob = prob
         self.direction = direction
         self._directions = directions
@@ -88,8 +89,9 @@ class Pad(BaseTransform):
         is_both = size is not None and size_divisor is not None
         is_none = size is None and size_divisor is None and not pad_to_square
         if is_both or is_none:
-            raise ConfigError(f'Pad(size={size!r}, size_divisor={size_divisor!r}, pad_to_square={pad_to_square!r}): give size, '
-                              'or size_divisor, or pad_to_square=True')
+            raise ConfigError(
+                f'Pad(size={size!r}, size_divisor={size_divisor!r}, pad_to_square={pad_to_square!r}): give size, '
+                'or size_divisor, or pad_to_square=True')
         self.size = size and as_pair(size)
         self.size_divisor = size_divisor
         self.pad_to_square = pad_to_square

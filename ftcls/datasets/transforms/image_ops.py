@@ -9,9 +9,7 @@ from PIL import Image
 from ftcls.utils import ConfigError, DataError, did_you_mean
 from .base import IGNORED, with_image
 
-__all__ = [
-    'Backend', 'PaddingMode', 'check_fits', 'check_interpolation', 'crop_sample', 'pad_sample', 'resize_sample'
-]
+__all__ = ['Backend', 'PaddingMode', 'check_fits', 'check_interpolation', 'crop_sample', 'pad_sample', 'resize_sample']
 
 Backend = Literal['cv2', 'pillow']
 PaddingMode = Literal['constant', 'edge', 'reflect', 'symmetric']
@@ -24,8 +22,10 @@ _INTERPOLATIONS = {
         'area': cv2.INTER_AREA,
         'lanczos': cv2.INTER_LANCZOS4,
     },
-    'pillow': {member.name.lower(): member
-               for member in Image.Resampling},
+    'pillow': {
+        member.name.lower(): member
+        for member in Image.Resampling
+    },
 }
 
 
@@ -42,8 +42,9 @@ def check_fits(results: dict, crop_size: tuple[int, int], fix: str) -> None:
     height, width = results['img'].shape[:2]
     if crop_size[0] > height or crop_size[1] > width:
         name = results.get('img_path', f'sample {results.get("sample_idx", "")}'.strip())
-        raise DataError(f'crop_size={crop_size[0]}x{crop_size[1]} (H x W) is larger than the image of {height}x{width}: {name}; '
-                        f'{fix}')
+        raise DataError(
+            f'crop_size={crop_size[0]}x{crop_size[1]} (H x W) is larger than the image of {height}x{width}: {name}; '
+            f'{fix}')
 
 
 def crop_sample(results: dict, top: int, left: int, size: tuple[int, int]) -> dict:
@@ -106,7 +107,8 @@ def _resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def _pad(array: np.ndarray, borders: tuple[int, int, int, int], value: float | Sequence[float], mode: str) -> np.ndarray:
+def _pad(array: np.ndarray, borders: tuple[int, int, int, int], value: float | Sequence[float],
+         mode: str) -> np.ndarray:
     left, top, right, bottom = borders
     if not any(borders):
         return array
@@ -116,7 +118,8 @@ def _pad(array: np.ndarray, borders: tuple[int, int, int, int], value: float | S
     if np.ndim(value) == 0:
         return np.pad(array, widths, constant_values=value)
     if array.ndim != 3 or len(value) != array.shape[2]:
-        raise ConfigError(f'pad_val={value!r} has {len(value)} values, the image has shape {array.shape}; give one number or one '
-                          'per channel')
+        raise ConfigError(
+            f'pad_val={value!r} has {len(value)} values, the image has shape {array.shape}; give one number or one '
+            'per channel')
     planes = [np.pad(array[..., c], widths[:2], constant_values=v) for c, v in enumerate(value)]
     return np.stack(planes, axis=2)

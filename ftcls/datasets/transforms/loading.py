@@ -86,7 +86,8 @@ class LoadImageFromFile(BaseTransform):
             with open(path, 'rb') as file:
                 data = file.read()
         except FileNotFoundError as err:
-            raise MissingFileError(f'no image at {path}; check data_root, data_prefix and ann_file of the dataset') from err
+            raise MissingFileError(
+                f'no image at {path}; check data_root, data_prefix and ann_file of the dataset') from err
         except OSError as err:
             raise DataError(f'cannot read the image {path}: {err.strerror}') from err
         if not data:
@@ -198,7 +199,8 @@ def _decode_pillow(data: bytes, path: str, color_type: str) -> np.ndarray:
         raise DataError(f'the image {path} is too large: {err}; make it smaller') from err
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as err:
         reason = 'not an image of a known kind' if 'BytesIO' in str(err) else err
-        raise DataError(f'cannot read the image {path}: {reason}; it is broken or cut off: replace or remove it') from err
+        raise DataError(
+            f'cannot read the image {path}: {reason}; it is broken or cut off: replace or remove it') from err
 
 
 def _as_array(img: Image.Image, color_type: str) -> np.ndarray:

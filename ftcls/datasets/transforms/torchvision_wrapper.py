@@ -58,8 +58,9 @@ class TorchvisionTransform(BaseTransform):
                 f'torchvision/{self.wrapped.__name__}({kwargs}): {err}; its arguments are {signature}') from err
         bins = getattr(self.t, 'num_magnitude_bins', None)
         if bins is not None and not 0 <= getattr(self.t, 'magnitude', 0) < bins:
-            raise ConfigError(f'{self.wrapped.__name__}.magnitude={self.t.magnitude}: must be from 0 to {bins - 1}, below '
-                              'num_magnitude_bins')
+            raise ConfigError(
+                f'{self.wrapped.__name__}.magnitude={self.t.magnitude}: must be from 0 to {bins - 1}, below '
+                'num_magnitude_bins')
 
     def transform(self, results: dict) -> dict:
         """Run the transform on the sample."""
@@ -113,15 +114,16 @@ def _from_config(key: str, value: Any) -> Any:
             raise ConfigError(f'dtype={value!r}: must be a torch dtype: uint8, float32, float16 …')
         return dtype
     if isinstance(value, dict) and 'type' in value:
-        return _build_nested(**value)
+        return _build_nested(value)
     if isinstance(value, list | tuple) and any(isinstance(item, dict) and 'type' in item for item in value):
         return [_from_config('', item) for item in value]
     return value
 
 
-def _build_nested(type: str, **arguments: Any) -> Any:  # noqa: A002 (the key of a config)
+def _build_nested(config: dict) -> Any:
     """Build the torchvision transform inside a Compose, RandomApply …"""
-    name = type.removeprefix('torchvision/')
+    arguments = dict(config)
+    name = str(arguments.pop('type')).removeprefix('torchvision/')
     if name not in TORCHVISION_TRANSFORMS:
         raise ConfigError(f'torchvision has no transform {name!r} that can be inside another one'
                           f'{did_you_mean(name, TORCHVISION_TRANSFORMS)}')

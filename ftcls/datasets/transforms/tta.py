@@ -67,5 +67,6 @@ def _check_certain(step: Callable | None) -> None:
             elif prob == 1 and len(as_list(directions)) > 1:
                 found = f'direction={directions!r}'
             if found:
-                raise ConfigError(f'TestTimeAug: {type(part).__name__} with {found} is random, and the score would differ each '
-                                  f'time; make each view an alternative of its own, with {key}=0. or {key}=1.')
+                raise ConfigError(
+                    f'TestTimeAug: {type(part).__name__} with {found} is random, and the score would differ each '
+                    f'time; make each view an alternative of its own, with {key}=0. or {key}=1.')

@@ -171,30 +171,30 @@ def test_blur_draws_its_radius(arguments: dict, mean: float, std: float) -> None
 
 
 @pytest.mark.parametrize('config, words', [
-    (dict(type='RandomErasing', erase_prob=2), 'erase_prob=2.*between 0 and 1'),
+    (dict(type='RandomErasing', erase_prob=2), 'erase_prob=2: must be from 0 to 1'),
     (dict(type='RandomErasing', min_area_ratio=0.5), 'above max_area_ratio=0.4'),
     (dict(type='RandomErasing', aspect_range=(2., 1.)), r'aspect_range=\(2.0, 1.0\)'),
     (dict(type='RandomErasing', mode='random'), "did you mean 'rand'"),
     (dict(type='RandomErasing', fill_std=3.), "mode='rand' only"),
     (dict(type='RandAugment', magnitude=40), 'magnitude=40: must be from 0 to 30'),
     (dict(type='GaussianBlur'), 'exactly one'),
-    (dict(type='GaussianBlur', radius=-1.), '0 or more'),
+    (dict(type='GaussianBlur', radius=-1.), 'radius=-1.0: must be at least 0'),
     (dict(type='GaussianBlur', magnitude_range=(0, 1), magnitude_level=11), 'total_level=10'),
     (dict(type='GaussianBlur', radius=1., magnitude_std='infinite'), "'inf'"),
-    (dict(type='Lighting', eigval=[1., 2.], eigvec=EIGVEC), 'one row a channel'),
-    (dict(type='Lighting', eigval=EIGVAL, eigvec=EIGVEC, alphastd=-1.), '0 or more'),
+    (dict(type='Lighting', eigval=[1., 2.], eigvec=EIGVEC), 'one row per channel'),
+    (dict(type='Lighting', eigval=EIGVAL, eigvec=EIGVEC, alphastd=-1.), 'alphastd=-1.0: must be at least 0'),
 ])  # yapf: disable
 def test_wrong_arguments(config: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         TRANSFORMS.build(config)
 
 
-def test_wrong_pictures() -> None:
+def test_wrong_images() -> None:
     floats = sample(np.zeros((4, 4, 3), np.float32))
     for transform in (RandomErasing(), GaussianBlur(radius=1.), Lighting(EIGVAL, EIGVEC)):
         with pytest.raises(DataError, match='takes uint8 images.*float32'):
             transform(floats)
-    with pytest.raises(DataError, match='3 rows, the picture 1 channels'):
+    with pytest.raises(DataError, match='3 rows, the image 1 channels'):
         Lighting(EIGVAL, EIGVEC)(sample(np.zeros((4, 4, 1), np.uint8)))
-    with pytest.raises(ConfigError, match='the picture has 1'):
+    with pytest.raises(ConfigError, match='the image has 1'):
         RandomErasing(erase_prob=1., fill_color=(1, 2, 3))(sample(np.zeros((4, 4, 1), np.uint8)))

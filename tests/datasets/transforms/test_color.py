@@ -6,6 +6,7 @@ from PIL import Image
 from torchvision.transforms import functional as F
 
 from ftcls.datasets.transforms import ColorJitter, Normalize, RandomGrayscale
+from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, DataError
 
 RNG = np.random.RandomState(0)
@@ -29,7 +30,7 @@ def test_jitter_ranges_and_grey() -> None:
     assert (ColorJitter()({'img': RGB})['img'] == RGB).all()
     for wrong in (dict(brightness=-1.), dict(hue=0.6), dict(saturation=(2., 1.)), dict(backend='cv3')):
         with pytest.raises(ConfigError):
-            ColorJitter(**wrong)
+            TRANSFORMS.build(dict(type='ColorJitter', **wrong))
     with pytest.raises(DataError, match='before Normalize'):
         ColorJitter(0.5)({'img': RGB.astype(np.float32)})
 
@@ -46,7 +47,7 @@ def test_grayscale() -> None:
     assert RandomGrayscale(prob=0.)({'img': RGB})['img'] is RGB
     for wrong in (dict(prob=2), dict(color_format='hsv'), dict(channel_weights=(1, 2))):
         with pytest.raises(ConfigError):
-            RandomGrayscale(**wrong)
+            TRANSFORMS.build(dict(type='RandomGrayscale', **wrong))
 
 
 def test_normalize_is_torchvisions_and_refused_twice() -> None:
@@ -64,5 +65,6 @@ def test_normalize_is_torchvisions_and_refused_twice() -> None:
     assert (kept['img'] == RGB).all() and kept['channel_order'] == 'bgr'
     with pytest.raises(ConfigError, match='3 means, the image has 1'):
         normalize({'img': RGB[..., :1]})
-    with pytest.raises(ConfigError, match='std above 0'):
-        Normalize(mean=[0.], std=[0.])
+    for wrong in (dict(mean=[0.], std=[0.]), dict(mean=[0., 0.], std=[1.])):
+        with pytest.raises(ConfigError, match='std'):
+            TRANSFORMS.build(dict(type='Normalize', **wrong))

@@ -9,6 +9,7 @@ from PIL import Image
 from torchvision.transforms import functional as F
 
 from ftcls.datasets.transforms import CenterCrop, Pad, RandomCrop, RandomFlip, RandomResizedCrop, Resize, ResizeEdge
+from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, DataError
 
 RNG = np.random.RandomState(0)
@@ -51,7 +52,7 @@ def test_resize_int_factor_and_ratio() -> None:
                   dict(scale_factor=-1.), dict(scale=8, backend='PIL'), dict(scale=8, interpolation='linear'),
                   dict(scale=8, backend='pillow', interpolation='area')):  # yapf: disable
         with pytest.raises(ConfigError):
-            Resize(**wrong)
+            TRANSFORMS.build(dict(type='Resize', **wrong))
 
 
 def test_resize_edge_is_torchvisions() -> None:
@@ -62,7 +63,7 @@ def test_resize_edge_is_torchvisions() -> None:
     assert ResizeEdge(scale=30, edge='width')(sample(60, 40))['img_shape'] == (45, 30)
     assert ResizeEdge(scale=30, edge='height')(sample(60, 40))['img_shape'] == (30, 20)
     with pytest.raises(ConfigError, match="did you mean 'short'"):
-        ResizeEdge(scale=30, edge='shortest')
+        TRANSFORMS.build(dict(type='ResizeEdge', scale=30, edge='shortest'))
 
 
 def test_center_crop_is_torchvisions() -> None:
@@ -71,7 +72,7 @@ def test_center_crop_is_torchvisions() -> None:
     assert (CenterCrop(crop_size=(31, 20))({'img': img})['img'] == expected).all()
 
 
-def test_crops_larger_than_the_picture() -> None:
+def test_crops_larger_than_the_image() -> None:
     with pytest.raises(DataError, match=r'crop_size=50x50 \(H x W\) is larger than the image of 40x60: a/b.png'):
         CenterCrop(crop_size=50)(sample())
     with pytest.raises(DataError, match='crop_size=64x64.*40x60.*pad_if_needed'):
@@ -80,7 +81,7 @@ def test_crops_larger_than_the_picture() -> None:
     assert padded['img_shape'] == (50, 50) and (padded['img'][40:] == 7).all() and (padded['gt_mask'][40:] == 255).all()
     padded = RandomCrop(crop_size=64, pad_if_needed=True, pad_val=(1, 2, 3))(sample())
     assert padded['img_shape'] == (64, 64) and (padded['img'][0, 0] == (1, 2, 3)).all()
-    with pytest.raises(ConfigError, match='pad_val=.* has 2 values, the image has 3 channels'):
+    with pytest.raises(ConfigError, match='pad_val=.* has 2 values, the image has shape .40, 60, 3.'):
         RandomCrop(crop_size=64, pad_if_needed=True, pad_val=(1, 2))(sample())
 
 
@@ -106,7 +107,7 @@ def test_random_crop_arguments() -> None:
     for wrong in (dict(crop_size=0), dict(crop_size=8, padding=(1, 2, 3)), dict(crop_size=8, padding=-1),
                   dict(crop_size=8, padding_mode='zeros')):  # yapf: disable
         with pytest.raises(ConfigError):
-            RandomCrop(**wrong)
+            TRANSFORMS.build(dict(type='RandomCrop', **wrong))
 
 
 def test_random_resized_crop_draws_what_it_says() -> None:
@@ -131,7 +132,7 @@ def test_random_resized_crop_without_luck_takes_the_middle() -> None:
     for wrong in (dict(crop_ratio_range=(1., 0.5)), dict(aspect_ratio_range=(0., 1.)), dict(max_attempts=-1),
                   dict(interpolation='hamming')):  # yapf: disable
         with pytest.raises(ConfigError):
-            RandomResizedCrop(scale=8, **wrong)
+            TRANSFORMS.build(dict(type='RandomResizedCrop', scale=8, **wrong))
 
 
 @pytest.mark.parametrize('direction, flip', [('horizontal', np.fliplr), ('vertical', np.flipud),
@@ -152,7 +153,7 @@ def test_flip_shares_its_probability() -> None:
     for wrong in (dict(prob=1.5), dict(direction='left'), dict(prob=[0.5, 0.5]),
                   dict(prob=[0.9, 0.9], direction=['horizontal', 'vertical'])):  # yapf: disable
         with pytest.raises(ConfigError):
-            RandomFlip(**wrong)
+            TRANSFORMS.build(dict(type='RandomFlip', **wrong))
 
 
 def test_pad() -> None:
@@ -166,7 +167,7 @@ def test_pad() -> None:
     assert (Pad(size=70, pad_val=dict(img=1, seg=0))(data)['gt_mask'][:, 60:] == 0).all()
     for wrong in (dict(), dict(size=3, size_divisor=2), dict(size=3, pad_val=dict(image=2))):
         with pytest.raises(ConfigError):
-            Pad(**wrong)
+            TRANSFORMS.build(dict(type='Pad', **wrong))
 
 
 @pytest.mark.parametrize('transform', [

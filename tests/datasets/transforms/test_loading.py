@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from ftcls.datasets.transforms import LoadImageFromFile
+from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, DataError, MissingFileError
 
 RNG = np.random.RandomState(0)
@@ -95,9 +96,9 @@ def test_color_types(tmp_path: Path) -> None:
     Image.fromarray(deep).save(tmp_path / 'b.png')
     assert (load(tmp_path / 'b.png', color_type='unchanged')['img'][..., 0] == deep).all()
     with pytest.raises(ConfigError, match="did you mean 'color'"):
-        LoadImageFromFile(color_type='colour')
+        TRANSFORMS.build(dict(type='LoadImageFromFile', color_type='colour'))
     with pytest.raises(ConfigError, match='imdecode_backend'):
-        LoadImageFromFile(imdecode_backend='turbojpeg')
+        TRANSFORMS.build(dict(type='LoadImageFromFile', imdecode_backend='turbojpeg'))
 
 
 @pytest.mark.parametrize('backend', BACKENDS)

@@ -60,7 +60,7 @@ def test_wrong_arguments_are_named() -> None:
     for config, message in (
         (dict(type='torchvision/Resize', sise=3), r'torchvision/Resize.*size'),
         (dict(type='torchvision/Resize', size=3, interpolation='cubic'), "did you mean 'bicubic'"),
-        (dict(type='torchvision/ToDtype', dtype='float33'), 'no torch dtype'),
+        (dict(type='torchvision/ToDtype', dtype='float33'), 'must be a torch dtype'),
         (dict(type='torchvision/RandomApply', transforms=[dict(type='GausianBlur')]), "did you mean 'GaussianBlur'"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -1,4 +1,4 @@
-"""Pictures with any number of labels: the three kinds of list, matching by name, what is refused."""
+"""Images with any number of labels: the three kinds of list, matching by name, what is refused."""
 import json
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ftcls.datasets import DigitPairs, MultiLabelDataset
+from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, MissingFileError
 
 CSV = 'path,labels\na.png,sea;sky\nb.png,\nc.png,beach;sea;sky\n'
@@ -21,7 +22,7 @@ def root(tmp_path: Path) -> Path:
 
 def build(root: Path, text: str = CSV, name: str = 'ann.csv', **kwargs: object) -> MultiLabelDataset:
     (root / name).write_text(text, encoding='utf-8')
-    return MultiLabelDataset(ann_file=name, data_root=str(root), **kwargs)
+    return DATASETS.build(dict(type='MultiLabelDataset', ann_file=name, data_root=str(root), **kwargs))
 
 
 def labels(dataset: MultiLabelDataset) -> list[list[str]]:
@@ -64,7 +65,7 @@ def test_numbers_for_labels(root: Path) -> None:
 
 
 def test_a_label_that_is_no_class_stops(root: Path) -> None:
-    said = r"line 2: 'sky' is not among the 2 classes.*correct it, add it to `classes`.*other_labels='ignore'"
+    said = r"line 2: 'sky' is not among the 2 classes.*Correct it, add it to `classes`.*other_labels='ignore'"
     with pytest.raises(DataError, match=said):
         build(root, classes=['sea', 'beach'])
     with pytest.raises(DataError, match=r"line 3: 'bech' is not.*did you mean 'beach'"):
@@ -74,13 +75,13 @@ def test_a_label_that_is_no_class_stops(root: Path) -> None:
 
 
 @pytest.mark.parametrize(('change', 'kind', 'said'), [
-    (dict(text='path,labels\na.png,\n'), DataError, 'none of its 1 pictures has a label'),
+    (dict(text='path,labels\na.png,\n'), DataError, 'none of its 1 images has a label'),
     (dict(text='path,labels\nd.png,sea\n'), MissingFileError, 'd.png'),
-    (dict(text='x', name='ann.txt'), ConfigError, r"ann_file='ann.txt': expected .*\.csv, \.tsv or"),
+    (dict(text='x', name='ann.txt'), ConfigError, r"ann_file='ann.txt' must end in \.csv, \.tsv or"),
     (dict(other_labels='ignor'), ConfigError, "other_labels.*did you mean 'ignore'"),
-    (dict(shots_per_class=1), ConfigError, 'needs one label a sample'),
+    (dict(shots_per_class=1), ConfigError, 'needs one label per sample'),
     (dict(name='ann.json', text=json.dumps(dict(metainfo=dict(classes=['a']), data_list=[dict(img_path='a.png')]))),
-     DataError, r"a.png' has no `gt_label`.*without labels it is \[\]"),
+     DataError, r"a.png' has no `gt_label`.*without labels write \[\]"),
     (dict(
         name='ann.json',
         text=json.dumps(dict(metainfo=dict(classes=['a']), data_list=[dict(
@@ -91,7 +92,7 @@ def test_wrong_input(root: Path, change: dict, kind: type, said: str) -> None:
         build(root, **change)
 
 
-def test_a_drawn_split_parts_the_pictures(root: Path) -> None:
+def test_a_drawn_split_divides_the_images(root: Path) -> None:
     text = 'path,labels\n'
     for number in range(20):
         cv2.imwrite(str(root / f'{number}.png'), np.zeros((4, 4, 3), np.uint8))
@@ -116,4 +117,4 @@ def test_digit_pairs() -> None:
     assert DigitPairs(invert=True, pairs=1, blank=0.999).get_data_info(0)['img'].min() == 255
     for wrong in (dict(pairs=0), dict(blank=1.)):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
-            DigitPairs(**wrong)
+            DATASETS.build(dict(type='DigitPairs', **wrong))

@@ -1,4 +1,4 @@
-"""Lists of pictures in CSV and JSON, tidy and untidy."""
+"""Lists of images in CSV and JSON, tidy and untidy."""
 import json
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def read(tmp_path: Path, text: str | bytes, name: str = 'x.csv') -> list[Row]:
 
 def test_csv(tmp_path: Path) -> None:
     text = '\ufeffpath,label\r\n\r\na b.jpg,cat\r\n"c,d.jpg", house cat \r\n'
-    assert read(tmp_path, text) == [Row('a b.jpg', ('cat', ), 3), Row('c,d.jpg', ('house cat', ), 4)]
+    assert read(tmp_path, text) == [Row('a b.jpg', ('cat', ), 'line 3'), Row('c,d.jpg', ('house cat', ), 'line 4')]
 
 
 @pytest.mark.parametrize('text', [
@@ -25,12 +25,12 @@ def test_csv(tmp_path: Path) -> None:
     'path;label;label\na.jpg;cat;dog\nb.jpg;;\n',
 ])
 def test_several_labels(tmp_path: Path, text: str) -> None:
-    assert read(tmp_path, text) == [Row('a.jpg', ('cat', 'dog'), 2), Row('b.jpg', (), 3)]
+    assert read(tmp_path, text) == [Row('a.jpg', ('cat', 'dog'), 'line 2'), Row('b.jpg', (), 'line 3')]
 
 
-def test_other_columns_are_said(tmp_path: Path, log_records: list) -> None:
+def test_other_columns_are_logged(tmp_path: Path, log_records: list) -> None:
     read(tmp_path, 'path,label,width\na.jpg,cat,5\n')
-    assert [text for _, text in log_records] == [f"{tmp_path}/x.csv: passed over the columns 'width'"]
+    assert [text for _, text in log_records] == [f"{tmp_path}/x.csv: skipped the columns 'width'"]
 
 
 def test_json(tmp_path: Path) -> None:
@@ -40,21 +40,21 @@ def test_json(tmp_path: Path) -> None:
         dict(path='c.jpg', label=None)
     ]
     assert read(tmp_path, json.dumps(entries), 'x.json') == [
-        Row('a.jpg', ('cat', ), 1), Row('b.jpg', ('cat', '3'), 2), Row('c.jpg', (), 3)
+        Row('a.jpg', ('cat', ), 'entry 1'), Row('b.jpg', ('cat', '3'), 'entry 2'), Row('c.jpg', (), 'entry 3')
     ]  # yapf: disable
 
 
 @pytest.mark.parametrize('text, message', [
     ('file,label\na,b\n', "must name the columns, `path,label`, and names 'file', 'label'"),
     ('foo,bar\na,b\n',
-     "names 'foo', 'bar'; understood are path, img_path, filename for .* and label, labels, [^?]*labels$"),
-    ('pth,label\na,b\n', "understood are path, .*did you mean 'path' by 'pth'"),
+     "names 'foo', 'bar'; allowed are path, img_path, filename for .* and label, labels, [^?]*labels$"),
+    ('pth,label\na,b\n', "allowed are path, .*did you mean 'path' by 'pth'"),
     ('a.jpg cat\n', "names 'a.jpg cat'"),
     ('path,label\na,b.jpg,cat\n', 'x.csv, line 2: 3 columns below a header of 2.*double quotes'),
     ('path,label\na.jpg,cat\n,cat\n', 'x.csv, line 3: has no path'),
     ('path,label\n"a.jpg,cat\n', 'x.csv, line 2: .*quote left open'),
-    ('path,label\n', 'lists no picture'),
-    ('', 'lists no picture'),
+    ('path,label\n', 'lists no images'),
+    ('', 'lists no images'),
     (b'path,label\n\xe4.jpg,cat\n', 'is not in UTF-8'),
 ])
 def test_wrong_csv(tmp_path: Path, text: str | bytes, message: str) -> None:
@@ -69,8 +69,8 @@ def test_wrong_csv(tmp_path: Path, text: str | bytes, message: str) -> None:
     ('["a.jpg"]', "entry 1: expected .*'a.jpg'"),
     ('[{"label": "cat"}]', 'entry 1: has no path'),
     ('[{"path": 3}]', '"path" must be text, got 3'),
-    ('[{"path": "a", "label": 0.5}]', 'a label must be text or a whole number.*0.5'),
-    ('[]', 'lists no picture'),
+    ('[{"path": "a", "label": 0.5}]', 'a label must be text, a whole number.*0.5'),
+    ('[]', 'lists no images'),
 ])
 def test_wrong_json(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):

@@ -1,5 +1,6 @@
 """One fold of a dataset, or all but one."""
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +9,13 @@ from mmengine.dataset import ClassBalancedDataset
 from PIL import Image
 
 from ftcls.datasets import BinarySegDataset, CustomDataset, Digits, KFoldDataset
+from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for name, count in (('cat', 13), ('dog', 7)):
-        (tmp_path / name).mkdir()
-        for i in range(count):
-            Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / name / f'{i}.png')
-    return tmp_path
+def folder(class_folders: Callable[..., Path]) -> Path:
+    return class_folders(cat=13, dog=7)
 
 
 def paths(dataset: KFoldDataset) -> list[str]:
@@ -25,7 +23,7 @@ def paths(dataset: KFoldDataset) -> list[str]:
 
 
 @pytest.mark.parametrize('seed', [0, 7, None])
-def test_each_picture_is_held_out_once(folder: Path, seed: int | None) -> None:
+def test_each_image_is_held_out_once(folder: Path, seed: int | None) -> None:
     dataset = CustomDataset(data_root=str(folder))
     held_out: list[str] = []
     for fold in range(4):
@@ -44,12 +42,12 @@ def test_it_is_a_dataset_like_its_own(folder: Path) -> None:
         dict(type='CustomDataset', data_root=str(folder), pipeline=pipeline), fold=1, num_splits=5, seed=0)
     assert part.metainfo['classes'] == ('cat', 'dog') and part.fold == 1
     assert part[3]['data_samples'].img_path == part.get_data_info(3)['img_path']
-    assert part.drawn == 'all but fold 1 of 5 (0 to 4), dealt out with seed 0'
+    assert part.drawn == 'all but fold 1 of 5 (0 to 4), assigned with seed 0'
     assert len(ClassBalancedDataset(dict(type='ftcls.KFoldDataset', dataset=dict(type='ftcls.CustomDataset', data_root=str(folder))),
                                     oversample_thr=0.5)) > 16  # yapf: disable
 
 
-def test_pictures_in_the_memory_and_masks(tmp_path: Path) -> None:
+def test_images_in_memory_and_masks(tmp_path: Path) -> None:
     part = KFoldDataset(Digits(split='train', indices=50), fold=0, num_splits=5, test_mode=True, seed=0)
     assert 8 <= len(part) <= 12
     for name in ('images', 'masks'):
@@ -63,5 +61,5 @@ def test_pictures_in_the_memory_and_masks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('kwargs', [dict(fold=5), dict(fold=-1), dict(num_splits=1)], ids=str)
 def test_folds_that_are_not_there(kwargs: dict, folder: Path) -> None:
-    with pytest.raises(ConfigError, match='expected 2 folds or more, and one of them, counted from 0'):
-        KFoldDataset(CustomDataset(data_root=str(folder)), **kwargs)
+    with pytest.raises(ConfigError, match=f'{next(iter(kwargs))}={next(iter(kwargs.values()))}'):
+        DATASETS.build(dict(type='KFoldDataset', dataset=dict(type='CustomDataset', data_root=str(folder)), **kwargs))

@@ -1,4 +1,4 @@
-"""Pictures with masks: pairs, splits, and what is refused before training."""
+"""Images with masks: pairs, splits, and what is refused before training."""
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from ftcls.datasets import BinarySegDataset, CarvanaDataset
+from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, MissingFileError
 
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
@@ -22,7 +23,7 @@ def make(root: Path, count: int = 10, mask_name: str = '{stem}_mask.png', folder
     return root
 
 
-def test_reads_picture_and_mask(tmp_path):
+def test_reads_image_and_mask(tmp_path):
     dataset = BinarySegDataset(str(make(tmp_path)), pipeline=PIPELINE)
     assert dataset.CLASSES == ('background', 'foreground') and len(dataset) == 10
     sample = dataset[0]['data_samples']
@@ -101,10 +102,10 @@ WRONG = {
                         'and 1 more'),
     'misnamed': (lambda root: (root / 'masks' / '3_mask.png').rename(root / 'masks' / '3_msk.png'), DataError,
                  'did you mean .3_msk.png'),
-    'orphan': (lambda root: (root / 'images' / '3.png').unlink(), DataError, r'3_mask\.png is the mask of no picture'),
+    'orphan': (lambda root: (root / 'images' / '3.png').unlink(), DataError, r'3_mask\.png is a mask without an image'),
     'size': (_small, DataError, r'3\.png is 12x8 pixels, its mask .*3_mask\.png 12x7'),
     'channels': (_rgb, DataError, r'3_mask\.png has several channels \(RGB\)'),
-    'empty': (_empty, DataError, 'images. has no pictures'),
+    'empty': (_empty, DataError, 'images. has no images'),
     'no folder': (lambda root: (root / 'masks').rename(root / 'mask'), MissingFileError, "did you mean 'mask'"),
     'no picture': (lambda root: (root / 'images' / '3.png').write_text('text'), DataError, r'3\.png cannot be read'),
     'two of a name': (lambda root: Image.new('L', (12, 8)).save(root / 'images' / '3.jpg'), DataError, 'the same mask'),
@@ -127,11 +128,11 @@ def test_wrong_data_is_named_before_training(tmp_path, name):
 ])  # yapf: disable
 def test_wrong_arguments(tmp_path, arguments, text):
     with pytest.raises(ConfigError, match=text):
-        BinarySegDataset(str(make(tmp_path)), **arguments)
+        DATASETS.build(dict(type='BinarySegDataset', data_root=str(make(tmp_path)), **arguments))
 
 
 def test_value_that_no_mask_has(tmp_path):
-    with pytest.raises(DataError, match="foreground=1: none .* they have '0', '255'"):
+    with pytest.raises(DataError, match="foreground=1: none .* have '0', '255'"):
         BinarySegDataset(str(make(tmp_path)), foreground=1)
 
 
