@@ -33,7 +33,7 @@ def missing_data(place: Place) -> None:
     place.edit("data_prefix='train'", "data_prefix='trian'")
 
 
-@wrong("no labelled pictures in 'data/train'", 'no class folders')
+@wrong("no images in 'data/train'", 'no class folders')
 def an_empty_folder(place: Place) -> None:
     shutil.rmtree(place.folder / 'data' / 'train')
     (place.folder / 'data' / 'train').mkdir()
@@ -65,7 +65,7 @@ def a_folder_of_splits(place: Place) -> None:
     place.edit("data_prefix='train', ", '')
 
 
-@wrong('lists 1 pictures', "'data/train/ant/9.png'", 'data_prefix')
+@wrong('lists 1 images', "'data/train/ant/9.png'", 'data_prefix')
 def a_listed_picture_that_is_not_there(place: Place) -> None:
     (place.folder / 'data' / 'list.txt').write_text('ant/0.png ant\nant/9.png ant\nbee/0.png bee\n')
     place.edit("data_prefix='train'", "data_prefix='train', ann_file='list.txt'")
@@ -114,12 +114,12 @@ def other_cifar_files_than_the_published_ones(place: Place) -> None:
     cifar_files(place, b'not it')
 
 
-@wrong('data_batch_1 is not a batch of CIFAR pictures', 'delete it')
+@wrong('data_batch_1 is not a batch of CIFAR images', 'delete it')
 def broken_cifar_files(place: Place) -> None:
     cifar_files(place, pickle.dumps(dict(data=b'1' * 3072))[:90], ', verify=False')
 
 
-@wrong('data_batch_1 is not a batch of CIFAR pictures', 'system')
+@wrong('data_batch_1 is not a batch of CIFAR images', 'system')
 def malicious_cifar_files(place: Place) -> None:
     cifar_files(place, pickle.dumps(dict(data=Evil(), labels=[])), ', verify=False')
 

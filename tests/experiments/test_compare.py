@@ -209,7 +209,7 @@ def test_shots_are_drawn_by_the_seed_of_the_run(tmp_path):
     assert [cfg[f'{s}_dataloader'].dataset.shots_per_class for s in ('train', 'val', 'test')] == [2, 2, 2]
     compare(cfg, ['scratch'], [3], tmp_path, log=lambda line: None)
     preflight = (tmp_path / 'scratch' / 'seed3' / 'preflight.txt').read_text()
-    assert 'train: 20 samples' in preflight and '2 a class, drawn with seed 3' in preflight
+    assert 'train: 20 samples' in preflight and '2 per class, drawn with seed 3' in preflight
 
 
 def test_how_a_finished_run_differs_is_said(whole, tmp_path):

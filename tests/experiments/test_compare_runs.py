@@ -61,4 +61,4 @@ def test_failing_run_shots_and_files(run_tool, tmp_path):
         out = tmp_path / 'work_dirs' / 'compare' / f'shots{shots}'
         assert [r['arm'] for r in json.loads((out / 'results.json').read_text())['runs']] == ['scratch', 'mine']
         text = (out / 'mine' / 'seed0' / 'preflight.txt').read_text()
-        assert f'train: {10 * shots} samples' in text and f'{shots} a class, drawn with seed 0' in text
+        assert f'train: {10 * shots} samples' in text and f'{shots} per class, drawn with seed 0' in text

@@ -95,7 +95,7 @@ def test_each_picture_is_predicted_once_by_a_run_that_has_not_seen_it(whole: tup
     assert f'out of fold: {right} of 12 right' in table and table == (out / 'table.txt').read_text().rstrip('\n')
     assert (out / 'kfold.png').stat().st_size > 5000
     text = (out / 'fold1' / 'preflight.txt').read_text()
-    assert 'train: 8 samples' in text and 'all but fold 1 of 3 (0 to 2), dealt out with seed 0' in text
+    assert 'train: 8 samples' in text and 'all but fold 1 of 3 (0 to 2), assigned with seed 0' in text
     assert 'TOO' not in text and 'val: 4 samples' in text
 
 

@@ -79,7 +79,7 @@ def test_sampler_in_the_preflight(uneven: Config) -> None:
     uneven.train_dataloader.sampler = dict(type='BalancedSampler')
     uneven.model.head.loss = dict(type='LabelSmoothLoss', label_smooth_val=0.1, class_weight='balanced')
     text = preflight(uneven)
-    assert 'BalancedSampler draws 7.5 a class an epoch (each picture of dog 2.5 times, cat 0.62 times)' in text
+    assert 'BalancedSampler draws 7.5 per class and epoch (each image of dog 2.5 times, cat 0.62 times)' in text
     assert 'NOTE: the sampler balances the classes, and the weights do so once more' in text
 
 
