@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from mmengine.dataset import BaseDataset as MMEngineBaseDataset
@@ -26,29 +26,26 @@ __all__ = ['BaseDataset', 'array_sample', 'check_ann_file', 'listed', 'missing_h
 class BaseDataset(MMEngineBaseDataset):
     """A dataset of images with class labels, on top of MMEngine's; by itself it reads OpenMMLab 2.0 annotation files.
 
-    ``metainfo['classes']`` is the tuple of class names, in the order of the labels. If ``classes`` is given, it is that
-    list, and the data is matched to it by name: labels are renumbered, samples of other classes are left out and their
-    names kept in :attr:`ignored_classes`. So val and test agree with the training set's list, even if they lack a class.
+    ``metainfo['classes']`` is the tuple of class names, in the order of the labels. If ``classes`` is given, it is
+    that list, and the data is matched to it by name: labels are renumbered, samples of other classes are left out and
+    their names kept in :attr:`ignored_classes`. So val and test agree with the training set's list, even if they lack
+    a class.
 
     Args:
         ann_file: Annotation file.
         metainfo: What is known about the data; its ``classes`` take precedence over the argument ``classes``.
         data_root: Folder that ``ann_file`` and ``data_prefix`` are relative to.
         data_prefix: Folder of the images, or a dict of folders.
-        filter_cfg: Not used here; kept for subclasses.
-        indices: Take the first so many samples, or those with the given numbers.
-        serialize_data: Keep the list of samples as one block of bytes, which workers share.
         pipeline: Transforms, as configs or as callables.
-        test_mode: Whether a sample that cannot be read may be replaced by another (not in test mode).
-        lazy_init: Read nothing until :meth:`full_init`.
-        max_refetch: How many other samples are tried in place of one that the pipeline skips.
         classes: Class names, or a text file with one name per line.
-        shots_per_class: Keep so many samples of each class, see :meth:`draw_shots`. A dict gives the number by class name;
-            a class that it does not name is kept whole. None keeps all.
+        shots_per_class: Keep so many samples of each class, see :meth:`draw_shots`. A dict gives the number by class
+            name; a class that it does not name is kept whole. None keeps all.
         seed: Seed of that draw.
         split: 'train' or 'val': the part of the samples that :meth:`draw_split` gives; None for all.
         val_fraction: Share of 'val' in each class; with ``split`` 0.2 by default.
         split_seed: Seed of the split.
+        **kwargs: ``indices``, ``serialize_data``, ``test_mode``, ``lazy_init`` and ``max_refetch`` of MMEngine's
+            dataset.
     """
 
     #: Whether an image may have several labels or none; set if the annotations have lists of labels.
@@ -59,19 +56,14 @@ class BaseDataset(MMEngineBaseDataset):
                  metainfo: Mapping | None = None,
                  data_root: str = '',
                  data_prefix: str | dict = '',
-                 filter_cfg: dict | None = None,
-                 indices: int | Sequence[int] | None = None,
-                 serialize_data: bool = True,
                  pipeline: Sequence[dict | Callable] = (),
-                 test_mode: bool = False,
-                 lazy_init: bool = False,
-                 max_refetch: int = 1000,
                  classes: str | Sequence[str] | None = None,
                  shots_per_class: PositiveInt | Mapping[str, PositiveInt] | None = None,
                  seed: int = 0,
                  split: Literal['train', 'val'] | None = None,
                  val_fraction: Fraction | None = None,
-                 split_seed: int = 0) -> None:
+                 split_seed: int = 0,
+                 **kwargs: Any) -> None:
         if split is None and (val_fraction is not None or split_seed):
             raise ConfigError(
                 f"{type(self).__name__}: val_fraction and split_seed need split='train' or 'val'; set split, "
@@ -87,13 +79,11 @@ class BaseDataset(MMEngineBaseDataset):
         self.ignored_classes: list[str] = []
         #: Where workers find the seed of the epoch, see :func:`seed_workers`.
         self.epoch_seed = EpochSeed()
-        metainfo = dict(metainfo or {})
-        if classes is not None:
-            metainfo.setdefault('classes', classes)
+        metainfo = {'classes': classes, **(metainfo or {})}
         #: The list of classes that was given, by ``classes`` or ``metainfo``; None if the data decides.
-        self.given_classes = None
-        if metainfo.get('classes') is not None:
-            self.given_classes = metainfo['classes'] = _read_classes(metainfo['classes'])
+        self.given_classes = given = _read_classes(metainfo.pop('classes'))
+        if given is not None:
+            metainfo['classes'] = given
         if not isinstance(data_prefix, Mapping):
             data_prefix = {'img_path': data_prefix}
         super().__init__(
@@ -104,13 +94,8 @@ class BaseDataset(MMEngineBaseDataset):
                 key: _expanduser(prefix)
                 for key, prefix in data_prefix.items()
             },
-            filter_cfg=filter_cfg,
-            indices=indices,
-            serialize_data=serialize_data,
             pipeline=[TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in pipeline],
-            test_mode=test_mode,
-            lazy_init=lazy_init,
-            max_refetch=max_refetch)
+            **kwargs)
 
     def __getitem__(self, idx: int) -> dict:
         """Return sample ``idx`` as the pipeline leaves it."""
@@ -178,8 +163,8 @@ class BaseDataset(MMEngineBaseDataset):
     def draw_shots(self, data_list: list[dict]) -> list[dict]:
         """Return ``shots_per_class`` samples of each class, drawn by ``seed``, in their old order.
 
-        Each class has a random order of its own, given by the seed and the class's index, and its first samples are taken:
-        with the same seed, a smaller draw is part of a larger one.
+        Each class has a random order of its own, given by the seed and the class's index, and its first samples are
+        taken: with the same seed, a smaller draw is part of a larger one.
 
         Raises:
             ConfigError: If not every sample has one label.
@@ -386,8 +371,10 @@ def relative_path(path: str, folder: str) -> str:
     return os.path.relpath(path, folder or '.').replace(os.sep, '/')
 
 
-def _read_classes(classes: str | os.PathLike | Sequence[str]) -> tuple[str, ...]:
-    """Return class names from a sequence, or from a file with one name per line."""
+def _read_classes(classes: str | os.PathLike | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return class names from a sequence, or from a file with one name per line; None for None."""
+    if classes is None:
+        return None
     if isinstance(classes, str | os.PathLike):
         path = Path(_expanduser(classes))
         if not path.is_file():

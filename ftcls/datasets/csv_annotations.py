@@ -43,10 +43,10 @@ def read_rows(ann_file: str) -> list[Row]:
         a.jpg,cat           a.jpg,cat,                  {"path": "b.jpg", "labels": ["cat", "dog"]}]
         b.jpg,cat;dog       b.jpg,cat,dog
 
-    A CSV file has a header; commas, tabs or semicolons separate its columns, and ``;`` the labels in a cell. The images are
-    in the column ``path`` (``img_path``, ``filename``), the labels in ``label``, ``labels``, ``label2`` …; other columns are
-    skipped, and the log names them. A JSON file is a list of dicts with the same keys; a label is text, a whole number, or a
-    list of these.
+    A CSV file has a header; commas, tabs or semicolons separate its columns, and ``;`` the labels in a cell. The
+    images are in the column ``path`` (``img_path``, ``filename``), the labels in ``label``, ``labels``, ``label2`` …;
+    other columns are skipped, and the log names them. A JSON file is a list of dicts with the same keys; a label is
+    text, a whole number, or a list of these.
 
     Raises:
         MissingFileError: If the file does not exist.

@@ -34,14 +34,14 @@ class CustomDataset(BaseDataset):
         └── dog/
             └── 03.gif
 
-    Files of other kinds, hidden files and folders (``.ipynb_checkpoints``) and ``__MACOSX`` are skipped, and the log names
-    them. With ``ann_file``, each line is a path, relative to ``data_prefix``, and a label: ::
+    Files of other kinds, hidden files and folders (``.ipynb_checkpoints``) and ``__MACOSX`` are skipped, and the log
+    names them. With ``ann_file``, each line is a path, relative to ``data_prefix``, and a label: ::
 
         cat/01.jpg cat            a class name (it may contain spaces) …
         my images/03.gif 1        … or its number among the classes
 
-    A file that ends in .csv, .tsv or .json is read by :func:`.csv_annotations.read_rows` (``path,label``). If ``classes`` are
-    given, lines with a label that is not among them are left out, with a warning.
+    A file that ends in .csv, .tsv or .json is read by :func:`.csv_annotations.read_rows` (``path,label``). If
+    ``classes`` are given, lines with a label that is not among them are left out, with a warning.
 
     Args:
         data_root: Folder that the others are relative to.
@@ -165,9 +165,7 @@ class CustomDataset(BaseDataset):
             return f'none of its folders {listed(folders)} has any; {endings}'
         loose = [entry.name for entry in os.scandir(self.img_prefix) if self.is_valid_file(entry.name)]
         if loose:
-            return (
-                f'it has {len(loose)} images, such as {loose[0]!r}, but no class folders; move them into one folder per '
-                'class, list them in an ann_file, or set with_label=False')
+            return f'it has {len(loose)} images but no class folders; make some, or set ann_file or with_label=False'
         return 'it has no class folders; expected one folder per class with the images in it'
 
     def _without_excluded(self, data_list: list[dict]) -> list[dict]:
@@ -306,9 +304,9 @@ class CustomDataset(BaseDataset):
         if wrong:
             one, other = next(iter(wrong.values()))
             raise DataError(
-                f'{self.ann_file} lists {other.path!r} twice with different labels: {one.labels[0]!r} in {one.where} and '
-                f'{other.labels[0]!r} in {other.where} ({plural(len(wrong), "image")} of this kind); remove the wrong line, or '
-                'use MultiLabelDataset for several labels per image')
+                f'{self.ann_file} lists {other.path!r} twice with different labels: {one.labels[0]!r} in '
+                f'{one.where} and {other.labels[0]!r} in {other.where} ({plural(len(wrong), "image")} of this '
+                'kind); remove the wrong line, or use MultiLabelDataset for several labels per image')
         if again:
             one, other = next(iter(again.values()))
             self.log(
@@ -325,9 +323,9 @@ class CustomDataset(BaseDataset):
         absent = [info['img_path'] for info in checked if not os.path.isfile(info['img_path'])]
         if absent:
             raise MissingFileError(
-                f'{self.ann_file} lists {len(absent)} images (of {len(checked)} checked) that do not exist, for example '
-                f'{absent[0]!r}{self._near_hint(absent[0])}; paths are relative to data_prefix, now {self.img_prefix!r}'
-            )
+                f'{self.ann_file} lists {len(absent)} images (of {len(checked)} checked) that do not exist, '
+                f'for example {absent[0]!r}{self._near_hint(absent[0])}; paths are relative to '
+                f'data_prefix, now {self.img_prefix!r}')
 
     def _near_hint(self, path: str) -> str:
         """Return a hint at images beside a missing one with similar names, endings aside, or at a missing folder."""

@@ -122,13 +122,15 @@ class Digits(BaseDataset):
 class DigitPairs(Digits):
     """Two cells side by side, 8x16, each with a scan of a digit or empty; the labels are the digits that are there.
 
-    An image has two labels, one (one cell empty, or the same digit twice) or none. The scans are those of :class:`Digits`,
-    so no scan is in two splits; which of them make an image is drawn once, by ``seed`` and the split.
+    An image has two labels, one (one cell empty, or the same digit twice) or none. The scans are those of
+    :class:`Digits`, so no scan is in two splits; which of them make an image is drawn once, by ``seed`` and the
+    split.
 
     Args:
         pairs: Number of images.
         blank: Probability that a cell is empty.
-        **kwargs: The arguments of :class:`Digits`: ``subset``, ``split``, ``shots_per_class`` (scans of a digit), ``seed`` …
+        **kwargs: The arguments of :class:`Digits`: ``subset``, ``split``, ``shots_per_class`` (scans of a digit),
+            ``seed`` …
 
     Example:
         >>> dataset = DigitPairs(pairs=200)

@@ -59,7 +59,7 @@ def fold_numbers(images: Sequence[tuple[str, Hashable]], folds: int, seed: int |
 
 
 def _groups(images: Sequence[tuple[str, Hashable]], seed: int | None) -> list[list[str]]:
-    """Return the names of each class in the order that they are drawn in; a name in two classes counts for the first."""
+    """Return the names of each class in the order of drawing; a name in two classes counts for the first."""
     groups: dict[Hashable, list[str]] = {}
     seen: set[str] = set()
     for name, label in images:
@@ -73,5 +73,5 @@ def _groups(images: Sequence[tuple[str, Hashable]], seed: int | None) -> list[li
 
 
 def _rank(name: str, seed: int) -> bytes:
-    """Return what an image is drawn by; macOS spells letters with accents differently, so the spelling is normalised."""
+    """Return what an image is drawn by, whatever spelling of accents the system uses."""
     return hashlib.sha256(f'{seed}/{unicodedata.normalize("NFC", name)}'.encode()).digest()

@@ -33,10 +33,10 @@ class ImageNet(CustomDataset):
         └── meta/                 optional
             └── val.txt           lines of `path label`
 
-    The classes have torchvision's names (``torchvision.models.ResNet50_Weights.DEFAULT.meta['categories']``), in the order
-    of the sorted WordNet ids, which is the order of the outputs of all published weights. Folders named by WordNet ids are
-    matched by their position, so all 1,000 must exist (those without images too); for a part of them, give their ids as
-    ``classes``.
+    The classes have torchvision's names (``torchvision.models.ResNet50_Weights.DEFAULT.meta['categories']``), in the
+    order of the sorted WordNet ids, which is the order of the outputs of all published weights. Folders named by
+    WordNet ids are matched by their position, so all 1,000 must exist (those without images too); for a part of them,
+    give their ids as ``classes``.
 
     Args:
         data_root: Folder of the dataset.

@@ -17,11 +17,11 @@ __all__ = ['KFoldDataset']
 
 @DATASETS.register_module()
 class KFoldDataset(Dataset):
-    """A dataset's part in one run of a k-fold cross-validation: all folds but one for training, or that one for validation.
+    """A dataset's part in one run of a k-fold cross-validation: all folds but one, or that one for validation.
 
-    Every class is divided evenly, see :func:`.drawing.fold_numbers`; an image that is listed twice is in one fold. What a
-    fold contains depends on the images' names, their classes and the seed, not on ``fold`` or ``test_mode``: the same
-    arguments in all runs divide the dataset.
+    Every class is divided evenly, see :func:`.drawing.fold_numbers`; an image that is listed twice is in one fold.
+    What a fold contains depends on the images' names, their classes and the seed, not on ``fold`` or ``test_mode``:
+    the same arguments in all runs divide the dataset.
 
     Args:
         dataset: The dataset, or its config.

@@ -18,12 +18,12 @@ __all__ = ['MultiLabelDataset']
 class MultiLabelDataset(CustomDataset):
     """Images with any number of labels each, or none, listed in a CSV or JSON file.
 
-    The file is read by :func:`.csv_annotations.read_rows`: an image's labels are in one cell, separated by ``;``, in several
-    columns, or in a list. Or it is an OpenMMLab 2.0 annotation file, which numbers the classes: ::
+    The file is read by :func:`.csv_annotations.read_rows`: an image's labels are in one cell, separated by ``;``, in
+    several columns, or in a list. Or it is an OpenMMLab 2.0 annotation file, which numbers the classes: ::
 
-        path,labels          [{"path": "a.jpg", "labels": ["beach", "sea"]},   {"metainfo": {"classes": ["beach", "sea"]},
-        a.jpg,beach;sea       {"path": "b.jpg", "labels": []}]                  "data_list": [
-        b.jpg,                                                                    {"img_path": "a.jpg", "gt_label": [0, 1]}]}
+        path,labels        [{"path": "a.jpg", "labels": ["beach", "sea"]},    {"metainfo": {"classes": ["beach"]},
+        a.jpg,beach;sea     {"path": "b.jpg", "labels": []}]                   "data_list": [
+        b.jpg,                                                                   {"img_path": "a.jpg", "gt_label": [0]}]}
 
     The classes are ``classes``, else those of the OpenMMLab file, else the labels of the file in alphabetical order.
 
@@ -32,9 +32,9 @@ class MultiLabelDataset(CustomDataset):
         metainfo: See :class:`BaseDataset`.
         data_root: Folder that the others are relative to.
         data_prefix: Folder that the images' paths are relative to.
-        other_labels: What happens to a label that is not among ``classes``: 'error' stops, since with a misspelt label the
-            image would count as one without it; 'ignore' leaves it out. (In an OpenMMLab file labels cannot be misspelt;
-            there, ``classes`` decides.)
+        other_labels: What happens to a label that is not among ``classes``: 'error' stops, since with a misspelt
+            label the image would count as one without it; 'ignore' leaves it out. (In an OpenMMLab file labels cannot
+            be misspelt; there, ``classes`` decides.)
         **kwargs: The other arguments of :class:`CustomDataset`, such as ``classes``, ``pipeline`` and ``split``.
 
     Raises:

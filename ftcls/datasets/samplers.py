@@ -30,10 +30,10 @@ def sample_labels(dataset: Sized) -> list[tuple[int, ...]]:
 class BalancedSampler(DefaultSampler):
     """Draws as many images as there are, equally many of each class.
 
-    An epoch sees a part of a large class, the next epoch another part; images of a small class are repeated, each drawn once
-    before any is drawn again. If images have several labels, each label is drawn equally often; images without a label count
-    as a class. The draw depends only on seed and epoch: a resumed run draws the same as an unbroken one, and several
-    processes together the same as one.
+    An epoch sees a part of a large class, the next epoch another part; images of a small class are repeated, each
+    drawn once before any is drawn again. If images have several labels, each label is drawn equally often; images
+    without a label count as a class. The draw depends only on seed and epoch: a resumed run draws the same as an
+    unbroken one, and several processes together the same as one.
 
     Args:
         dataset: The dataset.
@@ -84,8 +84,8 @@ def _repeat(members: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
 class RepeatAugSampler(DefaultSampler):
     """Draws each image several times in a row, so that a batch contains several augmented views of it.
 
-    "Augment Your Batch" (Hoffer et al., `arXiv:1901.09335 <https://arxiv.org/abs/1901.09335>`_) as in DeiT. Views of an image
-    go to different processes; an epoch is as long as without repeats, so it sees a part of the images.
+    "Augment Your Batch" (Hoffer et al., `arXiv:1901.09335 <https://arxiv.org/abs/1901.09335>`_) as in DeiT. Views of
+    an image go to different processes; an epoch is as long as without repeats, so it sees a part of the images.
 
     Args:
         dataset: The dataset.

@@ -31,8 +31,8 @@ class BinarySegDataset(BaseDataset):
         └── masks/                  mask_dir
             └── 0_mask.png          mask_name='{stem}_mask.png'
 
-    Before training, each image is compared with its mask: the names of all, sizes and channels of up to 5,000 pairs by the
-    files' headers.
+    Before training, each image is compared with its mask: the names of all, sizes and channels of up to 5,000 pairs
+    by the files' headers.
 
     A split is drawn by the images' names, see :meth:`BaseDataset.draw_split`.
 
@@ -46,8 +46,8 @@ class BinarySegDataset(BaseDataset):
         split: 'train', 'val', or None for all images.
         val_fraction: Share of 'val'; at least one image on each side.
         split_seed: Seed of the split.
-        **kwargs: The other arguments of :class:`BaseDataset`, such as ``pipeline`` and ``indices``; ``classes`` gives the
-            two other names.
+        **kwargs: The other arguments of :class:`BaseDataset`, such as ``pipeline`` and ``indices``; ``classes`` gives
+            the two other names.
 
     Raises:
         MissingFileError: If a folder does not exist.

@@ -4,7 +4,6 @@ import pickle
 import tarfile
 import tempfile
 import zlib
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,24 +20,24 @@ from .categories import CIFAR10_CATEGORIES, CIFAR100_CATEGORIES, FASHIONMNIST_CA
 
 __all__ = ['CIFAR10', 'CIFAR100', 'FashionMNIST', 'MNIST', 'StockDataset']
 
-_SPLITS = ('train', 'test')
-
 
 class StockDataset(BaseDataset):
     """Base of the datasets that torchvision knows; the images are kept in memory.
 
-    File names, MD5 sums and addresses are those of torchvision's class of the same name. The files are read here, so that
-    they cannot run code.
+    File names, MD5 sums and addresses are those of torchvision's class of the same name. The files are read here, so
+    that they cannot run code. Subclasses define the properties ``files`` (name and MD5 of each file of the split),
+    ``folders`` (where the files may be) and ``addresses`` (which end with a slash), and the methods ``fetch`` and
+    ``read``.
 
     Args:
         data_root: Folder of the files.
         split: 'train' or 'test'; with ``val_fraction``, 'train' and 'val' are parts of the training images.
-        metainfo: See :class:`BaseDataset`.
         data_prefix: Folder of the files within ``data_root``.
-        test_mode: See :class:`BaseDataset`. With it, ``split`` is 'test' by default, else 'train'.
+        test_mode: With it, ``split`` is 'test' by default, else 'train'.
         download: Download the files if they do not exist.
         verify: Check the files' MD5 against the published ones. False takes other files of the same format.
-        val_fraction: Draw this share of each class of the training images for 'val', see :meth:`BaseDataset.draw_split`.
+        val_fraction: Draw this share of each class of the training images for 'val', see
+            :meth:`BaseDataset.draw_split`.
         **kwargs: The other arguments of :class:`BaseDataset`, such as ``classes`` and ``pipeline``.
 
     Raises:
@@ -61,28 +60,18 @@ class StockDataset(BaseDataset):
                  val_fraction: Fraction | None = None,
                  **kwargs: Any) -> None:
         split = split or ('test' if test_mode else 'train')
-        if val_fraction is None and split not in _SPLITS:
-            hint = did_you_mean(split, _SPLITS)
-            if split == 'val':
-                hint = "; set val_fraction for split='train' and split='val' to draw 'val' from the training images"
-            raise ConfigError(f'{self.NAME}(split={split!r}): the dataset has only the splits train and test{hint}')
-        if val_fraction is not None and split not in ('train', 'val'):
+        allowed = ('train', 'test') if val_fraction is None else ('train', 'val')
+        if split not in allowed:
             raise ConfigError(
-                f'{self.NAME}(split={split!r}, val_fraction={val_fraction}): the training images are split; set '
-                "split='train' or 'val', or remove val_fraction")
+                f"{self.NAME}: split={split!r} must be {' or '.join(allowed)} with val_fraction={val_fraction}, "
+                f"which draws 'val' from the training images{did_you_mean(split, allowed)}")
         if not data_root and not data_prefix:
             raise ConfigError(
                 f"{self.NAME} needs data_root, the folder of its files, such as 'data/{self.NAME.lower()}'")
         self.split, self.download, self.verify = split, download, verify
+        kwargs |= dict(metainfo=metainfo, test_mode=test_mode, val_fraction=val_fraction)
         super().__init__(
-            ann_file='',
-            metainfo=metainfo,
-            data_root=data_root,
-            data_prefix={'root': data_prefix},
-            test_mode=test_mode,
-            split=None if val_fraction is None else split,
-            val_fraction=val_fraction,
-            **kwargs)
+            '', data_root=data_root, data_prefix={'root': data_prefix}, split=val_fraction and split, **kwargs)
 
     @property
     def published(self) -> Any:
@@ -96,31 +85,20 @@ class StockDataset(BaseDataset):
         """Folder of the dataset's files."""
         return Path(self.data_prefix['root'] or self.data_root)
 
-    @property
-    @abstractmethod
-    def files(self) -> Sequence[tuple[str, str]]:
-        """Name and MD5 of each file of the split; 'val' is drawn from the files of 'train'."""
-
-    @property
-    @abstractmethod
-    def source(self) -> str:
-        """The addresses of the files."""
-
-    @abstractmethod
-    def candidates(self, name: str) -> list[Path]:
-        """Return the paths at which a file may be."""
-
-    @abstractmethod
-    def fetch(self) -> None:
-        """Download and unpack the missing files; called in one process per machine at a time."""
-
-    @abstractmethod
-    def read(self, paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
-        """Return images (N, H, W, C) uint8 and labels (N, ) int64."""
-
     def find(self, name: str) -> Path | None:
-        """Return the path of a file, None if it does not exist."""
-        return next((path for path in self.candidates(name) if path.is_file()), None)
+        """Return the path of a file, packed or unpacked, None if it does not exist."""
+        paths = [folder / variant for variant in (name, name.removesuffix('.gz')) for folder in self.folders]
+        return next((path for path in paths if path.is_file()), None)
+
+    def fetch_file(self, name: str, md5: str) -> Path:
+        """Download a file into ``data_root`` from the first address that has it."""
+        *others, last = self.addresses
+        for address in others:
+            try:
+                return download(address + name, self.root / name, md5=md5)
+            except DownloadError as err:
+                self.log(f'{err}; trying the next address')
+        return download(last + name, self.root / name, md5=md5)
 
     def load_data_list(self) -> list[dict]:
         """Return a dict with ``img`` and ``gt_label`` for every image."""
@@ -141,23 +119,25 @@ class StockDataset(BaseDataset):
         samples = [array_sample(img, int(label), self.CHANNEL_ORDER) for img, label in zip(images, labels)]
         return self.match_classes(samples, own)
 
+    def _absent(self) -> list[str]:
+        return [name for name, _ in self.files if self.find(name) is None]
+
     def _ensure_files(self) -> None:
         """Make sure that the files of the split exist and are the published ones."""
-        absent = [name for name, _ in self.files if self.find(name) is None]
-        problem = (
-            f'{self.NAME}, split {self.split!r}: {", ".join(absent)} not found in {str(self.root.absolute())!r}. Set '
-            f'data_root to the folder of these files, or put them there; they come from {self.source}.')
-        if absent and not self.download:
-            raise MissingFileError(f'{problem} download=True downloads them.')
-        if absent:
+        hint, cause = 'download=True downloads them.', None
+        if self._absent() and self.download:
             try:
                 self.fetch()
             except DownloadError as err:
-                raise MissingFileError(f'{problem} Downloading them failed: {err}') from err
+                hint, cause = f'Downloading them failed: {err}', err
+        absent = self._absent()
+        if absent:
+            raise MissingFileError(
+                f'{self.NAME}: {", ".join(absent)} not found in {str(self.root.absolute())!r}; put them there, '
+                'or set data_root to their folder. They come from '
+                f'{" or ".join(self.addresses)}. {hint}') from cause
         for name, md5 in self.files:
             path = self.find(name)
-            if path is None:
-                raise MissingFileError(problem)
             if self.verify and path.name == name:  # of a file that was unpacked already, no MD5 is published
                 self._verify(path, md5)
 
@@ -203,18 +183,19 @@ class CIFAR10(StockDataset):
         return self.published.test_list if self.split == 'test' else self.published.train_list
 
     @property
-    def source(self) -> str:
-        """The address of the archive."""
-        return f'{self.published.url} (unpacked, it is the folder {self.published.base_folder})'
+    def folders(self) -> list[Path]:
+        """The folder of the archive, and ``data_root`` itself."""
+        return [self.root / self.published.base_folder, self.root]
 
-    def candidates(self, name: str) -> list[Path]:
-        """Return the paths of a batch in the folder of the archive, and in ``data_root`` itself."""
-        return [self.root / self.published.base_folder / name, self.root / name]
+    @property
+    def addresses(self) -> list[str]:
+        """The address of the archive, without its name."""
+        return [self.published.url.removesuffix(self.published.filename)]
 
     def fetch(self) -> None:
         """Download the archive and unpack it into ``data_root``."""
-        archive = download(self.published.url, self.root / self.published.filename, md5=self.published.tgz_md5)
-        folder = self.root / self.published.base_folder
+        archive = self.fetch_file(self.published.filename, self.published.tgz_md5)
+        folder = self.folders[0]
         folder.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.root) as scratch, tarfile.open(archive) as tar:
             tar.extractall(scratch, filter='data')
@@ -239,8 +220,8 @@ class CIFAR100(CIFAR10):
             ├── train
             └── test
 
-    From Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. The classes are the 100 fine ones. The
-    arguments are those of :class:`StockDataset`.
+    From Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. The classes are the 100 fine ones.
+    The arguments are those of :class:`StockDataset`.
     """
 
     METAINFO = {'classes': CIFAR100_CATEGORIES}
@@ -257,8 +238,8 @@ class MNIST(StockDataset):
         ├── t10k-images-idx3-ubyte.gz
         └── t10k-labels-idx1-ubyte.gz
 
-    From LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998. Unpacked files are read too; their
-    MD5 is not published, so only their lengths are checked. The arguments are those of :class:`StockDataset`.
+    From LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998. Unpacked files are read too;
+    their MD5 is not published, so only their lengths are checked. The arguments are those of :class:`StockDataset`.
     """
 
     METAINFO = {'classes': MNIST_CATEGORIES}
@@ -271,35 +252,20 @@ class MNIST(StockDataset):
         return [(name, md5) for name, md5 in self.published.resources if name.startswith(prefix)]
 
     @property
-    def mirrors(self) -> list[str]:
-        """The addresses to try, in this order: https first, since the authors' http site refuses most downloads."""
-        return sorted(self.published.mirrors, reverse=True)
+    def folders(self) -> list[Path]:
+        """``data_root``, or where torchvision puts the files."""
+        return [self.root, self.root / 'raw', self.root / self.NAME / 'raw']
 
     @property
-    def source(self) -> str:
-        """The addresses of the files."""
-        return ' or '.join(self.mirrors)
-
-    def candidates(self, name: str) -> list[Path]:
-        """Return the paths of a file, packed or unpacked, in ``data_root`` or where torchvision puts it."""
-        folders = (self.root, self.root / 'raw', self.root / self.NAME / 'raw')
-        return [folder / name for folder in folders] + [folder / name.removesuffix('.gz') for folder in folders]
+    def addresses(self) -> list[str]:
+        """The addresses to try, https first, since the authors' http site refuses most downloads."""
+        return sorted(self.published.mirrors, reverse=True)
 
     def fetch(self) -> None:
-        """Download the packed files of the split into ``data_root``."""
+        """Download the missing files."""
         for name, md5 in self.files:
             if self.find(name) is None:
-                self._fetch_one(name, md5)
-
-    def _fetch_one(self, name: str, md5: str) -> None:
-        *others, last = self.mirrors
-        for mirror in others:
-            try:
-                download(mirror + name, self.root / name, md5=md5)
-                return
-            except DownloadError as err:
-                self.log(f'{err}; trying the next address')
-        download(last + name, self.root / name, md5=md5)
+                self.fetch_file(name, md5)
 
     def read(self, paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, 28, 28, 1) uint8 and labels (N, ) int64."""
@@ -326,7 +292,8 @@ class FashionMNIST(MNIST):
 def _read_idx(path: Path) -> np.ndarray:
     """Read an IDX file of uint8, compressed or not.
 
-    The format: two zero bytes, one byte of type, one of the number of axes, the axes' lengths as big-endian int32, the data.
+    The format: two zero bytes, one byte of type, one of the number of axes, the axes' lengths as big-endian int32,
+    the data.
     """
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == '.gz' else path.read_bytes()

@@ -138,5 +138,5 @@ def test_datasets_that_come_in_splits(real_data: Path) -> None:
     assert all(0.09 < one < 0.11 for one in share.values())
     pixels = [{part.get_data_info(i)['img'].tobytes() for i in range(len(part))} for part in (train, val)]
     assert not pixels[0] & pixels[1]
-    with pytest.raises(ConfigError, match='the training images are split'):
+    with pytest.raises(ConfigError, match="split='test' must be train or val with val_fraction=0.1"):
         CIFAR10(**options, split='test', val_fraction=0.1)

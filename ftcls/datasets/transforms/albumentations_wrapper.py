@@ -86,7 +86,7 @@ class Albumentations(BaseTransform):
         bgr = is_bgr(results)
         if bgr:
             given['image'] = reverse_channels(given['image'])
-        # albumentations seeds itself from the system; all its parts share one generator, or they would draw equal numbers
+        # albumentations seeds itself from the system; its parts share one generator, or they would draw equal numbers
         seed = int(np.random.randint(2**31))
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         out = self._compose(**given)
@@ -109,8 +109,8 @@ def _library() -> ModuleType:
         import albumentations
     except ImportError as err:
         raise ConfigError(
-            'Albumentations: the package is not installed; run `pip install albumentations` (its opencv-python-headless '
-            f'shares a folder with opencv-python: keep both or remove both) [{err}]') from err
+            'Albumentations: run `pip install albumentations` (its opencv-python-headless shares a folder with '
+            f'opencv-python: keep both or remove both) [{err}]') from err
     if not hasattr(albumentations.Compose, 'set_random_state'):
         raise ConfigError(f'Albumentations: version {albumentations.__version__} is too old; run '
                           "`pip install 'albumentations>=2.0'`")

@@ -18,8 +18,8 @@ IGNORED = 255
 class BaseTransform(metaclass=ABCMeta):
     """One step of a pipeline: a dict in, a dict out; the dict that came in is not changed.
 
-    A subclass defines :meth:`transform`, which may change the (shallow) copy that it gets, but not the arrays in it. Random
-    steps draw from NumPy's or torch's global generator, which MMEngine seeds in each worker.
+    A subclass defines :meth:`transform`, which may change the (shallow) copy that it gets, but not the arrays in it.
+    Random steps draw from NumPy's or torch's global generator, which MMEngine seeds in each worker.
     """
 
     #: Keys that must be in the sample.
@@ -48,7 +48,7 @@ class BaseTransform(metaclass=ABCMeta):
 
 
 def with_image(results: dict, img: np.ndarray, move_mask: Callable[[np.ndarray], np.ndarray] | None = None) -> dict:
-    """Put a new image into the sample, with its ``img_shape`` (H, W); apply ``move_mask`` to the mask if there is one."""
+    """Put a new image into the sample, with its ``img_shape`` (H, W); apply ``move_mask`` to a mask."""
     results['img'] = img
     results['img_shape'] = img.shape[:2]
     if move_mask is not None and results.get('gt_mask') is not None:

@@ -26,8 +26,8 @@ class GaussianBlur(BaseTransform):
         prob: Probability.
         magnitude_level: How strongly, 0 to ``total_level``, which means the second number of the range.
         magnitude_range: Radius at level 0 and at ``total_level``; instead of ``radius``.
-        magnitude_std: The level is drawn around ``magnitude_level`` with this standard deviation; 0 for always that level,
-            'inf' for evenly from 0 to it.
+        magnitude_std: The level is drawn around ``magnitude_level`` with this standard deviation; 0 for always that
+            level, 'inf' for evenly from 0 to it.
         total_level: The highest level.
 
     Raises:

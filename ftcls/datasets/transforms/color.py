@@ -87,8 +87,8 @@ class RandomGrayscale(BaseTransform):
 
     Args:
         prob: Probability.
-        keep_channels: Keep the number of channels, all alike; otherwise a grey image has one, and ``prob`` must be 1 for
-            the images of a batch to have the same shape.
+        keep_channels: Keep the number of channels, all alike; otherwise a grey image has one, and ``prob`` must be 1
+            for the images of a batch to have the same shape.
         channel_weights: Share of each channel in the grey value, scaled to sum to 1.
         color_format: Order of ``channel_weights``; the sample's own order is respected.
     """

@@ -130,7 +130,9 @@ class CornerCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomResizedCrop(BaseTransform):
-    """Crop a part of random area and aspect ratio, and resize it (Szegedy et al., "Going Deeper with Convolutions", 2015).
+    """Crop a part of random area and aspect ratio, and resize it.
+
+    From Szegedy et al., "Going Deeper with Convolutions", 2015.
 
     - reads: ``img``, ``gt_mask`` (if there)
     - changes: ``img``, ``img_shape``, ``gt_mask``

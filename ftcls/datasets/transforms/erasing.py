@@ -14,7 +14,9 @@ __all__ = ['RandomErasing']
 
 @TRANSFORMS.register_module()
 class RandomErasing(BaseTransform):
-    """Cover a random rectangle with some probability (Zhong et al., `Random Erasing <https://arxiv.org/abs/1708.04896>`_).
+    """Cover a random rectangle with some probability.
+
+    From Zhong et al., `Random Erasing <https://arxiv.org/abs/1708.04896>`_, 2017.
 
     - reads: ``img`` (uint8), ``gt_mask`` (if there)
     - changes: ``img``; ``gt_mask``, which gets 255 (ignored) where the image is covered
@@ -25,8 +27,8 @@ class RandomErasing(BaseTransform):
         erase_prob: Probability.
         min_area_ratio: The least part of the image's area that is covered.
         max_area_ratio: The greatest.
-        aspect_range: Height / width of the rectangle, (least, greatest), drawn evenly over its logarithm; one number means
-            itself and its reciprocal.
+        aspect_range: Height / width of the rectangle, (least, greatest), drawn evenly over its logarithm; one number
+            means itself and its reciprocal.
         mode: 'const' covers with ``fill_color``; 'rand' draws each value, evenly from 0 to 255.
         fill_color: One number, 0 to 255, or one per channel in the order that the image has (BGR as loaded).
         fill_std: With 'rand', values are drawn from a normal distribution around ``fill_color`` with this standard

@@ -15,7 +15,7 @@ __all__ = ['PackInputs', 'PackClsInputs', 'PackSegInputs']
 
 @TRANSFORMS.register_module(name=['PackInputs', 'PackClsInputs'])
 class PackInputs(BaseTransform):
-    """Pack a sample for the model: a tensor, and a :class:`~ftcls.structures.DataSample` with all that is known about it.
+    """Pack a sample for the model: a tensor, and a :class:`~ftcls.structures.DataSample` with all that is known of it.
 
     - reads: ``img`` (or another ``input_key``); ``gt_label``, ``gt_score``, ``gt_mask``, the ``algorithm_keys`` and the
       ``meta_keys``, if they are there

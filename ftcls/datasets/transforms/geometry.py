@@ -27,7 +27,8 @@ class RandomFlip(BaseTransform):
     - removes: nothing
 
     Args:
-        prob: Probability of a flip, divided evenly among the directions; or a list, one per direction, of sum at most 1.
+        prob: Probability of a flip, divided evenly among the directions; or a list, one per direction, of sum at most
+            1.
         direction: 'horizontal' (left and right change places), 'vertical', 'diagonal' (both), or a list of these.
     """
 

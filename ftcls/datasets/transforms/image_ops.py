@@ -83,8 +83,8 @@ def pad_sample(results: dict,
 def _resize(img: np.ndarray, size: tuple[int, int], interpolation: str, backend: str) -> np.ndarray:
     """Resize an image (H, W, C) of uint8 or float to ``size`` (H, W).
 
-    When it shrinks, 'pillow' averages over all the pixels that fall into one (antialiasing), as the weights of torchvision
-    and timm expect; 'cv2' does not, except with 'area'.
+    When it shrinks, 'pillow' averages over all the pixels that fall into one (antialiasing), as the weights of
+    torchvision and timm expect; 'cv2' does not, except with 'area'.
     """
     if img.shape[:2] == tuple(size):
         return img

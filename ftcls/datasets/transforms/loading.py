@@ -31,9 +31,9 @@ _COLOR_TYPES = {
 class LoadImageFromFile(BaseTransform):
     """Read an image from a file, as (H, W, C) in BGR order.
 
-    Whatever the file contains (16 bits, a palette, CMYK, transparency, a GIF's first frame), 'color' gives three channels of
-    uint8; transparency is dropped. The orientation that a camera wrote into the file is applied. What OpenCV cannot read
-    is read by Pillow. A file that is cut off is an error, not an image with a grey half.
+    Whatever the file contains (16 bits, a palette, CMYK, transparency, a GIF's first frame), 'color' gives three
+    channels of uint8; transparency is dropped. The orientation that a camera wrote into the file is applied. What
+    OpenCV cannot read is read by Pillow. A file that is cut off is an error, not an image with a grey half.
 
     - reads: ``img_path``
     - adds: ``img``, ``img_shape``, ``ori_shape`` (both (H, W)), ``channel_order`` ('bgr')
@@ -112,8 +112,8 @@ class LoadImageFromFile(BaseTransform):
 class LoadAnnotations(BaseTransform):
     """Read an image's mask.
 
-    - reads: ``mask_path``; ``foreground`` and ``ignore_value``, as :class:`BinarySegDataset` gives them; ``img_shape`` (if
-      there, to compare the mask with it)
+    - reads: ``mask_path``; ``foreground`` and ``ignore_value``, as :class:`BinarySegDataset` gives them;
+      ``img_shape`` (if there, to compare the mask with it)
     - adds: ``gt_mask`` (H, W) uint8: 0 background, 1 foreground, 255 to be ignored
     - removes: nothing
 

@@ -22,8 +22,8 @@ class Resize(BaseTransform):
     Args:
         scale: Size of the result, (w, h), or one int for both.
         scale_factor: Factor instead, for both or (w, h).
-        keep_ratio: Keep the aspect ratio: the longer side is at most the larger of ``scale``, the shorter side at most the
-            smaller.
+        keep_ratio: Keep the aspect ratio: the longer side is at most the larger of ``scale``, the shorter side at
+            most the smaller.
         backend: 'pillow' antialiases when it shrinks, 'cv2' does not.
         interpolation: 'nearest', 'bilinear', 'bicubic', 'lanczos'; 'area' with cv2; 'box', 'hamming' with pillow.
 

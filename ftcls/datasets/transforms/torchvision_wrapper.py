@@ -31,10 +31,10 @@ _LEFT_OUT = frozenset(
 class TorchvisionTransform(BaseTransform):
     """Runs a torchvision v2 transform on image and mask together.
 
-    torchvision gets the image as an RGB tensor (C, H, W), whatever the sample's order, and the mask as one of its masks; the
-    sample gets them back in its own layout. Where an image is filled (``fill``), the mask gets 255: ignored. Strings are
-    turned into torch dtypes and interpolation modes, and nested transforms are dicts with a ``type``, with or without
-    ``torchvision/``.
+    torchvision gets the image as an RGB tensor (C, H, W), whatever the sample's order, and the mask as one of its
+    masks; the sample gets them back in its own layout. Where an image is filled (``fill``), the mask gets 255:
+    ignored. Strings are turned into torch dtypes and interpolation modes, and nested transforms are dicts with a
+    ``type``, with or without ``torchvision/``.
 
     - reads: ``img``, ``channel_order`` ('bgr' if absent), ``gt_mask`` (if there)
     - changes: ``img``, ``gt_mask``

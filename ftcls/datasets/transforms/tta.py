@@ -23,7 +23,8 @@ class TestTimeAug(BaseTransform):
     - removes: all other keys
 
     Args:
-        transforms: A list of steps; each step is a list of alternatives, which are transforms' configs or None for nothing.
+        transforms: A list of steps; each step is a list of alternatives, which are transforms' configs or None for
+            nothing.
 
     Raises:
         ConfigError: If that is not a list of lists, a step has no alternative, or one is random.
@@ -42,7 +43,7 @@ class TestTimeAug(BaseTransform):
     def __init__(self, transforms: Sequence[Sequence[dict | None]]) -> None:
         if not transforms or not all(isinstance(step, list | tuple) and step for step in transforms):
             raise ConfigError(
-                f'TestTimeAug(transforms={transforms!r}): expected a list of steps, each a list of at least one alternative, '
+                f'TestTimeAug(transforms={transforms!r}): must be a list of steps, each a list of alternatives, '
                 "such as [[dict(type='RandomFlip', prob=1.), None], [dict(type='PackInputs')]]")
         built = [[None if one is None else TRANSFORMS.build(one) for one in step] for step in transforms]
         for one in itertools.chain(*built):
