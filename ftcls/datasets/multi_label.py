@@ -23,7 +23,7 @@ class MultiLabelDataset(CustomDataset):
 
         path,labels        [{"path": "a.jpg", "labels": ["beach", "sea"]},    {"metainfo": {"classes": ["beach"]},
         a.jpg,beach;sea     {"path": "b.jpg", "labels": []}]                   "data_list": [
-        b.jpg,                                                                   {"img_path": "a.jpg", "gt_label": [0]}]}
+        b.jpg,                                                                 {"img_path": "a.jpg", "gt_label": [0]}]}
 
     The classes are ``classes``, else those of the OpenMMLab file, else the labels of the file in alphabetical order.
 
