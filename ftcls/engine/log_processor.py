@@ -8,20 +8,22 @@ from mmengine.runner import LogProcessor as MMEngineLogProcessor
 from mmengine.runner import Runner
 
 from ftcls.registry import LOG_PROCESSORS
+from ftcls.utils.tree import join_path
 
 __all__ = ['LogProcessor', 'distinct_lrs', 'lr_text']
 
 
 def _named_groups(optim_wrapper: OptimWrapper | OptimWrapperDict) -> Iterator[tuple[str, dict[str, Any]]]:
-    wrappers = optim_wrapper.items() if isinstance(optim_wrapper, OptimWrapperDict) else [('', optim_wrapper)]
-    for prefix, wrapper in wrappers:
+    wrappers = {'': optim_wrapper}
+    if isinstance(optim_wrapper, OptimWrapperDict):
+        wrappers = dict(optim_wrapper.items())
+    for prefix, wrapper in wrappers.items():
         for number, group in enumerate(wrapper.optimizer.param_groups):
-            name = group.get('name', f'group{number}')
-            yield f'{prefix}.{name}' if prefix else name, group
+            yield join_path(prefix, group.get('name', f'group{number}')), group
 
 
 def distinct_lrs(optim_wrapper: OptimWrapper | OptimWrapperDict) -> dict[str, float]:
-    """Return the learning rates of the parameter groups that started with different ones: ``lr``, then ``lr/<name>``."""
+    """Return the learning rates of the groups that started with different ones: ``lr``, then ``lr/<name>``."""
     rates: dict[str, float] = {}
     seen = set()
     for name, group in _named_groups(optim_wrapper):
@@ -33,7 +35,7 @@ def distinct_lrs(optim_wrapper: OptimWrapper | OptimWrapperDict) -> dict[str, fl
 
 
 def lr_text(optim_wrapper: OptimWrapper | OptimWrapperDict, digits: int) -> str:
-    """Return the learning rate of the parameters that are trained now, or the lowest and the highest: ``1e-03..1e-02``."""
+    """Return the learning rate of the trained parameters, or the lowest and the highest: ``1e-03..1e-02``."""
     groups = [group for _, group in _named_groups(optim_wrapper)]
     trained = [group for group in groups if any(p.requires_grad for p in group['params'])]
     rates = [float(group['lr']) for group in trained or groups]
@@ -44,9 +46,9 @@ def lr_text(optim_wrapper: OptimWrapper | OptimWrapperDict, digits: int) -> str:
 class LogProcessor(MMEngineLogProcessor):
     """MMEngine's, with all learning rates in training's lines, and the validation's own loss in its line.
 
-    MMEngine (0.10.7) shows the rate of the first parameter group only; here ``lr: 1.0000e-03..1.0000e-02`` are the lowest
-    and the highest of the groups that are trained. It smooths everything with ``loss`` in its name over the last
-    ``window_size`` values: the line of epoch 3 would show the mean of the validations of epochs 1 to 3.
+    MMEngine (0.10.7) shows the rate of the first parameter group only; here ``lr: 1.0000e-03..1.0000e-02`` are the
+    lowest and the highest of the groups that are trained. It smooths everything with ``loss`` in its name over the
+    last ``window_size`` values: the line of epoch 3 would show the mean of the validations of epochs 1 to 3.
     """
 
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str) -> tuple[dict, str]:

@@ -16,8 +16,8 @@ name                           fault of MMEngine 0.10.7
 :func:`wrap_again`             a model cannot be wrapped a second time, around another set of trained parameters
 =============================  =====================================================================================
 
-``is_resuming``, ``checkpoint_source``, ``is_training``, ``accumulative_counts``, ``step_after_every_batch`` and ``set_test_loop`` stand for attributes
-that MMEngine has no public name for.
+``is_resuming``, ``checkpoint_source``, ``is_training``, ``accumulative_counts``, ``step_after_every_batch`` and
+``set_test_loop`` stand for attributes that MMEngine has no public name for.
 """
 import contextlib
 import gc
@@ -62,8 +62,8 @@ _NOISE = ('will be deprecated in future', 'the former will be deprecated')
 def unlocked_on_error() -> Iterator[None]:
     """Release, on an error, the lock on MMEngine's loggers, visualizers and scopes.
 
-    ``ManagerMixin.get_instance`` keeps it where a constructor raises (also in onedl-mmengine 0.10.12). All other threads
-    would then wait forever, because every line of the log and every look into a registry takes it.
+    ``ManagerMixin.get_instance`` keeps it where a constructor raises (also in onedl-mmengine 0.10.12). All other
+    threads would then wait forever, because every line of the log and every look into a registry takes it.
     """
     try:
         yield
@@ -116,9 +116,8 @@ class AtomicLocalBackend(LocalBackend):
         try:
             self._put(obj, Path(filepath))
         except OSError as err:
-            raise CheckpointError(
-                f'{filepath} ({len(obj) / 2**20:.1f} MiB) cannot be written: {err.strerror or err}; an older file of that '
-                'name is unchanged. Fix that, or give another --work-dir, and continue with --resume') from err
+            raise CheckpointError(f'{filepath} ({len(obj) / 2**20:.1f} MiB) cannot be written: {err.strerror or err}. '
+                                  'Fix that, or give another --work-dir, and continue with --resume') from err
 
     @staticmethod
     def _put(obj: bytes, path: Path) -> None:
@@ -230,7 +229,7 @@ class CompatRunner(Runner):
 def _run_name(cfg: Config) -> str:
     """Return a name that no other run of this process has."""
     name, number = cfg.get('experiment_name') or Path(cfg.filename or 'run').stem, next(_RUNS)
-    return f'{name}_{number}' if number else name
+    return name if number == 0 else f'{name}_{number}'
 
 
 def build_late_parts(runner: Runner, errors: Callable[[str], AbstractContextManager]) -> None:
@@ -269,10 +268,11 @@ def wrap_again(runner: Runner) -> None:
     compiled = 'train_step' in vars(runner.model)
     runner.model = runner.model.module
     gc.collect()  # the old wrapper, which refers to itself, keeps hooks on the gradients
-    # The parameters are equal in all processes already. BatchNorm statistics differ on purpose; before 2.13 torch leaves
-    # them alone because of `broadcast_buffers=False`.
-    once = {'init_sync': False} if 'init_sync' in inspect.signature(DistributedDataParallel).parameters else {}
-    runner.model = runner.wrap_model({**config, **once}, runner.model)
+    # The parameters are equal in all processes already. BatchNorm statistics differ on purpose; before 2.13 torch
+    # leaves them alone because of `broadcast_buffers=False`.
+    if 'init_sync' in inspect.signature(DistributedDataParallel).parameters:
+        config = {**config, 'init_sync': False}
+    runner.model = runner.wrap_model(config, runner.model)
     if compiled:
         runner._maybe_compile('train_step')
 

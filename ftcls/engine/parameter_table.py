@@ -7,7 +7,6 @@ from mmengine.optim import OptimWrapper
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcls.utils import ConfigError
-from ftcls.utils.checkpoint.matching import unwrap_model as unwrap  # noqa: F401 - until dry_run has its own
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.table import render_table
 from ftcls.utils.tree import join_path
@@ -19,7 +18,7 @@ _INITIALISED = 'initialised'
 
 @dataclass(frozen=True)
 class ParameterInfo:
-    """One parameter: ``lr`` and ``weight_decay`` are None where it is frozen; ``source`` is None where it was initialised."""
+    """One parameter: ``lr`` and ``weight_decay`` are None if it is frozen; ``source`` is None if it was initialised."""
     name: str
     shape: tuple[int, ...]
     count: int
@@ -56,7 +55,7 @@ def parameter_infos(model: nn.Module, optim_wrapper: OptimWrapper) -> list[Param
 
 
 def parameter_sources(model: nn.Module) -> dict[str, str]:
-    """Return, by the name of a tensor, the file that its value came from; an outer module is loaded after an inner one."""
+    """Return, by the name of a tensor, the file that its value came from; outer modules are loaded after inner ones."""
     modules = [(name, m.load_report) for name, m in model.named_modules() if getattr(m, 'load_report', None)]
     modules.sort(key=lambda item: item[0].count('.') + bool(item[0]), reverse=True)
     return {
@@ -85,8 +84,8 @@ def never_learning(model: nn.Module, later: Collection[str] = ()) -> list[str]:
         return []
     rows = list(_by_row(model, names))
     return [
-        f'frozen at random values, NEVER TO LEARN: {enumerate_names(rows, most=8)}; no weights were loaded for these: load '
-        'some (init_cfg of that part of the model, or load_from), or unfreeze them'
+        f'frozen at random values, NEVER TO LEARN: {enumerate_names(rows, most=8)}; no weights were loaded for these: '
+        'load some (init_cfg of that part of the model, or load_from), or unfreeze them'
     ]
 
 

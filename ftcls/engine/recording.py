@@ -187,9 +187,9 @@ def as_floats(outputs: Mapping[str, Any] | None) -> dict[str, float]:
 class MetricsRecordHook(Hook):
     """Write ``<work_dir>/metrics.jsonl``, and stop a run whose loss is no longer finite.
 
-    ==========  ==========================================================================================================
+    ==========  ========================================================================================================
     key         meaning
-    ==========  ==========================================================================================================
+    ==========  ========================================================================================================
     ``kind``    ``'train'`` or ``'val'``
     ``epoch``   from 1; of a run by iterations, the pass over the training data
     ``iter``    iteration within the epoch, from 1
@@ -198,17 +198,17 @@ class MetricsRecordHook(Hook):
     ``iters``   in ``train``: the number of iterations, since the record before, that the values are means of
     ``lr``      in ``train``: the learning rate of the first group; ``lr/<name>`` of groups with another one
     ``loss`` …  in ``train``: the means of the model's losses on the main process; in ``val``: all metrics
-    ==========  ==========================================================================================================
+    ==========  ========================================================================================================
 
-    A record of kind ``val`` also has ``higher_is_better``: whether more is better, of each metric whose class states it.
-    A value that is not finite is null. A run that is resumed drops the records past the iteration that it resumes from
-    and appends; a new one moves an earlier file to ``metrics.jsonl.1`` (``.2`` …).
+    A record of kind ``val`` also has ``higher_is_better``: whether more is better, of each metric whose class states
+    it. A value that is not finite is null. A run that is resumed drops the records past the iteration that it resumes
+    from and appends; a new one moves an earlier file to ``metrics.jsonl.1`` (``.2`` …).
 
     Args:
         interval: Iterations of an epoch from one ``train`` record to the next; the last iteration of an epoch has one
             too. None takes the interval of ``LoggerHook``.
-        stop_after: Stop after so many iterations in a row with a loss that is not finite, None never. Those whose update
-            was skipped by loss scaling do not count.
+        stop_after: Stop after so many iterations in a row with a loss that is not finite, None never. Those whose
+            update was skipped by loss scaling do not count.
         filename: Name of the file in the work dir.
 
     Raises:

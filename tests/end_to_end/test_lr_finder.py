@@ -66,7 +66,7 @@ def test_command_leaves_a_command_the_same(place, run_tool, tmp_path):
 
 @pytest.mark.parametrize('arguments, said', [
     (dict(lowest=1., highest=0.1), 'lowest'),
-    (dict(steps=3), '10 or more'),
+    (dict(steps=3), 'steps=3: must be at least 10'),
     (dict(out='lr.jpg'), '.png'),
 ])
 def test_wrong_arguments(place, arguments, said):

@@ -340,7 +340,7 @@ def test_two_processes_train_as_one(digits: Digits, tmp_path: Path, run_tool: Ca
     cfg.dump(tmp_path / 'config.py')
     done = run_tool('dist_train.sh', 'config.py', 2, '--work-dir', 'two', PORT=port)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert 'Warning' not in done.stderr and 'from epoch 2 on' in done.stdout
+    assert 'Warning' not in done.stderr and 'from epoch 2 +' in done.stdout
     train(cfg, TrainOptions(work_dir=str(tmp_path / 'one'), batch_policy='per-device'))
     first, one, two = (
         load(tmp_path / path)['state_dict'] for path in ('two/epoch_1.pth', 'one/epoch_3.pth', 'two/epoch_3.pth'))

@@ -31,9 +31,7 @@ def preflight(folder: Path) -> str:
 
 
 def test_nothing_left_of_what_the_plan_trains_first(digits: Digits, tmp_path: Path) -> None:
-    said = (
-        r'nothing to train in epoch 1: head.fc.\* \(2\) frozen by model.freeze, everything else by GradualUnfreezingHook '
-        r'until the end of epoch 2.*GradualUnfreezingHook.start.*model.freeze')
+    said = r'nothing to train in epoch 1: head.fc.\* \(2\) frozen by model.freeze, .* by GradualUnfreezingHook.*\.start'
     hook = dict(type='GradualUnfreezingHook', every=2)
     with pytest.raises(ConfigError, match=said):
         train(gradual(digits, custom_hooks=[hook], **{'model.freeze': ['head']}), TrainOptions(work_dir=str(tmp_path)))
@@ -48,8 +46,8 @@ def test_the_plan_leaves_out_what_the_config_freezes(digits: Digits, tmp_path: P
     part = 'stage 1 (backbone.features.3: 1 of 2 parameters, the others stay frozen by model.freeze)'
     assert 'from epoch 1 all but the backbone; head.fc.bias stays frozen by model.freeze\n' in text
     assert f'from epoch 2 nothing more; {stays}\n' in text and f'from epoch 3 + {part}\n' in text
-    assert f'from epoch 2 on, nothing more is trained; {stays}: 1,200 parameters' in log
-    assert f'from epoch 3 on, {part} is trained too:' in log
+    assert f'from epoch 2 nothing more; {stays}; 1,200 parameters are trained' in log
+    assert f'from epoch 3 + {part};' in log
 
 
 def test_random_layers_that_never_learn_are_warned_of(digits: Digits, tmp_path: Path) -> None:
@@ -72,7 +70,8 @@ def test_random_layers_that_never_learn_are_warned_of(digits: Digits, tmp_path: 
 def test_another_plan_is_refused_on_resuming(digits: Digits, tmp_path: Path) -> None:
     train(gradual(digits), TrainOptions(work_dir=str(tmp_path)))
     slower = gradual(digits, custom_hooks=[dict(type='GradualUnfreezingHook', every=2)])
-    with pytest.raises(ConfigError, match='custom_hooks.GradualUnfreezingHook.every: 1 in the checkpoint, 2 in the config'):
+    with pytest.raises(
+            ConfigError, match='custom_hooks.GradualUnfreezingHook.every: 1 in the checkpoint, 2 in the config'):
         train(slower, TrainOptions(work_dir=str(tmp_path), resume=True))
 
 

@@ -15,5 +15,5 @@ from ftcls.engine.hooks.preflight import _misfit
     (dict(type='MultiStepLR', milestones=[15, 30]), 20, 'the milestones [30] have no effect'),
 ])
 def test_schedules_that_do_not_fit(scheduler: dict, length: int, said: str) -> None:
-    note = _misfit(scheduler, length)
+    note = _misfit(scheduler, length, length)
     assert said in note if said else note == ''

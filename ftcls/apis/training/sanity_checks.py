@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from ftcls.datasets import BaseDataset
 from ftcls.engine.mmengine_compat import unlocked_on_error
-from ftcls.engine.parameter_table import unwrap
 from ftcls.evaluation import DiceMetric, IoUMetric, resolve_rule
 from ftcls.models.headed_model import HeadedModel
 from ftcls.registry import METRICS
 from ftcls.utils import ConfigError, UserError, did_you_mean, nearest
+from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.errors import located, unwrapped
 from ftcls.utils.tree import as_list
 from .soft_labels import check_soft_labels
@@ -124,7 +124,7 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
         ConfigError: If the loss cannot take labels that batch augmentation mixes, a metric cannot judge what the model
             predicts, or a hook or a scheduler waits for a result of the validation that no metric gives.
     """
-    model = unwrap(runner.model)
+    model = unwrap_model(runner.model)
     if not isinstance(model, HeadedModel) or getattr(model, 'head', None) is None:
         return
     training = model.training

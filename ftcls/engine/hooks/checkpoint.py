@@ -68,7 +68,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Make way for the checkpoints of this run."""
         if self.save_best:
-            self._metrics = runner.val_loop.evaluator.metrics if runner.val_loop is not None else []
+            self._metrics = [] if runner.val_loop is None else runner.val_loop.evaluator.metrics
             self._init_rule(self.rules, self.key_indicators)
         super().before_train(runner)
         if '://' in str(self.out_dir):
@@ -106,14 +106,13 @@ class CheckpointHook(MMEngineCheckpointHook):
         latest = max((f for f in files if not f.name.startswith('best_')),
                      key=lambda f: f.stat().st_mtime,
                      default=None)
-        whose, hint = 'of an earlier run', 'give another --work-dir to keep runs apart, or --resume to continue that run'
+        whose, hint = 'of an earlier run', 'another --work-dir keeps runs apart, and --resume continues that run'
         if continues:
-            whose = f'past {Path(source).stem}, where this run resumes'
-            hint = 'give another --work-dir to keep runs apart'
+            whose, hint = f'past {Path(source).stem}, where this run resumes', 'another --work-dir keeps runs apart'
         names = enumerate_names([file.name for file in moved], most=4)
         text = f'{folder} holds {len(moved)} checkpoint files {whose} ({names})'
         if any(isinstance(hook, DryRunHook) for hook in runner.hooks):
-            runner.logger.warning(f'{text}; the run would move them to {aside}. To avoid that, {hint}')
+            runner.logger.warning(f'{text}; the run would move them to {aside} ({hint})')
             return
         aside.mkdir()
         for file in moved:
@@ -121,7 +120,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         if continues and pointer in moved:
             pointer.write_text(str(source), encoding='utf-8')
         if latest is not None and not continues:
-            hint = f'give --resume {aside / latest.name} with another --work-dir to continue that run'
+            hint = f'--resume {aside / latest.name} with another --work-dir continues that run'
         runner.logger.warning(
             f'{text}; they are moved to {aside}, so that none is taken for one of this run. Next time, {hint}')
 
@@ -147,18 +146,18 @@ class SafeCheckpointHook(Hook):
 
     - Saving: log histories, NumPy values and the like are turned into plain types, after all other hooks; the file
       appears complete or not at all.
-    - Loading: everything is read by :func:`ftcls.utils.checkpoint.read_checkpoint`, which runs no code. On resuming, the
-      plain types are turned back, a checkpoint of another model is refused, and the model's ``Pretrained`` weights are not
-      fetched, because the checkpoint replaces them. ``load_from`` takes files from anywhere (torchvision's, timm's, a bare
-      state dict, ``module.`` before all names): names are matched to the model's, with a report in
+    - Loading: everything is read by :func:`ftcls.utils.checkpoint.read_checkpoint`, which runs no code. On resuming,
+      the plain types are turned back, a checkpoint of another model is refused, and the model's ``Pretrained`` weights
+      are not fetched, because the checkpoint replaces them. ``load_from`` takes files from anywhere (torchvision's,
+      timm's, a bare state dict, ``module.`` before all names): names are matched to the model's, with a report in
       ``model.load_report``; a run that loads too little of it stops. Validation and testing need all of the model.
-    - Every epoch starts with random numbers given by seed, epoch and rank, also in the processes that load images, so that
-      dropout and augmentation in a resumed run are those of an uninterrupted one. (In a loop by iterations that is true of
-      the start only.) Gradients that were accumulated and not used yet are kept.
+    - Every epoch starts with random numbers given by seed, epoch and rank, also in the processes that load images, so
+      that dropout and augmentation in a resumed run are those of an uninterrupted one. (In a loop by iterations that
+      is true of the start only.) Gradients that were accumulated and not used yet are kept.
 
     Args:
-        allow_partial: Continue where ``load_from`` gives less than ``min_loaded`` of the model or has a deeper network, or
-            a test has untrained weights.
+        allow_partial: Continue where ``load_from`` gives less than ``min_loaded`` of the model or has a deeper
+            network, or a test has untrained weights.
         min_loaded: Share of the model's tensors, classifier apart, that ``load_from`` must give.
         reseed: Set the random numbers at the start of each epoch.
     """
@@ -204,7 +203,7 @@ class SafeCheckpointHook(Hook):
                 param.grad /= size
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add gradients that wait for their step; turn the checkpoint into plain types (and again after other hooks)."""
+        """Add gradients that wait for their step, and turn the checkpoint into plain types."""
         if 'optimizer' in checkpoint and _are_pending(runner.optim_wrapper):
             params = unwrap_model(runner.model).named_parameters()
             checkpoint['pending_gradients'] = {
@@ -281,6 +280,5 @@ def _check_resumable(checkpoint: dict, tensors: dict[str, torch.Tensor], model: 
     if report.missing or report.mismatched or report.unexpected or report.expected or report.prefix:
         raise CheckpointError(
             'the checkpoint to resume from was written by another model than the config describes:\n'
-            f'{report.summary()}\nResume with its own config, or give it as load_from to start a new run from its weights'
-        )
+            f'{report.summary()}\nResume with its own config, or start a new run from its weights with load_from')
     model.load_report = report

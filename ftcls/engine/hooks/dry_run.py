@@ -7,14 +7,14 @@ from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcls.engine.mmengine_compat import step_after_every_batch
-from ftcls.engine.parameter_table import unwrap
 from ftcls.registry import HOOKS
+from ftcls.utils.checkpoint.matching import unwrap_model
 
 __all__ = ['DryRunHook', 'DryRunFinished']
 
 
 class DryRunFinished(Exception):
-    """Raised to leave the training loop after the step; ``faults`` lists what did not hold, ``text`` tells the result."""
+    """Raised to leave the training loop after the step; ``faults`` are what is wrong, ``text`` is the result."""
 
     def __init__(self, text: str, faults: list[str]) -> None:
         super().__init__(text)
@@ -44,7 +44,7 @@ class DryRunHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Remember all parameters and buffers, and watch which parameters a gradient reaches."""
         step_after_every_batch(runner.optim_wrapper)
-        model = unwrap(runner.model)
+        model = unwrap_model(runner.model)
         self._before = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self._reached, self._iterations = set(), 0
         for name, param in model.named_parameters():
@@ -62,7 +62,7 @@ class DryRunHook(Hook):
                          outputs: dict | None = None) -> None:
         """Check after a step that changed something."""
         self._iterations += 1
-        model = unwrap(runner.model)
+        model = unwrap_model(runner.model)
         changed = {k for k, v in model.state_dict().items() if not torch.equal(v, self._before[k])}
         trained = {n for n, p in model.named_parameters() if p.requires_grad}
         if trained and not changed & trained and self._iterations < self.most_steps:

@@ -22,13 +22,14 @@ __all__ = ['EarlyStoppingHook']
 class EarlyStoppingHook(MMEngineEarlyStoppingHook):
     """Stop once a metric has not improved for ``patience`` validations.
 
-    MMEngine's, but a run that resumes counts the validations before (from the run's ``metrics.jsonl``), an equal value is
-    no improvement, and a metric that is not measured stops the run before its first step.
+    MMEngine's, but a run that resumes counts the validations before (from the run's ``metrics.jsonl``), an equal value
+    is no improvement, and a metric that is not measured stops the run before its first step.
 
     Args:
         monitor: The metric, such as ``'accuracy/top1'`` or ``'loss'``.
         rule: Whether ``'greater'`` or ``'less'`` is better; None takes what the metric's class states.
-        min_delta: The least difference that counts; None: 0.1 where greater is better (of 100 percent), 0 where less is.
+        min_delta: The least difference that counts; None: 0.1 where greater is better (of 100 percent), 0 where less
+        is.
         strict: As in MMEngine: whether a validation without the metric is an error.
         check_finite: Stop where the metric is not finite.
         patience: Validations to wait.

@@ -27,10 +27,10 @@ class L2SPHook(Hook):
     """Pull pretrained weights to their starting point, and new ones to zero.
 
     L2-SP (Li, Grandvalet and Davoine 2018, `Explicit Inductive Bias for Transfer Learning
-    <https://arxiv.org/abs/1802.01483>`_) is the penalty ``alpha / 2 * |w - w0|^2`` over the weights that were loaded from
-    a file, with their values w0 there, and ``beta / 2 * |w|^2`` over the others. It replaces weight decay and acts where
-    that does: its gradient, alpha * (w - w0), is added as the optimizer steps, once per step however many batches are
-    accumulated, unscaled and after clipping, the same in all processes. The logged loss is without it.
+    <https://arxiv.org/abs/1802.01483>`_) is the penalty ``alpha / 2 * |w - w0|^2`` over the weights that were loaded
+    from a file, with their values w0 there, and ``beta / 2 * |w|^2`` over the others. It replaces weight decay and
+    acts where that does: its gradient, alpha * (w - w0), is added as the optimizer steps, once per step however many
+    batches are accumulated, unscaled and after clipping, the same in all processes. The logged loss is without it.
 
     The starting point is kept in the checkpoints, so that a resumed run needs no pretrained file.
 

@@ -38,11 +38,11 @@ class RangeTestFinished(Exception):
 
 @HOOKS.register_module()
 class LRRangeHook(Hook):
-    """Let the learning rate grow exponentially from step to step, then leave the training (Smith 2017, arXiv:1506.01186).
+    """Raise the learning rate exponentially from step to step, then end the training (Smith 2017, arXiv:1506.01186).
 
     The rates of all groups of the optimizer grow alike: each keeps its factor to ``optim_wrapper.optimizer.lr``. Where
-    gradients are accumulated, a step is that of the optimizer, and its loss the mean over its batches. The config must have
-    no ``param_scheduler``.
+    gradients are accumulated, a step is that of the optimizer, and its loss the mean over its batches. The config must
+    have no ``param_scheduler``.
 
     Args:
         lowest: Rate of the first step.

@@ -85,13 +85,15 @@ class PreflightHook(Hook):
     @staticmethod
     def _schedule(runner: Runner) -> list[str]:
         loop = runner.train_loop
-        length = f'{loop.max_epochs} epochs, {loop.max_iters} iterations'
-        lines = [f'{length}, from iteration {loop.iter} on' if loop.iter else length]
+        lines = [f'{loop.max_epochs} epochs, {loop.max_iters} iterations']
+        if loop.iter:
+            lines[0] += f', from iteration {loop.iter} on'
         for scheduler in as_list(runner.cfg.get('param_scheduler') or []):
             settings = ', '.join(f'{key}={value}' for key, value in scheduler.items() if key != 'type')
-            total = loop.max_epochs if scheduler.get('by_epoch', True) else loop.max_iters
-            lines.append(f'{scheduler["type"]}({settings}){_misfit(scheduler, total)}')
-        return lines if len(lines) > 1 else [*lines, 'constant learning rate']
+            lines.append(f'{scheduler["type"]}({settings}){_misfit(scheduler, loop.max_epochs, loop.max_iters)}')
+        if len(lines) == 1:
+            lines.append('constant learning rate')
+        return lines
 
     @staticmethod
     def _optimizer(runner: Runner) -> str:
@@ -101,16 +103,20 @@ class PreflightHook(Hook):
         if settings:
             text += f'({", ".join(f"{key}={value}" for key, value in settings.items())})'
         dtype = getattr(wrapper, 'dtype', None) or getattr(wrapper, 'cast_dtype', None)
-        return f'{text}, {dtype} where it is safe (automatic mixed precision)' if dtype else f'{text}, float32'
+        if dtype is None:
+            return f'{text}, float32'
+        return f'{text}, {dtype} where it is safe (automatic mixed precision)'
 
 
-def _misfit(scheduler: Mapping[str, Any], length: int) -> str:
-    """Return a note where a schedule does not fit the length of the run, in its own unit; else ``''``."""
-    unit = 'epochs' if scheduler.get('by_epoch', True) else 'iterations'
+def _misfit(scheduler: Mapping[str, Any], epochs: int, iters: int) -> str:
+    """Return a note where a schedule does not fit the length of the run; else ``''``."""
+    unit, length = ('epochs', epochs) if scheduler.get('by_epoch', True) else ('iterations', iters)
     span, end, milestones = (scheduler.get(key) for key in ('T_max', 'end', 'milestones'))
     if span and span != length:
         return f'; NOTE: it spans {span} {unit}, the run ends after {length}'
     if end and length < end < _ENDLESS:
         return f'; NOTE: it ends after {end} {unit}, the run after {length}: its last rate is not reached'
     late = [milestone for milestone in milestones or () if milestone >= length]
-    return f'; NOTE: the run ends after {length} {unit}: the milestones {late} have no effect' if late else ''
+    if late:
+        return f'; NOTE: the run ends after {length} {unit}: the milestones {late} have no effect'
+    return ''

@@ -39,11 +39,11 @@ class _LineClock(logging.Handler):
 class ProgressHook(Hook):
     """Show where the run is: epoch, iteration, loss, learning rate and images per second.
 
-    On a terminal the main process draws a bar, with the time left; the lines of the log appear above it. The bar is removed
-    at the end of the training, or by ``close()`` where a training stops on an error.
+    On a terminal the main process draws a bar, with the time left; the lines of the log appear above it. The bar is
+    removed at the end of the training, or by ``close()`` where a training stops on an error.
 
-    Elsewhere ``LoggerHook`` writes a line every ``interval`` iterations. This hook adds one wherever the log would be silent
-    for more than 30 seconds; where a single iteration takes longer, after each.
+    Elsewhere ``LoggerHook`` writes a line every ``interval`` iterations. This hook adds one wherever the log would be
+    silent for more than 30 seconds; where a single iteration takes longer, after each.
 
     Args:
         console: Where to draw; None takes the standard output.
@@ -199,9 +199,10 @@ class ProgressHook(Hook):
         return now - self._lines.last + duration > _LONGEST_SILENCE
 
     def _state(self, runner: Runner, outputs: Mapping[str, Any] | None) -> list[str]:
-        values = as_floats(outputs)
-        state = [f'loss {values["loss"]:.4f}'] if 'loss' in values else []
-        state.append(f'lr {lr_text(runner.optim_wrapper, 2)}')
+        loss = as_floats(outputs).get('loss')
+        state = [f'lr {lr_text(runner.optim_wrapper, 2)}']
+        if loss is not None:
+            state.insert(0, f'loss {loss:.4f}')
         if self._images_since:
             seconds = max(monotonic() - self._images_began, 1e-9)
             state.append(f'{self._images_since / seconds:.0f} img/s')
@@ -216,5 +217,6 @@ def _epoch_text(runner: Runner) -> str:
 
 def _batch_size(data_batch: Any) -> int:
     """Return how many images a batch has, 0 where it cannot be told."""
-    inputs = data_batch.get('inputs') if isinstance(data_batch, Mapping) else data_batch
-    return len(inputs) if hasattr(inputs, '__len__') else 0
+    if isinstance(data_batch, Mapping):
+        data_batch = data_batch.get('inputs')
+    return len(data_batch) if hasattr(data_batch, '__len__') else 0

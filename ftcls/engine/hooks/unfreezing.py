@@ -64,46 +64,43 @@ class UnfreezingPlan:
         return begins
 
     def joining(self) -> dict[int, str]:
-        """Return, by the epochs or iterations done, what is trained in addition from then on: ``'stage 3, stage 2'``."""
-        joined, before = {}, self.most
-        for at, frozen in self.phases.items():
-            joins, _ = self.changes(before, frozen)
-            if at and joins:
-                joined[at] = ', '.join(_stage_name(stage) for stage in joins)
-            before = frozen
-        return joined
+        """Return, by the epochs or iterations done, what is trained in addition then: ``'stage 3, stage 2'``."""
+        joined = {at: ', '.join(_stage_name(stage) for stage in self._changes(at)[0]) for at in self.phases if at}
+        return {at: names for at, names in joined.items() if names}
 
     def describe(self, total: int) -> list[str]:
         """Return one line for each phase of a run of ``total`` epochs or iterations."""
-        lines, before = [], self.most
-        for number, (at, frozen) in enumerate(self.phases.items()):
-            joins, stays = self.changes(before, frozen)
-            what = ', '.join(joins.values())
-            if number == 0:
-                what = ' and '.join(['all but the backbone', *([what] if joins else [])])
-                stays += self._frozen_outside()
-            else:
-                what = f'+ {what}' if joins else 'nothing more'
-            line = f'unfreezing: from {self.unit} {at + 1} {"; ".join([what, *stays])}'
+        lines = []
+        for at in self.phases:
+            line = f'unfreezing: {self.describe_phase(at)}'
             if at >= total:
                 line += f' (NEVER: the run ends after {total} {self.unit}s)'
             lines.append(line)
-            before = frozen
         return lines
 
-    def changes(self, before: int, frozen: int) -> tuple[dict[int, str], list[str]]:
-        """Compare two phases.
+    def describe_phase(self, at: int) -> str:
+        """Return what changes after so many epochs or iterations: ``'from epoch 3 + stage 2 (backbone.layer2)'``."""
+        joins, stays = self._changes(at)
+        what = ', '.join(joins.values())
+        if at == 0:
+            what = ' and '.join(filter(None, ['all but the backbone', what]))
+            outside = [name for name in self._names_of(self.most + 1) if name not in self._learns]
+            if outside:
+                stays.append(f'{fold_names(outside)} stays frozen by {frozen_by(self.model, outside)}')
+        elif joins:
+            what = f'+ {what}'
+        return '; '.join([f'from {self.unit} {at + 1} {what or "nothing more"}', *stays])
 
-        Args:
-            before: ``frozen_stages`` of the first.
-            frozen: ``frozen_stages`` of the second.
+    def _changes(self, at: int) -> tuple[dict[int, str], list[str]]:
+        """Compare a phase with the one before.
 
         Returns:
-            A text on each stage that begins to learn, the last stage first; and sentences on stages that stay frozen for
-            the whole run.
+            A text on each stage that begins to learn, the last stage first; and sentences on stages that stay frozen
+            for the whole run.
         """
+        before = self.frozen_at(at - 1) if at else self.most
         joins, stays = {}, []
-        for stage in range(before, frozen, -1):
+        for stage in range(before, self.phases[at], -1):
             names = self._names_of(stage)
             fixed = [name for name in names if name not in self._learns]
             if not fixed:
@@ -130,19 +127,12 @@ class UnfreezingPlan:
             return
         fixed = [name for name in self._names if self._stage_of[name] > frozen]
         settings = frozen_by(self.model, fixed)
-        later = [at for at, less in self.phases.items() if self.trained_with(less)]
-        until = f' until the end of {self.unit} {later[0]}' if later else ''
         raise ConfigError(
-            f'nothing to train in {self.unit} {position + 1}: {fold_names(fixed)} frozen by {settings}, everything else by '
-            f'{self.hook}{until}. Lower {self.hook}.start, or remove something from {settings}')
+            f'nothing to train in {self.unit} {position + 1}: {fold_names(fixed)} frozen by {settings}, all else by '
+            f'{self.hook}. Lower {self.hook}.start, or remove something from {settings}')
 
     def _names_of(self, stage: int) -> list[str]:
         return [name for name in self._names if self._stage_of[name] == stage]
-
-    def _frozen_outside(self) -> list[str]:
-        """Return a sentence on what the config freezes outside the backbone."""
-        names = [name for name in self._names_of(self.most + 1) if name not in self._learns]
-        return [f'{fold_names(names)} stays frozen by {frozen_by(self.model, names)}'] if names else []
 
 
 def _stage_name(stage: int) -> str:
@@ -169,8 +159,8 @@ class GradualUnfreezingHook(Hook):
         by_epoch: False counts iterations instead of epochs.
 
     Raises:
-        ConfigError: In the constructor for arguments that contradict each other; before the first step if the model has
-            no backbone with stages, the schedule does not fit it, or the run's loop, optimizer or wrapper cannot do this.
+        ConfigError: For arguments that contradict each other; before the first step if the model has no backbone with
+            stages, the schedule does not fit it, or the run's loop, optimizer or wrapper cannot do this.
     """
     # Before SafeCheckpointHook, which gives gradients that wait for their step back to what is trained.
     priority = 'HIGHEST'
@@ -188,7 +178,7 @@ class GradualUnfreezingHook(Hook):
                 f'{name}.schedule={dict(schedule)}: its keys must be whole numbers, 0 among them: {{0: 4, 3: 2, 5: -1}}'
             )
         self.start, self.every, self.by_epoch = start, every, by_epoch
-        self.schedule = None if schedule is None else dict(sorted(schedule.items()))
+        self.schedule = schedule and dict(sorted(schedule.items()))
         self._members: TrainableParams | None = None
         self._plan: UnfreezingPlan | None = None
         self._last: int | None = None
@@ -261,7 +251,7 @@ class GradualUnfreezingHook(Hook):
         meta = checkpoint.get('meta') or {}
         saved = min(meta.get('frozen_stages', self._last), self._plan.most)  # not noted: everything was trained
         if is_resuming(runner):
-            # A share of the run is that of the run as it was planned: a longer one must not freeze again what is trained.
+            # A share of the run is that of the planned run: a longer one must not freeze again what is trained.
             self._planned = meta.get('unfreezing_planned', self._planned)
             self._plan = self.plan(unwrap_model(runner.model), self._planned)
             frozen = self._plan.frozen_at(meta.get('epoch' if self.by_epoch else 'iter', 0))
@@ -274,7 +264,7 @@ class GradualUnfreezingHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Set what is trained at the run's first epoch, before the preflight describes it."""
-        position = self._position(runner)
+        position, _ = self._progress(runner)
         self._plan.check_learns(position)
         self._set(runner, self._plan.frozen_at(position))
 
@@ -295,17 +285,18 @@ class GradualUnfreezingHook(Hook):
 
     def trained_later(self, runner: Runner) -> set[str]:
         """Return the names of the parameters that are trained at the end of the run, for :class:`PreflightHook`."""
-        return self._plan.trained_with(self._plan.frozen_at(max(0, self._total(runner) - 1)))
+        _, total = self._progress(runner)
+        return self._plan.trained_with(self._plan.frozen_at(max(0, total - 1)))
 
     def preflight(self, runner: Runner) -> list[str]:
         """Return the plan, one line per step, for :class:`PreflightHook`."""
-        return self._plan.describe(self._total(runner))
+        return self._plan.describe(self._progress(runner)[1])
 
-    def _position(self, runner: Runner) -> int:
-        return runner.epoch if self.by_epoch else runner.iter
-
-    def _total(self, runner: Runner) -> int:
-        return runner.max_epochs if self.by_epoch else runner.max_iters
+    def _progress(self, runner: Runner) -> tuple[int, int]:
+        """Return the epochs or iterations done, and those of the whole run."""
+        if self.by_epoch:
+            return runner.epoch, runner.max_epochs
+        return runner.iter, runner.max_iters
 
     def _prepare(self, runner: Runner) -> None:
         """Check that this run can be unfrozen; note what the optimizer was built with. Only the first call acts."""
@@ -321,22 +312,19 @@ class GradualUnfreezingHook(Hook):
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         if isinstance(runner.optim_wrapper, OptimWrapperDict):
             raise ConfigError(f'{name}: needs one optimizer, got several')
-        self._planned = self._total(runner)
+        _, self._planned = self._progress(runner)
         self._plan = self.plan(unwrap_model(runner.model), self._planned)
         self._members = TrainableParams(runner.optim_wrapper.optimizer)
 
     def _advance(self, runner: Runner) -> None:
         """Unfreeze where the plan does, and log it."""
-        model, position = unwrap_model(runner.model), self._position(runner)
-        before, frozen = model.backbone.frozen_stages, self._plan.frozen_at(position)
-        if frozen == before:
+        model, (position, _) = unwrap_model(runner.model), self._progress(runner)
+        frozen = self._plan.frozen_at(position)
+        if frozen == model.backbone.frozen_stages:
             return
         self._set(runner, frozen)
-        joins, stays = self._plan.changes(before, frozen)
-        what = f'{", ".join(joins.values())} is trained too' if joins else 'nothing more is trained'
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        runner.logger.info(
-            f'from {self.unit} {position + 1} on, {"; ".join([what, *stays])}: {trained:,} parameters in all')
+        runner.logger.info(f'{self._plan.describe_phase(position)}; {trained:,} parameters are trained')
 
     def _set(self, runner: Runner, frozen: int) -> None:
         """Freeze so many stages, in the model, the optimizer and the wrapper of several processes."""
@@ -355,8 +343,8 @@ class LinearProbeFineTuneHook(GradualUnfreezingHook):
     """Train the head alone on the frozen backbone, then everything (LP-FT).
 
     Kumar et al. 2022 (arXiv:2202.10054): a head that starts at random distorts good features before it is any use; one
-    that is trained first leaves them as they are. What the config freezes stays frozen for the whole run. The schedule of
-    the learning rate continues; for a lower rate, or a schedule that starts again, in the second part set
+    that is trained first leaves them as they are. What the config freezes stays frozen for the whole run. The schedule
+    of the learning rate continues; for a lower rate, or a schedule that starts again, in the second part set
     ``param_scheduler``, for example ``dict(type='CosineRestartLR', periods=[10, 10], restart_weights=[1, 0.1])``.
     Everything else is as in :class:`GradualUnfreezingHook`.
 

@@ -31,9 +31,9 @@ class AmpOptimWrapper(OptimWrapper):
     Takes the place of MMEngine's class of the same name, which needs a GPU: this one also runs on the CPU (bfloat16).
 
     Args:
-        loss_scale: How the loss is scaled so that small gradients survive in float16: ``'dynamic'`` (doubled every 2,000
-            steps, halved after an overflow), a number (kept), or a dict of ``torch.amp.GradScaler``'s options. With
-            ``'dynamic'``, bfloat16 is not scaled, since it has float32's range.
+        loss_scale: How the loss is scaled so that small gradients survive in float16: ``'dynamic'`` (doubled every
+            2,000 steps, halved after an overflow), a number (kept), or a dict of ``torch.amp.GradScaler``'s options.
+            With ``'dynamic'``, bfloat16 is not scaled, since it has float32's range.
         dtype: ``'bfloat16'`` or ``'float16'``, or as a ``torch.dtype``. None takes bfloat16 on a CPU and on a GPU that
             computes it natively, else float16.
         **kwargs: ``optimizer``, ``accumulative_counts`` and ``clip_grad``, as in MMEngine's ``OptimWrapper``.

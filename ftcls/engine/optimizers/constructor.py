@@ -119,9 +119,9 @@ def _optimizer_class(optimizer: Any) -> Any:
 class LearningRateDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Give each stage of the backbone a learning rate of its own: the nearer to the image, the smaller.
 
-    It has the name, and ``layer_decay_rate`` with the meaning, of MMPretrain's constructor, and takes every backbone, by its
-    ``stages()``. Layer 0 is the stem, layer k the k-th stage, and the neck and the head are the last, layer L. In a
-    ViT each block is a stage.
+    It has the name, and ``layer_decay_rate`` with the meaning, of MMPretrain's constructor, and takes every backbone,
+    by its ``stages()``. Layer 0 is the stem, layer k the k-th stage, and the neck and the head are the last, layer L.
+    In a ViT each block is a stage.
 
     ====================  ==============================================================================================
     ``paramwise_cfg``     meaning
@@ -133,12 +133,13 @@ class LearningRateDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                           <https://arxiv.org/abs/1801.06146>`_)
     ====================  ==============================================================================================
 
-    The keys of :class:`DefaultOptimWrapperConstructor` are taken too; ``lr_mult`` and ``bias_lr_mult`` multiply what the layer
-    gives. (In MMPretrain only ``decay_mult`` has an effect.)
+    The keys of :class:`DefaultOptimWrapperConstructor` are taken too; ``lr_mult`` and ``bias_lr_mult`` multiply what
+    the layer gives. (In MMPretrain only ``decay_mult`` has an effect.)
 
     Example:
         >>> from ftcls.models import ImageClassifier
-        >>> model = ImageClassifier(dict(type='LeNet5'), head=dict(type='LinearClsHead', num_classes=2, in_channels=120))
+        >>> head = dict(type='LinearClsHead', num_classes=2, in_channels=120)
+        >>> model = ImageClassifier(dict(type='LeNet5'), head=head)
         >>> build = LearningRateDecayOptimWrapperConstructor(
         ...     dict(optimizer=dict(type='SGD', lr=0.8)), dict(layer_decay_rate=0.5))
         >>> [(group['name'], group['lr']) for group in build(model).optimizer.param_groups]

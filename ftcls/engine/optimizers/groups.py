@@ -170,7 +170,7 @@ class Rules:
         return next((rule for rule, applies in rules.items() if applies and rule in self.mults), None)
 
     def at_layer(self, setting: Setting, layer: int, top: int) -> Setting:
-        """Return a setting with its learning rate multiplied by the factor of a layer, 0 the stem, ``top`` neck and head."""
+        """Return a setting with its rate multiplied by the factor of a layer: 0 the stem, ``top`` neck and head."""
         lr_mult = setting.lr_mult * self._layer_factor(layer, top)
         if layer == top:
             return replace(setting, lr_mult=lr_mult)
@@ -199,7 +199,7 @@ def layers_of_parameters(model: nn.Module) -> tuple[dict[int, int], int]:
 
 
 def _matches(key: str, names: Iterable[str]) -> list[str]:
-    """Return the names that a key matches; as in MMEngine, a plain '.cls_token' matches 'cls_token' of the model itself."""
+    """Return the names that a key matches; as in MMEngine, '.cls_token' matches 'cls_token' of the model itself."""
     if is_regex(key):
         return match_names(key, names)
     return [name for name in names if key in name or '.' not in name and key in f'.{name}']
@@ -247,8 +247,8 @@ def named_settings(model: nn.Module, rules: Rules) -> tuple[dict[str, tuple[nn.P
         if first == name:
             settings[name] = (param, setting)
         elif settings[first][1].values != setting.values:
-            labels = f'{settings[first][1].label!r} and {setting.label!r}'
-            clash = f'{first} and {name} are one shared parameter, and {_WHERE} gives them different settings ({labels})'
+            labels = f'{settings[first][1].label!r}, {setting.label!r}'
+            clash = f'{first} and {name} are one shared parameter, with different settings in {_WHERE} ({labels})'
             if not rules.cfg.bypass_duplicate:
                 raise ConfigError(
                     f'{clash}; give both the same, or set {_WHERE}.bypass_duplicate=True to keep the first')

@@ -9,9 +9,9 @@ __all__ = ['TrainableParams']
 class TrainableParams:
     """All parameters that an optimizer was built with, so that frozen ones can leave it and come back.
 
-    The groups stay, even empty ones: learning rates and weight decays follow their schedules, and a parameter that comes
-    back finds its group as if it had never left. Parameters that stay keep their momentum. The order depends on the set
-    only, so that a state dict fits every optimizer of the same set.
+    The groups stay, even empty ones: learning rates and weight decays follow their schedules, and a parameter that
+    comes back finds its group as if it had never left. Parameters that stay keep their momentum. The order depends on
+    the set only, so that a state dict fits every optimizer of the same set.
 
     Args:
         optimizer: The optimizer, with all parameters that will ever be trained.

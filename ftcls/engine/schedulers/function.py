@@ -81,8 +81,9 @@ class FunctionLR(LRSchedulerMixin, _FunctionScheduler):
 
     Args:
         optimizer: The optimizer; the Runner gives it.
-        function: Name of a function in the registry ``FUNCTIONS``: ``function(step, total, **args)`` returns the factor.
-            ``step`` counts from 0 at ``begin``, in epochs or iterations; ``total`` is how many there are up to ``end``.
+        function: Name of a function in the registry ``FUNCTIONS``: ``function(step, total, **args)`` returns the
+            factor. ``step`` counts from 0 at ``begin``, in epochs or iterations; ``total`` is how many there are up to
+            ``end``.
         args: Further arguments of the function.
         begin: Epochs or iterations before the first step.
         end: Epochs or iterations before the value stays; the Runner gives the end of the run where it is not given.

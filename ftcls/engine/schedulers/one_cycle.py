@@ -11,9 +11,9 @@ __all__ = ['OneCycleLR']
 
 @PARAM_SCHEDULERS.register_module()
 class OneCycleLR(MMEngineOneCycleLR):
-    """MMEngine's, where ``eta_max`` is the optimizer's ``lr`` at its highest: a group with an ``lr_mult`` gets that much of it.
+    """MMEngine's, where ``eta_max`` is the optimizer's ``lr`` at its highest, and a group gets its ``lr_mult`` of it.
 
-    MMEngine gives all groups the same rate, and what ``paramwise_cfg`` says of them is lost. A list still is one rate a group.
+    MMEngine (0.10.7) gives all groups the same rate, against ``paramwise_cfg``. A list is one rate per group, as there.
     """
 
     def _format_param(self, name: str, optimizer: OptimizerType, param: float | Sequence[float]) -> Sequence[float]:
