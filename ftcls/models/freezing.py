@@ -127,7 +127,7 @@ class FreezableModel(BaseModel):
     """Base of models with the parts ``backbone``, ``neck`` or ``decoder``, and ``head``, which can be frozen by name.
 
     A subclass takes the arguments ``freeze`` and ``norm_policy`` and passes them to :meth:`freeze` when its parts are
-    built, before DistributedDataParallel is wrapped around the model: so it does not wait for gradients of frozen parts.
+    built, before DistributedDataParallel is wrapped around the model, which waits for the gradient of what is trained.
 
     A module whose parameters are all frozen is in eval mode, with everything in it, also after ``train()``: BatchNorm
     statistics do not move and dropout is off. A layer beside frozen ones, such as dropout in a block that is trained in
