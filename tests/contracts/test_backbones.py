@@ -101,7 +101,7 @@ def test_all_cases_are_of_registered_backbones() -> None:
 
 @pytest.mark.parametrize('name, args', ALL)
 def test_contract(name: str, args: dict) -> None:
-    """Every stage: what is frozen, what is at rest, what learns, after ``train()`` and a training step."""
+    """Every stage: what is frozen, what is in eval mode, what learns, after ``train()`` and a training step."""
     backbone = build(name, args)
     x = images(name)
     stages = backbone.stages()
@@ -134,18 +134,18 @@ def check_frozen(backbone: BaseBackbone, k: int, x: torch.Tensor) -> None:
     stages = backbone.stages()
     frozen = {id(p) for stage in stages[:k + 1] for p in parameters_of(stage)}
     assert frozen == {id(p) for p in backbone.parameters() if not p.requires_grad}
-    at_rest = [m for stage in stages[:k + 1] for m in modules_of(stage)]
-    assert not any(m.training for m in at_rest)
+    in_eval = [m for stage in stages[:k + 1] for m in modules_of(stage)]
+    assert not any(m.training for m in in_eval)
     norms = (lambda m: isinstance(m, _BatchNorm)) if backbone.norm_eval else (lambda m: False)
     assert all(m.training != norms(m) for stage in stages[k + 1:] for m in modules_of(stage))
 
     before = {n: b.clone() for n, b in backbone.named_buffers()}
     backbone(x)
     names = {m: n for n, m in backbone.named_modules()}
-    resting = {names[m] for m in at_rest}
+    fixed_modules = {names[m] for m in in_eval}
     for name, buffer in backbone.named_buffers():
         owner = name.rpartition('.')[0]
-        if owner in resting or backbone.norm_eval:
+        if owner in fixed_modules or backbone.norm_eval:
             assert torch.equal(buffer, before[name]), f'{name} moved, though frozen'
         elif name.endswith('running_mean'):
             assert not torch.equal(buffer, before[name]), f'{name} did not move, though trained'
@@ -200,7 +200,7 @@ def test_norm_without_grad_stays_so() -> None:
 
 @pytest.mark.parametrize('name, args', ALL)
 def test_rates_by_layer_and_freezing_by_name(name: str, args: dict) -> None:
-    """In a classifier: stage k learns at rate ** (L - k), and ``freeze`` puts to rest what it matches."""
+    """In a classifier: stage k learns at rate ** (L - k), and ``freeze`` puts in eval mode what it matches."""
     backbone = build(name, args)
     top = len(backbone.stages())
     stage_of = {f'backbone.{n}': k for n, k in backbone.stage_of_parameters().items()}

@@ -103,7 +103,7 @@ def test_wrong_channels() -> None:
 
 
 class Swap:
-    """A batch augmentation for the tests: each picture gets its neighbour's pixels, the label half of both."""
+    """A batch augmentation for the tests: each image gets its neighbour's pixels, the label half of both."""
 
     def __init__(self, share: float = 0.5) -> None:
         self.share = share

@@ -1,4 +1,4 @@
-"""Freezing by name and BatchNorm policies: which tensors move in a training step, and which modules are in eval mode."""
+"""Freezing by name and BatchNorm policies: which tensors move in a step, which modules are in eval mode."""
 import copy
 import re
 
@@ -93,9 +93,8 @@ def test_feature_extraction_gives_the_same_features_in_training_mode(backbone: d
 
 
 @pytest.mark.parametrize('patterns, message', [
-    (['head', 'backbone.layr[12]'],
-     r"model\.freeze: 'backbone\.layr\[12\]' matches no parameter; did you mean 'backbone\.layer2' or 'backbone\.layer1'"
-     ),
+    (['head', 'backbone.layr[12]'
+      ], r"model\.freeze: 'backbone\.layr\[12\]' matches no parameter; did you mean 'backbone\.layer2'"),
     ('haed', r"model\.freeze: 'haed' matches no parameter; did you mean 'head'"),
     (['he(ad'], r"model\.freeze: 'he\(ad' is not a valid regular expression"),
 ])
@@ -123,7 +122,7 @@ def test_batchnorm_policies(policy: str, affine: bool, stats: bool) -> None:
     of_norms = {f'{n}.{k}' for n, m in model.named_modules() if isinstance(m, _BatchNorm) for k in ('weight', 'bias')}
     in_backbone = {n for n in statistics(model) | of_norms if n.startswith('backbone')}
     stay = {n for n in in_backbone if not (affine if n in of_norms else stats)}
-    # BatchNorm takes the mean off again, so that the true gradient of a bias before it is zero: whether rounding moves it is chance.
+    # BatchNorm subtracts the mean, so the gradient of a bias before it is zero except for rounding.
     idle = {'head.layers.0.fc.bias'}
     for _ in range(2):
         assert step(model) - idle == (parameters(model) | statistics(model)) - stay - idle

@@ -1,4 +1,4 @@
-"""Losses over pixels against NumPy in float64: an image or a batch at a time, ignored pixels, half precision, empty masks."""
+"""Losses over pixels against NumPy in float64: per image and batch, ignored pixels, half precision, empty masks."""
 from collections.abc import Callable
 
 import numpy as np
@@ -183,7 +183,7 @@ def test_wrong_input(batch: tuple) -> None:
 
 
 def test_ones_own_loss(batch: tuple) -> None:
-    """As docs/segmentation.md shows it: one method, and all the rest is there."""
+    """As docs/segmentation.md shows it: one method, and everything else is there."""
 
     class SquaredLoss(PixelLoss):
 

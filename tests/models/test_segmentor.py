@@ -93,7 +93,7 @@ def test_public_file_loads_whole(tmp_path: Path, bilinear: bool) -> None:
 
 
 def test_file_of_two_classes(tmp_path: Path) -> None:
-    """The softmax over two channels is the sigmoid of their difference; a head of one channel starts afresh and says so."""
+    """The softmax over two channels is the sigmoid of their difference; a head of one channel starts anew."""
     state = public_file(tmp_path / 'unet.pth', classes=2)
     model = build(head=dict(type='PixelHead', out_channels=2)).eval()
     assert load_pretrained(model, tmp_path / 'unet.pth').complete
@@ -152,7 +152,7 @@ def test_modes() -> None:
         build(head=None)(x, samples, mode='loss')
 
 
-def test_pictures_of_several_sizes() -> None:
+def test_images_of_several_sizes() -> None:
     """What the preprocessor pads counts neither in the loss nor in the prediction."""
     model = build(data_preprocessor=dict(pad_size_divisor=64, mean=[127.] * 3, std=[50.] * 3)).eval()
     shapes = [(20, 40), (33, 30)]

@@ -133,7 +133,8 @@ def _drop_unused(model: nn.Module, units: Sequence[Unit], shapes: Mapping[str, S
 
 def resolve(model: nn.Module, stage_names: Sequence[Sequence[str]]) -> list[Stage]:
     """Return for each stage the modules and parameters of these names in ``model``."""
-    items = {**dict(model.named_parameters()), **dict(model.named_modules())}
+    items = dict(model.named_parameters(remove_duplicate=False))
+    items.update(model.named_modules(remove_duplicate=False))
     return [[items[name] for name in names] for names in stage_names]
 
 

@@ -25,7 +25,7 @@ def batch(size: int, side: tuple[int, int] = (12, 16)) -> tuple[torch.Tensor, to
 
 @pytest.fixture
 def rolled(monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """Let each picture be mixed with the one before, as torchvision does, at a given share."""
+    """Let each image be mixed with the one before, as torchvision does, at a given share."""
 
     def roll(lam: float) -> None:
         monkeypatch.setattr(torch, 'randperm', lambda n: torch.arange(n).roll(1))
@@ -49,7 +49,7 @@ def test_mixup_is_torchvisions(rolled: Callable, seed: int, size: int) -> None:
 @pytest.mark.parametrize('size', [5, 6])
 @pytest.mark.parametrize('seed', range(20))
 def test_cutmix_is_torchvisions(rolled: Callable, monkeypatch: pytest.MonkeyPatch, seed: int, size: int) -> None:
-    """The same share and middle give the same box, the same pictures and labels."""
+    """The same share and middle give the same box, the same images and labels."""
     x, score = batch(size)
     theirs = v2.CutMix(alpha=1., num_classes=CLASSES)
     torch.manual_seed(seed)
@@ -66,7 +66,7 @@ def test_cutmix_is_torchvisions(rolled: Callable, monkeypatch: pytest.MonkeyPatc
                                     dict(type='ResizeMix', alpha=1., interpolation='nearest')])  # yapf: disable
 @pytest.mark.parametrize('size', [1, 2, 5, 7])
 def test_any_batch(config: dict, size: int) -> None:
-    """Odd batches, and a single picture: labels sum to 1, the pictures given are left as they were."""
+    """Odd batches, and a single image: labels sum to 1, the images given are left as they were."""
     torch.manual_seed(0)
     np.random.seed(0)
     x, score = batch(size)
@@ -76,7 +76,7 @@ def test_any_batch(config: dict, size: int) -> None:
         mixed, soft = augment(x, score)
         assert mixed.shape == x.shape and soft.shape == score.shape
         torch.testing.assert_close(soft.sum(1), torch.ones(size))
-        torch.testing.assert_close(soft.sum(0), score.sum(0))  # each picture is somebody's partner once
+        torch.testing.assert_close(soft.sum(0), score.sum(0))  # each image is somebody's partner once
     assert torch.equal(x, before[0]) and torch.equal(score, before[1])
 
 
@@ -95,7 +95,7 @@ def test_an_odd_batch_goes_through_the_preprocessor(augment: dict) -> None:
 
 
 def shares(augment: Callable, side: tuple[int, int] = (8, 8)) -> np.ndarray:
-    """Return 10,000 times what a picture keeps of its own label; the other's is known by its class."""
+    """Return 10,000 times what an image keeps of its own label; the other's is known by its class."""
     np.random.seed(0)
     torch.manual_seed(0)
     x, score = torch.zeros(2, 1, *side), torch.eye(2)
@@ -107,7 +107,7 @@ def shares(augment: Callable, side: tuple[int, int] = (8, 8)) -> np.ndarray:
 
 
 def test_mixup_draws_from_the_beta_distribution() -> None:
-    """A picture is its own partner half the time in a batch of two, and then keeps all."""
+    """An image is its own partner half the time in a batch of two, and then keeps all."""
     kept = shares(Mixup(alpha=0.4))
     mixed = kept[kept < 1]
     assert len(mixed) / DRAWS == pytest.approx(0.5, abs=0.02)
@@ -151,13 +151,13 @@ def test_cutmix_minmax_and_uncorrected_labels() -> None:
     np.random.seed(2)
     torch.manual_seed(1)
     soft = CutMix(alpha=1., correct_lam=False)(x, score)[1]
-    for kept in soft[score == 1].tolist():  # 1 where a picture is its own partner, or has one of its class
+    for kept in soft[score == 1].tolist():  # 1 where an image is its own partner, or has one of its class
         assert kept == pytest.approx(lam) or kept == pytest.approx(1)
     assert (soft < 1).any()
 
 
 @pytest.mark.parametrize('mode', ['bilinear', 'nearest', 'area', 'bicubic', 'nearest-exact'])
-def test_resizemix_pastes_the_whole_other_picture(rolled: Callable, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+def test_resizemix_pastes_the_whole_other_image(rolled: Callable, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     rolled(0.5)
     middles = iter([10, 16])
     monkeypatch.setattr(np.random, 'randint', lambda side: next(middles))
@@ -175,7 +175,7 @@ def test_resizemix_draws() -> None:
     lam = np.array([ResizeMix(alpha=2.)._draw() for _ in range(DRAWS)])
     assert stats.kstest(lam, stats.beta(2., 2., loc=0.1, scale=0.7).cdf).pvalue > 0.01
     kept = shares(ResizeMix(alpha=1., prob=0.4), side=(64, 64))
-    # of 40 %, half are mixed with another picture
+    # of 40 %, half are mixed with another image
     assert (kept < 1).mean() == pytest.approx(0.2, abs=0.02)
     x, score = batch(3, side=(2, 2))  # a piece of less than a pixel
     mixed, soft = ResizeMix(alpha=1.)(x, score)
@@ -186,9 +186,9 @@ def test_probabilities_choose_and_are_described() -> None:
     np.random.seed(0)
     torch.manual_seed(0)
     augment = RandomBatchAugment([dict(type='Mixup', alpha=1.), dict(type='CutMix', alpha=1.)], [0.5, 0.2])
-    assert augment.describe() == (
-        'of the training batches 50% get Mixup(alpha=1.0), 20% get CutMix(alpha=1.0, cutmix_minmax=None, correct_lam=True), '
-        '30% stay as they are; their labels become scores')
+    assert augment.describe() == ('of the training batches 50% get Mixup(alpha=1.0), '
+                                  '20% get CutMix(alpha=1.0, cutmix_minmax=None, correct_lam=True), '
+                                  '30% stay as they are; their labels become scores')
     x, score = torch.zeros(8, 1, 8, 8), torch.eye(8)
     left = sum(torch.equal(augment(x, score)[1], score) for _ in range(2000))
     # a few boxes are less than a pixel, and leave the labels alone, too
