@@ -94,7 +94,9 @@ def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: 
 
     values['lr'], why['lr'] = _learning_rate(preset, batch)
     values['weight_decay'] = _RATES[preset.family][2]
-    why['weight_decay'] = 'as in its pretraining' if values['weight_decay'] else 'BiT: none'
+    why['weight_decay'] = 'BiT: none'
+    if values['weight_decay']:
+        why['weight_decay'] = 'as in its pretraining'
     values['frozen_stages'], why['frozen_stages'] = -1, 'BiT: all layers are trained'
     if images / len(classes) < _FEW_PER_CLASS:
         values['frozen_stages'] = 1
@@ -125,19 +127,22 @@ def _resolution(preset: ModelPreset, side: float) -> tuple[int, int, str]:
         why += '; crops of random size and shape (Szegedy et al. 2015, arXiv:1409.4842), since a network with ' \
             'BatchNorm and less pretraining overfits to the crops of BiT, 7/8 of a square'
         return round(crop * 8 / 7), crop, why
-    resize = 160 if crop == 128 else round(crop * 448 / 384 / 8) * 8
-    return crop if preset.fixed else resize, crop, f'{why}; BiT first resizes to a square (160 for 128, 448 for 384)'
+    resize = round(crop * 448 / 384 / 8) * 8
+    if preset.fixed:
+        resize = crop
+    elif crop == 128:
+        resize = 160
+    return resize, crop, f'{why}; BiT first resizes to a square (160 for 128, 448 for 384)'
 
 
 def _batch_size(images: int, crop: int, gpu: bool) -> tuple[int, str]:
     """Return the images per step, and why."""
-    batch = 32
+    batch, where = 32, 'a CPU'
     if gpu:
-        batch = 128 if crop <= 128 else 64
+        batch, where = (128 if crop <= 128 else 64), 'one GPU'
     several_steps = max(2, 2**int(math.log2(images / 4)))
     if several_steps < batch:
         return several_steps, f'{images} training images: a few steps per epoch'
-    where = 'one GPU' if gpu else 'a CPU'
     return batch, f'what {where} can train at {crop} pixels; BiT uses 512'
 
 

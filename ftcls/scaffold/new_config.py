@@ -66,7 +66,9 @@ def new_config(data: str | os.PathLike,
     Raises:
         UserError: If the folder or an argument cannot be used.
     """
-    path = Path(out if out is not None else f'{Path(data).expanduser().resolve().name}.py')
+    if out is None:
+        out = f'{Path(data).expanduser().resolve().name}.py'
+    path = Path(out)
     if path.suffix != '.py':
         raise ConfigError(f'--out {path}: must end in .py')
     if path.exists():

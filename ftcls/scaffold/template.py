@@ -79,7 +79,9 @@ def _pipeline_lines(preset: ModelPreset, chosen: Hyperparameters) -> dict[str, s
     resizing = "backend='pillow'"  # pillow antialiases, as in the training of the weights
     if preset.interpolation != 'bilinear':
         resizing += f', interpolation={preset.interpolation!r}'
-    flip = "dict(type='RandomFlip', prob=0.5, direction='horizontal'),"
+    flip = ''
+    if chosen.flip:
+        flip = "dict(type='RandomFlip', prob=0.5, direction='horizontal'),"
     train = f"dict(type='Resize', scale={chosen.resize}, {resizing}),"
     test = f"dict(type='Resize', scale={chosen.crop}, {resizing}),"
     if chosen.random_size:
@@ -88,7 +90,7 @@ def _pipeline_lines(preset: ModelPreset, chosen: Hyperparameters) -> dict[str, s
                 f"dict(type='CenterCrop', crop_size={chosen.crop}),")
     elif chosen.crop < chosen.resize:
         train += f"\ndict(type='RandomCrop', crop_size={chosen.crop}),"
-    return dict(train_steps=train, test_steps=test, flip_step=flip if chosen.flip else '')
+    return dict(train_steps=train, test_steps=test, flip_step=flip)
 
 
 def _data_lines(report: FolderReport, seed: int) -> dict[str, Any]:

@@ -183,6 +183,7 @@ def test_unfreezing_is_drawn_and_said(tmp_path: Path) -> None:
     assert trace.joins == {4: 'stage 2', 8: 'stage 1'}
     assert 'unfreezing: from epoch 2 + stage 2 (backbone.features.6)' in trace.notes
     assert 'NEVER: the run ends after 3 epochs' in trace.notes[-1]
+    assert 'lr of features.0: never trained' in trace.describe()
     drawn = _points(trace.lr, trace.begins, ITERS)
     assert set(drawn) == {
         'default', 'features.6 (trained from epoch 2)', 'features.3 (trained from epoch 3)',
