@@ -1,4 +1,5 @@
 """Which parameters learn, how fast, and which file their values came from: the tables of preflight and print_params."""
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -116,16 +117,9 @@ def summary_table(model: nn.Module, optim_wrapper: OptimWrapper) -> str:
         lr, weight_decay = _span([info.lr for info in trained]), _span([info.weight_decay for info in trained])
         count = sum(info.count for info in members)
         rows.append((row, _sources(members), state, lr, weight_decay, f'{count:,}', _batchnorm(row, model)))
-    columns = {
-        'parameters': 'left',
-        'weights from': 'left',
-        'state': 'left',
-        'lr': 'right',
-        'weight decay': 'right',
-        'count': 'right',
-        'BatchNorm statistics': 'left'
-    }
-    return render_table(columns, rows)
+    titles = ['parameters', 'weights from', 'state', 'lr', 'weight decay', 'count', 'BatchNorm statistics']
+    right = {title: 'right' for title in ('lr', 'weight decay', 'count')}
+    return render_table(dict.fromkeys(titles, 'left') | right, rows)
 
 
 def _by_row(model: nn.Module, names: list[str]) -> dict[str, list[str]]:
@@ -158,10 +152,7 @@ def _parts(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def _sources(infos: list[ParameterInfo]) -> str:
-    counts: dict[str, int] = {}
-    for info in infos:
-        source = info.source or _INITIALISED
-        counts[source] = counts.get(source, 0) + 1
+    counts = Counter(info.source or _INITIALISED for info in infos)
     if len(counts) == 1:
         return next(iter(counts))
     return ', '.join(f'{count} {source}' for source, count in counts.items())

@@ -135,7 +135,7 @@ class MetricsFile:
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
 
-    def start_afresh(self) -> Path | None:
+    def move_old(self) -> Path | None:
         """Make way for a new run; return where an earlier run's records were moved, such as ``metrics.jsonl.1``."""
         if not self.path.exists() or not self.path.stat().st_size:
             return None
@@ -253,7 +253,7 @@ class MetricsRecordHook(Hook):
                 runner.logger.info(f'{self._file.path}: dropped {dropped} records past iteration {runner.iter}, '
                                    'where this run resumes')
         else:
-            kept = self._file.start_afresh()
+            kept = self._file.move_old()
             if kept is not None:
                 runner.logger.info(f'the metrics of an earlier run in this work dir are kept in {kept}')
 

@@ -49,7 +49,7 @@ def test_a_new_run_sets_the_old_ones_aside(train, tmp_path):
     assert names(aside) == old and (aside / 'epoch_3.pth').read_bytes() == first
     assert names(folder) == {'epoch_1.pth', 'best_top1_epoch_1.pth', 'last_checkpoint', 'my_own.pth'}
     assert (folder / 'last_checkpoint').read_text() == str(folder / 'epoch_1.pth')
-    assert f'{folder} holds {len(old)} checkpoint files of an earlier run' in warning
+    assert f'{folder} has {len(old)} checkpoint files of an earlier run' in warning
     assert f'--resume {aside}/epoch_3.pth' in warning and '--work-dir' in warning
     assert 'earlier_run_2' in train(epochs=1)[0]
 

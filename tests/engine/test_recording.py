@@ -187,6 +187,6 @@ def test_to_json() -> None:
 def test_cutting_a_file_that_is_not_there(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path / 'metrics.jsonl')
     assert file.cut_after(3) == 0
-    assert file.start_afresh() is None
+    assert file.move_old() is None
     with pytest.raises(MissingFileError):
         read_records(file.path)

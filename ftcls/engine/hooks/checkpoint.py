@@ -110,7 +110,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         if continues:
             whose, hint = f'past {Path(source).stem}, where this run resumes', 'another --work-dir keeps runs apart'
         names = enumerate_names([file.name for file in moved], most=4)
-        text = f'{folder} holds {len(moved)} checkpoint files {whose} ({names})'
+        text = f'{folder} has {len(moved)} checkpoint files {whose} ({names})'
         if any(isinstance(hook, DryRunHook) for hook in runner.hooks):
             runner.logger.warning(f'{text}; the run would move them to {aside} ({hint})')
             return

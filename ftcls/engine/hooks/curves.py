@@ -1,4 +1,4 @@
-"""Keep a picture of the run's curves in its work dir."""
+"""Keep an image of the run's curves in its work dir."""
 import time
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ __all__ = ['CurvesHook']
 class CurvesHook(Hook):
     """Draw ``<work_dir>/curves.png`` from ``metrics.jsonl`` after each validation and at the end of the training.
 
-    A picture that cannot be drawn (a full disk, for one) is said once and never stops the run.
+    An image that cannot be drawn (for example on a full disk) gives one warning and does not stop the run.
 
     Args:
-        filename: Name of the picture in the work dir.
+        filename: Name of the image in the work dir.
         source: Name of the file of records, as ``MetricsRecordHook`` writes it.
-        max_share: The largest share of the run's time to spend on drawing; a picture that would exceed it waits for the
+        max_share: The largest share of the run's time to spend on drawing; an image that would exceed it waits for the
             next validation. The last one, at the end of the training, is drawn in any case.
     """
     # After ``MetricsRecordHook`` has written the records.
@@ -62,9 +62,9 @@ class CurvesHook(Hook):
         began = time.monotonic()
         try:
             plot_curves(source, Path(runner.work_dir) / self.filename, title=Path(runner.work_dir).name)
-        except Exception as err:  # noqa: B902  whatever goes wrong, the run is worth more than its picture
+        except Exception as err:  # noqa: B902  whatever goes wrong, the run is worth more than its image
             self._failed = True
-            runner.logger.warning(f'{self.filename} cannot be drawn and is left out from here on: '
+            runner.logger.warning(f'{self.filename} cannot be drawn, and is left out from now on: '
                                   f'{type(err).__name__}: {err}')
         self._last_cost = time.monotonic() - began
         self._spent += self._last_cost

@@ -99,7 +99,7 @@ class L2SPHook(Hook):
             checkpoint[_KEY] = {name: value.cpu() for name, value in self._start.items()}
 
     def preflight(self, runner: Runner) -> list[str]:
-        """Return what the preflight says of this hook."""
+        """Return the line of the preflight."""
         loaded, total = len(self._start), len(list(unwrap_model(runner.model).parameters()))
         return [
             f'L2-SP: {self.alpha:g}/2 |w - w0|² over {loaded} loaded tensors, '

@@ -58,15 +58,10 @@ class PreflightHook(Hook):
             if hasattr(hook, 'preflight'):
                 strategy += hook.preflight(runner)
         mixing = getattr(getattr(model, 'data_preprocessor', None), 'batch_augments', None)
-        sections = [
-            *self.facts,
-            ('schedule', self._schedule(runner)),
-            ('optimizer', [self._optimizer(runner)]),
-            ('augment', [mixing.describe()] if mixing is not None else []),
-            ('strategy', strategy),
-            ('note', half_frozen(model)),
-            ('WARNING', self._never_learning(runner)),
-        ]
+        sections = [*self.facts, ('schedule', self._schedule(runner)), ('optimizer', [self._optimizer(runner)])]
+        if mixing is not None:
+            sections.append(('augment', [mixing.describe()]))
+        sections += [('strategy', strategy), ('note', half_frozen(model)), ('WARNING', self._never_learning(runner))]
         lines = []
         for title, body in sections:
             lines += [f'{name:10}{line}' for name, line in zip([title] + [''] * len(body), body)]

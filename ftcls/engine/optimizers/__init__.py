@@ -1,4 +1,4 @@
-"""What stands around the optimizer: parameter groups and mixed precision."""
+"""What is around the optimizer: parameter groups and mixed precision."""
 import torch
 
 from ftcls.registry import OPTIMIZERS

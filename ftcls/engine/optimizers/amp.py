@@ -69,7 +69,7 @@ class AmpOptimWrapper(OptimWrapper):
             self.optimizer.register_step_post_hook(self._note_step)
 
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
-        """Get ready for a training, as MMEngine's runner asks, and say what was chosen."""
+        """Get ready for a training, as MMEngine's runner asks, and log what was chosen."""
         scaling = f'loss scale {self.loss_scaler.get_scale():g}' if self.loss_scaler.is_enabled() else 'no loss scaling'
         name = str(self.cast_dtype).removeprefix('torch.')
         print_log(f'mixed precision: {name} on {self.device_type}, {scaling}', logger='current')
@@ -100,7 +100,7 @@ class AmpOptimWrapper(OptimWrapper):
         self.loss_scaler.update(self._fixed_scale)
 
     def _note_skip(self) -> None:
-        """Count a skipped update, and say so at the 1st, 2nd, 4th, 8th …: a few at the start are normal."""
+        """Count a skipped update, and log it at the 1st, 2nd, 4th, 8th …: a few at the start are normal."""
         self.skipped_steps += 1
         if self.skipped_steps & (self.skipped_steps - 1) == 0:
             print_log(
@@ -111,7 +111,7 @@ class AmpOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Cast the forward pass, and hold back the exchange of gradients while they are accumulated."""
+        """Cast the forward pass, and do not exchange gradients between processes while they are accumulated."""
         with super().optim_context(model), torch.autocast(self.device_type, dtype=self.cast_dtype):
             yield
 

@@ -1,4 +1,4 @@
-"""Schedules that a function of one's own gives.
+"""Schedules that a function in the registry gives.
 
 A function is one file and one line: written with ``@FUNCTIONS.register_module()`` in a file that the config names in
 ``custom_imports`` (or that this folder's ``__init__`` imports), and named in ``param_scheduler``::
