@@ -110,7 +110,7 @@ class _Types:
     prefix: str = ''
 
     def find(self, name: Any) -> Callable | None:
-        """Return the class or function of this name; a class stands for itself."""
+        """Return the class or function of this name; of a class the class itself."""
         found = name
         if isinstance(name, str):
             found = self.registry.get(self.prefix + name) or self.registry.get(name)

@@ -288,9 +288,10 @@ def describe_type_error(path: str, value: Any, annotation: Any) -> str:
         return f'{path}={_REPR.repr(value)}: must be of type {format_type(annotation)}'
     others += [format_type(one) for one in alternatives if one not in literals]
     text = f'{path}={_REPR.repr(value)}: must be one of {", ".join(dict.fromkeys(others))}'
-    near = nearest(str(value), map(str, words), most=1)
-    if near:
-        text += f'; did you mean {near[0]!r}?'
+    by_text = {str(word): word for word in words}
+    near = nearest(str(value), by_text, most=1)
+    if isinstance(value, str) and near:
+        text += f'; did you mean {by_text[near[0]]!r}?'
     return text
 
 

@@ -54,7 +54,7 @@ def nothing_to_train_on(place: Place) -> None:
     place.add('train_dataloader = train_cfg = optim_wrapper = None')
 
 
-@wrong('model.backbone.depth', "'20'")
+@wrong("model.backbone.depth='20'", 'must be one of 20, 32', 'did you mean 20?')
 def a_value_of_the_wrong_kind(place: Place) -> None:
     place.edit('depth=20', "depth='20'")
 
@@ -163,7 +163,7 @@ def a_head_that_does_not_fit_the_backbone(place: Place) -> None:
     place.edit('in_channels=64', 'in_channels=512')
 
 
-@wrong('model.backbone', 'depth=21', '20, 32')
+@wrong('model.backbone.depth=21', 'must be one of 20, 32')
 def a_depth_that_there_is_not(place: Place) -> None:
     place.edit('depth=20', 'depth=21')
 

@@ -122,6 +122,8 @@ def test_annotations_are_shown_as_one_writes_them() -> None:
     ([], Annotated[list[int], MinLen(2)], 'x=[]: must be of length at least 2'),
     ([2], list[Annotated[int, Interval(ge=3, le=4)]], 'x.0=2: must be from 3 to 4'),
     ('meen', Literal['mean', 'sum'], "x='meen': must be one of 'mean', 'sum'; did you mean 'mean'?"),
+    ('20', Literal[20, 32], "x='20': must be one of 20, 32; did you mean 20?"),
+    (21, Literal[20, 32], 'x=21: must be one of 20, 32'),
     (0, Literal['auto'] | PositiveInt, "x=0: must be at least 1 or 'auto'"),
 ])
 def test_a_message_names_the_value_and_what_is_allowed(value: Any, annotation: Any, message: str) -> None:
