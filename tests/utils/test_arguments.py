@@ -143,7 +143,7 @@ def test_types_are_checked_through_base_classes_and_only_of_trusted_ones() -> No
 
 
 def test_a_registry_refuses_wrong_arguments_before_it_builds() -> None:
-    with pytest.raises(ConfigError, match=r"^ResNet\.depth='50': must be of type int$"):
+    with pytest.raises(ConfigError, match=r"^ResNet\.depth='50': must be one of 18, 34, .*did you mean 50"):
         MODELS.build(dict(type='ResNet', depth='50'))
     with pytest.raises(ConfigError, match="ResNet takes no argument 'depht'; did you mean 'depth'"):
         MODELS.build(dict(type=ResNet, depht=50), default_args=dict(depth=50))
