@@ -19,8 +19,8 @@ from .run import SPLITS, Run, Workers, execute_runs, print_line, split_datasets,
 __all__ = ['compare', 'few_shots', 'read_arms', 'standard_arms']
 
 _UNFREEZING = ('GradualUnfreezingHook', 'LinearProbeFineTuneHook')
-# Settings of a schedule that count epochs, so that a budget stretches them.
-_EPOCHS_OF_SCHEDULE = ('begin', 'end', 'T_max', 'step_size', 'total_steps', 'milestones', 'periods')
+# Settings of schedules and of gradual unfreezing that count epochs, so that a budget stretches them.
+_COUNTS_OF_EPOCHS = ('begin', 'end', 'T_max', 'step_size', 'total_steps', 'milestones', 'periods', 'every', 'schedule')
 _ENDLESS = 10**8  # MMEngine's INF for a schedule without an end is 10**9
 
 
@@ -34,37 +34,21 @@ def standard_arms(cfg: Config) -> dict[str, dict[str, Any]]:
 
     A hook of the config that unfreezes in steps stays in ``finetune`` only.
 
-    The config's own ``arms = dict(scratch={'optim_wrapper.optimizer.lr': 0.1}, …)`` adds to these, or names further ones.
+    The config's own ``arms = dict(scratch={'optim_wrapper.optimizer.lr': 0.1}, …)`` adds to these, or names others.
     """
     others = [h for h in cfg.get('custom_hooks') or [] if h.get('type') not in _UNFREEZING]
-    arms: dict[str, dict[str, Any]] = {
-        'scratch': {
-            # without a source there is nothing to stay close to
-            'custom_hooks': [h for h in others if h.get('type') != 'L2SPHook'],
-            'model.backbone.init_cfg': None,
-            'model.backbone.frozen_stages': -1,
-            'load_from': None
-        },
-        'probe': {
-            'custom_hooks': others,
-            'model.backbone.frozen_stages': _stage_count(cfg)
-        },
-        'lpft': {
-            'custom_hooks': [*others, dict(type='LinearProbeFineTuneHook', probe=0.5)]
-        },
-        'finetune': {},
-    }
+    backbone = MODELS.build({**cfg.model.backbone, 'init_cfg': None})
+    # without a source there is nothing to stay close to
+    scratch: dict[str, Any] = {'custom_hooks': [h for h in others if h.get('type') != 'L2SPHook'], 'load_from': None}
+    scratch.update({'model.backbone.init_cfg': None, 'model.backbone.frozen_stages': -1})
+    probe = {'custom_hooks': others, 'model.backbone.frozen_stages': len(backbone.stages()) - 1}
+    lpft = {'custom_hooks': [*others, dict(type='LinearProbeFineTuneHook', probe=0.5)]}
     if cfg.model.get('freeze'):
-        arms['scratch']['model.freeze'] = None
+        scratch['model.freeze'] = None
+    arms = dict(scratch=scratch, probe=probe, lpft=lpft, finetune={})
     for name, overrides in (cfg.get('arms') or {}).items():
         arms[name] = {**arms.get(name, {}), **overrides}
     return arms
-
-
-def _stage_count(cfg: Config) -> int:
-    backbone = copy.deepcopy(cfg.model.backbone)
-    backbone['init_cfg'] = None
-    return len(MODELS.build(backbone).stages()) - 1
 
 
 def read_arms(text: str, overrides: Sequence[str] = ()) -> list[str | Config]:
@@ -88,7 +72,7 @@ def read_arms(text: str, overrides: Sequence[str] = ()) -> list[str | Config]:
 
 
 def few_shots(cfg: Config, shots: int) -> Config:
-    """Return a copy of a config whose training set has ``shots`` labelled samples per class, drawn by each run's seed."""
+    """Return a copy of a config that trains on ``shots`` labelled samples per class, drawn by each run's seed."""
     cfg = copy.deepcopy(cfg)
     for split in SPLITS:
         for dataset in split_datasets(cfg, split):
@@ -109,42 +93,42 @@ def compare(cfg: Config,
             log: Callable[[str], None] = print_line) -> Comparison:
     """Train each arm with each seed on the same data and budget, and write the table, the curves and the numbers.
 
-    A finished run leaves ``result.json`` in its folder and is not repeated; a killed one resumes from its last checkpoint.
-    So the same call resumes a comparison, and several calls with a ``shard`` each make one together; a last one with
-    ``gather`` reports. A run that fails is named, leaves ``error.txt``, and the others continue; in several processes
-    (``launcher``) it ends the call, since the others cannot know of it.
+    A finished run leaves ``result.json`` in its folder and is not repeated; a killed one resumes from its last
+    checkpoint. So the same call resumes a comparison, and several calls with a ``shard`` each make one together; a last
+    one with ``gather`` reports. A run that fails is named, leaves ``error.txt``, and the others continue; in several
+    processes (``launcher``) it ends the call, since the others cannot know of it.
 
     Args:
         cfg: The fine-tuning config; it is not changed.
         arms: Names of ``standard_arms`` or of the config's ``arms``, or whole configs on the same data, called by their
             file's name; the others are compared with the first.
-        seeds: One run per arm and seed. Datasets that draw few shots (``shots_per_class``) draw them with the run's seed.
-        out_dir: Gets ``<arm>/seed<k>/`` of each run and, except for a shard, ``compare.png``, ``results.json``, ``table.txt``.
+        seeds: One run per arm and seed. Datasets that draw few shots (``shots_per_class``) do so with this seed.
+        out_dir: Gets ``<arm>/seed<k>/`` of each run, then ``compare.png``, ``results.json``, ``table.txt``.
         epochs: The budget of every arm; schedules by epoch are stretched to it. None leaves it as the config has it.
         metric: The score; None takes the first metric of the evaluator.
         workers: Who executes the runs.
         log: Gets one line when a run begins and one when it has ended.
 
     Raises:
-        ConfigError: Before the first run: if an arm is unknown, or wrong, or on other data, or cannot start for lack of data
-            or weights, or was run in ``out_dir`` with other settings. Later: if ``metric`` is unknown, or no run has a result.
+        ConfigError: Before the first run: if an arm is unknown, or wrong, or on other data, or cannot start for lack of
+            data or weights, or was run in ``out_dir`` with other settings. Later: if no run has a result, or
+            ``metric`` is not measured.
     """
     out_dir = Path(out_dir)
     configs = _arm_configs(cfg, arms, epochs)
-    runs, results = [], {}
+    runs = []
     for seed in seeds:
         for arm, arm_cfg in configs.items():
-            name, folder = f'{arm}, seed {seed}', out_dir / arm / f'seed{seed}'
-            runs.append(Run(name, with_seed(arm_cfg, seed, f'{out_dir.name}-{arm}-seed{seed}'), folder, arm))
-            results[name] = RunResult(arm, seed, str(folder), {})
+            seeded = with_seed(arm_cfg, seed, f'{out_dir.name}-{arm}-seed{seed}')
+            runs.append(Run(f'{arm}, seed {seed}', seeded, out_dir / arm / f'seed{seed}', arm))
     init_distributed(workers.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
     batch = execute_runs(runs, workers, metric, log)
-    split = ''
-    for name, result in batch.results.items():
-        results[name].metrics.update(result['metrics'])
-        split = result['split']
-    finished = [result for result in results.values() if result.metrics]
-    comparison = Comparison(batch.metric or '', split, finished, tuple(configs), batch.failures, batch.unfinished)
+    results, split = [], ''
+    for run in runs:
+        if run.name in batch.results:
+            metrics, split = batch.results[run.name]['metrics'], batch.results[run.name]['split']
+            results.append(RunResult(run.group, run.cfg.randomness.seed, str(run.folder), metrics))
+    comparison = Comparison(batch.metric or '', split, results, tuple(configs), batch.failures, batch.unfinished)
     if workers.is_reporter:
         comparison.write(out_dir)
     return comparison
@@ -198,14 +182,11 @@ def _set_budget(cfg: Config, epochs: int) -> None:
         raise ConfigError('--budget: counts epochs, and train_cfg.max_epochs is not set')
     cfg.train_cfg.max_epochs = epochs
     factor = epochs / before
-    for hook in cfg.get('custom_hooks') or []:
-        if hook.get('type') == 'GradualUnfreezingHook' and hook.get('by_epoch', True):
-            hook.update(_stretched({key: hook[key] for key in ('every', 'schedule') if hook.get(key)}, factor))
-    for scheduler in as_list(cfg.get('param_scheduler') or []):
-        if scheduler.get('by_epoch', True):
-            scheduler.update(
-                _stretched({key: scheduler[key]
-                            for key in _EPOCHS_OF_SCHEDULE if key in scheduler}, factor))
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.get('type') == 'GradualUnfreezingHook']
+    for part in hooks + as_list(cfg.get('param_scheduler') or []):
+        if part.get('by_epoch', True):
+            counts = {key: part[key] for key in _COUNTS_OF_EPOCHS if part.get(key)}
+            part.update(_stretched(counts, factor))
 
 
 def _stretched(value: Any, factor: float) -> Any:

@@ -38,14 +38,15 @@ def kfold(cfg: Config,
           log: Callable[[str], None] = print_line) -> CrossValidation:
     """Train ``folds`` times, each time without one fold of the training set, and measure on that fold.
 
-    The folds are stratified, see :class:`.KFoldDataset`. Each is an ordinary run, with the validation's pipeline and metrics on
-    its own fold. The config's validation set is used with ``pool`` only, its test set never. The same call resumes after a break.
+    The folds are stratified, see :class:`.KFoldDataset`. Each is an ordinary run, with the validation's pipeline and
+    metrics on its own fold. The config's validation set is used with ``pool`` only, its test set never. The same call
+    resumes after a break.
 
     Args:
         cfg: The config; it is not changed.
         folds: How many, 2 or more.
-        out_dir: Gets ``fold<k>/`` of each run, ``out_of_fold.csv`` with the prediction for every image by the run that has
-            not seen it, ``table.txt``, ``results.json`` and ``kfold.png``.
+        out_dir: Gets ``fold<k>/`` of each run, ``out_of_fold.csv`` with the prediction for every image by the run that
+            has not seen it, ``table.txt``, ``results.json`` and ``kfold.png``.
         seed: Seed of the folds and of the runs.
         pool: Divide the validation set into folds too.
         metric: The score; None takes the first metric of the evaluator.
@@ -53,8 +54,8 @@ def kfold(cfg: Config,
         log: Gets one line when a run begins and one when it has ended.
 
     Raises:
-        ConfigError: Before the first run: if the config has no such sets, a class has fewer images than there are folds, the
-            training cannot start for lack of data or weights, or ``out_dir`` holds other runs.
+        ConfigError: Before the first run: if the config lacks a set, a class has fewer images than there are folds,
+            no training can start for lack of data or weights, or ``out_dir`` holds other runs.
         DataError: If in the end not every image was predicted once.
     """
     out_dir = Path(out_dir)
@@ -94,17 +95,15 @@ def fold_config(cfg: Config, fold: int, folds: int, seed: int, pool: bool = Fals
         raise ConfigError(f'--folds {folds}: must be at least 2')
     for split in ('train', 'val'):
         if not cfg.get(f'{split}_dataloader'):
-            raise ConfigError(
-                f'{split}_dataloader: missing; a fold is trained as `train` says and measured as `val` says')
+            raise ConfigError(f'{split}_dataloader: missing; a fold is trained by `train` and measured by `val`')
     cfg = copy.deepcopy(cfg)
     cut = dict(fold=fold, num_splits=folds, seed=seed)
     train_leaves, val_leaves = split_datasets(cfg, 'train'), split_datasets(cfg, 'val')
     pooled = val_leaves if pool else []
     train = [_folded(cfg.train_dataloader.dataset, cut)]
     train += [_folded(_with_pipeline(leaf, train_leaves[0]), cut) for leaf in pooled]
-    held_out = [
-        _folded(_with_pipeline(leaf, val_leaves[0]), dict(cut, test_mode=True)) for leaf in train_leaves + pooled
-    ]
+    plain = [_with_pipeline(leaf, val_leaves[0]) for leaf in train_leaves + pooled]
+    held_out = [_folded(leaf, dict(cut, test_mode=True)) for leaf in plain]
     cfg.train_dataloader.dataset, cfg.val_dataloader.dataset = _joined(train), _joined(held_out)
     cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
     return cfg
@@ -146,8 +145,8 @@ def _check_data(cfg: Config, folds: int, pool: bool) -> int:
     few = [f'{name} {counts[name]}' for name in report.classes or () if counts and counts[name] < folds]
     if few and not cfg.get('allow_missing_classes', False):
         raise ConfigError(
-            f'--folds {folds}: some classes have fewer images than there are folds: {enumerate_names(few)}; add images, '
-            'use fewer folds, or accept folds without them by --cfg-options allow_missing_classes=True')
+            f'--folds {folds}: some classes have fewer images than there are folds: {enumerate_names(few)}. Use fewer '
+            'folds, add images, or accept folds without them by --cfg-options allow_missing_classes=True')
     return sum(len(leaf) for leaf in leaves)
 
 
@@ -204,12 +203,15 @@ class _Predictions(BaseMetric):
             row.update(label=self._names(sample.get('gt_label')), predicted=self._names(sample.get('pred_label')))
             scores = sample.get('pred_score')
             if scores is not None:
-                row.update({f'score {name}': f'{s:.6g}' for name, s in zip(self.classes, scores.reshape(-1).tolist())})
+                named = zip(self.classes, scores.reshape(-1).tolist())
+                row.update({f'score {name}': f'{score:.6g}' for name, score in named})
             self.results.append(row)
 
     def _names(self, labels: torch.Tensor | None) -> str:
-        indices = [] if labels is None else torch.as_tensor(labels).reshape(-1).tolist()
-        return ';'.join(self.classes[index] if index < len(self.classes) else str(index) for index in indices)
+        if labels is None:
+            return ''
+        names = dict(enumerate(self.classes))
+        return ';'.join(names.get(index, str(index)) for index in torch.as_tensor(labels).reshape(-1).tolist())
 
     def compute_metrics(self, results: Sequence[dict]) -> dict:
         self.rows = list(results)

@@ -15,7 +15,7 @@ __all__ = ['Comparison', 'CrossValidation', 'RunResult', 'Search', 'format_value
 
 @dataclass(frozen=True)
 class RunResult:
-    """The metrics of one arm with one seed: of the test set, or of the validation set; lists have one value per class."""
+    """The metrics of one arm with one seed, on the test or validation set; lists have one value per class."""
     arm: str
     seed: int
     work_dir: str
@@ -62,10 +62,10 @@ class Comparison:
         return {r.seed: r.metrics[self.metric] for r in self.results if r.arm == arm}
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return for each arm: mean, standard deviation over seeds, the difference to the first arm and its 95 % interval.
+        """Return for each arm: mean, standard deviation over seeds, difference to the first arm, its 95 % interval.
 
-        The interval is Student's t over the differences of runs of one seed, which share data and order. A seed that one
-        of the two arms lacks counts for neither.
+        The interval is Student's t over the differences of runs of one seed, which share data and order. A seed that
+        one of the two arms lacks counts for neither.
         """
         reference = self.arm_names[0]
         first, rows = self.scores(reference), []
@@ -163,8 +163,8 @@ class Search:
     Attributes:
         metric: The score.
         lower: A lower score is better.
-        trials: ``number``, ``folder``, ``state`` ('finished', 'pruned', 'failed'), ``score``, ``values``, ``error`` of each.
-        importance: Parameter to its share of the variance of the scores (fANOVA), the largest first; empty for few trials.
+        trials: ``number``, ``folder``, ``state`` ('finished', 'pruned' or 'failed'), ``score``, ``values``, ``error``.
+        importance: Parameter to its share of the variance of the scores (fANOVA), the largest first; or empty.
     """
     metric: str
     lower: bool

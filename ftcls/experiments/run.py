@@ -212,7 +212,7 @@ class Workers:
 
     Attributes:
         launcher: As for ``train``; all processes work on each run.
-        shard: (i, n): execute the runs number i, i + n, i + 2n … only; other calls, on other machines, execute the others.
+        shard: (i, n): execute the runs number i, i + n, i + 2n … only; other calls execute the others.
         gather: Execute no run; report those that are there.
     """
     launcher: str = 'none'

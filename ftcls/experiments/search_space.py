@@ -26,7 +26,7 @@ class Dimension:
 
     Attributes:
         key: The config key; several, joined by ``&``, get the same value.
-        kind: 'uniform' or 'loguniform' (a number from ``low`` to ``high``), 'int' (a whole one, both ends included), or 'choice'.
+        kind: 'uniform' or 'loguniform' (a number), 'int' (a whole one, both ends included), or 'choice'.
         low: Least value of a number.
         high: Greatest value of a number.
         choices: The values to choose from, as written in a config (``"dict(type='Adam')"``).
@@ -107,7 +107,8 @@ def read_space(items: Sequence[str]) -> list[Dimension]:
     """Read a search space from ``'key=distribution'`` items and from files.
 
     Args:
-        items: Such items, or paths of Python or JSON files with ``space = {'key': 'distribution', …}`` (JSON: the dict alone).
+        items: Such items, or paths of Python files with ``space = {'key': 'distribution', …}`` or of JSON files with
+            the dict alone.
 
     Raises:
         MissingFileError: If a file does not exist.

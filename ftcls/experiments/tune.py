@@ -1,5 +1,4 @@
 """Hyper-parameter search over config keys: each trial is an ordinary run in a work dir of its own."""
-import json
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -28,13 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = ['ReportHook', 'SearchOptions', 'SearchPlan', 'describe_values', 'metric_of', 'plan_search', 'tune']
 
-_METRICS = {
-    'Accuracy': 'accuracy/top1',
-    'DiceMetric': 'dice',
-    'IoUMetric': 'iou',
-    'AveragePrecision': 'multi-label/mAP'
-}
+_METRICS = dict(Accuracy='accuracy/top1', DiceMetric='dice', IoUMetric='iou', AveragePrecision='multi-label/mAP')
 _STATES = dict(COMPLETE='finished', PRUNED='pruned', FAIL='failed')
+_BEST = '''"""Trial {best[number]} of {count}, the best: val {metric} {best[score]:.4g}.
+
+{values}
+
+The best of many scores on the same images flatters; measure it on others: python tools/test.py
+"""
+{config}'''
 _FEWEST = 8  # fewer trials tell nothing of what mattered
 # Seconds between two signs of life of a trial, and without one until it counts as killed.
 _HEARTBEAT, _GRACE = 10, 60
@@ -46,11 +47,12 @@ class SearchOptions:
 
     Attributes:
         trials: Number of trials in all, those of earlier calls with the same ``out_dir`` included.
-        out_dir: Gets ``trial_<k>/`` of each run, ``search.db``, ``table.txt``, ``results.json``, ``search.png``, ``best.py``.
+        out_dir: Gets ``trial_<k>/`` of each run, ``search.db``, ``table.txt``, ``results.json``, ``search.png`` and
+            ``best.py``.
         metric: The result of the validation to optimize; None takes the first that the config's evaluator gives.
         seed: Seed of the sampler, and of every run.
         prune: Stop a trial whose score is below the median of the others' at the same epoch.
-        storage: Address of Optuna's storage, ``postgresql://…`` for workers on several machines; None: a file in ``out_dir``.
+        storage: Address of Optuna's storage, ``postgresql://…`` for several machines; None takes a file in ``out_dir``.
     """
     trials: int = 20
     out_dir: str | Path = 'work_dirs/tune'
@@ -69,7 +71,7 @@ class ReportHook(Hook):
 
     Args:
         metric: The score.
-        report: Takes the score and the epoch (or iteration) that it was measured after; returns True to end the training.
+        report: Takes the score and the epoch (or iteration) that it was measured after; True ends the training.
     """
     priority = 'LOWEST'
     monitor_key = '--metric'  # how a message calls `monitor`, a metric that the validation must give
@@ -104,10 +106,9 @@ class SearchPlan:
     @property
     def settings(self) -> dict[str, Any]:
         """What makes the search what it is, as JSON has it."""
-        config = {key: value for key, value in self.cfg.to_dict().items() if key not in ('work_dir', 'arms')}
         space = {dimension.key: str(dimension) for dimension in self.space}
-        settings = dict(space=space, metric=self.metric, seed=self.options.seed, config=config)
-        return json.loads(json.dumps(settings, default=str))
+        own = dict(space=space, metric=self.metric, seed=self.options.seed)
+        return {**Run('search', self.cfg, Path(self.options.out_dir)).settings, **own}
 
     def run(self, name: str, values: Mapping[str, Any]) -> Run:
         """Return the run of one trial, measured by its last validation.
@@ -148,11 +149,8 @@ class SearchPlan:
         values = '\n'.join(f'    {key} = {format_value(value)}' for key, value in best['values'].items())
         chosen = with_values(self.cfg, best['values'], self.space)
         chosen.pop('arms', None)
-        (out_dir / 'best.py').write_text(
-            f'"""Trial {best["number"]} of {len(trials)}, the best: val {self.metric} {best["score"]:.4g}.\n\n{values}\n\n'
-            'The best of many scores on the same images flatters; measure it on others: python tools/test.py\n"""\n'
-            f'{chosen.pretty_text}',
-            encoding='utf-8')
+        text = _BEST.format(values=values, count=len(trials), metric=self.metric, best=best, config=chosen.pretty_text)
+        (out_dir / 'best.py').write_text(text, encoding='utf-8')
         return search
 
 
@@ -200,9 +198,9 @@ def tune(cfg: Config,
          log: Callable[[str], None] = print_line) -> Search:
     """Search for the values of config keys that give the best validation score.
 
-    Trials are drawn by Optuna's TPE sampler (Bergstra et al. 2011). The same call resumes after a kill: what was finished
-    stays, and a trial that was killed resumes from its last checkpoint, a minute after its last sign of life. Several calls
-    at once, with one ``out_dir`` or storage, share the work.
+    Trials are drawn by Optuna's TPE sampler (Bergstra et al. 2011). The same call resumes after a kill: what was
+    finished stays, and a trial that was killed resumes from its last checkpoint, a minute after its last sign of life.
+    Several calls at once, with one ``out_dir`` or storage, share the work.
 
     Args:
         cfg: The config; it is not changed.
@@ -211,8 +209,8 @@ def tune(cfg: Config,
         log: Gets one line per trial.
 
     Raises:
-        ConfigError: Before the first trial: if a key of the space is unknown or takes no such value, no trial can start for
-            lack of data, weights or the metric, or ``out_dir`` holds another search. Later: if no trial has a result.
+        ConfigError: Before the first trial: if a key of the space is unknown or takes no such value, no trial can start
+            for lack of data, weights or metric, or ``out_dir`` holds another search. Later: if no trial has a result.
     """
     try:
         import optuna
@@ -266,7 +264,7 @@ def _optimize(study: 'Study', plan: SearchPlan, log: Callable[[str], None]) -> N
             if len(trials) < plan.options.trials or any(trial.state.name == 'WAITING' for trial in trials):
                 study.optimize(objective, n_trials=1, catch=Exception)
                 continue
-        running = [_name(trial) for trial in trials if trial.state.name == 'RUNNING']
+        running = [f'trial_{_number(trial)}' for trial in trials if trial.state.name == 'RUNNING']
         if running and deadline is None:
             deadline = time.monotonic() + _GRACE + _HEARTBEAT
             log(f'{", ".join(running)}: runs in another process, or was killed; this is known in {_GRACE} s')
@@ -290,10 +288,6 @@ def _number(trial: 'FrozenTrial') -> int:
     return trial.number if original is None else original
 
 
-def _name(trial: 'FrozenTrial') -> str:
-    return f'trial_{_number(trial)}'
-
-
 def _make_trial(trial: 'Trial', study: 'Study', plan: SearchPlan, lock: FileLock, log: Callable[[str], None]) -> float:
     """Make one trial and return its score."""
     from optuna import TrialPruned
@@ -301,8 +295,9 @@ def _make_trial(trial: 'Trial', study: 'Study', plan: SearchPlan, lock: FileLock
     lock.release()
     values = {dimension.key: dimension.suggest(trial) for dimension in plan.space}
     frozen, shown = study.get_trials()[trial.number], describe_values(values)
-    name = _name(frozen)
-    if _number(frozen) != trial.number:
+    number = _number(frozen)
+    name = f'trial_{number}'
+    if number != trial.number:
         log(f'{name}: was killed, and continues')
 
     def report(score: float, step: int) -> bool:
@@ -332,11 +327,11 @@ def describe_values(values: Mapping[str, Any]) -> str:
 
 def _as_dict(trial: 'FrozenTrial') -> dict[str, Any]:
     """Return a trial as of :class:`Search`; the score of a pruned one is the last that it reported."""
-    state, score = _STATES[trial.state.name], trial.value
+    number, state, score = _number(trial), _STATES[trial.state.name], trial.value
     if state == 'pruned':
         score = trial.intermediate_values[trial.last_step]
-    error, name = trial.user_attrs.get('error'), _name(trial)
-    return dict(number=_number(trial), folder=name, state=state, score=score, values=trial.params, error=error)
+    result = dict(number=number, folder=f'trial_{number}', state=state, score=score)
+    return dict(result, values=trial.params, error=trial.user_attrs.get('error'))
 
 
 def _importance(space: Sequence[Dimension], finished: Sequence[Mapping[str, Any]]) -> dict[str, float]:

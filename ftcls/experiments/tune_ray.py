@@ -26,8 +26,9 @@ def tune_on_ray(cfg: Config,
                 log: Callable[[str], None] = print_line) -> Search:
     """Search as ``tune`` does, but draw the trials at random and let Ray distribute them.
 
-    A trial takes one GPU if there is one, else one CPU core. ``options.out_dir`` must be a folder that all machines see, and
-    relative paths in the config count from this process's folder on each of them. The same call resumes after a kill.
+    A trial takes one GPU if there is one, else one CPU core. ``options.out_dir`` must be a folder that all machines
+    see, and relative paths in the config count from this process's folder on each of them. The same call resumes after
+    a kill.
 
     Args:
         cfg: The config; it is not changed.
@@ -82,7 +83,7 @@ def tune_on_ray(cfg: Config,
 
 
 def _check_settings(out_dir: Path, wanted: dict[str, Any]) -> None:
-    """Note what is searched, or refuse to continue with something else; Ray would keep the old number of trials in silence."""
+    """Note what is searched, or refuse to continue with something else: Ray would keep the old number of trials."""
     noted = out_dir / 'ray_settings.json'
     if noted.is_file():
         check_same_settings(json.loads(noted.read_text(encoding='utf-8')), wanted, f'{out_dir} holds a search')
