@@ -128,7 +128,7 @@ def compare(cfg: Config,
         if run.name in batch.results:
             metrics, split = batch.results[run.name]['metrics'], batch.results[run.name]['split']
             results.append(RunResult(run.group, run.cfg.randomness.seed, str(run.folder), metrics))
-    comparison = Comparison(batch.metric or '', split, results, tuple(configs), batch.failures, batch.unfinished)
+    comparison = Comparison(batch.metric or '', split, results, tuple(configs), batch.failures, tuple(batch.unfinished))
     if workers.is_reporter:
         comparison.write(out_dir)
     return comparison

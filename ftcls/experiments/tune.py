@@ -187,6 +187,8 @@ def plan_search(cfg: Config, space: Sequence[Dimension], options: SearchOptions)
             check_start(with_values(cfg, values, space), metric)
         except UserError as err:
             faults.append(describe_error(err))
+        else:
+            break
     if len(faults) == 2 and faults[0] == faults[1]:
         raise ConfigError(faults[0])
     return SearchPlan(cfg, space, options, metric, lower)
