@@ -79,7 +79,7 @@ def test_messy_folder(place):
     (data / 'train' / 'ant' / 'bee.png').write_bytes(whole)
     done = new_config('data', 'my.py', weights='weights.th', device='cpu')
     said = '\n'.join(done.describe())
-    for part in ("folder '.hidden' (1)", '*.txt (1)', 'ant/fake.jpg (not a picture', 'bee/empty.png (empty (0 bytes))',
+    for part in ("folder '.hidden' (1)", '*.txt (1)', 'ant/fake.jpg (not an image', 'bee/empty.png (empty (0 bytes))',
                  'bee/cut.png (', 'does not have the class: cat', 'left out: stray', 'left out: cow',
                  'train/ant/bee.png = Validation/bee/again.png', 'train/ant/bee.png = train/bee/0.png'):
         assert part in said, part
@@ -127,7 +127,7 @@ def test_medium_set_gets_mixup_and_a_loss_that_takes_it(place, monkeypatch):
 
 @pytest.mark.parametrize('spoil, error, said', [
     (dict(data='nowhere'), MissingFileError, 'nowhere'),
-    (dict(data='data/train/ant'), DataError, 'no labelled'),
+    (dict(data='data/train/ant'), DataError, 'no class folders'),
     (dict(backbone='resnet19'), ConfigError, "did you mean 'resnet"),
     (dict(backbone='torchvision:resnet19'), ConfigError, "did you mean 'resnet"),
     (dict(backbone='timm:resnet19'), ConfigError, "did you mean '"),

@@ -42,12 +42,11 @@ class Albumentations(BaseTransform):
     builds_own_parts: ClassVar[bool] = True
 
     def __init__(self, transforms: Sequence[dict], keymap: dict | None = None) -> None:
-        self.transforms = transforms
-        self.keymap = dict(keymap or _KEYMAP)
+        self.transforms, self.keymap = transforms, dict(keymap or _KEYMAP)
         if self.keymap.get('img') != 'image':
             raise ConfigError(f"Albumentations(keymap={keymap!r}): must have img='image'")
         self._normalizes = False
-        library = _library()
+        library = _import_library()
         self._compose = library.Compose(self._build_all(library, transforms))
 
     def _build_all(self, library: ModuleType, configs: Any) -> list:
@@ -58,12 +57,13 @@ class Albumentations(BaseTransform):
     def _build(self, library: ModuleType, config: Any) -> Any:
         """Build one transform of albumentations; it would only warn of an unknown argument."""
         bases = (library.BasicTransform, library.BaseCompose)
-        known = {name: cls for name, cls in vars(library).items() if inspect.isclass(cls) and issubclass(cls, bases)}
+        classes = inspect.getmembers(library, inspect.isclass)
+        known = {name: cls for name, cls in classes if issubclass(cls, bases)}
         arguments = dict(config) if isinstance(config, Mapping) else {}
         name = arguments.pop('type', None)
         if name not in known:
-            raise ConfigError(f'Albumentations: {config!r} must be a dict whose `type` is one of albumentations\' '
-                              f'transforms{did_you_mean(str(name), known)}')
+            raise ConfigError(f'Albumentations: {config!r} must be a dict whose `type` is one of its transforms'
+                              f'{did_you_mean(str(name), known)}')
         accepted = inspect.signature(known[name]).parameters
         for key in arguments:
             if key not in accepted:
@@ -102,7 +102,7 @@ class Albumentations(BaseTransform):
         return with_image(results, img)
 
 
-def _library() -> ModuleType:
+def _import_library() -> ModuleType:
     """Import albumentations, which is optional."""
     os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')  # its import would look for updates on the internet
     try:
@@ -112,6 +112,5 @@ def _library() -> ModuleType:
             'Albumentations: run `pip install albumentations` (its opencv-python-headless shares a folder with '
             f'opencv-python: keep both or remove both) [{err}]') from err
     if not hasattr(albumentations.Compose, 'set_random_state'):
-        raise ConfigError(f'Albumentations: version {albumentations.__version__} is too old; run '
-                          "`pip install 'albumentations>=2.0'`")
+        raise ConfigError("Albumentations: the installed version is too old; run `pip install 'albumentations>=2.0'`")
     return albumentations

@@ -42,16 +42,11 @@ class GaussianBlur(BaseTransform):
                  magnitude_std: NonNegativeFloat | Literal['inf'] = 0.,
                  total_level: PositiveFloat = 10) -> None:
         if (radius is None) == (magnitude_range is None):
-            raise ConfigError(
-                f'GaussianBlur(radius={radius!r}, magnitude_range={magnitude_range!r}): give exactly one of the '
-                'two')
+            raise ConfigError(f'GaussianBlur: {radius=}, {magnitude_range=}: give exactly one of the two')
         if magnitude_level > total_level:
             raise ConfigError(f'magnitude_level={magnitude_level!r}: must be at most total_level={total_level!r}')
-        self.radius = radius
-        self.prob = prob
-        self.magnitude_level = magnitude_level
-        self.magnitude_range = magnitude_range
-        self.magnitude_std = magnitude_std
+        self.radius, self.prob = radius, prob
+        self.magnitude_level, self.magnitude_range, self.magnitude_std = magnitude_level, magnitude_range, magnitude_std
         self.total_level = total_level
 
     def transform(self, results: dict) -> dict:

@@ -64,8 +64,9 @@ class ColorJitter(BaseTransform):
         if channels not in (1, 3):
             raise DataError(f'ColorJitter takes images of 1 or 3 channels, got shape {img.shape}')
         bgr = is_bgr(results)
-        rgb = reverse_channels(img) if bgr else img
-        jittered = Image.fromarray(rgb if channels == 3 else rgb[..., 0])
+        if bgr:
+            img = reverse_channels(img)
+        jittered = Image.fromarray(img if channels == 3 else img[..., 0])
         for step in np.random.permutation(4):
             name = ('brightness', 'contrast', 'saturation', 'hue')[step]
             low, high = getattr(self, name)
@@ -100,10 +101,8 @@ class RandomGrayscale(BaseTransform):
                  color_format: Literal['bgr', 'rgb'] = 'bgr') -> None:
         if not any(channel_weights):
             raise ConfigError(f'channel_weights={channel_weights!r}: at least one must be above 0')
-        self.prob = prob
-        self.keep_channels = keep_channels
-        self.channel_weights = tuple(channel_weights)
-        self.color_format = color_format
+        self.prob, self.keep_channels = prob, keep_channels
+        self.channel_weights, self.color_format = tuple(channel_weights), color_format
 
     def transform(self, results: dict) -> dict:
         """Turn the image grey, or not."""
@@ -143,9 +142,7 @@ class Normalize(BaseTransform):
     def __init__(self, mean: Sequence[float], std: Sequence[PositiveFloat], to_rgb: bool = True) -> None:
         if len(mean) != len(std):
             raise ConfigError(f'Normalize(mean={mean!r}, std={std!r}): both need one number per channel')
-        self.mean = np.array(mean, dtype=np.float32)
-        self.std = np.array(std, dtype=np.float32)
-        self.to_rgb = to_rgb
+        self.mean, self.std, self.to_rgb = np.array(mean, np.float32), np.array(std, np.float32), to_rgb
 
     def transform(self, results: dict) -> dict:
         """Normalise the image."""
@@ -191,13 +188,9 @@ class Lighting(BaseTransform):
                  alphastd: NonNegativeFloat = 0.1,
                  to_rgb: bool = False) -> None:
         if not eigvec or any(len(row) != len(eigval) for row in eigvec):
-            raise ConfigError(
-                f'Lighting(eigval={eigval!r}, eigvec={eigvec!r}): eigvec needs one row per channel, each with one '
-                f'number for each of the {len(eigval)} eigval')
-        self.eigval = np.asarray(eigval, np.float64)
-        self.eigvec = np.asarray(eigvec, np.float64)
-        self.alphastd = alphastd
-        self.to_rgb = to_rgb
+            raise ConfigError(f'Lighting: {eigval=}, {eigvec=}: eigvec needs one row per channel, as long as eigval')
+        self.eigval, self.eigvec = np.asarray(eigval, np.float64), np.asarray(eigvec, np.float64)
+        self.alphastd, self.to_rgb = alphastd, to_rgb
 
     def transform(self, results: dict) -> dict:
         """Shift the colour."""

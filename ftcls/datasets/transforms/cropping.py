@@ -41,10 +41,8 @@ class RandomCrop(BaseTransform):
                  pad_val: float | Sequence[float] = 0,
                  padding_mode: PaddingMode = 'constant') -> None:
         self.crop_size = as_pair(crop_size)
-        self.padding = padding
-        self.pad_if_needed = pad_if_needed
-        self.pad_val = pad_val
-        self.padding_mode = padding_mode
+        self.padding, self.pad_if_needed = padding, pad_if_needed
+        self.pad_val, self.padding_mode = pad_val, padding_mode
         borders = as_list(padding or 0)
         self._borders = tuple(borders * (4 // len(borders)))
 
@@ -81,9 +79,7 @@ class CenterCrop(BaseTransform):
     """
 
     def __init__(self, crop_size: Size, auto_pad: bool = False, pad_cfg: dict | None = None) -> None:
-        self.crop_size = as_pair(crop_size)
-        self.auto_pad = auto_pad
-        self.pad_cfg = pad_cfg
+        self.crop_size, self.auto_pad, self.pad_cfg = as_pair(crop_size), auto_pad, pad_cfg
         self._pad = TRANSFORMS.build({'type': 'Pad', **(pad_cfg or {}), 'size': self.crop_size}) if auto_pad else None
 
     def transform(self, results: dict) -> dict:
@@ -115,8 +111,7 @@ class CornerCrop(BaseTransform):
     def __init__(self,
                  crop_size: Size,
                  corner: Literal['top_left', 'top_right', 'bottom_left', 'bottom_right'] = 'top_left') -> None:
-        self.crop_size = as_pair(crop_size)
-        self.corner = corner
+        self.crop_size, self.corner = as_pair(crop_size), corner
 
     def transform(self, results: dict) -> dict:
         """Crop the sample."""
@@ -156,12 +151,9 @@ class RandomResizedCrop(BaseTransform):
                  backend: Backend = 'cv2') -> None:
         check_order(crop_ratio_range=crop_ratio_range, aspect_ratio_range=aspect_ratio_range)
         check_interpolation(backend, interpolation)
-        self.scale = as_pair(scale)
-        self.crop_ratio_range = tuple(crop_ratio_range)
-        self.aspect_ratio_range = tuple(aspect_ratio_range)
+        self.scale, self.interpolation, self.backend = as_pair(scale), interpolation, backend
+        self.crop_ratio_range, self.aspect_ratio_range = tuple(crop_ratio_range), tuple(aspect_ratio_range)
         self.max_attempts = max_attempts
-        self.interpolation = interpolation
-        self.backend = backend
 
     def rand_crop_params(self, img: np.ndarray) -> tuple[int, int, int, int]:
         """Draw the part of an image (H, W, C): (top, left, height, width) in pixels."""

@@ -53,13 +53,9 @@ class RandomErasing(BaseTransform):
         check_order(aspect_range=aspect_range)
         if fill_std is not None and mode == 'const':
             raise ConfigError(f"fill_std={fill_std!r} has an effect with mode='rand' only")
-        self.erase_prob = erase_prob
-        self.min_area_ratio = min_area_ratio
-        self.max_area_ratio = max_area_ratio
+        self.erase_prob, self.min_area_ratio, self.max_area_ratio = erase_prob, min_area_ratio, max_area_ratio
         self.aspect_range = tuple(aspect_range)
-        self.mode = mode
-        self.fill_color = fill_color
-        self.fill_std = fill_std
+        self.mode, self.fill_color, self.fill_std = mode, fill_color, fill_std
 
     def transform(self, results: dict) -> dict:
         """Cover a rectangle, or not."""
@@ -103,5 +99,5 @@ def _per_channel(value: float | Sequence[float], name: str, channels: int) -> np
         values = values[:1]
     if len(values) not in (1, channels):
         raise ConfigError(
-            f'RandomErasing({name}={value!r}): give one number or one per channel; the image has {channels}')
+            f'RandomErasing: {name}={value!r}: give one number or one per channel; the image has {channels}')
     return np.broadcast_to(values, (channels, )).astype(np.float64)

@@ -38,15 +38,12 @@ class PackInputs(BaseTransform):
                  input_key: str = 'img',
                  algorithm_keys: Sequence[str] = (),
                  meta_keys: Sequence[str] = DEFAULT_META_KEYS) -> None:
-        self.input_key = input_key
-        self.algorithm_keys = tuple(algorithm_keys)
-        self.meta_keys = tuple(meta_keys)
+        self.input_key, self.algorithm_keys, self.meta_keys = input_key, tuple(algorithm_keys), tuple(meta_keys)
 
     def transform(self, results: dict) -> dict:
         """Pack the sample."""
         if self.input_key not in results:
-            raise ConfigError(f'PackInputs(input_key={self.input_key!r}): the sample has only {sorted(results)}; put '
-                              'LoadImageFromFile before it')
+            raise ConfigError(f'PackInputs: no {self.input_key!r} in the sample; put LoadImageFromFile before it')
         sample = DataSample()
         if 'gt_label' in results:
             sample.set_gt_label(results['gt_label'])
@@ -56,8 +53,8 @@ class PackInputs(BaseTransform):
             if key in results:
                 value = results[key]
                 sample.set_field(torch.tensor(value) if isinstance(value, np.ndarray) else value, key)
-        metainfo = {key: results[key] for key in (*self.meta_keys, 'channel_order', 'img_norm_cfg') if key in results}
-        sample.set_metainfo(metainfo)
+        meta_keys = (*self.meta_keys, 'channel_order', 'img_norm_cfg')
+        sample.set_metainfo({key: results[key] for key in meta_keys if key in results})
         return {'inputs': self.format_input(results[self.input_key]), 'data_samples': sample}
 
     @staticmethod
@@ -65,10 +62,9 @@ class PackInputs(BaseTransform):
         """Turn an image (H, W, C) or (H, W) into a contiguous tensor (C, H, W); a tensor stays as it is."""
         if isinstance(img, torch.Tensor):
             return img
-        if np.ndim(img) not in (2, 3) or not isinstance(img, np.ndarray):
+        if not isinstance(img, np.ndarray) or img.ndim not in (2, 3):
             raise TypeError(
-                f'PackInputs takes an array (H, W, C) or a tensor (C, H, W), got {type(img).__name__} of shape '
-                f'{np.shape(img)}')
+                f'PackInputs takes an array (H, W, C) or a tensor, got {type(img).__name__} {np.shape(img)}')
         # np.array copies: a tensor must not share read-only or strided memory
         return torch.from_numpy(np.array(np.atleast_3d(img).transpose(2, 0, 1), order='C'))
 

@@ -41,12 +41,9 @@ class RandomFlip(BaseTransform):
             probs = [prob / len(directions)] * len(directions)
         if len(probs) != len(directions) or sum(probs) > 1 + 1e-9:
             raise ConfigError(
-                f'RandomFlip(prob={prob!r}, direction={direction!r}): give one probability for all directions, '
-                'or one for each, of sum at most 1')
-        self.prob = prob
-        self.direction = direction
-        self._directions = directions
-        self._limits = np.cumsum(probs)
+                f'RandomFlip: {prob=}, {direction=}: give one probability, or one per direction, of sum at most 1')
+        self.prob, self.direction = prob, direction
+        self._directions, self._limits = directions, np.cumsum(probs)
 
     def transform(self, results: dict) -> dict:
         """Flip the sample, or not."""
@@ -88,14 +85,10 @@ class Pad(BaseTransform):
                  pad_val: float | Sequence[float] | dict = 0,
                  padding_mode: PaddingMode = 'constant') -> None:
         is_both = size is not None and size_divisor is not None
-        is_none = size is None and size_divisor is None and not pad_to_square
-        if is_both or is_none:
+        if is_both or not (size or size_divisor or pad_to_square):
             raise ConfigError(
-                f'Pad(size={size!r}, size_divisor={size_divisor!r}, pad_to_square={pad_to_square!r}): give size, '
-                'or size_divisor, or pad_to_square=True')
-        self.size = size and as_pair(size)
-        self.size_divisor = size_divisor
-        self.pad_to_square = pad_to_square
+                f'Pad: {size=}, {size_divisor=}, {pad_to_square=}: give size, size_divisor or pad_to_square=True')
+        self.size, self.size_divisor, self.pad_to_square = size and as_pair(size), size_divisor, pad_to_square
         self.pad_val = dict(pad_val) if isinstance(pad_val, dict) else {'img': pad_val}
         if not set(self.pad_val) <= {'img', 'seg'}:
             raise ConfigError(f'pad_val has the keys {sorted(self.pad_val)}; allowed: img, seg')
@@ -110,8 +103,7 @@ class Pad(BaseTransform):
             new_height, new_width = max(new_height, self.size[1]), max(new_width, self.size[0])
         if self.size_divisor is not None:
             new_height, new_width = (-(-n // self.size_divisor) * self.size_divisor for n in (new_height, new_width))
-        borders = (0, 0, new_width - width, new_height - height)
-        img_value, mask_value = self.pad_val.get('img', 0), self.pad_val.get('seg', IGNORED)
-        results = pad_sample(results, borders, img_value, self.padding_mode, mask_value)
+        borders, values = (0, 0, new_width - width, new_height - height), {'img': 0, 'seg': IGNORED, **self.pad_val}
+        results = pad_sample(results, borders, values['img'], self.padding_mode, values['seg'])
         results['pad_shape'] = results['img_shape']
         return results

@@ -3,6 +3,7 @@ import contextlib
 import io
 import os
 import warnings
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import cv2
@@ -59,10 +60,8 @@ class LoadImageFromFile(BaseTransform):
                                      'grayscale_ignore_orientation'] = 'color',
                  imdecode_backend: Backend = 'cv2',
                  ignore_empty: bool = False) -> None:
-        self.to_float32 = to_float32
-        self.color_type = color_type
-        self.imdecode_backend = imdecode_backend
-        self.ignore_empty = ignore_empty
+        self.to_float32, self.color_type = to_float32, color_type
+        self.imdecode_backend, self.ignore_empty = imdecode_backend, ignore_empty
 
     def transform(self, results: dict) -> dict | None:
         """Read the image at ``img_path``."""
@@ -83,11 +82,9 @@ class LoadImageFromFile(BaseTransform):
     def _read(path: str) -> bytes:
         """Return the file's bytes; Python opens names outside ASCII, which OpenCV does not."""
         try:
-            with open(path, 'rb') as file:
-                data = file.read()
+            data = Path(path).read_bytes()
         except FileNotFoundError as err:
-            raise MissingFileError(
-                f'no image at {path}; check data_root, data_prefix and ann_file of the dataset') from err
+            raise MissingFileError(f'no image at {path}; check data_root, data_prefix and ann_file') from err
         except OSError as err:
             raise DataError(f'cannot read the image {path}: {err.strerror}') from err
         if not data:
@@ -131,9 +128,8 @@ class LoadAnnotations(BaseTransform):
         results['gt_mask'] = binary_mask(stored, foreground, results.get('ignore_value'))
         size = results.get('img_shape')
         if size is not None and tuple(size) != stored.shape:
-            raise DataError(f'{results.get("img_path")} is {size[1]}x{size[0]} pixels, its mask {results["mask_path"]} '
-                            f'{stored.shape[1]}x{stored.shape[0]} (width x height); put LoadAnnotations right after '
-                            'LoadImageFromFile')
+            raise DataError(f'{results.get("img_path")} has shape {tuple(size)}, its mask {results["mask_path"]} '
+                            f'{stored.shape}; put LoadAnnotations right after LoadImageFromFile')
         return results
 
 
@@ -150,10 +146,9 @@ def stored_mask(path: str | os.PathLike, foreground: str | int = 'nonzero') -> n
                 raise many_channels(path, img.mode)
             if img.mode == 'P' and foreground == 'nonzero':
                 return np.asarray(img.convert('RGB')).max(axis=2)
-            stored = np.array(img)
-            return stored.astype(np.uint8) if img.mode == '1' else stored
+            return np.array(img, dtype=np.uint8 if img.mode == '1' else None)
     except FileNotFoundError as err:
-        raise MissingFileError(f'no mask at {path}; check data_root, mask_dir and mask_name of the dataset') from err
+        raise MissingFileError(f'no mask at {path}; check data_root, mask_dir and mask_name') from err
     except DataError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError) as err:
@@ -199,8 +194,7 @@ def _decode_pillow(data: bytes, path: str, color_type: str) -> np.ndarray:
         raise DataError(f'the image {path} is too large: {err}; make it smaller') from err
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as err:
         reason = 'not an image of a known kind' if 'BytesIO' in str(err) else err
-        raise DataError(
-            f'cannot read the image {path}: {reason}; it is broken or cut off: replace or remove it') from err
+        raise DataError(f'cannot read the image {path}: {reason}; it may be broken or cut off: replace it') from err
 
 
 def _as_array(img: Image.Image, color_type: str) -> np.ndarray:

@@ -40,13 +40,10 @@ class Resize(BaseTransform):
                  backend: Backend = 'cv2',
                  interpolation: str = 'bilinear') -> None:
         if (scale is None) == (scale_factor is None):
-            raise ConfigError(f'Resize(scale={scale!r}, scale_factor={scale_factor!r}): give exactly one of the two')
+            raise ConfigError(f'Resize: {scale=}, {scale_factor=}: give exactly one of the two')
         check_interpolation(backend, interpolation)
-        self.scale = scale and as_pair(scale)
-        self.scale_factor = scale_factor and as_pair(scale_factor)
-        self.keep_ratio = keep_ratio
-        self.backend = backend
-        self.interpolation = interpolation
+        self.scale, self.scale_factor = scale and as_pair(scale), scale_factor and as_pair(scale_factor)
+        self.keep_ratio, self.backend, self.interpolation = keep_ratio, backend, interpolation
 
     def transform(self, results: dict) -> dict:
         """Resize the sample."""
@@ -82,10 +79,7 @@ class ResizeEdge(BaseTransform):
                  backend: Backend = 'cv2',
                  interpolation: str = 'bilinear') -> None:
         check_interpolation(backend, interpolation)
-        self.scale = scale
-        self.edge = edge
-        self.backend = backend
-        self.interpolation = interpolation
+        self.scale, self.edge, self.backend, self.interpolation = scale, edge, backend, interpolation
 
     def transform(self, results: dict) -> dict:
         """Resize the sample."""

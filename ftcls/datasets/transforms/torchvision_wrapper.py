@@ -54,20 +54,19 @@ class TorchvisionTransform(BaseTransform):
         try:
             self.t = self.wrapped(*args, **arguments)
         except (TypeError, ValueError) as err:
-            raise ConfigError(
-                f'torchvision/{self.wrapped.__name__}({kwargs}): {err}; its arguments are {signature}') from err
+            name = self.wrapped.__name__
+            raise ConfigError(f'torchvision/{name}({kwargs}): {err}; its arguments are {signature}') from err
         bins = getattr(self.t, 'num_magnitude_bins', None)
         if bins is not None and not 0 <= getattr(self.t, 'magnitude', 0) < bins:
-            raise ConfigError(
-                f'{self.wrapped.__name__}.magnitude={self.t.magnitude}: must be from 0 to {bins - 1}, below '
-                'num_magnitude_bins')
+            raise ConfigError(f'{self.wrapped.__name__}.magnitude={self.t.magnitude}: must be from 0 to {bins - 1}')
 
     def transform(self, results: dict) -> dict:
         """Run the transform on the sample."""
         bgr = is_bgr(results)
         img, mask = results['img'], results.get('gt_mask')
-        rgb = reverse_channels(img) if bgr else img
-        inputs = [tv_tensors.Image(torch.tensor(np.ascontiguousarray(rgb.transpose(2, 0, 1))))]
+        if bgr:
+            img = reverse_channels(img)
+        inputs = [tv_tensors.Image(torch.tensor(np.ascontiguousarray(img.transpose(2, 0, 1))))]
         if mask is not None:
             inputs.append(tv_tensors.Mask(torch.tensor(mask)[None]))
         outputs = self._run(inputs)
@@ -98,11 +97,8 @@ class TorchvisionTransform(BaseTransform):
 
 def _from_config(key: str, value: Any) -> Any:
     """Turn what a config can contain into what torchvision takes."""
-    enums = {
-        'interpolation': v2.InterpolationMode,
-        'interpolations': v2.InterpolationMode,
-        'policy': v2.AutoAugmentPolicy
-    }
+    modes = v2.InterpolationMode
+    enums = {'interpolation': modes, 'interpolations': modes, 'policy': v2.AutoAugmentPolicy}
     if key in enums and isinstance(value, str):
         members = {member.value: member for member in enums[key]}
         if value.lower() not in members:
@@ -125,8 +121,7 @@ def _build_nested(config: dict) -> Any:
     arguments = dict(config)
     name = str(arguments.pop('type')).removeprefix('torchvision/')
     if name not in TORCHVISION_TRANSFORMS:
-        raise ConfigError(f'torchvision has no transform {name!r} that can be inside another one'
-                          f'{did_you_mean(name, TORCHVISION_TRANSFORMS)}')
+        raise ConfigError(f'torchvision/{name} cannot be nested{did_you_mean(name, TORCHVISION_TRANSFORMS)}')
     return TORCHVISION_TRANSFORMS[name](**arguments).t
 
 
@@ -136,12 +131,8 @@ def _register_all() -> dict[str, type[TorchvisionTransform]]:
     for name, wrapped in sorted(vars(v2).items()):
         if not (inspect.isclass(wrapped) and issubclass(wrapped, v2.Transform)) or name in _LEFT_OUT:
             continue
-        members = {
-            'wrapped': wrapped,
-            '__doc__': f'``torchvision.transforms.v2.{name}`` on a sample.\n\n{inspect.getdoc(TorchvisionTransform)}',
-            '__module__': __name__,
-            '__signature__': inspect.signature(wrapped)
-        }
+        doc = f'``torchvision.transforms.v2.{name}`` on a sample.\n\n{inspect.getdoc(TorchvisionTransform)}'
+        members = dict(wrapped=wrapped, __doc__=doc, __module__=__name__, __signature__=inspect.signature(wrapped))
         registered[name] = type(name, (TorchvisionTransform, ), members)
         TRANSFORMS.register_module(name=f'torchvision/{name}', module=registered[name])
     return registered
