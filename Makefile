@@ -1,4 +1,4 @@
-# Each target works on a fresh checkout. Where no virtual environment is active, .venv is made and used.
+# Each target works on a fresh checkout. If no virtual environment is active, .venv is created and used.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -10,7 +10,7 @@ PYTHON := $(CONDA_PREFIX)/bin/python
 else
 PYTHON := $(CURDIR)/.venv/bin/python
 endif
-# What was installed is noted per environment, and anew when a requirement changes.
+# One stamp per environment; a changed requirement makes it out of date.
 STAMP := $(dir $(PYTHON))../.ftcls-installed
 
 .PHONY: demo test test-all lint bench install
@@ -18,7 +18,7 @@ STAMP := $(dir $(PYTHON))../.ftcls-installed
 install: $(STAMP)
 
 $(STAMP): setup.py $(wildcard requirements/*.txt)
-	@if [ ! -x "$(PYTHON)" ]; then echo "making .venv with $(BASE_PYTHON)"; $(BASE_PYTHON) -m venv .venv; fi
+	@if [ ! -x "$(PYTHON)" ]; then echo "creating .venv with $(BASE_PYTHON)"; $(BASE_PYTHON) -m venv .venv; fi
 	"$(PYTHON)" -m pip install --quiet --upgrade pip
 	"$(PYTHON)" -m pip install --quiet -e '.[optional,tests]'
 	@touch "$@"

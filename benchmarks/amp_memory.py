@@ -1,10 +1,10 @@
-"""Peak memory and images a second of training a U-Net in float32, float16 and bfloat16, side by side.
+"""Compare peak memory and images per second of training a U-Net in float32, float16 and bfloat16.
 
 python benchmarks/amp_memory.py                                                    # a GPU, if there is one
 python benchmarks/amp_memory.py --batch 4 --size 128 --base-channels 8 --steps 5   # a CPU
 
-Memory on a GPU is what its tensors take at most; on a CPU, which has no float16 to train in, what the process takes beyond
-what it took before the first step. Each precision has a process of its own.
+Memory on a GPU is the peak of its tensors. On a CPU, which cannot train in float16, it is the growth of the process
+during the steps. Each precision has its own process.
 """
 import argparse
 import multiprocessing
@@ -23,12 +23,12 @@ MIB = 2**20
 
 
 def _process_memory() -> int:
-    """Return the most bytes that this process has taken so far (Linux counts in KiB)."""
+    """Return the peak memory of this process in bytes (Linux counts in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def measure(precision: str, args: argparse.Namespace) -> tuple[float, float]:
-    """Return peak memory in MiB and images a second of some training steps."""
+    """Return peak memory in MiB and images per second of some training steps."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     torch.manual_seed(0)
     model = MODELS.build(
@@ -47,7 +47,7 @@ def measure(precision: str, args: argparse.Namespace) -> tuple[float, float]:
     data = dict(inputs=images, data_samples=samples)
 
     before = _process_memory()
-    model.train_step(data, wrapper)  # buffers are made, kernels chosen
+    model.train_step(data, wrapper)  # warm-up: allocates buffers, selects kernels
     start = _now(device)
     for _ in range(args.steps):
         model.train_step(data, wrapper)
@@ -76,7 +76,7 @@ def main() -> None:
         precisions.remove('float16')
     elif not torch.cuda.is_bf16_supported(including_emulation=False):
         precisions.remove('bfloat16')
-    print(f'U-Net of {args.base_channels} channels, {args.batch} images of {args.size}x{args.size} a step, on '
+    print(f'U-Net of {args.base_channels} channels, {args.batch} images of {args.size}x{args.size} per step, on '
           f'{torch.cuda.get_device_name() if on_gpu else "the CPU"}, torch {torch.__version__}')
     print(f'{"":10}{"peak MiB":>10}{"ratio":>8}{"images/s":>10}{"ratio":>8}')
     first = None

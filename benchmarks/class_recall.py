@@ -1,6 +1,7 @@
-"""Print the recall of each class that the arms of a comparison came to: mean and standard deviation over seeds.
+"""Print the recall per class of each arm of a comparison: mean and standard deviation over seeds.
 
-python tools/compare.py configs/imbalance/cifar10_longtail.py --arms none,weights,sampler --seeds 3 --out-dir work_dirs/imbalance
+python tools/compare.py configs/imbalance/cifar10_longtail.py --arms none,weights,sampler --seeds 3 \
+    --out-dir work_dirs/imbalance
 python benchmarks/class_recall.py work_dirs/imbalance/results.json
 """
 import argparse

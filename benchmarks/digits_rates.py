@@ -3,7 +3,7 @@
 python tools/train.py configs/tutorial/lenet5_pretrain_digits.py
 python benchmarks/digits_rates.py
 
-Prints, an arm and rate, the mean validation accuracy over three seeds that the demo does not use.
+Prints the mean validation accuracy per arm and rate, over three seeds that the demo does not use.
 """
 import argparse
 import tempfile

@@ -1,9 +1,9 @@
-"""Choose the arms' learning rates on a part of hymenoptera's training photos, never on the photos that are reported.
+"""Choose the arms' learning rates on a part of hymenoptera's training photos, never on the reported photos.
 
 python benchmarks/hymenoptera_rates.py --out-dir work_dirs/hymenoptera_rates
 
-Each seed holds out a quarter of each class; prints, an arm and rate, the mean accuracy on what was held out. The seeds are
-none that `tools/compare.py` uses.
+Each seed holds out a quarter of each class. Prints the mean accuracy on the held-out photos per arm and rate. The seeds
+are not those of `tools/compare.py`.
 """
 import argparse
 import copy
@@ -36,7 +36,7 @@ def held_out(cfg: Config, seed: int) -> Config:
 
 
 def scores(cfg: Config, arm: str, rate: float, seeds: Sequence[int], folder: Path) -> list[float]:
-    """Return the accuracy of an arm at a rate on what each seed holds out."""
+    """Return the accuracy of an arm at a rate on the photos that each seed holds out."""
     found = []
     for seed in seeds:
         one = held_out(cfg, seed)

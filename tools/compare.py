@@ -1,8 +1,8 @@
 """Compare ways to train: the same data, budget and seeds for each arm, one table and one figure.
 
-A finished run is not repeated: the same command resumes after a kill. To spread the runs over the tasks of a Slurm array,
-give each `--shard $SLURM_ARRAY_TASK_ID/N`; at the end the same command with `--gather` prints the table. Under torchrun,
-`--launcher pytorch` lets all processes work on each run. The exit code is 1 if a run failed.
+A finished run is not repeated: the same command resumes after a kill. To spread the runs over the tasks of a Slurm
+array, give each task `--shard $SLURM_ARRAY_TASK_ID/N`; at the end, the same command with `--gather` prints the table.
+Under torchrun, `--launcher pytorch` lets all processes work on each run. The exit code is 1 if a run failed.
 """
 import argparse
 from pathlib import Path
@@ -18,23 +18,23 @@ def parse_args() -> argparse.Namespace:
         '--arms',
         default='scratch,probe,finetune',
         help='comma-separated, the reference first: scratch, probe, finetune, lpft, names in the config\'s `arms`, '
-        'config files, folders of such')
+        'config files, folders of config files')
     parser.add_argument('--seeds', type=int, default=3, help='runs per arm, with seeds 0, 1, …')
     parser.add_argument(
-        '--budget', type=int, metavar='EPOCHS', help='epochs of every arm; default: as the config has it')
+        '--budget', type=int, metavar='EPOCHS', help='epochs of every arm; default: those of the config')
     parser.add_argument(
         '--shots',
         metavar='K,…',
         type=lambda text: [int(k) for k in text.split(',')],
-        help='train on so many labelled samples per class, drawn anew by each seed; one comparison each')
-    parser.add_argument('--metric', help='the score; default: the first that the config\'s evaluator measures')
-    parser.add_argument('--out-dir', default='work_dirs/compare', help='where runs, table, figure and numbers go')
+        help='train on K labelled samples per class, drawn anew by each seed; one comparison per K')
+    parser.add_argument('--metric', help='the score; default: the first that the evaluator of the config measures')
+    parser.add_argument('--out-dir', default='work_dirs/compare', help='folder for runs, table, figure and numbers')
     parser.add_argument(
         '--shard',
         metavar='I/N',
         default='0/1',
         help='execute the runs I, I + N, … only (counted from 0), and report nothing')
-    parser.add_argument('--gather', action='store_true', help='execute no run; report those that are there')
+    parser.add_argument('--gather', action='store_true', help='execute no run; report the finished ones')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     parser.add_argument('--launcher', choices=apis.LAUNCHERS, default='none', help='who started the processes')

@@ -1,4 +1,4 @@
-"""The main job on embedded data: pretrain on digits, adapt to digits of other polarity, compare with training from scratch.
+"""Fine-tuning on embedded data: pretrain on digits, adapt to inverted digits, compare with training from scratch.
 
 Real data (scikit-learn's 1,797 scanned digits), no network, one CPU, under two minutes.
 """
@@ -20,7 +20,7 @@ def main() -> None:
     """Pretrain, run the three arms, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seeds', type=int, default=3, help='runs per arm')
-    parser.add_argument('--epochs', type=int, help='epochs of every arm; default: as the config has it')
+    parser.add_argument('--epochs', type=int, help='epochs of every arm; default: those of the config')
     args = parser.parse_args()
     os.chdir(ROOT)  # the configs name their files from here
     start = time.monotonic()
@@ -29,10 +29,9 @@ def main() -> None:
         apis.train(
             apis.load_config(TUTORIAL / 'lenet5_pretrain_digits.py'),
             apis.TrainOptions(work_dir='work_dirs/lenet5_pretrain_digits'))
-    print(
-        '2. adapt it to dark ink on light with 3 labelled scans per class (configs/tutorial/lenet5_finetune_digits.py),\n'
-        '   beside training from scratch and a linear probe on its frozen features')
-    shutil.rmtree('work_dirs/demo', ignore_errors=True)  # `compare` would not make finished runs again
+    print('2. adapt it to dark ink on light, 3 labelled scans per class (configs/tutorial/lenet5_finetune_digits.py),\n'
+          '   and compare with training from scratch and a linear probe on its frozen features')
+    shutil.rmtree('work_dirs/demo', ignore_errors=True)  # `compare` does not repeat finished runs
     result = apis.compare(
         apis.load_config(TUTORIAL / 'lenet5_finetune_digits.py'), ('scratch', 'probe', 'finetune'),
         range(args.seeds),
@@ -43,7 +42,7 @@ def main() -> None:
         f'\n{result.table()}\n\n'
         'wrote work_dirs/demo/compare.png        the curves of the three arms\n'
         '      work_dirs/demo/results.json       every number\n'
-        '      work_dirs/demo/<arm>/seed<k>/     log, preflight.txt, metrics.jsonl, curves.png, checkpoint of each run\n'
+        '      work_dirs/demo/<arm>/seed<k>/     log, preflight.txt, metrics.jsonl, curves.png, checkpoints\n'
         f'{time.monotonic() - start:.0f} seconds')
 
 

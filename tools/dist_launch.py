@@ -1,4 +1,4 @@
-"""torchrun without its own traceback: the process that failed has said why, and its exit code is passed on."""
+"""torchrun without its own traceback: the failed process has printed the reason; its exit code is passed on."""
 import sys
 
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

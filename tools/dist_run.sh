@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What dist_train.sh and dist_test.sh share: torchrun with GPUS processes on this machine.
+# Used by dist_train.sh and dist_test.sh: torchrun with GPUS processes on this machine.
 set -euo pipefail
 gpus=$1
 case "$gpus" in
   ''|*[!0-9]*|0) echo "error: GPUS must be a whole number above 0, got '$gpus'" >&2; exit 2 ;;
 esac
 here="$(cd "$(dirname "$0")" && pwd)"
-# One computing thread a process, as torchrun and MMEngine choose it too, though not without remarks.
+# One compute thread per process. torchrun and MMEngine choose the same, but print warnings.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" MKL_NUM_THREADS="${MKL_NUM_THREADS:-1}"
 PYTHONPATH="$(dirname "$here"):${PYTHONPATH:-}" exec "${PYTHON:-python}" "$here/dist_launch.py" \
   --nnodes="${NNODES:-1}" \

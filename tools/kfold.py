@@ -1,7 +1,7 @@
-"""Cross-validate a config: train once per fold without it, and predict the fold's images with that run.
+"""Cross-validate a config: for each fold, train on the others and predict the images of the fold.
 
-A finished fold is not trained again: the same command resumes after a kill. `--shard` and `--gather` spread the folds over
-machines as in `tools/compare.py`. The exit code is 1 if a fold failed.
+A finished fold is not trained again: the same command resumes after a kill. `--shard` and `--gather` spread the folds
+over machines as in `tools/compare.py`. The exit code is 1 if a fold failed.
 """
 import argparse
 
@@ -12,14 +12,14 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='path of the config')
-    parser.add_argument('--folds', type=int, default=5, metavar='K', help='how many (5)')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the folds and of the runs (0)')
+    parser.add_argument('--folds', type=int, default=5, metavar='K', help='number of folds (default: 5)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the folds and of the runs (default: 0)')
     parser.add_argument('--pool', action='store_true', help='divide the validation set into folds too')
-    parser.add_argument('--metric', help='the score; default: the first that the config\'s evaluator measures')
-    parser.add_argument('--out-dir', default='work_dirs/kfold', help='where runs, table, figure and predictions go')
+    parser.add_argument('--metric', help='the score; default: the first that the evaluator of the config measures')
+    parser.add_argument('--out-dir', default='work_dirs/kfold', help='folder for runs, table, figure and predictions')
     parser.add_argument(
         '--shard', metavar='I/N', default='0/1', help='train the folds I, I + N, … only (counted from 0)')
-    parser.add_argument('--gather', action='store_true', help='train nothing; report what is there')
+    parser.add_argument('--gather', action='store_true', help='train nothing; report the finished folds')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     parser.add_argument('--launcher', choices=apis.LAUNCHERS, default='none', help='who started the processes')

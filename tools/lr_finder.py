@@ -5,7 +5,7 @@ from ftcls import apis
 
 
 def main() -> None:
-    """Read the config, make the test, draw."""
+    """Read the config, run the test, draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('--min', type=float, default=1e-6, help='rate of the first step (default: 1e-6)')

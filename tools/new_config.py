@@ -18,7 +18,7 @@ def main() -> None:
         '--weights', help='a checkpoint instead of the published one, for example on a machine without network')
     parser.add_argument('--seed', type=int, default=0, help='seed of the run, and of the drawn split if there is one')
     parser.add_argument(
-        '--device', choices=('cpu', 'cuda'), help='where the training will run; default: what this machine has')
+        '--device', choices=('cpu', 'cuda'), help='device of the training; default: that of this machine')
     parser.add_argument(
         '--check', type=int, default=20_000, help='images per split that are read to find broken ones (default: 20000)')
     args = parser.parse_args()

@@ -1,8 +1,8 @@
 """Predict the classes of images, or their masks, with a trained model.
 
 The first INPUT is a checkpoint if it ends in .pth, .pt, .th, .ckpt, .bin or .safetensors, or starts with
-torchvision://. Without one, the best checkpoint of the run is used, else its last. Exits with 1 if an image could not be
-predicted; the other images are predicted nevertheless.
+torchvision://. Without one, the best checkpoint of the run is used, else its last. The exit code is 1 if an image
+could not be predicted; the other images are still predicted.
 """
 import argparse
 
@@ -19,14 +19,14 @@ def parse_args() -> argparse.Namespace:
         '--topk',
         type=int,
         metavar='K',
-        help='classes to list per image (default: 1; for a model with several labels per image those that it predicts)')
+        help='classes to list per image (default: 1; with several labels per image: those predicted)')
     parser.add_argument('--out', metavar='FILE', help='also write the predictions to this .json or .csv file')
     parser.add_argument('--device', help='for example cpu or cuda:0; default: the GPU if there is one')
     parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images at once (default: 1)')
     parser.add_argument(
         '--show-dir',
         metavar='DIR',
-        help='write the images with their predictions drawn on them here; for a segmentor also the masks')
+        help='write the images with their predictions to this folder; for a segmentor also the masks')
     return parser.parse_args()
 
 

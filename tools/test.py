@@ -10,12 +10,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='file, URL or torchvision:// name')
-    parser.add_argument('--work-dir', help='where the log goes; default: work_dirs/<config name>')
+    parser.add_argument('--work-dir', help='folder for the log; default: work_dirs/<config name>')
     parser.add_argument('--out', help='write the metrics to a .json file, or every prediction to a .pkl file')
     parser.add_argument(
         '--tta',
         action='store_true',
-        help='average over views: the config\'s tta_pipeline, else the picture and its mirror')
+        help='average over views: the config\'s tta_pipeline, else the image and its mirror image')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     parser.add_argument('--launcher', choices=apis.LAUNCHERS, default='none', help='who started the processes')

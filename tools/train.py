@@ -9,21 +9,21 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
-    parser.add_argument('--work-dir', help='where the run writes; default: work_dirs/<config name>')
+    parser.add_argument('--work-dir', help='folder of the run; default: work_dirs/<config name>')
     parser.add_argument(
         '--resume',
         nargs='?',
         const=True,
         default=False,
         metavar='CKPT',
-        help='go on from this checkpoint, or from the latest of the work dir')
-    parser.add_argument('--amp', action='store_true', help='half precision where it is safe (bfloat16, else float16)')
+        help='continue from this checkpoint, or from the latest of the work dir')
+    parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16, else float16)')
     parser.add_argument('--no-validate', action='store_true', help='do not validate during training')
     parser.add_argument('--auto-scale-lr', action='store_true', help='the same as --batch-policy scale-lr')
     parser.add_argument(
         '--batch-policy',
         choices=apis.BATCH_POLICIES,
-        help='what happens where batch size x processes is not auto_scale_lr.base_batch_size; default: accumulate')
+        help='what to do if batch size x processes is not auto_scale_lr.base_batch_size; default: accumulate')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -32,8 +32,8 @@ def parse_args() -> argparse.Namespace:
         help='override parts of the config, e.g. train_dataloader.batch_size=8 model.head.num_classes=2')
     parser.add_argument('--launcher', choices=apis.LAUNCHERS, default='none', help='who started the processes')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
-    parser.add_argument('--seed', type=int, help='seed of everything random')
-    parser.add_argument('--dry-run', action='store_true', help='stop after the preflight and one checked training step')
+    parser.add_argument('--seed', type=int, help='seed of all random numbers')
+    parser.add_argument('--dry-run', action='store_true', help='stop after the preflight and one checked step')
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args

@@ -1,7 +1,7 @@
 """Search for values of config keys that give the best validation score: Optuna's trials, or Ray's on many machines.
 
-Each trial is an ordinary run in a work dir of its own. The same command resumes after a kill; started several times with
-one --out-dir, the processes share the work. The space is given as items or as a file with `space = {'key': 'distribution', ...}`:
+Each trial is an ordinary run in its own work dir. The same command resumes after a kill. Several processes with the
+same --out-dir share the trials. The space is given as items, or as a file with `space = {'key': 'distribution', ...}`:
 
     optim_wrapper.optimizer.lr=loguniform(1e-4,1e-1)     a number, on a logarithmic scale
     model.head.loss.label_smooth_val=uniform(0,0.2)      a number
@@ -18,11 +18,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('--space', nargs='+', required=True, metavar='KEY=DISTRIBUTION', help='or a .py or .json file')
-    parser.add_argument('--trials', type=int, default=20, help='in all, including those made before (default: 20)')
-    parser.add_argument('--out-dir', default='work_dirs/tune', help='gets the runs, table, figure, numbers and best.py')
-    parser.add_argument('--metric', help='the result of the validation to optimize; default: the evaluator\'s first')
-    parser.add_argument('--seed', type=int, default=0, help='of the search and of every run')
-    parser.add_argument('--prune', action='store_true', help='stop a trial that is worse than the others\' median')
+    parser.add_argument('--trials', type=int, default=20, help='in all, including finished ones (default: 20)')
+    parser.add_argument('--out-dir', default='work_dirs/tune', help='folder for runs, table, figure, numbers, best.py')
+    parser.add_argument('--metric', help='the validation metric to optimize; default: the first of the evaluator')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the search and of every run')
+    parser.add_argument('--prune', action='store_true', help='stop a trial that is worse than the median of the others')
     parser.add_argument('--storage', help='address of Optuna\'s storage, for workers on several machines')
     parser.add_argument('--backend', choices=('optuna', 'ray'), default='optuna', help='who distributes the trials')
     parser.add_argument(

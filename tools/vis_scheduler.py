@@ -12,7 +12,7 @@ def main() -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument('--dataset-size', type=int, help='samples of the training set; default: read it')
     length.add_argument('--iters-per-epoch', type=int, help='iterations of an epoch, instead of a number of samples')
-    parser.add_argument('--gpus', type=int, default=1, help='processes that share an epoch')
+    parser.add_argument('--gpus', type=int, default=1, help='number of processes (default: 1)')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     args = parser.parse_args()

@@ -1,6 +1,6 @@
 """WiSE-FT: write a model between a pretrained and a fine-tuned one, by averaging their weights.
 
-It is (1 - alpha) * pretrained + alpha * fine-tuned. With --config, each is measured.
+Its weights are (1 - alpha) * pretrained + alpha * fine-tuned. With --config, each model is measured.
 """
 import argparse
 
@@ -10,8 +10,8 @@ from ftcls import apis
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('pretrained', help='where fine-tuning started: file, URL or torchvision:// name')
-    parser.add_argument('finetuned', help='where it ended')
+    parser.add_argument('pretrained', help='start of the fine-tuning: file, URL or torchvision:// name')
+    parser.add_argument('finetuned', help='the fine-tuned checkpoint')
     parser.add_argument(
         '--out', required=True, metavar='FILE', help='the file to write; with several alphas, one for each')
     parser.add_argument(
@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', help='measure every result with the evaluator of this config')
     parser.add_argument('--split', choices=('val', 'test'), default='val', help='the data to measure on; default: val')
     parser.add_argument(
-        '--same-classes', action='store_true', help='average the classifiers too, though their classes are not named')
+        '--same-classes', action='store_true', help='average the classifiers even if no file names its classes')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
     return parser.parse_args()

@@ -6,7 +6,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # the last two checkpoints and the best one are kept: a kill while one is written leaves the other
+    # the last two checkpoints and the best one are kept, so that a kill during writing leaves one intact
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='auto'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
@@ -14,14 +14,14 @@ default_hooks = dict(
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    # gloo takes its place where there is no GPU
+    # without a GPU, gloo is used instead
     dist_cfg=dict(backend='nccl'),
 )
 
 log_level = 'INFO'
-# a checkpoint whose weights the whole model starts from
+# checkpoint with the weights that the whole model starts from
 load_from = None
-# True goes on from the latest checkpoint of the work dir
+# True continues from the latest checkpoint of the work dir
 resume = False
-# a seed of None is drawn anew and stated in the log
+# with None, a new seed is drawn and written to the log
 randomness = dict(seed=None, deterministic=False)

@@ -1,8 +1,10 @@
-"""Ants and bees at 32 pixels with each augmentation in turn, to be compared.
+"""Ants and bees at 32 pixels with each augmentation in turn, for a comparison.
 
-python tools/compare.py configs/augmentation/hymenoptera.py --arms plain,randaugment,trivial,erasing,mixup,cutmix,smoothing --seeds 3
+python tools/compare.py configs/augmentation/hymenoptera.py \
+    --arms plain,randaugment,trivial,erasing,mixup,cutmix,smoothing --seeds 3
 
-One CPU core, photos reduced to 96 pixels: a run takes a minute. Seed 0: 74.51 % plain; docs/small_data.md has the table.
+One CPU core, photos reduced to 96 pixels: one minute per run. Seed 0: 74.51 % for plain; the table is in
+docs/small_data.md.
 """
 _base_ = ['../strategies/head_x10.py']
 
@@ -23,7 +25,7 @@ arms = dict(
     plain={},
     randaugment={_pipeline: _with(dict(type='RandAugment', num_ops=2, magnitude=9))},
     trivial={_pipeline: _with(dict(type='TrivialAugmentWide'))},
-    # a quarter of the pictures: the paper's half would be much at 32 pixels
+    # a quarter of the images: the paper's half is too much at 32 pixels
     erasing={_pipeline: _with(dict(type='RandomErasing', erase_prob=0.25))},
     mixup={_mixing: dict(augments=[dict(type='Mixup', alpha=0.2)])},
     cutmix={_mixing: dict(augments=[dict(type='CutMix', alpha=1.0)], probs=[0.5])},

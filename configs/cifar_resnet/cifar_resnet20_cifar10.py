@@ -1,4 +1,4 @@
-"""The ResNet-20 for CIFAR-10 of He et al. 2015 (arXiv:1512.03385, section 4.2): 270,000 parameters.
+"""ResNet-20 for CIFAR-10 (He et al. 2015, arXiv:1512.03385, section 4.2): 270,000 parameters.
 
 python tools/train.py configs/cifar_resnet/cifar_resnet20_cifar10.py
 """

@@ -1,9 +1,9 @@
-"""CIFAR-10 with uneven classes, 500 airplanes down to 25 trucks, and two ways to deal with that.
+"""CIFAR-10 with uneven classes, 500 airplanes down to 25 trucks, and two remedies.
 
 python tools/compare.py configs/imbalance/cifar10_longtail.py --arms none,weights,sampler --seeds 3
 
-Mean recall of the classes over 1,017 test pictures, 3 seeds: none 29.76 ± 0.56, weights 37.68 ± 1.03, sampler 41.38 ± 1.00 %; 2 to 8
-minutes a run on one core that others shared. docs/small_data.md has the recall of each class.
+Mean recall of the classes over 1,017 test images, 3 seeds: none 29.76 ± 0.56, weights 37.68 ± 1.03,
+sampler 41.38 ± 1.00 %; 2 to 8 minutes per run on one shared core. The recall per class is in docs/small_data.md.
 """
 _base_ = ['../_base_/datasets/cifar10_bs16.py', '../_base_/default_runtime.py']
 
@@ -14,7 +14,7 @@ model = dict(
     neck=dict(type='GlobalAveragePooling'),
     head=dict(type='LinearClsHead', num_classes=10, in_channels=64, loss=dict(type='CrossEntropyLoss')))
 
-# 20:1, falling by the same factor from class to class (Cui et al. 2019, arXiv:1901.05555), drawn anew by each run's seed
+# 20:1, falling by the same factor from class to class (Cui et al. 2019, arXiv:1901.05555); each seed draws anew
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,
@@ -24,7 +24,7 @@ train_dataloader = dict(
 val_dataloader = dict(batch_size=256, num_workers=0)
 test_dataloader = val_dataloader
 
-# the mean of the classes' recalls, since the test set is even; then the recall of each class
+# the mean recall over the classes, since the test set is even; then the recall per class
 val_evaluator = [
     dict(type='SingleLabelMetric', items=('recall', )),
     dict(type='SingleLabelMetric', items=('recall', ), average=None),

@@ -1,9 +1,10 @@
-"""Ants and bees for a search: a quarter of the training photos validate, so that nothing is chosen on those reported.
+"""Ants and bees for a search: a quarter of the training photos validate, so that the reported photos choose nothing.
 
 python tools/tune.py configs/search/hymenoptera.py --space 'optim_wrapper.optimizer.lr=loguniform(1e-3,0.3)' \
-    'model.backbone.frozen_stages=int(-1,3)' 'optim_wrapper.optimizer.weight_decay=loguniform(1e-5,1e-2)' --trials 20 --prune
+    'model.backbone.frozen_stages=int(-1,3)' 'optim_wrapper.optimizer.weight_decay=loguniform(1e-5,1e-2)' \
+    --trials 20 --prune
 
-What it came to stands in docs/small_data.md.
+The results are in docs/small_data.md.
 """
 _base_ = ['../strategies/finetune.py']
 

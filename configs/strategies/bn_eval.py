@@ -1,4 +1,4 @@
-"""BatchNorm with the source's statistics; its weight and bias learn.
+"""BatchNorm keeps the source's statistics; its weight and bias learn.
 
 python tools/train.py configs/strategies/bn_eval.py
 

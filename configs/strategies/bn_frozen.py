@@ -1,4 +1,4 @@
-"""BatchNorm frozen: neither its statistics nor its weight and bias move.
+"""BatchNorm is frozen: its statistics, weight and bias do not change.
 
 python tools/train.py configs/strategies/bn_frozen.py
 

@@ -1,4 +1,4 @@
-"""EMA: what is validated and saved is the running average of the weights over the last steps.
+"""EMA: the running average of the weights over the last steps is validated and saved.
 
 python tools/train.py configs/strategies/ema.py
 
@@ -6,5 +6,5 @@ python tools/train.py configs/strategies/ema.py
 """
 _base_ = ['./_base_/hymenoptera_32px.py']
 
-# 160 steps in all, so that the average is over the last 20 or so
+# 160 steps in all; the average covers about the last 20
 custom_hooks = [dict(type='EMAHook', momentum=0.05)]

@@ -1,4 +1,4 @@
-"""Fine-tune: all layers learn, at one rate.
+"""Fine-tune: all layers learn at one rate.
 
 python tools/train.py configs/strategies/finetune.py
 

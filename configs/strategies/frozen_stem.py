@@ -1,4 +1,4 @@
-"""Partial freezing by name: the stem and the first stage keep what they have learnt.
+"""Partial freezing by name: the stem and the first stage keep their weights.
 
 python tools/train.py configs/strategies/frozen_stem.py
 
@@ -6,5 +6,5 @@ python tools/train.py configs/strategies/frozen_stem.py
 """
 _base_ = ['./_base_/hymenoptera_32px.py']
 
-# regular expressions over the parameters' names; tools/print_params.py lists these
+# regular expressions over parameter names; tools/print_params.py lists the names
 model = dict(freeze=['^backbone.(conv1|bn1|layer1)'])

@@ -1,4 +1,4 @@
-"""Gradual unfreezing (Howard and Ruder 2018): the head first, then a stage more every four epochs.
+"""Gradual unfreezing (Howard and Ruder 2018): the head first, then one more stage every four epochs.
 
 python tools/train.py configs/strategies/gradual_unfreezing.py
 

@@ -1,4 +1,4 @@
-"""Fine-tune with the new classifier at ten times the rate of the pretrained layers.
+"""Fine-tune: the new classifier learns at ten times the rate of the pretrained layers.
 
 python tools/train.py configs/strategies/head_x10.py
 

@@ -6,6 +6,6 @@ python tools/train.py configs/strategies/l2sp.py
 """
 _base_ = ['./_base_/hymenoptera_32px.py']
 
-# in the place of weight decay
+# instead of weight decay
 optim_wrapper = dict(optimizer=dict(weight_decay=0))
 custom_hooks = [dict(type='L2SPHook', alpha=0.01, beta=0.01)]

@@ -1,4 +1,4 @@
-"""Linear probe: the backbone is frozen, a linear classifier on its features learns alone.
+"""Linear probe: the backbone is frozen, only a linear classifier on its features learns.
 
 python tools/train.py configs/strategies/probe.py
 

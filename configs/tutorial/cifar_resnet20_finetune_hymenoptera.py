@@ -1,4 +1,4 @@
-"""Fine-tune a CIFAR-10 ResNet-20 to one's own pictures, sized for a CPU: ants or bees.
+"""Fine-tune a CIFAR-10 ResNet-20 to your own images, sized for a CPU: ants or bees.
 
     data/hymenoptera/
     ├── train/
@@ -16,7 +16,7 @@ model = dict(
     backbone=dict(
         init_cfg=dict(
             type='Pretrained',
-            # saved from DataParallel: the keys' `module.` is recognised; `linear`, its ten-way classifier, is left out
+            # saved from DataParallel: the prefix `module.` is recognised; its ten-way classifier `linear` is not loaded
             checkpoint='https://github.com/akamaster/pytorch_resnet_cifar10/raw/master/pretrained_models/'
             'resnet20-12fca82f.th')),
     head=dict(num_classes=2))
@@ -56,7 +56,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1, ))
 test_evaluator = val_evaluator
 
-# the new classifier starts from nothing and learns ten times as fast as the backbone
+# the new classifier starts from random weights and learns ten times as fast as the backbone
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005),
     paramwise_cfg=dict(custom_keys={'head': dict(lr_mult=10)}))
@@ -66,5 +66,5 @@ val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=32)
 
-# for `tools/compare.py`: a net from scratch wants a higher rate, the same for all layers
+# for `tools/compare.py`: a network from scratch needs a higher rate, the same for all layers
 arms = dict(scratch={'optim_wrapper.optimizer.lr': 0.05, 'optim_wrapper.paramwise_cfg': None})

@@ -1,11 +1,11 @@
-"""Several labels a picture: LeNet-5, pretrained on single digits, learns to tell which digits a picture of two holds.
+"""Several labels per image: LeNet-5, pretrained on single digits, learns which digits an image of two contains.
 
 python tools/train.py configs/tutorial/lenet5_pretrain_digits.py   # makes the source checkpoint
 python tools/train.py configs/tutorial/lenet5_finetune_digit_pairs.py
 python tools/compare.py configs/tutorial/lenet5_finetune_digit_pairs.py --arms scratch,finetune,asymmetric --seeds 3
 
-Half a minute a run on one core. mAP on the 1,000 test pairs, three seeds: 84.88 ± 1.96, from scratch 73.28 ± 1.61, with
-AsymmetricLoss 94.40 ± 0.72.
+Half a minute per run on one core. mAP on the 1,000 test pairs, three seeds: 84.88 ± 1.96, from scratch 73.28 ± 1.61,
+with AsymmetricLoss 94.40 ± 0.72.
 """
 _base_ = ['../_base_/datasets/digits.py', '../_base_/default_runtime.py']
 
@@ -20,7 +20,7 @@ model = dict(
             checkpoint='work_dirs/lenet5_pretrain_digits/epoch_15.pth',
             prefix='backbone')),
     neck=dict(type='GlobalAveragePooling'),
-    # a sigmoid for each digit; what has a score of at least 0.5 is predicted
+    # one sigmoid per digit; digits with a score of at least 0.5 are predicted
     head=dict(
         type='MultiLabelLinearClsHead',
         num_classes=10,
@@ -33,7 +33,8 @@ pair_pipeline = [
     dict(type='Resize', scale=(64, 32)),
     dict(type='PackInputs'),
 ]
-# Of the half that the source was not trained on: 20 scans of each digit make the training's pairs, others the rest's.
+# From the half that the source was not trained on: 20 scans per digit make the training pairs, other scans the
+# pairs of `val` and `test`.
 train_dataloader = dict(
     batch_size=32,
     dataset=dict(
@@ -76,12 +77,12 @@ param_scheduler = dict(type='CosineAnnealingLR', by_epoch=True, T_max=20, conver
 train_cfg = dict(by_epoch=True, max_epochs=20, val_interval=5)
 val_cfg = dict()
 test_cfg = dict()
-# checkpoints of the last epoch and the best only, the run takes seconds
+# checkpoints of the last and the best epoch only: the run takes seconds
 default_hooks = dict(checkpoint=dict(interval=20))
 
-# the documented numbers can be made again
+# makes the documented numbers reproducible
 randomness = dict(seed=0)
 
 arms = dict(
-    # as finetune, with the other loss for several labels
+    # like finetune, with the other loss for several labels
     asymmetric={'model.head.loss': dict(_delete_=True, type='AsymmetricLoss')})

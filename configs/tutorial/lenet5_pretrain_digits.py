@@ -2,7 +2,7 @@
 
 python tools/train.py configs/tutorial/lenet5_pretrain_digits.py
 
-One CPU, seconds. `lenet5_finetune_digits.py` starts from what it leaves in work_dirs/lenet5_pretrain_digits/.
+One CPU, seconds. `lenet5_finetune_digits.py` starts from its last checkpoint in work_dirs/lenet5_pretrain_digits/.
 """
 _base_ = ['../_base_/datasets/digits.py', '../_base_/default_runtime.py']
 
@@ -20,5 +20,5 @@ train_cfg = dict(by_epoch=True, max_epochs=15, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 
-# the demo's numbers can be made again
+# makes the demo's numbers reproducible
 randomness = dict(seed=0)

@@ -1,4 +1,4 @@
-"""The textbooks' fine-tuning experiment: an ImageNet ResNet-18 learns to tell hot dogs from everything else.
+"""The textbook's fine-tuning experiment: an ImageNet ResNet-18 learns to tell hot dogs from everything else.
 
     data/hotdog/
     ├── train/
@@ -11,8 +11,8 @@
 python tools/train.py configs/tutorial/resnet18_finetune_hotdog.py
 python tools/compare.py configs/tutorial/resnet18_finetune_hotdog.py --arms scratch,finetune --seeds 3
 
-The pictures are those of Zhang et al., "Dive into Deep Learning", section on fine-tuning, and so are the numbers. Not measured
-here: neither pictures nor weights are at hand. As in the book, the pictures that are tested on are those validated on.
+The images and the hyperparameters are those of Zhang et al., "Dive into Deep Learning", section on fine-tuning. Not
+measured here: images and weights were not available. As in the book, the test images are also the validation images.
 """
 _base_ = ['../_base_/models/resnet18.py', '../_base_/default_runtime.py']
 
@@ -55,7 +55,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1, ))
 test_evaluator = val_evaluator
 
-# the new classifier learns ten times as fast as what ImageNet has taught
+# the new classifier learns ten times as fast as the pretrained layers
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.01, weight_decay=0.001), paramwise_cfg=dict(custom_keys={'head': dict(lr_mult=10)}))
 train_cfg = dict(by_epoch=True, max_epochs=5, val_interval=1)
@@ -63,5 +63,5 @@ val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=128)
 
-# from scratch all layers learn at one rate, ten times the fine-tuning's: resnet18_scratch_hotdog.py
+# from scratch, all layers learn at one rate, ten times that of fine-tuning: resnet18_scratch_hotdog.py
 arms = dict(scratch={'optim_wrapper.optimizer.lr': 0.1, 'optim_wrapper.paramwise_cfg': None})

@@ -1,8 +1,8 @@
-"""The twin of resnet18_finetune_hotdog.py that starts from nothing: all layers alike, at a rate of 0.1.
+"""The same as resnet18_finetune_hotdog.py from random weights: all layers learn at a rate of 0.1.
 
 python tools/train.py configs/tutorial/resnet18_scratch_hotdog.py
 
-Not measured here: the pictures are not at hand.
+Not measured here: the images were not available.
 """
 _base_ = ['./resnet18_finetune_hotdog.py']
 

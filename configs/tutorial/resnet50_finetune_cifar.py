@@ -14,30 +14,30 @@ _base_ = [
 
 model = dict(
     backbone=dict(
-        # the stem and the first two stages keep what ImageNet taught them
+        # the stem and the first two stages keep their ImageNet weights
         frozen_stages=2,
         init_cfg=dict(
             type='Pretrained',
             checkpoint='https://download.openmmlab.com/mmclassification/v0/resnet/'
             'resnet50_8xb32_in1k_20210831-ea4938fc.pth',
-            # of the file's `backbone.*` and `head.*`, the backbone alone is wanted
+            # the file has `backbone.*` and `head.*`; only the backbone is loaded
             prefix='backbone')),
     # CIFAR-10 has ten classes, ImageNet a thousand
     head=dict(num_classes=10))
 
-# The weights were trained on pixels normalised with ImageNet's statistics; frozen layers know no others. CIFAR-10's own,
-# which the base config brings, would feed them shifted and stretched inputs.
+# The weights were trained on pixels normalised with ImageNet's statistics, and frozen layers cannot adapt to others.
+# The base config has CIFAR-10's statistics, which would shift and scale their inputs.
 data_preprocessor = dict(
     num_classes=10,
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
-    # the weights expect RGB; CIFAR-10 is stored so and is not flipped
+    # the weights expect RGB; CIFAR-10 is RGB already and is not changed
     to_rgb=True)
 
 train_pipeline = [
     dict(type='RandomCrop', crop_size=32, padding=4),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    # ImageNet's input size: at 32 pixels the last stage would see 1 x 1
+    # ImageNet's input size: at 32 pixels the last stage would have a map of 1 x 1
     dict(type='Resize', scale=224),
     dict(type='PackClsInputs'),
 ]

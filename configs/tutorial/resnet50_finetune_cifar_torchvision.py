@@ -9,10 +9,10 @@ model = dict(
         init_cfg=dict(
             _delete_=True,
             type='Pretrained',
-            # the file's keys have no prefix; its classifier `fc` is left out
+            # the file's keys have no prefix; its classifier `fc` is not loaded
             checkpoint='torchvision://resnet50')))
 
-# torchvision's weights were trained on antialiased pictures; enlarging 32 to 224 pixels is the same either way
+# torchvision's weights were trained on antialiased images; enlarging 32 to 224 pixels is the same either way
 train_pipeline = [
     dict(type='RandomCrop', crop_size=32, padding=4),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),

@@ -6,12 +6,12 @@
 
 python tools/train.py configs/unet/unet_carvana.py
 
-The data is Kaggle's (carvana-image-masking-challenge), 5,088 pictures; it was not at hand here, so no score is stated.
+The data is Kaggle's (carvana-image-masking-challenge), 5,088 images. It was not available here, so no score is given.
 To start from a public file with `inc.double_conv.0.weight` and so on: `--cfg-options load_from=unet_carvana.pth`.
 """
 _base_ = ['../_base_/models/unet.py', '../_base_/default_runtime.py']
 
-# 0 to 1, as public checkpoints were trained
+# scales pixels to 0 to 1, as for the public checkpoints
 data_preprocessor = dict(type='ClsDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255], to_rgb=True)
 
 pipeline = [
@@ -30,7 +30,7 @@ train_dataloader = dict(
         type='CarvanaDataset',
         data_root='data/carvana',
         split='train',
-        # drawn by the seed, so that the two parts never share a picture
+        # drawn by `split_seed`: the two parts never share an image
         val_fraction=0.3,
         split_seed=0,
         pipeline=pipeline))

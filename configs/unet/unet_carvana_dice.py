@@ -1,4 +1,4 @@
-"""U-Net on Carvana's cars with the Dice loss in place of the cross entropy.
+"""U-Net on Carvana's cars with the Dice loss instead of cross entropy.
 
 python tools/train.py configs/unet/unet_carvana_dice.py
 """

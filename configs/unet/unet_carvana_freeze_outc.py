@@ -1,4 +1,4 @@
-"""U-Net on Carvana's cars with the last layer as it starts: weight and bias of `head.outc.conv` do not learn.
+"""U-Net on Carvana's cars with a frozen last layer: weight and bias of `head.outc.conv` do not learn.
 
 python tools/print_params.py configs/unet/unet_carvana_freeze_outc.py   # lists them as frozen
 python tools/train.py configs/unet/unet_carvana_freeze_outc.py

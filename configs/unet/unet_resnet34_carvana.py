@@ -10,7 +10,7 @@ model = dict(
     backbone=dict(
         type='ResNet',
         depth=34,
-        # a quarter, an eighth, a 16th and a 32nd of the image
+        # maps of 1/4, 1/8, 1/16 and 1/32 of the image
         out_indices=(0, 1, 2, 3),
         init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet34')),
     decoder=dict(type='UNetDecoder', channels=(256, 128, 64, 32, 16)),

@@ -1,4 +1,4 @@
-"""Runs the commands of a document in a copy of the tree, made small: fewer epochs, made-up data, two processes for eight."""
+"""Run the commands of a document in a copy of the tree, reduced: fewer epochs, random data, two processes for eight."""
 import os
 import pickle
 import re
@@ -15,7 +15,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What is appended to `--cfg-options` for a config, so that its command takes seconds.
+# Appended to `--cfg-options` of a config, so that its command takes seconds.
 _CIFAR = [
     f'{split}_dataloader.dataset.{option}' for split in ('train', 'val', 'test')
     for option in ('verify=False', 'download=False')
@@ -45,13 +45,13 @@ SMALLER = {
     'lenet5_finetune_digit_pairs.py': ['train_cfg.max_epochs=1'],
     'lenet5_pretrain_digits.py': [],
 }
-# What stands in a document for what the small runs leave, or need.
+# Parts of documented commands, and their replacements in the small runs.
 INSTEAD = [(r'epoch_200\.pth', 'epoch_1.pth'), (r'(dist_train\.sh \S+) 8', r'\1 2'), (r'--seeds [35]', '--seeds 1'),
            (r'--folds \d+', '--folds 2'), (r'--budget \d+', '--budget 2'), (r'--shots [\d,]+', '--shots 1,2'),
            (r'--trials \d+', '--trials 2'), (r'epoch_20\.pth', 'epoch_1.pth'),
            (r'https://\S+/resnet20-12fca82f\.th', 'resnet20.th'),
            (r'tools/demo\.py.*', 'tools/demo.py --seeds 1 --epochs 5')]
-# Lines that are about the installation or the whole suite: `make -n` says that the target exists, the rest is CI's.
+# Lines about the installation or the whole suite. Of `make`, only the existence of the target is checked (`make -n`).
 NOT_RUN = re.compile(r'^(python -m venv|pip install|python -m pytest|pre-commit|make )')
 
 
@@ -74,7 +74,7 @@ def small(command: str) -> list[str]:
 
 
 def run_document(path: Path, place: Path) -> list[str]:
-    """Run every command of a document in ``place``, in order; returns those that failed, with the end of their output."""
+    """Run every command of a document in ``place``, in order; return the failed ones, with the end of their output."""
     failures = []
     environment = dict(
         os.environ,

@@ -1,11 +1,11 @@
-"""CIFAR-100 at its own size of 32x32, 16 pictures a GPU."""
+"""CIFAR-100 at its own size of 32x32, 16 images per GPU."""
 dataset_type = 'CIFAR100'
 data_preprocessor = dict(
     num_classes=100,
-    # Of CIFAR-100's training set. Fine-tuning wants those that the pretrained weights were trained with instead.
+    # Statistics of CIFAR-100's training set. Fine-tuning needs those of the pretrained weights instead.
     mean=[129.304, 124.070, 112.434],
     std=[68.170, 65.392, 70.418],
-    # The model wants RGB; these pictures are RGB already and stay as they are.
+    # The model expects RGB; these images are RGB already and are not changed.
     to_rgb=True,
 )
 

@@ -1,11 +1,11 @@
-"""CIFAR-10 at its own size of 32x32, 16 pictures a GPU."""
+"""CIFAR-10 at its own size of 32x32, 16 images per GPU."""
 dataset_type = 'CIFAR10'
 data_preprocessor = dict(
     num_classes=10,
-    # Of CIFAR-10's training set. Fine-tuning wants those that the pretrained weights were trained with instead.
+    # Statistics of CIFAR-10's training set. Fine-tuning needs those of the pretrained weights instead.
     mean=[125.307, 122.961, 113.8575],
     std=[51.5865, 50.847, 51.255],
-    # The model wants RGB; these pictures are RGB already and stay as they are.
+    # The model expects RGB; these images are RGB already and are not changed.
     to_rgb=True,
 )
 

@@ -2,7 +2,7 @@
 dataset_type = 'Digits'
 data_preprocessor = dict(
     num_classes=10,
-    # Of the source half's training set, one channel.
+    # Statistics of the source half's training set, one channel.
     mean=[78.08],
     std=[82.57],
     # One channel has no order.
@@ -16,7 +16,7 @@ train_pipeline = [
 ]
 test_pipeline = train_pipeline
 
-# No worker processes: the pictures lie in the memory and are tiny.
+# No worker processes: the images are tiny and in memory.
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,

@@ -1,8 +1,8 @@
-"""Fashion-MNIST, enlarged to 32x32, 128 pictures a GPU."""
+"""Fashion-MNIST, enlarged to 32x32, 128 images per GPU."""
 dataset_type = 'FashionMNIST'
 data_preprocessor = dict(
     num_classes=10,
-    # Of Fashion-MNIST's training set, one channel.
+    # Statistics of Fashion-MNIST's training set, one channel.
     mean=[72.94],
     std=[90.02],
     # One channel has no order.

@@ -1,16 +1,16 @@
-"""ImageNet at 224x224, 32 pictures a GPU."""
+"""ImageNet at 224x224, 32 images per GPU."""
 dataset_type = 'ImageNet'
 data_preprocessor = dict(
     num_classes=1000,
-    # Of ImageNet's training set, RGB.
+    # Statistics of ImageNet's training set, RGB.
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
-    # Files are read as BGR; the preprocessor turns them round.
+    # Files are read as BGR; the preprocessor converts them to RGB.
     to_rgb=True,
 )
 
-# OpenMMLab's weights were trained with these. Those of torchvision and timm were trained with antialiased resizing: give
-# backend='pillow' to RandomResizedCrop and ResizeEdge with them.
+# OpenMMLab's weights were trained with these pipelines. The weights of torchvision and timm were trained with
+# antialiased resizing: with them, set backend='pillow' in RandomResizedCrop and ResizeEdge.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomResizedCrop', scale=224),

@@ -1,8 +1,8 @@
-"""MNIST, enlarged to 32x32, 128 pictures a GPU."""
+"""MNIST, enlarged to 32x32, 128 images per GPU."""
 dataset_type = 'MNIST'
 data_preprocessor = dict(
     num_classes=10,
-    # MMClassification's for LeNet-5 at 32x32, one channel.
+    # MMClassification's statistics for LeNet-5 at 32x32, one channel.
     mean=[33.46],
     std=[78.87],
     # One channel has no order.

@@ -1,4 +1,4 @@
-"""ResNet-50 for ImageNet: 1000 classes. The statistics of the pixels stand in the dataset config."""
+"""ResNet-50 for ImageNet: 1000 classes. The pixel statistics are in the dataset config."""
 model = dict(
     type='ImageClassifier',
     backbone=dict(type='ResNet', depth=50, num_stages=4, out_indices=(3, ), style='pytorch'),

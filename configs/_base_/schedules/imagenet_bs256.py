@@ -1,4 +1,4 @@
-"""Training on ImageNet from scratch: SGD over 100 epochs, total batch 256, as He et al. 2015 (arXiv:1512.03385) have it."""
+"""Training on ImageNet from scratch: SGD over 100 epochs, total batch 256, He et al. 2015 (arXiv:1512.03385)."""
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.0001))
 
 # the rate falls to a tenth after epochs 30, 60 and 90

@@ -1,4 +1,4 @@
-"""What all strategies share: the tutorial's ants and bees at CIFAR's own 32 pixels, so that many runs are affordable on a CPU."""
+"""The base of all strategies: the tutorial's ants and bees at CIFAR's 32 pixels, so that runs are cheap on a CPU."""
 _base_ = ['../../tutorial/cifar_resnet20_finetune_hymenoptera.py']
 
 train_pipeline = [
@@ -18,6 +18,6 @@ val_dataloader = dict(num_workers=0, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(num_workers=0, dataset=dict(pipeline=test_pipeline))
 train_cfg = dict(val_interval=5)
 
-# Of 0.003, 0.01, 0.03 and 0.1 the best on a quarter of the training photos, held out (benchmarks/hymenoptera_rates.py).
+# The best of 0.003, 0.01, 0.03 and 0.1 on a held-out quarter of the training photos (benchmarks/hymenoptera_rates.py).
 optim_wrapper = dict(optimizer=dict(lr=0.03))
 arms = dict(scratch={'optim_wrapper.optimizer.lr': 0.05})
