@@ -61,8 +61,8 @@ def download(url: str,
              retries: int = 3) -> Path:
     """Fetch ``url`` once and return the path of the file.
 
-    ``torch.hub`` writes the bytes to ``<name>.part``. After length and hash are verified, the part is moved to its final
-    name in one step. Processes and threads that ask for the same file wait for one another.
+    ``torch.hub`` writes the bytes to ``<name>.part``. After length and hash are verified, the part is moved to its
+    final name in one step. Processes and threads that ask for the same file wait for one another.
 
     Args:
         url: An http or https address.

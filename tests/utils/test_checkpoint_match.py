@@ -83,7 +83,7 @@ def test_wrappers_on_some_keys_stay():
 
 
 def test_no_weights_or_too_many():
-    with pytest.raises(CheckpointError, match="no weights under.*its keys: 'epoch'"):
+    with pytest.raises(CheckpointError, match="no weights under.*its keys: epoch"):
         extract_state_dict({'epoch': 1})
     with pytest.raises(CheckpointError, match='teacher'):
         extract_state_dict({'student': {'a': torch.zeros(1)}, 'teacher': {'a': torch.zeros(1)}})
@@ -155,8 +155,8 @@ def test_prefix_that_no_key_has(source):
         match_state_dict(state, Backbone(), 'bakbone')
     text = str(err.value)
     assert "'bakbone'" in text and 'backbone, head' in text and "did you mean 'backbone'" in text
-    assert "with prefix='backbone' 120 of 120" in text
-    with pytest.raises(CheckpointError, match='without a prefix 120 of 120'):
+    assert "prefix='backbone' would load 120 of 120" in text
+    with pytest.raises(CheckpointError, match='prefix=None would load 120 of 120'):
         match_state_dict(source, Backbone(), 'backbone')
 
 
@@ -169,7 +169,7 @@ def test_num_batches_tracked_is_harmless(source):
 def test_fold_names():
     assert fold_names([f'layer4.{i}.w' for i in range(12)] + ['fc.bias']) == 'layer4.* (12), fc.bias'
     assert fold_names(['backbone.layer1.0.w', 'backbone.layer1.1.w']) == 'backbone.layer1.* (2)'
-    assert fold_names([f'{c}.x' for c in 'abcdefgh'], most=6).endswith('and 2 more modules')
+    assert fold_names([f'{c}.x' for c in 'abcdefgh'], most=6).endswith('and 2 more')
 
 
 class TestLoadPretrained:
@@ -251,7 +251,7 @@ class TestLoadPretrained:
     def test_another_architecture_shows_the_shapes(self, tmp_path):
         wide = torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [2, 2, 2, 2], width_per_group=32)
         other = torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [2, 2, 2, 2])
-        with pytest.raises(CheckpointError, match=r'of another shape: \d+.*\(32, 64, 1, 1\) in the file'):
+        with pytest.raises(CheckpointError, match=r'of another shape \(\d+\).*\(32, 64, 1, 1\) in the file'):
             load_pretrained(other, saved(tmp_path, wide.state_dict()))
 
     @pytest.mark.parametrize('bad', [float('nan'), float('inf')])
@@ -259,7 +259,7 @@ class TestLoadPretrained:
         state = OrderedDict((k, v.clone()) for k, v in source.items())
         state['layer2.0.conv1.weight'][0, 0, 0, 0] = bad
         path = saved(tmp_path, state)
-        with pytest.raises(CheckpointError, match='NaN or infinite.*layer2.0.conv1.weight'):
+        with pytest.raises(CheckpointError, match='are NaN or infinite.*layer2.0.conv1.weight'):
             load_pretrained(resnet(), path)
         load_pretrained(resnet(), path, allow_partial=True)
 
@@ -285,7 +285,7 @@ class TestLeftOver:
         with pytest.raises(CheckpointError, match=self.WAY_ON) as err:
             load_pretrained(model, path)
         text = str(err.value)
-        assert f'{left} of the {of} tensors' in text and 'deeper or another network' in text and path in text
+        assert f'{left} of {of} tensors' in text and 'another network' in text and path in text
         assert f'layer1.* ({left // 3})' in text and not hasattr(model, 'load_report')
 
     def test_allowed_it_warns(self, tmp_path, log_records):
@@ -293,7 +293,7 @@ class TestLeftOver:
         report = load_pretrained(model, saved(tmp_path, CifarResNet(32).state_dict()), allow_partial=True)
         assert report.complete and len(report.left_over) == 60 and report.left_over_share == pytest.approx(60 / 155)
         warning, = [text for level, text in log_records if level == logging.WARNING]
-        assert '60 of the 155' in warning and '(39%)' in warning and 'layer1.3.conv1.weight for one' in warning
+        assert '60 of 155' in warning and '(39%)' in warning and 'layer1.3.conv1.weight' in warning
 
     @pytest.mark.parametrize('before', ['', 'module.', 'backbone.', 'module.backbone.'])
     def test_under_any_prefix(self, before):
@@ -306,7 +306,7 @@ class TestLeftOver:
         more = torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [2, 2, 2, 3]).state_dict()
         report = load_pretrained(Classifier(), saved(tmp_path, more))
         assert report.complete and len(report.left_over) == 10 and report.part_size == 110
-        assert ['layer4.2.conv1.weight for one' in text for level, text in log_records if level > 20] == [True]
+        assert ['(for example layer4.2.conv1.weight)' in text for level, text in log_records if level > 20] == [True]
 
     def test_deeper_transformer(self):
         vit = dict(image_size=32, patch_size=16, num_heads=2, hidden_dim=8, mlp_dim=8)

@@ -7,6 +7,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from ftcls.utils.errors import CheckpointError
+from ftcls.utils.names import enumerate_names
 from .matching import extract_state_dict, find_state_dict, match_state_dict, own_tensors, unwrap_model
 from .reading import locate_checkpoint, read_checkpoint, register_safe_loading
 from .report import LoadReport, fold_names
@@ -28,9 +29,9 @@ def check_finite(tensors: dict[str, torch.Tensor], source: str, allow: bool = Fa
     bad = [n for n, t in tensors.items() if t.is_floating_point() and not bool(torch.isfinite(t.float()).all())]
     if not bad:
         return
-    text = f'{source}: NaN or infinite numbers in {len(bad)} of {len(tensors)} weights: {fold_names(bad)} ({bad[0]} first)'
+    text = f'{source}: {len(bad)} of {len(tensors)} weights are NaN or infinite: {fold_names(bad)}, first {bad[0]}'
     if not allow:
-        raise CheckpointError(f'{text}; the training that wrote it had diverged, take an earlier checkpoint')
+        raise CheckpointError(f'{text}; its training had diverged, take an earlier checkpoint')
     print_log(text, logger='current', level=logging.WARNING)
 
 
@@ -46,42 +47,37 @@ def check_report(report: LoadReport,
         state_dict: The file's weights, for the names shown.
         module: The module, for the names shown.
         min_loaded: Share of the module's tensors, classifier apart, that must be there (0 to 1).
-        way_on: The setting that makes the run go on all the same.
+        way_on: The setting that accepts it.
 
     Raises:
-        CheckpointError: With what is missing, names of both sides, the prefix that would work, and how to go on; or with
-            what is left over, if that is a quarter or more of the file's tensors for this module, or belongs to layers that
-            were loaded.
+        CheckpointError: With what is missing, names of both sides and the prefix that would work; or with what is left
+            over, if that is a quarter or more of the file's tensors for this module, or belongs to layers that were
+            loaded.
     """
     if report.required and report.fraction >= min_loaded:
         if report.half_loaded:
-            raise CheckpointError(f'{report.half_loaded_text()}, or load what fits all the same: {way_on}')
+            raise CheckpointError(f'{report.half_loaded_text()}, or load what fits: {way_on}')
         if report.left_over_share >= MOST_LEFT_OVER:
             raise CheckpointError(
-                f'{report.left_over_text()}\n  give the file made for this model, or load what fits all '
-                f'the same: {way_on}')
+                f'{report.left_over_text()}\n  give the file made for this model, or load what fits: {way_on}')
         return
-    ours = own_tensors(module)
     absent = report.missing + list(report.mismatched)
-    free = [n for n in state_dict if n in report.unexpected] or list(state_dict)
+    names_in_file = [n for n in state_dict if n in report.unexpected] or list(state_dict)
+    names_in_model = absent or list(own_tensors(module))
     lines = [
-        f'{report.required_loaded} of {report.required} tensors of {type(unwrap_model(module)).__name__} (classifier apart) '
-        f'are in {report.source}, {report.fraction:.0%}; at least {min_loaded:.0%} must be',
-        f'  missing: {fold_names(absent)}'
+        f'{report.source} has {report.required_loaded} of {report.required} tensors of '
+        f'{type(unwrap_model(module)).__name__} (without classifier), {report.fraction:.0%}; at least {min_loaded:.0%} '
+        'are needed', f'  missing: {fold_names(absent)}'
     ]
     if report.mismatched:
-        name, (theirs, own) = next(iter(report.mismatched.items()))
-        lines.append(
-            f'  of another shape: {len(report.mismatched)}, {name} for one: {theirs} in the file, {own} in the '
-            'model; is it the same architecture?')
-    lines.append(
-        f'  names in the file: {", ".join(free[:3])} …; in the model: {", ".join((absent or list(ours))[:3])} …')
+        lines.append(f'  {report.mismatched_text()}; is it the same architecture?')
+    lines.append(f'  names in the file: {enumerate_names(names_in_file, 3)}; in the model: '
+                 f'{enumerate_names(names_in_model, 3)}')
     _, best = match_state_dict(state_dict, module)
     if best.required_loaded > report.required_loaded:
-        strip = best.strip.removeprefix('module.').rstrip('.')
-        lines.append((f'  prefix={strip!r}' if strip else '  no prefix at all (prefix=None)') +
-                     f' would load {best.required_loaded} of {best.required}')
-    lines.append(f'  give the file made for this model, or go on with what there is: {way_on}')
+        prefix = best.strip.removeprefix('module.').rstrip('.') or None
+        lines.append(f'  prefix={prefix!r} would load {best.required_loaded} of {best.required}')
+    lines.append(f'  give the file made for this model, or load what fits: {way_on}')
     raise CheckpointError('\n'.join(lines))
 
 
@@ -111,8 +107,8 @@ def load_pretrained(module: nn.Module,
         source: Path, ``http(s)://`` address, ``torchvision://resnet50`` …, as :func:`locate_checkpoint` takes it.
         prefix: Beginning of the wanted names in the file (``'backbone'``); found by itself where None.
         map_location: Device that the file is read onto; the module stays where it is.
-        allow_partial: Go on where less than ``min_loaded`` fits, where the file holds a deeper network, or where weights
-            are not finite.
+        allow_partial: Go on where less than ``min_loaded`` fits, where the file holds a deeper network, or where
+            weights are not finite.
         min_loaded: Share of the module's tensors, classifier apart, that must be loaded (0 to 1).
 
     Returns:
@@ -127,7 +123,9 @@ def load_pretrained(module: nn.Module,
         state_dict, container = find_state_dict(read_checkpoint(source, map_location))
         matched, report = match_state_dict(state_dict, module, prefix)
     except CheckpointError as err:
-        raise err if name in str(err) else CheckpointError(f'{name}: {err}') from None
+        if name in str(err):
+            raise
+        raise CheckpointError(f'{name}: {err}') from None
     report.source, report.container = name, container
     if not allow_partial:
         check_report(report, state_dict, module, min_loaded)

@@ -9,7 +9,7 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from ftcls.utils.errors import CheckpointError
-from ftcls.utils.names import nearest
+from ftcls.utils.names import did_you_mean, enumerate_names, nearest
 from .report import LoadReport
 
 __all__ = ['extract_state_dict', 'find_state_dict', 'is_classifier', 'match_state_dict', 'own_tensors', 'unwrap_model']
@@ -21,7 +21,8 @@ _CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'model_state', 'net', 
                'weights', 'ema', 'model_ema', 'state_dict_ema', 'params_ema', 'ema_state_dict')
 # What DistributedDataParallel, torch.compile and training codes put before every name.
 _WRAPPERS = ('module.', '_orig_mod.', '_fsdp_wrapped_module.', 'model.', 'net.', 'network.', 'ema_model.')
-# Names of the layer that gives the classes: OpenMMLab's, torchvision's, timm's, those of CIFAR and of U-Net training codes.
+# Names of the layer that gives the classes: OpenMMLab's, torchvision's, timm's, those of CIFAR and of U-Net training
+# codes.
 _CLASSIFIER = re.compile(r'(head|heads|fc|linear|classifier|last_linear|head_dist|aux_logits|AuxLogits|outc)(\.|$)')
 # The parts of a model, and what wraps a network of another library inside of one.
 _PART = re.compile(r'((backbone|neck|decoder|head|model|timm_model|module)\.)*')
@@ -71,17 +72,16 @@ def find_state_dict(checkpoint: Mapping, depth: int = 4) -> tuple[Tensors, str]:
                 found, path = find_state_dict(inner, depth - 1)
             except CheckpointError:
                 continue
-            return found, f'{key}.{path}' if path else key
+            return found, f'{key}.{path}'.rstrip('.')
     tensors = {k: v.detach() for k, v in items.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
     if tensors:
         return tensors, ''
     others = [k for k, v in items.items() if _is_weights(v)]
     if len(others) == 1:
         return find_state_dict(items[others[0]])[0], str(others[0])
-    keys = ', '.join(repr(k) for k in list(items)[:12])
-    several = f'several: {others}; keep one of them' if others else 'none'
-    raise CheckpointError(f'the checkpoint has no weights under {", ".join(_CONTAINERS[:6])} … (its keys: {keys}); '
-                          f'dicts of tensors in it: {several} and save it under state_dict')
+    found = enumerate_names(others) or 'none'
+    raise CheckpointError(f'the checkpoint has no weights under {enumerate_names(_CONTAINERS, 6)} (its keys: '
+                          f'{enumerate_names(items, 12)}; dicts of tensors in it: {found}); save one under state_dict')
 
 
 def _strip_wrappers(names: Iterable[str]) -> str:
@@ -161,17 +161,14 @@ def _under_prefix(state_dict: Tensors, prefix: str, module: nn.Module) -> tuple[
         if inside:
             return inside, start
     names, shown = [k[len(wrapped):] for k in state_dict], prefix.rstrip('.')
-    top = list(dict.fromkeys(n.split('.')[0] for n in names))
-    text = (f'no weight in the file begins with the prefix {shown!r}; they begin with {", ".join(top[:12])}'
-            f'{" …" if len(top) > 12 else ""}')
-    near = nearest(shown, _prefixes(names))
-    if near:
-        text += '; did you mean ' + ' or '.join(repr(n) for n in near) + '?'
+    top = dict.fromkeys(name.split('.')[0] for name in names)
+    text = f'no weight in the file begins with the prefix {shown!r}; they begin with {enumerate_names(top, 12)}'
+    if nearest(shown, _prefixes(names)):
+        text += did_you_mean(shown, _prefixes(names))
     _, best = match_state_dict(state_dict, module)
     if best.loaded:
-        inner = best.strip.removeprefix(wrapped).rstrip('.')
-        text += (f'; with prefix={inner!r}' if inner else
-                 '; without a prefix') + (f' {len(best.loaded)} of {best.num_tensors} tensors would be loaded')
+        inner = best.strip.removeprefix(wrapped).rstrip('.') or None
+        text += f'; prefix={inner!r} would load {len(best.loaded)} of {best.num_tensors} tensors'
     raise CheckpointError(text)
 
 
@@ -233,10 +230,10 @@ class _Matcher:
         return matched, report
 
     def _find_left_over(self, matched: Tensors) -> None:
-        """Find what stands in the file among loaded tensors, and has no place in the model.
+        """Find what the file has among loaded tensors, and has no place in the model.
 
-        A whole child of a part, as ``layer4`` for a backbone of three stages, may be left out on purpose, and so may the
-        end of the trunk, the container that most of the part lies in.
+        A whole child of a part, as ``layer4`` for a backbone of three stages, may be left out on purpose, and so may
+        the end of the trunk, the container that most of the part lies in.
         """
         report, apart = self.report, set(self.ours_classifier)
         place = {name: i for i, name in enumerate(self.theirs)}
@@ -257,10 +254,10 @@ class _Matcher:
                 report.half_loaded.append(name)
                 report.left_over.append(name)
                 continue
-            parent = own
+            parent = layer
             while parent and parent not in modules:
                 parent = parent.rpartition('.')[0]
-            parent += '.' if parent else ''
+            parent = f'{parent}.'.lstrip('.')
             inside = sum(n.startswith(parent) for n in loaded[part])
             is_end = place[name] > ends[part] and 2 * inside > len(loaded[part])
             if inside and len(parent) > len(part) and not is_end:

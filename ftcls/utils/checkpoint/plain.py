@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
+from ftcls.utils.tree import join_path
+
 __all__ = ['from_plain', 'to_plain']
 
 # Marks a dict that stands for another type, with that type's name as its value.
@@ -38,7 +40,7 @@ def _history_from_plain(entry: Mapping) -> HistoryBuffer:
 
 
 def _tensor_to_plain(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach() if type(tensor) is torch.Tensor else tensor.detach().as_subclass(torch.Tensor)
+    return tensor.detach().as_subclass(torch.Tensor)
 
 
 # Types with their own way; the first that a value is an instance of counts.
@@ -64,31 +66,34 @@ _FROM_PLAIN: dict[str, Callable[[Mapping], Any]] = {
 }
 
 
+def _empty_like(value: Mapping) -> dict:
+    return OrderedDict() if isinstance(value, OrderedDict) else {}
+
+
 def _walk(value: Any, path: str, left_out: list[str]) -> Any:
     if value is None:
         return None
     if isinstance(value, Counter):
         return {_MARK: 'Counter', 'items': [[_walk(k, path, left_out), int(n)] for k, n in value.items()]}
     if isinstance(value, Mapping):
-        plain = OrderedDict() if isinstance(value, OrderedDict) else {}
+        plain = _empty_like(value)
         for key, inner in value.items():
-            new = _walk(inner, f'{path}.{key}' if path else str(key), left_out)
+            new = _walk(inner, join_path(path, key), left_out)
             if new is not _LEFT_OUT:
                 plain[_walk(key, path, left_out)] = new
         if hasattr(value, '_metadata'):  # a state dict's versions, which torch keeps beside its entries
             plain._metadata = _walk(value._metadata, path, left_out)
         return plain
-    if isinstance(value, (list, tuple, set, frozenset)) and not isinstance(value, torch.Size):
+    if isinstance(value, list | tuple | set | frozenset):
         items = [_walk(v, f'{path}[{i}]', left_out) for i, v in enumerate(value)]
-        items = [i for i in items if i is not _LEFT_OUT]
-        return tuple(items) if isinstance(value, tuple) else set(items) if isinstance(value,
-                                                                                      (set, frozenset)) else items
-    if isinstance(value, torch.Size):
-        return tuple(value)
+        kind = next(kind for kind in (tuple, set, list, frozenset) if isinstance(value, kind))
+        return {frozenset: set}.get(kind, kind)(item for item in items if item is not _LEFT_OUT)
     for kind, convert in _TO_PLAIN:
         if isinstance(value, kind):
             converted = convert(value)
-            return _walk(converted, path, left_out) if isinstance(value, (enum.Enum, np.ndarray)) else converted
+            if isinstance(value, enum.Enum | np.ndarray):
+                return _walk(converted, path, left_out)
+            return converted
     left_out.append(f'{path} ({type(value).__name__})')
     return _LEFT_OUT
 
@@ -104,7 +109,9 @@ def to_plain(value: Any) -> tuple[Any, list[str]]:
     """
     left_out: list[str] = []
     plain = _walk(value, '', left_out)
-    return (None if plain is _LEFT_OUT else plain), left_out
+    if plain is _LEFT_OUT:
+        plain = None
+    return plain, left_out
 
 
 def from_plain(value: Any) -> Any:
@@ -112,7 +119,7 @@ def from_plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         if value.get(_MARK) in _FROM_PLAIN:
             return _FROM_PLAIN[value[_MARK]](value)
-        restored = type(value)() if type(value) in (dict, OrderedDict) else {}
+        restored = _empty_like(value)
         for key, inner in value.items():
             restored[key] = from_plain(inner)
         if hasattr(value, '_metadata'):

@@ -76,8 +76,8 @@ def locate_checkpoint(source: str | os.PathLike) -> Path:
 
     Args:
         source: A path (``~`` and ``file://`` allowed), an ``http(s)://`` address, ``torchvision://resnet50``,
-            ``torchvision://resnet50.IMAGENET1K_V1``, ``openmmlab://…`` or ``mmcls://…``. What is fetched goes to PyTorch
-            Hub's own cache, ``$TORCH_HOME/hub/checkpoints``, and the hash in its name is verified.
+            ``torchvision://resnet50.IMAGENET1K_V1``, ``openmmlab://…`` or ``mmcls://…``. What is fetched goes to
+            PyTorch Hub's own cache, ``$TORCH_HOME/hub/checkpoints``, and the hash in its name is verified.
 
     Raises:
         MissingFileError: If there is no such file.
@@ -118,7 +118,7 @@ def _fetch(url: str) -> Path:
 def _zip_fault(path: Path) -> str | None:
     """Say what is wrong with a zip file as a checkpoint, or None."""
     if not zipfile.is_zipfile(path):
-        return 'cut short (it begins as a PyTorch file and its end is missing): the download or the copy was interrupted'
+        return 'cut short (the end of a PyTorch file is missing): the download or the copy was interrupted'
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     if any(n.endswith('/constants.pkl') or '/code/' in n for n in names):
@@ -126,7 +126,7 @@ def _zip_fault(path: Path) -> str | None:
                 "torch.save(torch.jit.load(file).state_dict(), 'weights.pth')")
     if not any(n == 'data.pkl' or n.endswith('/data.pkl') for n in names):
         shown = ', '.join(names[:4])
-        return f'a zip archive that torch.save did not write (in it: {shown or "nothing"}); unpack it, or give the right file'
+        return f'a zip archive that torch.save did not write (in it: {shown or "nothing"}); give the right file'
     return None
 
 
@@ -166,7 +166,7 @@ def _read_torch(path: Path, map_location: MapLocation) -> Any:
                               "it was made, save the weights alone: torch.save(model.state_dict(), 'weights.pth')")
     if left_out:
         print_log(
-            f'{path.name}: left out what is neither a tensor nor a plain value, of types {enumerate_names(sorted(left_out))}',
+            f'{path.name}: left out what is neither a tensor nor a plain value: {enumerate_names(sorted(left_out))}',
             logger='current')
     return content
 
@@ -177,7 +177,9 @@ def _holds_tensor(value: Any) -> bool:
 
 def _size_text(path: Path) -> str:
     size = path.stat().st_size
-    return f'{size:,} bytes' if size < 1e6 else f'{size / 1e6:,.1f} MB'
+    if size < 1e6:
+        return f'{size:,} bytes'
+    return f'{size / 1e6:,.1f} MB'
 
 
 def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu') -> dict:
@@ -191,7 +193,8 @@ def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu'
         map_location: Device of the tensors, None for the CPU.
 
     Returns:
-        What the file holds: a dict of weights, or a dict that holds one (see :func:`ftcls.utils.checkpoint.extract_state_dict`).
+        What the file holds: a dict of weights, or a dict that holds one (see
+            :func:`ftcls.utils.checkpoint.extract_state_dict`).
 
     Raises:
         MissingFileError: If the file is not there.

@@ -2,6 +2,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ftcls.utils.names import enumerate_names
+
 __all__ = ['LoadReport', 'fold_names']
 
 Shape = tuple[int, ...]
@@ -20,9 +22,8 @@ def fold_names(names: Iterable[str], most: int = 6) -> str:
         # 'backbone.layer4.0.conv1.weight' belongs to 'backbone.layer4', 'layer4.0.conv1.weight' to 'layer4'.
         depth = 2 if parts[0] in ('backbone', 'neck', 'head', 'module', 'model') and len(parts) > 2 else 1
         groups.setdefault('.'.join(parts[:depth]), []).append(name)
-    texts = [m[0] if len(m) == 1 else f'{group}.* ({len(m)})' for group, m in groups.items()]
-    rest = len(texts) - most
-    return ', '.join(texts[:most]) + (f' and {rest} more modules' if rest > 0 else '')
+    texts = [f'{group}.* ({len(members)})' if len(members) > 1 else members[0] for group, members in groups.items()]
+    return enumerate_names(texts, most)
 
 
 @dataclass
@@ -38,11 +39,12 @@ class LoadReport:
         missing: Names in the module for which the file has nothing (``num_batches_tracked`` is not counted).
         unexpected: Names in the file for which the module has no place.
         mismatched: Names in the module, with the shape in the file and the shape in the module.
-        left_over: Those of ``unexpected`` that stand among loaded ones, in a module that the model has: signs of a deeper or
-            another network.
-        half_loaded: Those of ``left_over`` whose layer was loaded without them, biases for one: it computes something else.
-        part_size: How many tensors the file has for the parts that were loaded, those left over included (whole numbers,
-            as of ``num_batches_tracked``, and the classifier apart).
+        left_over: Those of ``unexpected`` that stand among loaded ones, in a module that the model has: signs of a
+            deeper or another network.
+        half_loaded: Those of ``left_over`` whose layer was loaded without them, biases for one: it computes something
+            else.
+        part_size: How many tensors the file has for the parts that were loaded, those left over included (whole
+            numbers, as of ``num_batches_tracked``, and the classifier apart).
         expected: Names of either side that make up the classifier and differ as they do in any fine-tuning, with what
             became of them. They are in none of the lists above.
         casts: Changes of type, as ``{'float16 -> float32': number of tensors}``.
@@ -74,36 +76,43 @@ class LoadReport:
     @property
     def prefix(self) -> str:
         """How names were changed, ``"'module.*' -> 'backbone.*'"``, or ``''``."""
-        return f"'{self.strip}*' -> '{self.add}*'" if self.strip or self.add else ''
+        if not self.strip and not self.add:
+            return ''
+        return f"'{self.strip}*' -> '{self.add}*'"
 
     @property
     def fraction(self) -> float:
         """Share, 0 to 1, of the module's tensors, classifier apart, that were loaded."""
-        return self.required_loaded / self.required if self.required else 0.0
+        return self.required_loaded / max(self.required, 1)
 
     @property
     def left_over_share(self) -> float:
         """Share, 0 to 1, of the file's tensors for the parts that were loaded that found no place in them."""
-        return len(self.left_over) / self.part_size if self.part_size else 0.0
+        return len(self.left_over) / max(self.part_size, 1)
 
     def left_over_text(self) -> str:
         """Say what is left over, and what that means."""
-        return (f'{self.source}: {len(self.left_over)} of the {self.part_size} tensors that the file has for what was '
-                f'loaded ({self.left_over_share:.0%}) have no place in the model, though those around them have: '
-                f'{fold_names(self.left_over)} ({self.left_over[0]} for one); the file probably holds a deeper or '
-                'another network than the config describes (model.backbone: depth, type or model name)')
+        return (
+            f'{self.source}: {len(self.left_over)} of {self.part_size} tensors ({self.left_over_share:.0%}) of what '
+            f'was loaded have no place in the model: {fold_names(self.left_over)} (for example '
+            f'{self.left_over[0]}); the file probably holds another network than model.backbone describes')
 
     def half_loaded_text(self) -> str:
         """Say which layers were loaded in part, and what that means."""
         return (
             f'{self.source}: {len(self.half_loaded)} tensors belong to layers that the model has without them: '
-            f'{fold_names(self.half_loaded)} ({self.half_loaded[0]} for one); with the rest of their weights alone these '
-            'layers compute something else than what was trained: build the model with these parts (of UNet: '
-            'conv_bias=True)')
+            f'{fold_names(self.half_loaded)} (for example {self.half_loaded[0]}); such layers compute something else '
+            'than what was trained: build the model with these parts (UNet: conv_bias=True)')
+
+    def mismatched_text(self) -> str:
+        """Say how many tensors have another shape, and show one."""
+        name, (theirs, ours) = next(iter(self.mismatched.items()))
+        return (f'of another shape ({len(self.mismatched)}): {fold_names(self.mismatched)}; {name} is {theirs} in the '
+                f'file and {ours} in the model')
 
     @property
     def absent(self) -> list[str]:
-        """Names in the module of all tensors that were not loaded, the classifier's too (no ``num_batches_tracked``)."""
+        """Names in the module of all tensors that were not loaded, also the classifier's."""
         classifier = [name for name, note in self.expected.items() if note.startswith('not loaded')]
         return self.missing + list(self.mismatched) + classifier
 
@@ -117,11 +126,11 @@ class LoadReport:
         where = self.source or 'the weights'
         if self.container:
             where += f' [{self.container}]'
-        lines = [
-            f'{where}: {len(self.loaded)} of {self.num_tensors} tensors loaded '
-            f'({self.num_loaded_params:,} of {self.num_params:,} numbers)' +
-            (f', names {self.prefix}' if self.prefix else '')
-        ]
+        head = (f'{where}: {len(self.loaded)} of {self.num_tensors} tensors loaded '
+                f'({self.num_loaded_params:,} of {self.num_params:,} numbers)')
+        if self.prefix:
+            head += f', names {self.prefix}'
+        lines = [head]
         notes: dict[str, list[str]] = {}
         for name, note in self.expected.items():
             notes.setdefault(note.split(':')[0], []).append(name)
@@ -131,14 +140,12 @@ class LoadReport:
         if self.unexpected:
             lines.append(f'  in the file only ({len(self.unexpected)}): {fold_names(self.unexpected)}')
         if self.mismatched:
-            name, (theirs, ours) = next(iter(self.mismatched.items()))
-            lines.append(f'  of another shape ({len(self.mismatched)}): {fold_names(self.mismatched)}; '
-                         f'{name} is {theirs} in the file and {ours} in the model')
+            lines.append(f'  {self.mismatched_text()}')
         lines += [f'  types changed: {cast} ({count} tensors)' for cast, count in self.casts.items()]
         return '\n'.join(lines)
 
     def details(self) -> str:
-        """Return everything, one tensor a line."""
+        """Return everything, one tensor per line."""
         lines = [self.summary()]
         lines += [f'  loaded      {name}' for name in self.loaded]
         lines += [f'  expected    {name}: {note}' for name, note in self.expected.items()]

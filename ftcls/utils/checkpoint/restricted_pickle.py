@@ -1,8 +1,9 @@
-"""Read a ``torch.save`` file whose pickle names types that ``torch.load(weights_only=True)`` refuses, running none of it.
+"""Read a ``torch.save`` file whose pickle names types that ``torch.load(weights_only=True)`` refuses, running none of
+it.
 
-Public checkpoints carry, beside their weights, an ``argparse.Namespace``, a path, a date or a logger's history. A pickle can
-do no more than call what its names yield. Here nothing is imported for a name: it yields one of the few functions
-below or a stand-in that stores nothing and does nothing. ``torch.load`` does the rest.
+Public checkpoints carry, beside their weights, an ``argparse.Namespace``, a path, a date or a logger's history. A
+pickle can do no more than call what its names yield. Here nothing is imported for a name: it yields one of the few
+functions below or a stand-in that stores nothing and does nothing. ``torch.load`` does the rest.
 """
 import _compat_pickle
 import pickle
