@@ -52,9 +52,10 @@ class Comparison:
         notes: dict[str, None] = {}
         for result in self.results:
             preflight = Path(result.work_dir, 'preflight.txt')
-            lines = preflight.read_text(encoding='utf-8').splitlines() if preflight.is_file() else []
-            never = [line.strip() for line in lines if 'unfreezing:' in line and 'NEVER' in line]
-            notes.update((f'{result.arm}: {line}', None) for line in never)
+            if preflight.is_file():
+                lines = preflight.read_text(encoding='utf-8').splitlines()
+                never = [line.strip() for line in lines if 'unfreezing:' in line and 'NEVER' in line]
+                notes.update((f'{result.arm}: {line}', None) for line in never)
         return list(notes)
 
     def scores(self, arm: str) -> dict[int, float]:
@@ -67,14 +68,14 @@ class Comparison:
         The interval is Student's t over the differences of runs of one seed, which share data and order. A seed that
         one of the two arms lacks counts for neither.
         """
-        reference = self.arm_names[0]
-        first, rows = self.scores(reference), []
+        first, rows = self.scores(self.arm_names[0]), []
         for arm in self.arm_names:
             scores = self.scores(arm)
             mean, std = _mean_and_std(scores.values())
             differences = [scores[seed] - first[seed] for seed in scores if seed in first]
-            row = dict(arm=arm, runs=len(scores), mean=mean, std=std, difference=_mean_and_std(differences)[0])
-            rows.append(dict(row, interval=None if arm == reference else _t_interval(differences)))
+            difference, interval = _mean_and_std(differences)[0], _t_interval(differences)
+            rows.append(dict(arm=arm, runs=len(scores), mean=mean, std=std, difference=difference, interval=interval))
+        rows[0]['interval'] = None
         return rows
 
     def table(self) -> str:
@@ -84,7 +85,9 @@ class Comparison:
         rows = []
         for row in self.summary():
             mean, spread = _format('{:.2f}', row['mean']), _format('± {:.2f}', row['std'])
-            against = None if row['arm'] == reference else _format('{:+.2f}', row['difference'])
+            against = _format('{:+.2f}', row['difference'])
+            if row['arm'] == reference:
+                against = None
             interval = _format('{:+.2f} to {:+.2f}', *row['interval'] or [None])
             rows.append((row['arm'], mean, spread, row['runs'], against, interval))
         lines = [render_table({'arm': 'left', **dict.fromkeys(titles, 'right')}, rows)]
@@ -231,8 +234,9 @@ def _write(out_dir: Path, table: str, content: Mapping[str, Any]) -> None:
 def _draw_arms(folders: Mapping[str, Sequence], out: Path, metric: str | None = None, over: str = 'seeds') -> None:
     from ftcls.visualization import plot_compare, read_records
     arms = {arm: [read_records(Path(folder, 'metrics.jsonl')) for folder in some] for arm, some in folders.items()}
-    is_recorded = any(metric in record for runs in arms.values() for run in runs for record in run)
-    plot_compare({arm: runs for arm, runs in arms.items() if runs}, out, metric if is_recorded else None, over=over)
+    if not any(metric in record for runs in arms.values() for run in runs for record in run):
+        metric = None
+    plot_compare({arm: runs for arm, runs in arms.items() if runs}, out, metric, over=over)
 
 
 def _mean_and_std(values: Iterable[float]) -> tuple[float | None, float | None]:

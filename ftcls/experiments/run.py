@@ -89,7 +89,9 @@ class Run:
             return None
         result = json.loads(path.read_text(encoding='utf-8'))
         check_same_settings(result['settings'], self.settings, f'{self.folder} is a run')
-        return result if result['metrics'] is not None else None
+        if result['metrics'] is None:
+            return None
+        return result
 
     def execute(self, launcher: str = 'none', hooks: Sequence[Hook] = ()) -> dict[str, Any]:
         """Train and measure, or resume from the last checkpoint, and write ``result.json``.
@@ -275,7 +277,7 @@ def execute_runs(runs: Sequence[Run], workers: Workers, metric: str | None, log:
     batch = Batch(metric)
     before = _broadcast({run.name: run.result() for run in runs})
     index, count = workers.shard
-    todo = [] if workers.gather else [run.name for run in runs[index::count] if not before[run.name]]
+    todo = [run.name for run in runs[index::count] if not (workers.gather or before[run.name])]
     _check_groups([run for run in runs if run.name in todo], metric, workers.launcher)
     for number, run in enumerate(runs, start=1):
         name = run.name

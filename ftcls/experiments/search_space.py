@@ -92,7 +92,9 @@ def _read_choices(text: str) -> tuple[str, ...]:
 
 def _read_range(text: str, kind: str) -> tuple[float, float]:
     values = parse_value(f'[{text}]')
-    noun, types = ('whole number', {int}) if kind == 'int' else ('number', {int, float})
+    noun, types = 'number', {int, float}
+    if kind == 'int':
+        noun, types = 'whole number', {int}
     if not isinstance(values, list) or len(values) != 2 or not {type(value) for value in values} <= types:
         raise ConfigError(f'{kind} takes the least and the greatest {noun}')
     low, high = values
@@ -173,4 +175,6 @@ def check_space(cfg: Config, space: Sequence[Dimension]) -> None:
                 validate_config(with_values(cfg, {**first, dimension.key: sample}, space))
             except ConfigError as err:
                 text = str(err).replace('--cfg-options', '--space')
-                raise ConfigError(text if '--space' in text else f'--space {dimension}: {text}') from None
+                if '--space' not in text:
+                    text = f'--space {dimension}: {text}'
+                raise ConfigError(text) from None
