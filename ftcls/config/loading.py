@@ -1,6 +1,5 @@
 """Reading a config file, with its ``_base_`` files, and overriding parts of it from the command line."""
 import ast
-import textwrap
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,13 +10,10 @@ from mmengine.config import Config
 
 from ftcls.utils.errors import ConfigError, MissingFileError
 from ftcls.utils.names import did_you_mean
-from ftcls.utils.tree import as_list, differences, find_paths
+from ftcls.utils.tree import as_list, find_paths
 from .schema import TOP_LEVEL_KEYS
 
-__all__ = [
-    'apply_overrides', 'config_folder', 'differing_keys', 'load_config', 'parse_override', 'parse_value',
-    'resolve_config_path'
-]
+__all__ = ['apply_overrides', 'config_folder', 'load_config', 'parse_override', 'parse_value', 'resolve_config_path']
 
 # Begins the path of a config that comes with ftcls, as in ``_base_ = 'ftcls::_base_/models/resnet50.py'``.
 _SHIPPED = 'ftcls::'
@@ -198,7 +194,7 @@ def parse_override(item: str) -> tuple[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """Parse a command-line value: a Python literal, ``dict(…)``, ``[a,b]`` without quotes, ``true``, ``null`` or a string.
+    """Parse a command-line value: a Python literal, ``dict(…)``, ``[a,b]`` without quotes, ``true``, ``null`` or text.
 
     Example:
         >>> parse_value('1e-3'), parse_value('[a, 2]'), parse_value('dict(type="SGD", lr=0.1)'), parse_value('true')
@@ -314,14 +310,3 @@ def _variable_advice(cfg: Config, keys: list[str], file: str = 'the config file'
     if paths and not isinstance(value, bool) and value is not None:
         return f'{text}; set {" or ".join(".".join([path, *inner]) for path in paths[:4])} instead'
     return f'{text}; edit the config file, or set the key that uses it'
-
-
-def differing_keys(before: Any, now: Any) -> Iterator[str]:
-    """Yield, of two configs as plain dicts, each key whose value differs, with the old and the new one.
-
-    Example:
-        >>> list(differing_keys({'lr': 0.1, 'steps': [1, 2]}, {'lr': 0.2, 'steps': [1, 2]}))
-        ['lr: 0.1 there, 0.2 here']
-    """
-    for path, old, new in differences(before, now):
-        yield f'{path}: {textwrap.shorten(repr(old), 80)} there, {textwrap.shorten(repr(new), 80)} here'

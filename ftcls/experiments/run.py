@@ -1,6 +1,7 @@
 """Single runs of an experiment: checked, executed once, resumed after a break; one file holds the result of each."""
 import copy
 import json
+import reprlib
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -18,14 +19,13 @@ from mmengine.runner import Runner
 from ftcls.apis.training.evaluation import evaluate_runner
 from ftcls.apis.training.loaders import build_datasets
 from ftcls.apis.training.train import TrainOptions, train
-from ftcls.config.loading import differing_keys
 from ftcls.config.resolve import dataset_configs
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.utils import ConfigError, UserError, did_you_mean
 from ftcls.utils.download import file_digest
 from ftcls.utils.errors import unwrapped
 from ftcls.utils.names import enumerate_names
-from ftcls.utils.tree import walk
+from ftcls.utils.tree import differences, walk
 
 __all__ = [
     'Batch', 'Run', 'SPLITS', 'Workers', 'check_same_settings', 'check_start', 'describe_error', 'execute_runs',
@@ -168,7 +168,9 @@ def check_same_settings(before: Mapping[str, Any], now: Mapping[str, Any], what:
         ConfigError: Naming the keys that differ.
     """
     if before != now:
-        changes = enumerate_names(differing_keys(before, now), 3)
+        changed = (f'{path}: {reprlib.repr(old)} there, {reprlib.repr(new)} here'
+                   for path, old, new in differences(before, now))
+        changes = enumerate_names(changed, 3)
         raise ConfigError(f'{what} with other settings ({changes}); give another --out-dir, or delete that folder')
 
 

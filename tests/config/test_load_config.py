@@ -120,7 +120,8 @@ def test_broken_config_files_are_named_with_their_line(tmp_path):
 
 
 def test_a_variable_of_a_base_that_changes_nothing_is_refused(tmp_path):
-    base = 'rate = 0.25\npipeline = [dict(c=3)]\ntrain_dataloader = dict(dataset=dict(pipeline=pipeline))\nx = dict(lr=rate)\n'
+    base = 'rate = 0.25\npipeline = [dict(c=3)]\nx = dict(lr=rate)\n' \
+           'train_dataloader = dict(dataset=dict(pipeline=pipeline))\n'
     idle = "_base_ = './base.py'\n\npipeline = [dict(c=4)]\n"
     with pytest.raises(
             ConfigError, match=r"child\.py, line 3: 'pipeline' .*base\.py.*train_dataloader\.dataset\.pipeline"):
