@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import mmengine
 import numpy as np
@@ -191,6 +192,25 @@ def test_ddp_config(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 'device_ids' not in compat.ddp_config(False)
 
 
+def test_wrap_again() -> None:
+    """The inner model is wrapped anew, as the config says, and compiled again if it was."""
+    inner, outer, new = nn.Linear(2, 2), nn.Module(), nn.Module()
+    outer.module, outer.train_step = inner, lambda: None
+    wrapped, compiled = [], []
+
+    def wrap_model(config: dict, model: nn.Module) -> nn.Module:
+        wrapped.append((config, model))
+        return new
+
+    runner = SimpleNamespace(cfg=Config(), model=outer, wrap_model=wrap_model, _maybe_compile=compiled.append)
+    compat.wrap_again(runner)
+    (config, model), = wrapped
+    assert runner.model is new and model is inner and compiled == ['train_step']
+    assert config.items() >= compat.ddp_config(False).items()
+    knows_it = 'init_sync' in inspect.signature(nn.parallel.DistributedDataParallel).parameters
+    assert config.get('init_sync', True) == (not knows_it)
+
+
 def test_what_mmengine_has_no_public_name_for(make_runner: MakeRunner, tmp_path: Path) -> None:
     runner = make_runner()
     assert not compat.is_resuming(runner) and compat.checkpoint_source(runner) is None
@@ -204,5 +224,7 @@ def test_what_mmengine_has_no_public_name_for(make_runner: MakeRunner, tmp_path:
     optim_wrapper = runner.build_optim_wrapper(
         dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=.1), accumulative_counts=3))
     assert compat.accumulative_counts(optim_wrapper) == 3
+    compat.step_after_every_batch(optim_wrapper)
+    assert compat.accumulative_counts(optim_wrapper) == 1
     compat.set_test_loop(runner, runner.val_loop)
     assert runner.test_loop is runner.val_loop

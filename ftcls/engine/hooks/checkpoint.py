@@ -122,7 +122,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         if latest is not None and not continues:
             hint = f'--resume {aside / latest.name} with another --work-dir continues that run'
         runner.logger.warning(
-            f'{text}; they are moved to {aside}, so that none is taken for one of this run. Next time, {hint}')
+            f'{text}; they are moved to {aside}, so that none is taken for one of this run ({hint})')
 
     def _written(self, folder: Path) -> dict[Path, int | None]:
         """Return the checkpoints in a folder, each with its epoch or iteration where its name has our form."""
