@@ -203,6 +203,9 @@ class CompatRunner(Runner):
             **parts)
         self._start_log(cfg.get('log_level', 'INFO'))
 
+    def _log_env(self, env_cfg: dict) -> None:
+        """Leave out what the log level hides: MMEngine imports torchvision, runs compilers and formats the config."""
+
     def dump_config(self) -> None:
         """Write the resolved config; a test in the folder of a training writes its own beside its log."""
         if self._train_dataloader is not None:
