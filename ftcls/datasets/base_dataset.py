@@ -65,9 +65,7 @@ class BaseDataset(MMEngineBaseDataset):
                  split_seed: int = 0,
                  **kwargs: Any) -> None:
         if split is None and (val_fraction is not None or split_seed):
-            raise ConfigError(
-                f"{type(self).__name__}: val_fraction and split_seed need split='train' or 'val'; set split, "
-                'or remove them')
+            raise ConfigError("val_fraction and split_seed need split='train' or 'val'; set split, or remove them")
         if split is not None and val_fraction is None:
             val_fraction = 0.2
         self.shots_per_class, self.seed = shots_per_class, seed
@@ -84,16 +82,12 @@ class BaseDataset(MMEngineBaseDataset):
         self.given_classes = given = _read_classes(metainfo.pop('classes'))
         if given is not None:
             metainfo['classes'] = given
-        if not isinstance(data_prefix, Mapping):
-            data_prefix = {'img_path': data_prefix}
+        prefixes = data_prefix if isinstance(data_prefix, Mapping) else {'img_path': data_prefix}
         super().__init__(
             ann_file=_expanduser(ann_file),
             metainfo=metainfo,
             data_root=_expanduser(data_root),
-            data_prefix={
-                key: _expanduser(prefix)
-                for key, prefix in data_prefix.items()
-            },
+            data_prefix=dict(zip(prefixes, map(_expanduser, prefixes.values()))),
             pipeline=[TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in pipeline],
             **kwargs)
 
@@ -156,8 +150,8 @@ class BaseDataset(MMEngineBaseDataset):
         is_val = draw_val(list(zip(self.image_names(data_list), labels)), self.val_fraction, self.split_seed)
         if is_val.all() or not is_val.any():
             raise DataError(
-                f'{type(self).__name__}: {len(data_list)} samples of {len(set(labels))} classes cannot be split '
-                f'into train and val ({"; ".join(self.extra_repr())}); add images, or set split=None')
+                f'{len(data_list)} samples of {len(set(labels))} classes cannot be split into train and val; '
+                'add images, or set split=None')
         return [info for info, drawn in zip(data_list, is_val) if drawn == (self.split == 'val')]
 
     def draw_shots(self, data_list: list[dict]) -> list[dict]:
@@ -213,8 +207,7 @@ class BaseDataset(MMEngineBaseDataset):
         annotations = load(self.ann_file)
         if not isinstance(annotations, dict) or not {'metainfo', 'data_list'} <= set(annotations):
             raise DataError(
-                f"{self.ann_file} is not an OpenMMLab 2.0 annotation file, a dict with the keys 'metainfo' and "
-                "'data_list'; for lines of `path label` use CustomDataset")
+                f'{self.ann_file} is not an OpenMMLab 2.0 file; for lines of `path label` use CustomDataset')
         metainfo = dict(annotations['metainfo'])
         if 'classes' not in metainfo and 'categories' in metainfo:
             categories = sorted(metainfo['categories'], key=lambda category: category['id'])
@@ -250,9 +243,8 @@ class BaseDataset(MMEngineBaseDataset):
         for info in data_list:
             for label in as_list(info.get('gt_label', [])):
                 if not isinstance(label, int) or not 0 <= label < len(own):
-                    raise DataError(
-                        f'{type(self).__name__}: label {label!r} is not among the {len(own)} classes; allowed: 0 '
-                        f'to {len(own) - 1}: {str(info)[:200]}')
+                    raise DataError(f'label {label!r} is not among the {len(own)} classes, from 0 to {len(own) - 1}: '
+                                    f'{str(info)[:200]}')
         if tuple(own) == self.CLASSES:
             return data_list
         self.note_classes(own)
@@ -284,8 +276,8 @@ class BaseDataset(MMEngineBaseDataset):
         ignored = [name for name in present if name not in known]
         absent = [name for name in known if name not in present]
         if len(absent) == len(known):
-            raise DataError(f'{type(self).__name__}: none of the classes {listed(known)} is in the data, which has '
-                            f'{listed(present)}; classes are matched by name{did_you_mean(self.CLASSES[0], present)}')
+            raise DataError(f'none of the classes {listed(known)} is in the data, which has {listed(present)}; classes '
+                            f'are matched by name{did_you_mean(self.CLASSES[0], present)}')
         self.ignored_classes.extend(name for name in ignored if name not in self.ignored_classes)
         if ignored and log_ignored:
             self.log(f'left out, because not among the classes: {listed(ignored)}')
@@ -305,9 +297,7 @@ class BaseDataset(MMEngineBaseDataset):
         self.full_init()
         labels = [self.get_data_info(index).get('gt_label') for index in range(len(self))]
         if any(label is None or isinstance(label, list | tuple) for label in labels):
-            raise DataError(
-                f'{type(self).__name__}: not every sample has exactly one label (with_label=False, or several '
-                'labels per image)')
+            raise DataError('not every sample has exactly one label (with_label=False, or several labels per image)')
         return np.asarray(labels, dtype=np.int64)
 
     def get_cat_ids(self, idx: int) -> list[int]:
@@ -379,8 +369,8 @@ def _read_classes(classes: str | os.PathLike | Sequence[str] | None) -> tuple[st
         path = Path(_expanduser(classes))
         if not path.is_file():
             raise MissingFileError(
-                f'classes={str(classes)!r}: no such file; give a text file with one class name per line, '
-                "or a list of names such as ['ants', 'bees']")
+                f'classes={str(classes)!r}: no such file; give a file with one name per line, or a list '
+                'of names')
         classes = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()]
     names = tuple(classes) if isinstance(classes, Sequence) else ()
     if not names or not all(isinstance(name, str) for name in names):

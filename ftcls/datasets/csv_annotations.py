@@ -81,8 +81,8 @@ def _from_csv(ann_file: str, text: str) -> list[Row]:
     for where, cells in lines[1:]:
         if len(cells) > len(header):
             raise DataError(
-                f'{ann_file}, {where}: {len(cells)} columns below a header of {len(header)}; put a path or a '
-                f'label that contains {delimiter!r} into double quotes')
+                f'{ann_file}, {where}: {len(cells)} columns below a header of {len(header)}; put what contains '
+                f'{delimiter!r} into double quotes')
         cells += [''] * (len(header) - len(cells))
         labels = ';'.join(cells[column] for column in label_columns).split(';')
         rows.append(_row(ann_file, where, cells[path_column], labels))
@@ -96,10 +96,8 @@ def _columns(ann_file: str, header: list[str]) -> tuple[int, list[int]]:
     if not path_names:
         near = {name: nearest(name, _PATH_NAMES, most=1) for name in header}
         hint = next((f'; did you mean {names[0]!r} by {name!r}?' for name, names in near.items() if names), '')
-        raise DataError(
-            f'{ann_file}: the first line must name the columns, `path,label`, and names {listed(header)}; allowed '
-            f'are {", ".join(_PATH_NAMES)} for the images, and label, labels, gt_label, label2, … for their '
-            f'labels{hint}')
+        raise DataError(f'{ann_file}: the first line must name the columns, `path,label`, and names {listed(header)}; '
+                        f'allowed are {", ".join(_PATH_NAMES)}, and label, labels, gt_label, label2 …{hint}')
     path_column = names.index(path_names[0])
     labels = [column for column, name in enumerate(names) if _LABEL_NAME.fullmatch(name)]
     others = [name for column, name in enumerate(header) if column not in (path_column, *labels)]

@@ -72,7 +72,7 @@ class CustomDataset(BaseDataset):
         self.extensions = tuple(sorted({extension.lower() for extension in extensions}))
         #: Classes whose folder has no images.
         self.empty_classes: list[str] = []
-        self.exclude = tuple(as_list(exclude))
+        self.exclude = frozenset(as_list(exclude))
         #: How many images ``exclude`` has left out.
         self.excluded = 0
         #: What the folders contain beside images, and how many of each.
@@ -84,9 +84,8 @@ class CustomDataset(BaseDataset):
         if self.ann_file:
             return self._without_excluded(self._load_listed())
         if not os.path.isdir(self.img_prefix):
-            raise MissingFileError(
-                f'{type(self).__name__}: no folder {self.img_prefix!r}{missing_hint(self.img_prefix)}; '
-                'set data_root and data_prefix to where the images are')
+            raise MissingFileError(f'no folder {self.img_prefix!r}{missing_hint(self.img_prefix)}; set data_root and '
+                                   'data_prefix to where the images are')
         folders = self._class_folders() if self.with_label else []
         if self.with_label:
             data_list = self._load_folders(folders)
@@ -96,7 +95,7 @@ class CustomDataset(BaseDataset):
             counts = ', '.join(f'{what} ({count})' for what, count in sorted(self.skipped.items()))
             self.log(f'skipped in {self.img_prefix}: {counts}')
         if not data_list:
-            raise DataError(f'{type(self).__name__}: no images in {self.img_prefix!r}: {self._why_none(folders)}')
+            raise DataError(f'no images in {self.img_prefix!r}: {self._why_none(folders)}')
         if self.empty_classes:
             self.log(f'no images in the folders {listed(self.empty_classes)} in {self.img_prefix}')
         return self._without_excluded(data_list)
@@ -131,9 +130,8 @@ class CustomDataset(BaseDataset):
     def folder_names(self, folders: list[str]) -> list[str]:
         """Return the class name of each of the (sorted) class folders: here, the folder's own."""
         if self.given_classes is None and len(folders) > 1 and {folder.lower() for folder in folders} <= _SPLIT_NAMES:
-            raise DataError(
-                f'the folders in {self.img_prefix!r} are {listed(folders)}: parts of a dataset, not classes; '
-                f'choose one with data_prefix={folders[0]!r}')
+            raise DataError(f'{self.img_prefix!r} has the folders {listed(folders)}, parts of a dataset, not classes; '
+                            f'choose one with data_prefix={folders[0]!r}')
         return folders
 
     def _find_images(self, folder: str) -> list[str]:
@@ -173,10 +171,9 @@ class CustomDataset(BaseDataset):
         if not self.exclude:
             return data_list
         paths = [relative_path(info['img_path'], self.img_prefix) for info in data_list]
-        left_out = set(self.exclude)
-        kept = [info for info, path in zip(data_list, paths) if path not in left_out]
+        kept = [info for info, path in zip(data_list, paths) if path not in self.exclude]
         self.excluded = len(data_list) - len(kept)
-        absent = sorted(left_out - set(paths))
+        absent = sorted(self.exclude.difference(paths))
         more = f'; not found: {listed(absent)}' if absent else ''
         self.log(f'{self.excluded} images in {self.img_prefix} left out by `exclude`{more}')
         return kept
@@ -208,10 +205,9 @@ class CustomDataset(BaseDataset):
         rows = read_rows(self.ann_file)
         for row in rows:
             if self.with_label and len(row.labels) != 1:
-                found = f'{len(row.labels)} labels, {listed(row.labels)}' if row.labels else 'no label'
                 raise DataError(
-                    f'{self.ann_file}, {row.where}: {row.path!r} has {found}; {type(self).__name__} takes one per '
-                    'image, in the column `label` (or none at all, with with_label=False)')
+                    f'{self.ann_file}, {row.where}: {row.path!r} needs one label in the column `label`, has '
+                    f'{listed(row.labels) or "none"}; add it, or set with_label=False')
         return rows
 
     def _read_lines(self) -> list[Row]:
@@ -237,8 +233,7 @@ class CustomDataset(BaseDataset):
         else:
             parts = line.rsplit(maxsplit=1)
         if len(parts) != 2:
-            raise DataError(
-                f'{self.ann_file}, {where}: {line!r} has no label; expected `path label`, or set with_label=False')
+            raise DataError(f'{self.ann_file}, {where}: {line!r} has no label; add it, or set with_label=False')
         return Row(parts[0].strip(), (parts[1].strip(), ), where)
 
     def _match_labels(self, rows: Sequence[Row], log_ignored: bool = False) -> dict[str, int | None]:
@@ -256,8 +251,7 @@ class CustomDataset(BaseDataset):
         if self.CLASSES is None and len(numbers) == len(first_row):
             self._metainfo['classes'] = tuple(str(index) for index in range(max(numbers) + 1))
             self.log(
-                f'{self.ann_file} has numbers as labels and no `classes` are given: they are called 0 to {max(numbers)}'
-            )
+                f'the labels in {self.ann_file} are numbers, without `classes` they are called 0 to {max(numbers)}')
         elif self.CLASSES is None:
             self._metainfo['classes'] = tuple(sorted(first_row))
         classes, class_to_idx = self.CLASSES, self.class_to_idx
@@ -266,9 +260,8 @@ class CustomDataset(BaseDataset):
             if index_of[label] is None and re.fullmatch(r'-?\d+', label):
                 index_of[label] = int(label)
                 if not 0 <= int(label) < len(classes):
-                    raise DataError(
-                        f'{self.ann_file}, {row.where}: label {label} is not among the {len(classes)} classes; '
-                        f'allowed: 0 to {len(classes) - 1}, or a class name')
+                    raise DataError(f'{self.ann_file}, {row.where}: label {label} is not among the {len(classes)} '
+                                    f'classes; allowed: 0 to {len(classes) - 1}, or a class name')
         self.note_classes([label if index is None else classes[index] for label, index in index_of.items()],
                           log_ignored)
         return index_of
@@ -282,9 +275,8 @@ class CustomDataset(BaseDataset):
             hint = f'; did you mean {near[0]!r}?' if near else ''
             parts.append(f'{label!r} ({plural(counts[label], "row")}, first in {row.where}{hint})')
         if parts:
-            self.log(
-                f'{self.ann_file}: {plural(len(rows), "row")} left out, because the label is not among the '
-                f'{len(self.CLASSES)} classes: {enumerate_names(parts, 8)}', logging.WARNING)
+            why = f'because the label is not among the {len(self.CLASSES)} classes: {enumerate_names(parts, 8)}'
+            self.log(f'{self.ann_file}: {plural(len(rows), "row")} left out, {why}', logging.WARNING)
 
     def _check_repeated(self, rows: Sequence[Row], index_of: dict[str, int | None]) -> None:
         """Refuse images that are listed with different labels, and warn of those listed again with the same one."""
@@ -303,16 +295,13 @@ class CustomDataset(BaseDataset):
             (again if is_same else wrong).setdefault(file, (before, row))
         if wrong:
             one, other = next(iter(wrong.values()))
-            raise DataError(
-                f'{self.ann_file} lists {other.path!r} twice with different labels: {one.labels[0]!r} in '
-                f'{one.where} and {other.labels[0]!r} in {other.where} ({plural(len(wrong), "image")} of this '
-                'kind); remove the wrong line, or use MultiLabelDataset for several labels per image')
+            raise DataError(f'{self.ann_file} lists {other.path!r} twice with different labels: {one.labels[0]!r} in '
+                            f'{one.where} and {other.labels[0]!r} in {other.where} ({plural(len(wrong), "image")} so); '
+                            'remove the wrong line, or use MultiLabelDataset')
         if again:
             one, other = next(iter(again.values()))
-            self.log(
-                f'{self.ann_file} lists {plural(len(again), "image")} more than once with the same label, for example '
-                f'{other.path!r} in {one.where} and {other.where}; each counts as often as it is listed',
-                logging.WARNING)
+            text = f'{self.ann_file} lists {plural(len(again), "image")} more than once with the same label'
+            self.log(f'{text}, such as {other.path!r} in {one.where} and {other.where}; each counts', logging.WARNING)
 
     def _file_of(self, path: str) -> str:
         return os.path.normpath(os.path.join(self.img_prefix, path))
@@ -323,9 +312,9 @@ class CustomDataset(BaseDataset):
         absent = [info['img_path'] for info in checked if not os.path.isfile(info['img_path'])]
         if absent:
             raise MissingFileError(
-                f'{self.ann_file} lists {len(absent)} images (of {len(checked)} checked) that do not exist, '
-                f'for example {absent[0]!r}{self._near_hint(absent[0])}; paths are relative to '
-                f'data_prefix, now {self.img_prefix!r}')
+                f'{self.ann_file} lists {len(absent)} images that do not exist (of {len(checked)} '
+                f'checked), for example {absent[0]!r}{self._near_hint(absent[0])}; paths are relative '
+                f'to data_prefix, now {self.img_prefix!r}')
 
     def _near_hint(self, path: str) -> str:
         """Return a hint at images beside a missing one with similar names, endings aside, or at a missing folder."""

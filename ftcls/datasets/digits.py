@@ -64,8 +64,8 @@ class Digits(BaseDataset):
                  **kwargs: Any) -> None:
         self.subset, self.split, self.invert = subset, split, invert
         if shots_per_class is None and split == 'test' and subset != 'source':
-            raise ConfigError(f"Digits(subset={subset!r}, split='test') needs shots_per_class and seed, the same as in "
-                              'training: the test set is what training does not use')
+            raise ConfigError("Digits: split='test' of the target needs the shots_per_class and seed of the training, "
+                              'which it leaves out')
         super().__init__(ann_file='', shots_per_class=shots_per_class, seed=seed, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -98,9 +98,7 @@ class Digits(BaseDataset):
         val, pool = members[:_VAL_PER_CLASS], draw.permutation(members[_VAL_PER_CLASS:])
         shots = self.shots_per_class
         if shots is not None and shots >= len(pool):
-            raise ConfigError(
-                f'shots_per_class={shots}: a class has only {len(pool)} scans to draw from, and some must be '
-                'left for the test')
+            raise ConfigError(f'shots_per_class={shots}: must be below {len(pool)}, the scans of a class')
         return {'val': val, 'train': pool[:shots], 'test': pool[shots:]}[self.split]
 
     def draw_shots(self, data_list: list[dict]) -> list[dict]:

@@ -74,8 +74,6 @@ class ImageNet(CustomDataset):
             return folders
         names = self.METAINFO['classes']
         if len(wordnet) != len(names) or len(folders) != len(names):
-            raise DataError(
-                f'{self.img_prefix!r} has {len(wordnet)} folders named by WordNet ids and '
-                f'{len(folders) - len(wordnet)} others; ImageNet needs all {len(names)} to match them to names. '
-                f'To use a part of them, set classes=[{folders[0]!r}, …]')
+            raise DataError(f'{self.img_prefix!r} has {len(wordnet)} folders named by WordNet ids (of {len(folders)}); '
+                            f'ImageNet needs all {len(names)}, or set classes=[{folders[0]!r}, …] to use a part')
         return list(names)

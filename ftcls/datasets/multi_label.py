@@ -54,8 +54,8 @@ class MultiLabelDataset(CustomDataset):
                  **kwargs: Any) -> None:
         if not is_table(ann_file):
             raise ConfigError(
-                f'{type(self).__name__}: ann_file={ann_file!r} must end in .csv, .tsv or .json; use CustomDataset '
-                'for one label per image, in folders or a text file')
+                f'ann_file={ann_file!r} must end in .csv, .tsv or .json; use CustomDataset for one label per '
+                'image')
         self.other_labels = other_labels
         super().__init__(data_root=data_root, data_prefix=data_prefix, ann_file=ann_file, metainfo=metainfo, **kwargs)
 
@@ -86,9 +86,8 @@ class MultiLabelDataset(CustomDataset):
         labels = info.pop('img_label', None)
         labels = info.get('gt_label', labels)
         if labels is None:
-            raise DataError(
-                f'{self.ann_file}: {raw_data_info.get("img_path")!r} has no `gt_label`; for an image without labels '
-                f'write []: {json.dumps(raw_data_info, default=str)[:200]}')
+            raise DataError(f'{self.ann_file}: {info["img_path"]!r} has no `gt_label`; write [] for no label: '
+                            f'{json.dumps(raw_data_info, default=str)[:200]}')
         info['gt_label'] = list(dict.fromkeys(as_list(labels)))
         return info
 
@@ -96,15 +95,15 @@ class MultiLabelDataset(CustomDataset):
         """Return the class index of every label, None if it is left out; set the list of classes if none is given."""
         labelled = [row for row in rows if row.labels]
         if not labelled:
-            raise DataError(
-                f'{self.ann_file}: none of its {len(rows)} images has a label; give the labels in the column '
-                '`labels`, separated by `;`')
+            raise DataError(f'{self.ann_file}: none of its {len(rows)} images has a label in the column `labels`')
         index_of = self._match_labels(rows, log_ignored=True)
         unknown = [label for label, index in index_of.items() if index is None]
         if unknown and self.other_labels == 'error':
             name = unknown[0]
             where = next(row.where for row in labelled if name in row.labels)
-            raise DataError(f'{self.ann_file}, {where}: {name!r} is not among the {len(self.CLASSES)} classes'
-                            f'{did_you_mean(name, self.CLASSES)} Correct it, add it to `classes`, or set '
-                            f"other_labels='ignore' to leave out such labels ({len(unknown)} in this file)")
+            hint = did_you_mean(name, self.CLASSES)
+            raise DataError(
+                f'{self.ann_file}, {where}: {name!r} is not among the {len(self.CLASSES)} classes{hint} Correct '
+                "it, add it to `classes`, or leave out such labels with other_labels='ignore' "
+                f'({len(unknown)} in this file)')
         return index_of

@@ -69,25 +69,20 @@ class BinarySegDataset(BaseDataset):
                  split_seed: int = 0,
                  **kwargs: Any) -> None:
         if mask_name.count('{stem}') != 1 or mask_name.count('{') != 1:
-            raise ConfigError(f"mask_name={mask_name!r}: must contain one {{stem}}, such as '{{stem}}_mask.png'")
+            raise ConfigError(f"mask_name={mask_name!r}: must contain {{stem}} once, such as '{{stem}}_mask.png'")
         if ignore_value is not None and ignore_value == foreground:
             raise ConfigError(f'ignore_value={ignore_value} is also the value of foreground')
         self.mask_name, self.foreground, self.ignore_value = mask_name, foreground, ignore_value
         #: Share of foreground among the pixels of up to 24 masks of the split, 0 to 1.
         self.foreground_share = 0.
-        super().__init__(
-            ann_file='',
-            data_root=data_root,
-            data_prefix=dict(img_path=img_dir, mask_path=mask_dir),
-            split=split,
-            val_fraction=None if split is None else val_fraction,
-            split_seed=0 if split is None else split_seed,
-            **kwargs)
+        kwargs |= {} if split is None else dict(split=split, val_fraction=val_fraction, split_seed=split_seed)
+        prefixes = dict(img_path=img_dir, mask_path=mask_dir)
+        super().__init__('', data_root=data_root, data_prefix=prefixes, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Return ``dict(img_path, mask_path, foreground, ignore_value)`` for every image."""
         if len(self.CLASSES) != 2:
-            raise ConfigError(f'classes={list(self.CLASSES)}: {type(self).__name__} has two, background and foreground')
+            raise ConfigError(f'classes={list(self.CLASSES)}: there must be two, background and foreground')
         return [
             dict(img_path=image, mask_path=mask, foreground=self.foreground, ignore_value=self.ignore_value)
             for image, mask in self._pairs()
@@ -121,14 +116,14 @@ class BinarySegDataset(BaseDataset):
         missing = sorted(set(image_of) - set(masks))
         orphans = sorted(set(masks) - set(image_of))
         if missing:
+            image, mask = os.path.join(folder, image_of[missing[0]]), os.path.join(mask_folder, missing[0])
             raise DataError(
-                f'{os.path.join(folder, image_of[missing[0]])} has no mask {os.path.join(mask_folder, missing[0])!r}'
-                f'{did_you_mean(missing[0], orphans)}{_more(missing)}; add the mask, remove the image, or change '
-                f'mask_name (now {self.mask_name!r})')
+                f'{image} has no mask {mask!r}{did_you_mean(missing[0], orphans)}{_more(missing)}; add the mask, '
+                f'remove the image, or change mask_name={self.mask_name!r}')
         if orphans:
+            mask = os.path.join(mask_folder, orphans[0])
             raise DataError(
-                f'{os.path.join(mask_folder, orphans[0])} is a mask without an image in {folder}{_more(orphans)}; '
-                'add the image, or remove the mask')
+                f'{mask} is a mask without an image in {folder}{_more(orphans)}; add the image, or remove the mask')
         return [(os.path.join(folder, image), os.path.join(mask_folder, mask)) for mask, image in image_of.items()]
 
     def _files(self, folder: str, argument: str) -> list[str]:
@@ -137,8 +132,7 @@ class BinarySegDataset(BaseDataset):
             raise MissingFileError(f'no folder {folder!r}{missing_hint(folder)}; correct data_root or {argument}')
         names = sorted(n for n in os.listdir(folder) if n.lower().endswith(_EXTENSIONS) and not n.startswith('.'))
         if not names:
-            raise DataError(
-                f'the folder {folder!r} has no images ({", ".join(_EXTENSIONS)}); correct data_root or {argument}')
+            raise DataError(f'{folder!r} has no images ({", ".join(_EXTENSIONS)}); correct data_root or {argument}')
         return names
 
     def _count_foreground(self, masks: Iterable[str]) -> None:
@@ -154,8 +148,8 @@ class BinarySegDataset(BaseDataset):
         self.foreground_share = foreground / max(pixels, 1)
         if not foreground and self.foreground != 'nonzero':
             raise DataError(
-                f'foreground={self.foreground}: none of the masks checked in {self.data_prefix["mask_path"]} has '
-                f'that value; they have {listed(map(str, sorted(values)))}')
+                f'foreground={self.foreground}: none of the masks, such as {path}, has that value; they have '
+                f'{listed(map(str, sorted(values)))}')
 
     def class_counts(self) -> None:
         """Return None: images are not counted by class."""
@@ -171,10 +165,8 @@ class BinarySegDataset(BaseDataset):
         split = f'split: {self.split}'
         if self.split is not None:
             split += f' (val_fraction={self.val_fraction:.3g}, split_seed={self.split_seed})'
-        return [
-            f'images: {self.data_prefix["img_path"]}',
-            f'masks: {self.data_prefix["mask_path"]}, {self.mask_name}, foreground: {self.foreground}', split
-        ]
+        masks = f'masks: {self.data_prefix["mask_path"]}, {self.mask_name}, foreground: {self.foreground}'
+        return [f'images: {self.img_prefix}', masks, split]
 
 
 @DATASETS.register_module()

@@ -63,11 +63,10 @@ class StockDataset(BaseDataset):
         allowed = ('train', 'test') if val_fraction is None else ('train', 'val')
         if split not in allowed:
             raise ConfigError(
-                f"{self.NAME}: split={split!r} must be {' or '.join(allowed)} with val_fraction={val_fraction}, "
-                f"which draws 'val' from the training images{did_you_mean(split, allowed)}")
+                f'{self.NAME}: split={split!r} must be {" or ".join(allowed)} with val_fraction={val_fraction} '
+                f"(it draws 'val' from the training images){did_you_mean(split, allowed)}")
         if not data_root and not data_prefix:
-            raise ConfigError(
-                f"{self.NAME} needs data_root, the folder of its files, such as 'data/{self.NAME.lower()}'")
+            raise ConfigError(f"{self.NAME}: set data_root to the folder of its files, 'data/{self.NAME.lower()}'")
         self.split, self.download, self.verify = split, download, verify
         kwargs |= dict(metainfo=metainfo, test_mode=test_mode, val_fraction=val_fraction)
         super().__init__(
@@ -115,7 +114,7 @@ class StockDataset(BaseDataset):
         if len(images) != len(labels) or not np.isin(labels, range(len(own))).all():
             raise DataError(
                 f'{self.root}: {len(images)} images and {len(labels)} labels do not match, or a label is above '
-                f'{len(own) - 1}; the files are broken: delete them to download them again')
+                f'{len(own) - 1}; the files are broken: delete them')
         samples = [array_sample(img, int(label), self.CHANNEL_ORDER) for img, label in zip(images, labels)]
         return self.match_classes(samples, own)
 
@@ -148,8 +147,8 @@ class StockDataset(BaseDataset):
         got = calculate_md5(path)
         if got != md5:
             raise DataError(
-                f'{path} is not the published file of {self.NAME}: its md5 is {got}, expected {md5}. Delete it to '
-                'download it again, or set verify=False to use it as it is')
+                f'{path} is not the published file of {self.NAME}: its md5 is {got}, expected {md5}; delete it '
+                'to download it again, or set verify=False')
 
     def extra_repr(self) -> list[str]:
         """Lines of ``repr`` about where the data is."""
@@ -272,8 +271,8 @@ class MNIST(StockDataset):
         images, labels = map(_read_idx, paths)
         if images.ndim != 3 or labels.ndim != 1:
             raise DataError(
-                f'{paths[0]} has shape {images.shape} and {paths[1]} {labels.shape}; expected (N, H, W) and (N, ): '
-                'were they renamed?')
+                f'{paths[0]} has shape {images.shape} and {paths[1]} {labels.shape}; expected (N, H, W) and '
+                '(N, ): were they renamed?')
         return images[..., np.newaxis], labels.astype(np.int64)
 
 

@@ -48,7 +48,7 @@ def test_seed_draws_the_shots_only() -> None:
 def test_without_shots() -> None:
     pool = Digits(subset='target', split='train')
     assert len(pool) == 801
-    with pytest.raises(ConfigError, match='needs shots_per_class'):
+    with pytest.raises(ConfigError, match='needs the shots_per_class'):
         Digits(subset='target', split='test')
     assert keys(subset='source', split='test') == keys(subset='source', split='val')
     everything = keys(subset='all', split='train')

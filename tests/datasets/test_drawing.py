@@ -128,7 +128,7 @@ def test_a_side_that_would_be_empty(folder: Path) -> None:
 
 
 def test_datasets_that_come_in_splits(real_data: Path) -> None:
-    with pytest.raises(ConfigError, match='Digits: val_fraction and split_seed'):
+    with pytest.raises(ConfigError, match='val_fraction and split_seed need'):
         Digits(split='train', val_fraction=0.1)
     options = dict(data_root=str(real_data / 'cifar10'), verify=False)
     train, val, whole = (CIFAR10(**options, **part) for part in (dict(split='train', val_fraction=0.1), dict(

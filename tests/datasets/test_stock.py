@@ -72,7 +72,7 @@ def test_splits_and_places(root: Path) -> None:
     assert len(CIFAR10(data_root=str(root.parent), data_prefix=root.name, split='test', verify=False)) == 3
     with pytest.raises(ConfigError, match="split='val' must be train or test with val_fraction=None"):
         CIFAR10(data_root=str(root), split='val')
-    with pytest.raises(ConfigError, match='needs data_root'):
+    with pytest.raises(ConfigError, match='set data_root'):
         CIFAR10()
 
 

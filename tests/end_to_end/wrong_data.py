@@ -28,7 +28,7 @@ def cifar_files(place: Place, content: bytes, more: str = '') -> None:
     place.edit(_TRAIN, f'{_CIFAR}{more})')
 
 
-@wrong("train_dataloader.dataset: CustomDataset: no folder 'data/trian'", "'train'", 'data_prefix')
+@wrong("train_dataloader.dataset: no folder 'data/trian'", "'train'", 'data_prefix')
 def missing_data(place: Place) -> None:
     place.edit("data_prefix='train'", "data_prefix='trian'")
 

@@ -27,7 +27,7 @@ class PackInputs(BaseTransform):
     Args:
         input_key: The key of the image.
         algorithm_keys: Keys of arrays to become fields of the data sample.
-        meta_keys: Keys to become its meta information.
+        meta_keys: Keys to become its meta information; None for :attr:`DEFAULT_META_KEYS`.
     """
 
     DEFAULT_META_KEYS: ClassVar[tuple[str, ...]] = ('sample_idx', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
@@ -37,8 +37,9 @@ class PackInputs(BaseTransform):
     def __init__(self,
                  input_key: str = 'img',
                  algorithm_keys: Sequence[str] = (),
-                 meta_keys: Sequence[str] = DEFAULT_META_KEYS) -> None:
-        self.input_key, self.algorithm_keys, self.meta_keys = input_key, tuple(algorithm_keys), tuple(meta_keys)
+                 meta_keys: Sequence[str] | None = None) -> None:
+        self.input_key, self.algorithm_keys = input_key, tuple(algorithm_keys)
+        self.meta_keys = self.DEFAULT_META_KEYS if meta_keys is None else tuple(meta_keys)
 
     def transform(self, results: dict) -> dict:
         """Pack the sample."""
@@ -79,17 +80,6 @@ class PackSegInputs(PackInputs):
     - reads: ``img``; ``gt_mask``, the ``algorithm_keys`` and the ``meta_keys``, if they are there
     - adds: ``inputs``, a tensor (C, H, W) of the image's dtype and channel order; ``data_samples``
     - removes: all other keys
-
-    Args:
-        input_key: See :class:`PackInputs`.
-        algorithm_keys: See :class:`PackInputs`.
-        meta_keys: See :class:`PackInputs`.
     """
 
-    DEFAULT_META_KEYS: ClassVar[tuple[str, ...]] = (*PackInputs.DEFAULT_META_KEYS, 'mask_path')
-
-    def __init__(self,
-                 input_key: str = 'img',
-                 algorithm_keys: Sequence[str] = (),
-                 meta_keys: Sequence[str] = DEFAULT_META_KEYS) -> None:
-        super().__init__(input_key, algorithm_keys, meta_keys)
+    DEFAULT_META_KEYS = (*PackInputs.DEFAULT_META_KEYS, 'mask_path')

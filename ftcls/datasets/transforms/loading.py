@@ -194,7 +194,8 @@ def _decode_pillow(data: bytes, path: str, color_type: str) -> np.ndarray:
         raise DataError(f'the image {path} is too large: {err}; make it smaller') from err
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as err:
         reason = 'not an image of a known kind' if 'BytesIO' in str(err) else err
-        raise DataError(f'cannot read the image {path}: {reason}; it may be broken or cut off: replace it') from err
+        raise DataError(
+            f'cannot read the image {path}: {reason}; it is broken or cut off: replace or remove it') from err
 
 
 def _as_array(img: Image.Image, color_type: str) -> np.ndarray:
