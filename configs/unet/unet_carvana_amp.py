@@ -1,4 +1,4 @@
-"""U-Net on Carvana's cars in half precision: bfloat16 if the GPU has it, else float16 with a scaled loss.
+"""U-Net on Carvana's cars in mixed precision: bfloat16 if the GPU has it, else float16 with a scaled loss.
 
 python tools/train.py configs/unet/unet_carvana_amp.py
 

@@ -9,7 +9,7 @@ def test_commands_of_the_readme(tmp_path):
     assert not failures, '\n\n'.join(failures)
     assert (tmp_path / 'work_dirs' / 'demo' / 'compare.png').stat().st_size > 10_000
     lines = (tmp_path / 'predictions.csv').read_text().splitlines()
-    assert len(lines) >= 5  # a header and four pictures
+    assert len(lines) >= 5  # a header and four images
     assert (tmp_path / 'metrics.json').is_file()
 
 

@@ -59,7 +59,7 @@ def test_the_table_names_what_there_is():
 
 
 def test_quoted_lines_of_several_labels_fit_a_config():
-    blocks = re.findall(r'```python\n(.*?)```', section('Several labels a picture'), flags=re.S)
+    blocks = re.findall(r'```python\n(.*?)```', section('Several labels per image'), flags=re.S)
     scope: dict = {}
     exec(compile(blocks[0], str(PAGE), 'exec'), {}, scope)
     cfg = load_config(ROOT / 'configs' / 'strategies' / 'head_x10.py')
@@ -71,5 +71,5 @@ def test_quoted_lines_of_several_labels_fit_a_config():
 
 def test_scores_of_several_labels_are_those_of_the_config():
     config = (ROOT / 'configs' / 'tutorial' / 'lenet5_finetune_digit_pairs.py').read_text(encoding='utf-8')
-    scores = re.findall(r'(\d\d\.\d\d) +± (\d\.\d\d)', section('Several labels a picture'))
+    scores = re.findall(r'(\d\d\.\d\d) +± (\d\.\d\d)', section('Several labels per image'))
     assert len(scores) == 3 and all(f'{mean} ± {spread}' in config for mean, spread in scores)
