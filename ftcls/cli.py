@@ -10,8 +10,8 @@ __all__ = ['run_tool']
 def run_tool(main: Callable[[], int | None]) -> None:
     """Run a tool's ``main`` and exit: 0 done, 1 a defect (with traceback), 2 an error of the user, 130 Ctrl-C.
 
-    ``FTCLS_TRACEBACK=1`` in the environment shows the traceback of user errors too. If several processes fail, the first
-    one prints why; the others add a line only if they know something else.
+    ``FTCLS_TRACEBACK=1`` in the environment shows the traceback of user errors too. If several processes fail, the
+    first one prints why; the others add a line only if they know something else.
     """
     try:
         code = main() or 0

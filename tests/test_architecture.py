@@ -1,4 +1,4 @@
-"""The promises of the layout: imports run downward, no cycles, files and functions stay small, public things are explained."""
+"""The promises of the layout: imports run downward, no cycles, small files and functions, docstrings on public things."""
 import ast
 from pathlib import Path
 
@@ -20,7 +20,13 @@ FLOORS = dict(
     experiments=5,
     scaffold=5,
     cli=6)
-MAX_FILE, MAX_FUNCTION = 400, 60
+# The order inside a room: each part imports only those before it.
+INSIDE = dict(
+    apis=('training', 'inference', 'analysis'),
+    config=('choices', 'batch_policy', 'schema', 'loading', 'validation', 'resolve'),
+    experiments=('run', 'report', 'search_space', 'compare', 'kfold', 'tune', 'tune_ray'))
+MAX_FILE, MAX_FUNCTION, MAX_WIDTH = 400, 60, 120
+MOST_CONDITIONAL_EXPRESSIONS = 12  # per 1,000 lines
 SOURCES = sorted((ROOT / 'ftcls').rglob('*.py'))
 TREES = {path: ast.parse(path.read_text(encoding='utf-8')) for path in SOURCES}
 
@@ -72,6 +78,19 @@ def test_imports_run_downward():
     assert not arrows
 
 
+def test_imports_run_downward_inside_rooms():
+    arrows = []
+    for path in SOURCES:
+        own = module_of(path)
+        if len(own) < 3 or own[1] not in INSIDE:
+            continue
+        order = INSIDE[own[1]]
+        for target in imported(path):
+            if len(target) > 2 and target[1] == own[1] and order.index(target[2]) > order.index(own[2]):
+                arrows.append(f'{".".join(own)} -> {".".join(target)}')
+    assert not arrows
+
+
 def test_every_room_has_a_floor():
     assert {module[1] for module in MODULES if len(module) > 1} <= set(FLOORS)
 
@@ -112,6 +131,22 @@ def test_files_stay_small(folder):
         for p in (ROOT / folder).rglob('*.py') if (n := len(p.read_text(encoding='utf-8').splitlines())) > MAX_FILE
     }
     assert not long
+
+
+def test_lines_stay_short_and_conditional_expressions_few():
+    wide, nested, count, lines = [], [], 0, 0
+    for path, tree in TREES.items():
+        text = path.read_text(encoding='utf-8').splitlines()
+        lines += len(text)
+        wide += [f'{path.relative_to(ROOT)}:{n}' for n, line in enumerate(text, 1) if len(line) > MAX_WIDTH]
+        found = [node for node in ast.walk(tree) if isinstance(node, ast.IfExp)]
+        count += len(found)
+        nested += [
+            f'{path.relative_to(ROOT)}:{node.lineno}' for node in found if sum(
+                isinstance(inner, ast.IfExp) for inner in ast.walk(node)) > 1
+        ]
+    assert not wide and not nested
+    assert 1000 * count / lines <= MOST_CONDITIONAL_EXPRESSIONS
 
 
 def test_functions_stay_small():

@@ -69,7 +69,7 @@ def _latest(work_dir: Path) -> str | None:
     if others:
         hint = f'it holds {enumerate_names(others, 6)}; give one by its path: --resume PATH'
     print_log(
-        f'--resume: nothing to resume from, training STARTS FROM THE BEGINNING: the work dir {work_dir.resolve()} has no '
+        f'--resume: nothing to resume from, training STARTS FROM THE BEGINNING: {work_dir.resolve()} has no '
         f'last_checkpoint, which names the latest checkpoint of a run; {hint}',
         logger='current',
         level=logging.WARNING)
@@ -79,8 +79,8 @@ def _latest(work_dir: Path) -> str | None:
 def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> None:
     """Refuse to resume with other rates, schedules or unfreezing; warn of other freezing, L2-SP or EMA.
 
-    The checkpoint's rates would silently be used instead, and stages that have been trained would be frozen again. A run
-    without unfreezing may continue with it.
+    The checkpoint's rates would silently be used instead, and stages that have been trained would be frozen again. A
+    run without unfreezing may continue with it.
 
     Args:
         cfg: The resolved config.

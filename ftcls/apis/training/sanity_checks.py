@@ -1,4 +1,4 @@
-"""What is tried before the first step: a sample per split, a pass through the model, what the Runner would build later."""
+"""What is tried before the first step: a sample per split, a pass through the model, what is built later."""
 import copy
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -110,9 +110,11 @@ def first_samples(datasets: Mapping[str, Dataset]) -> dict[str, Any]:
 
 
 def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mapping[str, Any]) -> None:
-    """Send the first sample of each split through the model, in eval mode, without a gradient, and let the metrics judge it.
+    """Send the first sample of each split through the model, in eval mode, without a gradient, and let the metrics
+    judge it.
 
-    A training has no test loop; where its test set is of the validation's kind, the test's metrics judge the validation's.
+    A training has no test loop; where its test set is of the validation's kind, the test's metrics judge the
+    validation's.
 
     Args:
         runner: The Runner, whose model is left as it was.
