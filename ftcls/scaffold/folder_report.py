@@ -24,22 +24,22 @@ Pairs = list[tuple[str, str]]
 
 @dataclass
 class SplitReport:
-    """What the folder of one split holds. Paths are relative to it.
+    """What the folder of one split holds; paths are relative to it.
 
     Attributes:
         prefix: The folder, relative to the root; '' for the root itself.
         label_of: Path of each readable image to its class.
-        broken: Path of each image that cannot be read to the reason.
         skipped: What is hidden or not an image, and how many files of that kind there are.
         empty: Class folders without images.
-        checked: Number of images that were read; the others are assumed to be readable.
+        broken: Path of each image that cannot be read to the reason.
+        sizes: (width, height) of the images that were read; the others are assumed to be readable.
     """
     prefix: str
     label_of: dict[str, str]
+    skipped: dict[str, int]
+    empty: list[str]
     broken: dict[str, str] = field(default_factory=dict)
-    skipped: dict[str, int] = field(default_factory=dict)
-    empty: list[str] = field(default_factory=list)
-    checked: int = 0
+    sizes: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -52,10 +52,8 @@ class FolderReport:
     """What a folder of images holds.
 
     Attributes:
-        root: The folder, as it was given.
         splits: 'train', and 'val' and 'test' if there are folders for them.
         classes: The classes of the training images, sorted.
-        sizes: (width, height) of the images that were read.
         stray: Folders beside those of the splits.
         shared: Images with the same bytes in different splits, or anywhere if there is no 'val' yet.
         contradicting: Images with the same bytes in different classes.
@@ -63,10 +61,14 @@ class FolderReport:
     root: str
     splits: dict[str, SplitReport]
     classes: list[str]
-    sizes: list[tuple[int, int]]
     stray: list[str]
     shared: Pairs
     contradicting: Pairs
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(width, height) of the images that were read."""
+        return [size for split in self.splits.values() for size in split.sizes]
 
     @property
     def side(self) -> float:
@@ -99,20 +101,17 @@ class FolderReport:
         for name in self.splits:
             lines += self._describe_split(name)
         lines += _line_of('WARNING train: class folders without images, left out', self.empty)
-        sides = [side for size in self.sizes for side in size]
-        lines.append(
-            f'sizes: median area {self.side:.0f}x{self.side:.0f} pixels, sides from {min(sides)} to {max(sides)}')
+        sides = sorted(side for size in self.sizes for side in size)
+        lines.append(f'sizes: median area {self.side:.0f}x{self.side:.0f} pixels, sides from {sides[0]} to {sides[-1]}')
         if self.imbalance >= UNEVEN:
             lines.append(
                 f'WARNING uneven classes: the largest has {self.imbalance:.1f} times the images of the smallest')
         lines += _line_of('WARNING folders beside the splits, left out', self.stray)
-        shared = 'twice, and one may be drawn for validation'
-        if 'val' in self.splits:
-            shared = 'in two splits'
-        shared = f'WARNING the same image {shared}, so that scores look better than they are: {len(self.shared)}'
-        lines += _line_of(shared, [f'{one} = {other}' for one, other in self.shared])
-        contradicting = f'WARNING the same image in two classes: {len(self.contradicting)}'
-        return lines + _line_of(contradicting, [f'{one} = {other}' for one, other in self.contradicting])
+        where = 'in two splits' if 'val' in self.splits else 'twice, and one may be drawn for validation'
+        for text, pairs in ((f'{where}, so that scores look better than they are', self.shared), ('in two classes',
+                                                                                                  self.contradicting)):
+            lines += _line_of(f'WARNING the same image {text}: {len(pairs)}', [' = '.join(pair) for pair in pairs])
+        return lines
 
     def _describe_split(self, name: str) -> list[str]:
         split = self.splits[name]
@@ -122,8 +121,9 @@ class FolderReport:
             per_class = f'{min(counts.values())} to {max(counts.values())} per class'
         lines = [f'{name}: {sum(counts.values()):,} images ({per_class}) in {Path(self.root, split.prefix)}']
         lines += _line_of(f'{name}: skipped', [f'{what} ({count})' for what, count in split.skipped.items()])
-        if split.checked < len(split.label_of) + len(split.broken):
-            lines.append(f'{name}: {split.checked:,} images were read, evenly spread; others may be broken too')
+        checked = len(split.sizes) + len(split.broken)
+        if checked < len(split.label_of) + len(split.broken):
+            lines.append(f'{name}: {checked:,} images were read, evenly spread; others may be broken too')
         broken = f'WARNING {name}: {len(split.broken)} images cannot be read and are left out'
         lines += _line_of(broken, [f'{path} ({why})' for path, why in split.broken.items()])
         lines += _line_of(f'WARNING {name}: left out, since training does not have the class', self.extra_classes(name))
@@ -131,16 +131,13 @@ class FolderReport:
 
 
 def _line_of(text: str, names: Sequence[str]) -> list[str]:
-    """Return one line that lists the names; none if there are no names."""
     return [f'{text}: {enumerate_names(names, 5)}'] if names else []
 
 
 def report_folder(data: str | os.PathLike, check: int = 20_000) -> FolderReport:
     """Report on a folder that holds class folders, or ``train`` and perhaps ``val`` and ``test`` (or ``valid``, …).
 
-    Args:
-        data: The folder.
-        check: Number of images per split that are decoded as in training, evenly spread over the split.
+    ``check`` images per split, evenly spread over it, are decoded as in training.
 
     Raises:
         MissingFileError: If there is no such folder.
@@ -153,17 +150,15 @@ def report_folder(data: str | os.PathLike, check: int = 20_000) -> FolderReport:
     if check < 1:
         raise ConfigError(f'--check {check}: must be at least 1')
     prefixes, stray = _find_splits(root)
-    sizes: list[tuple[int, int]] = []
     with log_level('ERROR'):  # the report has the warnings of the datasets
-        splits = {name: _read_split(root, prefix, check, sizes) for name, prefix in prefixes.items()}
+        splits = {name: _read_split(root, prefix, check) for name, prefix in prefixes.items()}
     classes = list(splits['train'].counts)
     if len(classes) < 2:
         folders = _subfolders(root)
         hint = f'; are they in {root / folders[0]}?' if len(folders) == 1 else ''
         raise DataError(f'--data {data}: training needs at least two classes, and the images have {len(classes)} '
                         f'({enumerate_names(classes)}); expected one folder per class{hint}')
-    shared, contradicting = _find_duplicates(root, splits)
-    return FolderReport(os.fspath(data), splits, classes, sizes, stray, shared, contradicting)
+    return FolderReport(os.fspath(data), splits, classes, stray, *_find_duplicates(root, splits))
 
 
 def _subfolders(root: Path) -> list[str]:
@@ -185,13 +180,11 @@ def _find_splits(root: Path) -> tuple[dict[str, str], list[str]]:
     if not found:
         return {'train': ''}, []
     if 'train' not in found:
-        raise DataError(f'--data {root}: has {enumerate_names(found.values())} and no train; name the folder of the '
-                        'training images `train`')
+        raise DataError(f'--data {root}: has {enumerate_names(found.values())} and no train; add a folder `train`')
     return {split: found[split] for split in ('train', 'val', 'test') if split in found}, stray
 
 
-def _read_split(root: Path, prefix: str, check: int, sizes: list[tuple[int, int]]) -> SplitReport:
-    """Read the images of a split, and append their sizes to ``sizes``."""
+def _read_split(root: Path, prefix: str, check: int) -> SplitReport:
     dataset = CustomDataset(data_root=os.fspath(root), data_prefix=prefix)
     folder, classes = dataset.img_prefix, dataset.CLASSES
     label_of = {}
@@ -201,14 +194,14 @@ def _read_split(root: Path, prefix: str, check: int, sizes: list[tuple[int, int]
     paths = list(label_of)
     if len(paths) > check:
         paths = [paths[i * len(paths) // check] for i in range(check)]
-    split = SplitReport(prefix, label_of, {}, dict(dataset.skipped), list(dataset.empty_classes), len(paths))
+    split = SplitReport(prefix, label_of, dict(dataset.skipped), list(dataset.empty_classes))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # OpenCV decodes without Python's lock
         for path, result in zip(paths, pool.map(_size_or_fault, [os.path.join(folder, path) for path in paths])):
             if isinstance(result, str):
                 split.broken[path] = result
                 del label_of[path]
             else:
-                sizes.append(result)
+                split.sizes.append(result)
     return split
 
 
@@ -230,13 +223,11 @@ def _find_duplicates(root: Path, splits: Mapping[str, SplitReport]) -> tuple[Pai
             path = os.path.join(split.prefix, path)
             by_size[(root / path).stat().st_size].append((path, name, label))
     shared, contradicting = [], []
-    for files in by_size.values():
-        if len(files) == 1:
-            continue
+    for files in [group for group in by_size.values() if len(group) > 1]:
         first_of: dict[str, tuple[str, str, str]] = {}
-        for path, split_name, label in files:
-            first, first_split, first_label = first_of.setdefault(file_digest(root / path), (path, split_name, label))
-            if split_name != first_split or (path != first and 'val' not in splits):
+        for path, name, label in files:
+            first, first_name, first_label = first_of.setdefault(file_digest(root / path), (path, name, label))
+            if name != first_name or (path != first and 'val' not in splits):
                 shared.append((first, path))
             if label != first_label:
                 contradicting.append((first, path))

@@ -7,15 +7,13 @@ adapted to other networks or to small machines, its reason says so.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ftcls.utils import ConfigError
 from .model_presets import ModelPreset
 
 __all__ = ['Hyperparameters', 'choose_hyperparameters']
 
-# Below this number of training images: steps, warm-up steps, shares of the steps after which the rate is divided by 10,
-# alpha of Mixup.
+# For fewer training images than: steps, warm-up steps, shares of the steps with a drop of the rate, alpha of Mixup.
 _SCHEDULES = (
     (20_000, 500, 100, (0.4, 0.6, 0.8), 0.),
     (500_000, 10_000, 500, (0.3, 0.6, 0.9), 0.1),
@@ -24,13 +22,13 @@ _SCHEDULES = (
 _SMALL_AREA = 96**2
 _MIN_EPOCHS = 8  # 20,000 steps of 512 images are 8 epochs of ImageNet's 1.28 million
 _FEW_PER_CLASS = 20
-# Family of the network: learning rate, the batch size that it is for, weight decay.
-_RATES = {'bit': (0.003, 512, 0.), 'imagenet': (0.01, 512, 1e-4), 'cifar': (0.03, 32, 1e-4)}
-_WHY_RATE = dict(
-    bit='BiT: 0.003 for 512 images per step',
-    imagenet="BiT uses a 20th of its pretraining's rate: 0.01 for 512 images per step after 0.1 for 256",
-    cifar='0.03 for 32 images was the best of 0.003, 0.01, 0.03, 0.1 on held-out ones (benchmarks/hymenoptera_rates.py)'
-)
+# Family of the network: weight decay, learning rate, the batch size that it is for, why.
+_RATES = dict(
+    bit=(0., 0.003, 512, 'BiT: 0.003 for 512 images per step'),
+    imagenet=(1e-4, 0.01, 512,
+              "BiT uses a 20th of its pretraining's rate: 0.01 for 512 images per step after 0.1 for 256"),
+    cifar=(1e-4, 0.03, 32, '0.03 for 32 images was the best of 0.003, 0.01, 0.03, 0.1 on held-out ones '
+           '(benchmarks/hymenoptera_rates.py)'))
 
 
 @dataclass(frozen=True)
@@ -53,65 +51,49 @@ class Hyperparameters:
 
 def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: int, side: float,
                            gpu: bool) -> Hyperparameters:
-    """Apply the rules.
-
-    Args:
-        preset: The pretrained network.
-        classes: Names of the classes.
-        images: Number of training images.
-        side: Square root of the images' median area, in pixels.
-        gpu: Whether the training runs on a GPU.
-
-    Raises:
-        ConfigError: If there are fewer than 4 images.
-    """
+    """Apply the rules to at least 4 training images, whose median area is ``side`` squared pixels."""
     if images < 4:
         raise ConfigError(f'{images} training images are too few to fine-tune; provide at least 4')
-    values: dict[str, Any] = {}
-    why: dict[str, str] = {}
-    values['resize'], crop, why['crop'] = _resolution(preset, side)
-    batch, why['batch'] = _batch_size(images, crop, gpu)
-    values.update(crop=crop, random_size=preset.family != 'bit', batch=batch)
-
-    limit, steps, warmup_steps, shares, values['mixup'] = next(row for row in _SCHEDULES if images < row[0])
+    resize, crop, why_crop = _resolution(preset, side)
+    batch, why_batch = _batch_size(images, crop, gpu)
+    limit, steps, warmup_steps, shares, mixup = next(row for row in _SCHEDULES if images < row[0])
     per_epoch = math.ceil(images / batch)
     epochs = max(_MIN_EPOCHS, math.ceil(steps / per_epoch))
     size = '500,000 images and more' if limit == math.inf else f'fewer than {limit:,} images'
-    why['epochs'] = f'{epochs} epochs of {per_epoch} steps: BiT uses {steps:,} steps for datasets of {size}'
+    why_epochs = f'{epochs} epochs of {per_epoch} steps: BiT uses {steps:,} steps for datasets of {size}'
     if epochs == _MIN_EPOCHS:
-        why['epochs'] += f'; its 512 images per step give ImageNet {_MIN_EPOCHS} epochs, the least here'
-    values.update(epochs=epochs, warmup=max(1, round(warmup_steps / steps * epochs)))
-    values['milestones'] = sorted({max(1, round(share * epochs)) for share in shares})
-    why['schedule'] = (f'BiT: a warm-up over {warmup_steps} of {steps:,} steps; the rate is divided by 10 after '
-                       f'{", ".join(f"{share:.0%}" for share in shares)}')
-    why['mixup'] = 'BiT: Mixup with alpha 0.1 from 20,000 images on'
-
+        why_epochs += f'; its 512 images per step give ImageNet {_MIN_EPOCHS} epochs, the least here'
     names = {name.lower() for name in classes}
-    values['flip'] = any(len(name) > 1 for name in names) and not names & {'left', 'right'}
-    why['flip'] = 'BiT: flips left to right unless that changes the label'
-    if not values['flip']:
-        why['flip'] = 'no flip: the classes look like digits, letters or sides, and a mirror image is of another class'
-
-    values['lr'], why['lr'] = _learning_rate(preset, batch)
-    values['weight_decay'] = _RATES[preset.family][2]
-    why['weight_decay'] = 'BiT: none'
-    if values['weight_decay']:
-        why['weight_decay'] = 'as in its pretraining'
-    values['frozen_stages'], why['frozen_stages'] = -1, 'BiT: all layers are trained'
+    flip, why_flip = True, 'BiT: flips left to right unless that changes the label'
+    if max(map(len, names)) == 1 or names & {'left', 'right'}:
+        flip = False
+        why_flip = 'no flip: the classes look like digits, letters or sides, and a mirror image is of another class'
+    frozen_stages, why_frozen = -1, 'BiT: all layers are trained'
     if images / len(classes) < _FEW_PER_CLASS:
-        values['frozen_stages'] = 1
-        why['frozen_stages'] = (
-            f'fewer than {_FEW_PER_CLASS} images per class: the stem and the first stage stay frozen, '
-            'since their filters fit all images (Yosinski et al. 2014, arXiv:1411.1792)')
-    return Hyperparameters(**values, why=why)
+        frozen_stages = 1
+        why_frozen = (f'fewer than {_FEW_PER_CLASS} images per class: the stem and the first stage stay frozen, since '
+                      'their filters fit all images (Yosinski et al. 2014, arXiv:1411.1792)')
+    lr, why_rate = _learning_rate(preset, batch)
+    decay = _RATES[preset.family][0]
+    drops = ', '.join(f'{share:.0%}' for share in shares)
+    why = dict(
+        crop=why_crop,
+        batch=why_batch,
+        epochs=why_epochs,
+        schedule=f'BiT: a warm-up over {warmup_steps} of {steps:,} steps; the rate is divided by 10 after {drops}',
+        mixup='BiT: Mixup with alpha 0.1 from 20,000 images on',
+        flip=why_flip,
+        lr=why_rate,
+        weight_decay='as in its pretraining' if decay else 'BiT: none',
+        frozen_stages=why_frozen)
+    milestones = sorted({max(1, round(share * epochs)) for share in shares})
+    warmup = max(1, round(warmup_steps / steps * epochs))
+    return Hyperparameters(resize, crop, preset.family != 'bit', flip, batch, epochs, warmup, milestones, lr, decay,
+                           frozen_stages, mixup, why)
 
 
 def _resolution(preset: ModelPreset, side: float) -> tuple[int, int, str]:
-    """Return the size to resize to, the size of the crop, and why.
-
-    BiT resizes to a square and crops about 7/8 of its side at random. A network with BatchNorm and less pretraining
-    overfits to that, so it gets crops of random size and shape, as is common in training on ImageNet.
-    """
+    """Return the size to resize to, the size of the crop, and why: BiT crops about 7/8 of a square at random."""
     crop = preset.side
     why = f'median area {side:.0f}x{side:.0f}; {preset.label} was trained at {crop} pixels'
     if preset.fixed:
@@ -136,7 +118,6 @@ def _resolution(preset: ModelPreset, side: float) -> tuple[int, int, str]:
 
 
 def _batch_size(images: int, crop: int, gpu: bool) -> tuple[int, str]:
-    """Return the images per step, and why."""
     batch, where = 32, 'a CPU'
     if gpu:
         batch, where = (128 if crop <= 128 else 64), 'one GPU'
@@ -152,8 +133,7 @@ def _learning_rate(preset: ModelPreset, batch: int) -> tuple[float, str]:
     The number of steps is BiT's for smaller batches too. A rate in proportion to the batch would then cover, with 32
     images per step, a 16th of the way. The square root (Krizhevsky 2014, arXiv:1404.5997) keeps the variance of a step.
     """
-    lr, reference, _ = _RATES[preset.family]
-    why = _WHY_RATE[preset.family]
+    _, lr, reference, why = _RATES[preset.family]
     if batch != reference:
         why += f'; times the square root of {batch} / {reference} (Krizhevsky 2014), for the same number of steps'
     return float(f'{lr * math.sqrt(batch / reference):.2g}'), why

@@ -27,7 +27,6 @@ class ModelPreset:
     """A pretrained network.
 
     Attributes:
-        label: The name that the user gives it.
         base: The config of the model in ``_base_/models/``, without ``.py``; None if there is none.
         backbone: Settings of ``model.backbone``, without the weights.
         weights: ``init_cfg.checkpoint``; None for weights that the backbone fetches itself.
@@ -35,8 +34,7 @@ class ModelPreset:
         family: 'cifar', 'imagenet' or 'bit' (without BatchNorm): which learning rate fits.
         side: Side of the images that it was trained on, in pixels.
         fixed: Whether it takes no other side.
-        mean: Mean of the pixels, 0 to 1, RGB.
-        std: Their standard deviation.
+        mean: Mean of the pixels, 0 to 1, RGB; ``std`` the same.
         interpolation: How the images that it was trained on were resized.
     """
     label: str
@@ -53,21 +51,19 @@ class ModelPreset:
 
 
 def make_preset(name: str, weights: str | None = None) -> ModelPreset:
-    """Describe a network by its name.
+    """Describe a network by its name; ``weights`` is a checkpoint instead of the published one.
 
-    Args:
-        name: 'resnet50' … (a file of ``configs/_base_/models`` or a config's name), 'cifar_resnet56',
-            'torchvision:<name>', 'timm:<name>'.
-        weights: A checkpoint instead of the published one.
+    The name is 'resnet50' … (a file of ``configs/_base_/models`` or a config's name), 'cifar_resnet56',
+    'torchvision:<name>' or 'timm:<name>'.
 
     Raises:
         ConfigError: If there is no such network, or no pretrained weights of it.
     """
-    source, _, model_name = name.partition(':')
-    if source == 'torchvision' and model_name:
-        preset = _torchvision_preset(model_name)
-    elif source == 'timm' and model_name:
-        preset = _timm_preset(model_name, published=weights is None)
+    source, colon, network = name.partition(':')
+    if source == 'torchvision' and colon:
+        preset = _torchvision_preset(network)
+    elif source == 'timm' and colon:
+        preset = _timm_preset(network, published=weights is None)
     else:
         preset = _base_preset(name)
     return replace(preset, weights=weights or preset.weights)
@@ -77,8 +73,8 @@ def _base_preset(name: str) -> ModelPreset:
     """Return a network of ``configs/_base_/models``, or a CIFAR ResNet of another depth."""
     bases = {file.stem: file for file in (config_folder() / '_base_' / 'models').glob('*.py')}
     match = re.fullmatch(r'(?:CifarResNet|cifar_resnet)-?(\d+)?', name, flags=re.IGNORECASE)
-    depth = int(match[1] or 20) if match else 0
-    if depth in _CIFAR_WEIGHTS:
+    if match and int(match[1] or 20) in _CIFAR_WEIGHTS:
+        depth = int(match[1] or 20)
         backbone = {} if depth == 20 else dict(depth=depth)
         url = f'{_AKAMASTER}{depth}-{_CIFAR_WEIGHTS[depth]}.th'
         return ModelPreset(f'cifar_resnet{depth}', 'cifar_resnet20', backbone, url, 64, 'cifar', side=32)
@@ -124,8 +120,7 @@ def _timm_preset(name: str, published: bool) -> ModelPreset:
     preset = _built_preset(f'timm:{name}', backbone)  # names the nearest of timm's networks for an unknown one
     images = get_pretrained_cfg(name)
     if images is None or (published and not images.has_weights):
-        raise ConfigError(
-            f'--backbone timm:{name}: timm has no weights of it; choose another network, or give --weights')
+        raise ConfigError(f'--backbone timm:{name}: has no weights in timm; choose another network or give --weights')
     if published:
         backbone['pretrained'] = True
     return replace(
@@ -138,7 +133,7 @@ def _timm_preset(name: str, published: bool) -> ModelPreset:
 
 
 def _built_preset(label: str, backbone: dict[str, Any]) -> ModelPreset:
-    """Build a backbone to see how many features it has, and which family it is of."""
+    """Build a backbone to see how many features it has and whether it has BatchNorm."""
     from torch.nn.modules.batchnorm import _BatchNorm
 
     with DefaultScope.overwrite_default_scope('ftcls'):

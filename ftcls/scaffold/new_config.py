@@ -21,7 +21,7 @@ _TINY_SIDE = 48  # pixels
 
 @dataclass(frozen=True)
 class NewConfig:
-    """A written config: its path, what is in the folder, the network, and the values with their reasons."""
+    """A written config, and what it was made from."""
     path: Path
     report: FolderReport
     preset: ModelPreset
@@ -36,8 +36,7 @@ class NewConfig:
         weights = self.preset.weights or "timm's own"
         lines.append(f'{self.preset.label}, weights: {weights}')
         for name, why in self.hyperparameters.why.items():
-            value = getattr(self.hyperparameters, name, '')
-            lines.append(f'{name} {value}'.rstrip() + f': {why}')
+            lines.append(f'{name} {getattr(self.hyperparameters, name, "")}'.rstrip() + f': {why}')
         if weights.startswith(('http', 'torchvision', 'timm')):
             lines.append('the first run downloads the weights; on a machine without network give a file with --weights')
         return [*lines, f'wrote {self.path}']
@@ -58,17 +57,12 @@ def new_config(data: str | os.PathLike,
         out: The config to write; None for the folder's name with ``.py``. An existing file is not overwritten.
         backbone: See :func:`.model_presets.make_preset`; None for ``resnet50`` on a GPU, ``resnet18`` on a CPU, and
             ``cifar_resnet20`` for images of at most 48 pixels per side.
-        weights: A checkpoint instead of the network's published one.
-        seed: Seed of the run, and of the drawn split if there is one.
+        weights: A checkpoint instead of the published one.
+        seed: Of the run, and of the drawn split if there is one.
         device: 'cpu' or 'cuda', where the training will run; None for what this machine has.
         check: How many images per split are read to find broken ones.
-
-    Raises:
-        UserError: If the folder or an argument cannot be used.
     """
-    if out is None:
-        out = f'{Path(data).expanduser().resolve().name}.py'
-    path = Path(out)
+    path = Path(out or f'{Path(data).expanduser().resolve().name}.py')
     if path.suffix != '.py':
         raise ConfigError(f'--out {path}: must end in .py')
     if path.exists():
@@ -91,4 +85,4 @@ def new_config(data: str | os.PathLike,
 def _default_backbone(report: FolderReport, device: str) -> str:
     if report.side <= _TINY_SIDE:
         return 'cifar_resnet20'
-    return 'resnet18' if device == 'cpu' else 'resnet50'
+    return dict(cpu='resnet18').get(device, 'resnet50')

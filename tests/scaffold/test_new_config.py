@@ -159,7 +159,7 @@ def test_other_layouts_are_told_apart(place):
 
 def test_only_so_many_images_are_read(place):
     report = report_folder('data', check=4)
-    assert report.splits['train'].checked == 4 and len(report.splits['train'].label_of) == 16
+    assert len(report.splits['train'].sizes) == 4 and len(report.splits['train'].label_of) == 16
     assert '4 images were read' in '\n'.join(report.describe())
 
 

@@ -32,16 +32,13 @@ def browse_dataset(cfg: Config,
 
     Args:
         cfg: The config; it is not changed.
-        split: 'train', 'val' or 'test'; for 'train' with its batch augmentations.
+        split: 'train', 'val' or 'test'; 'train' is drawn with its batch augmentations.
         number: How many samples, spread evenly over the dataset.
         out: The PNG file to write.
-        seed: Seed of the random transforms.
+        seed: Of the random transforms.
 
     Returns:
         The path of the file, and sentences on what it shows.
-
-    Raises:
-        UserError: If the config or the data is not valid.
     """
     if number < 1:
         raise ConfigError(f'--number {number}: must be at least 1')
@@ -61,7 +58,7 @@ def browse_dataset(cfg: Config,
     dataset = datasets[split]
     chosen = np.linspace(0, len(dataset) - 1, min(number, len(dataset))).round().astype(int)
     images, samples = _preprocessed([dataset[int(i)] for i in chosen], preprocessor, split == 'train')
-    drawings = [_drawing(image, sample) for image, sample in zip(images, samples)]
+    drawings = list(map(_drawing, images, samples))
     titles = [_title(sample, report.classes) for sample in samples]
     path = plot_images(drawings, titles, out, f'{split}: {len(drawings)} of {len(dataset):,} samples')
     sizes = ', '.join(sorted({f'{image.shape[1]}x{image.shape[0]}' for image in images}))
@@ -72,9 +69,8 @@ def browse_dataset(cfg: Config,
 def _preprocessed(packed: Sequence[dict], preprocessor: nn.Module,
                   training: bool) -> tuple[list[np.ndarray], list[DataSample]]:
     """Apply the data preprocessor; return the images (H, W, C) uint8, RGB or grey, and the samples."""
-    batches = [packed]
-    if len({tuple(one['inputs'].shape) for one in packed}) > 1:
-        batches = [[one] for one in packed]
+    is_one_size = len({one['inputs'].shape for one in packed}) == 1
+    batches = [packed] if is_one_size else [[one] for one in packed]
     images, samples = [], []
     for batch in batches:
         data: dict[str, Any] = {key: [one[key] for one in batch] for key in ('inputs', 'data_samples')}
@@ -96,13 +92,11 @@ def _denormalised(pixels: torch.Tensor, sample: DataSample, preprocessor: nn.Mod
     if mean is not None:
         pixels = pixels * std + mean
     image = pixels.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    if image.shape[2] == 3 and not is_rgb:
-        image = image[..., ::-1]
-    return image
+    return image if is_rgb or image.shape[2] != 3 else image[..., ::-1]
 
 
 def _drawing(image: np.ndarray, sample: DataSample) -> np.ndarray:
-    """Return the drawing of a sample, (H, W, 3) uint8: the image, with its mask beside it if it has one."""
+    """Return the image, with its mask beside it if it has one, (H, W, 3) uint8."""
     image = np.broadcast_to(image, (*image.shape[:2], 3)) if image.shape[2] == 1 else image[..., :3]
     if 'gt_mask' not in sample:
         return image
@@ -113,7 +107,6 @@ def _drawing(image: np.ndarray, sample: DataSample) -> np.ndarray:
 
 
 def _title(sample: DataSample, classes: Sequence[str] | None) -> str:
-    """Return the names of the labels, or the share of foreground."""
     if 'gt_mask' in sample:
         mask = torch.as_tensor(sample.gt_mask)
         name = Path(sample.metainfo.get('img_path') or '').name

@@ -28,11 +28,9 @@ class Calibration:
     """What temperature scaling did.
 
     Attributes:
-        temperature: What the logits are divided by.
-        layer: Name of the layer whose weights were divided by it.
-        fitted_on: Number of validation images that it was fitted on.
-        before: ``nll``, ``ece`` (0 to 1) and ``accuracy`` (percent) on the test set with the logits as they were.
-        after: The same with the logits divided.
+        temperature: What the logits, and the weights of ``layer``, are divided by.
+        fitted_on: Number of validation images.
+        before: ``nll``, ``ece`` (0 to 1) and ``accuracy`` (percent) on the test set; ``after`` the same.
         same_data: Whether the test set is the validation set, so that ``after`` is too good.
     """
     temperature: float
@@ -47,11 +45,11 @@ class Calibration:
         columns = {'on the test set': 'left', 'NLL': 'right', 'ECE': 'right', 'accuracy/top1': 'right'}
         rows = [(name, f'{one["nll"]:.4f}', f'{100 * one["ece"]:.2f}%', f'{one["accuracy"]:.2f}')
                 for name, one in (('before', self.before), ('after', self.after))]
-        lines = [f'temperature {self.temperature:.4f}, fitted on {self.fitted_on:,} validation images', '']
-        lines.append(render_table(columns, rows))
+        text = f'temperature {self.temperature:.4f}, fitted on {self.fitted_on:,} validation images\n\n'
+        text += render_table(columns, rows)
         if self.same_data:
-            lines += ['', 'The temperature was fitted on the test set: `after` is better than it is on other images.']
-        return '\n'.join(lines)
+            text += '\n\nThe temperature was fitted on the test set: `after` is better than it is on other images.'
+        return text
 
 
 def calibrate(cfg: Config,
@@ -71,7 +69,7 @@ def calibrate(cfg: Config,
         checkpoint: A file or URL.
         out_dir: For ``calibrated.pth``, ``calibration.json``, ``reliability.png``; None for ``<work_dir>/calibration``.
         bins: Bins of the reliability diagram and of the expected calibration error.
-        device: Where the model runs; None takes the accelerator if there is one.
+        device: Where the model runs; None for the accelerator if there is one.
 
     Raises:
         ConfigError: If a split is missing, or the logits are not the output of a linear layer.
@@ -103,12 +101,11 @@ def calibrate(cfg: Config,
         meta['dataset_meta'] = dict(classes=list(report.classes))
     torch.save(dict(meta=meta, state_dict=model.cpu().state_dict()), out_dir / 'calibrated.pth')
     (out_dir / 'calibration.json').write_text(json.dumps(asdict(result), indent=2) + '\n', encoding='utf-8')
-    plot_reliability(
-        {
-            _panel_title('before', before): (bars_before.count, bars_before.confidence, bars_before.accuracy),
-            _panel_title(f'after, T = {temperature:.2f}', after):
-            (bars_after.count, bars_after.confidence, bars_after.accuracy)
-        }, out_dir / 'reliability.png')
+    panels = {}
+    for name, numbers, bars in (('before', before, bars_before), (f'after, T = {temperature:.2f}', after, bars_after)):
+        title = f'{name}: ECE {100 * bars.ece:.2f} %, NLL {numbers["nll"]:.3f}'
+        panels[title] = bars.count, bars.confidence, bars.accuracy
+    plot_reliability(panels, out_dir / 'reliability.png')
     return result
 
 
@@ -126,8 +123,7 @@ def _logits(model: nn.Module, loader: DataLoader) -> tuple[torch.Tensor, torch.T
     for inputs, samples in _inputs(model, loader):
         out = model(inputs, mode='tensor')
         if not isinstance(out, torch.Tensor) or out.ndim != 2 or getattr(model, 'head', None) is None:
-            raise ConfigError(
-                'model: temperature scaling needs a classifier with a head that gives (N, classes) logits')
+            raise ConfigError('model: temperature scaling needs a classifier with a head, with (N, classes) logits')
         if not all('gt_label' in sample and len(sample.gt_label) == 1 for sample in samples):
             raise DataError('temperature scaling needs exactly one label per image')
         logits.append(out.float().cpu())
@@ -142,18 +138,11 @@ def _measure(logits: torch.Tensor, labels: torch.Tensor, bins: int) -> tuple[dic
     return dict(nll=nll, ece=bars.ece, accuracy=accuracy), bars
 
 
-def _panel_title(name: str, numbers: dict[str, float]) -> str:
-    return f'{name}: ECE {100 * numbers["ece"]:.2f} %, NLL {numbers["nll"]:.3f}'
-
-
 @torch.no_grad()
 def _divide_logits(model: nn.Module, temperature: float, inputs: torch.Tensor) -> str:
     """Divide the weight and bias of the layer that gives the logits, and return its name.
 
     The layer is found by trial: if its weights are halved (which is exact), so are the logits.
-
-    Raises:
-        ConfigError: If there is none.
     """
     before = model(inputs, mode='tensor')
     for name, layer in reversed(list(model.named_modules())):
@@ -165,8 +154,7 @@ def _divide_logits(model: nn.Module, temperature: float, inputs: torch.Tensor) -
         if is_last:
             _scale(layer, 1 / temperature)
             return name
-    raise ConfigError('model: no linear layer gives the logits, so that they cannot be divided by the temperature '
-                      f'{temperature:.4f}')
+    raise ConfigError(f'model: no linear layer gives the logits, to be divided by the temperature {temperature:.4f}')
 
 
 def _scale(layer: nn.Linear, factor: float) -> None:

@@ -30,8 +30,7 @@ class RangeTest:
 
     Attributes:
         rates: The rate of each step, growing.
-        losses: The training loss after each step.
-        smoothed: The losses, averaged with their neighbours.
+        losses: The training loss after each step; ``smoothed`` averages it with its neighbours.
         steepest: The rate at which the smoothed loss falls fastest, over the logarithm of the rate.
         bottom: The rate of the lowest smoothed loss.
         configured: The rate that the config has.
@@ -52,9 +51,7 @@ class RangeTest:
 
     def describe(self) -> list[str]:
         """Return how to read the result, in sentences."""
-        end = 'the highest rate'
-        if self.stopped:
-            end = 'where the loss diverged'
+        end = 'where the loss diverged' if self.stopped else 'the highest rate'
         lines = [
             f'{len(self.rates)} steps, from a rate of {self.rates[0]:.2g} to {self.rates[-1]:.2g}, {end}',
             f'the loss falls fastest at {self.steepest:.2g}; it is lowest at {self.bottom:.2g}, '
@@ -85,8 +82,7 @@ def find_lr(cfg: Config,
     Args:
         cfg: The config; it is not changed.
         out: The PNG file to write.
-        lowest: Rate of the first step.
-        highest: Rate of the last.
+        lowest: Rate of the first step; ``highest`` of the last.
         steps: Steps of the optimizer, at least 10.
         options: See :func:`train`; ``amp``, ``batch_policy`` and ``seed`` are of use.
 
@@ -106,13 +102,12 @@ def find_lr(cfg: Config,
         else:
             raise ConfigError(f'train_cfg ends before the {steps} steps of the range test; give fewer --steps')
     marks = {'steepest': result.steepest, 'lowest / 10': result.bottom / 10, "the config's": result.configured}
-    title = Path(cfg.filename).stem if cfg.filename else None
+    title = Path(cfg.filename or '').stem or None
     plot_range_test(result.rates, result.losses, result.smoothed, marks, out, title)
     return result
 
 
 def _for_range_test(cfg: Config, lowest: float, highest: float, steps: int) -> Config:
-    """Return a copy of a config that makes the range test of it."""
     cfg = copy.deepcopy(cfg)
     if not cfg.get('train_dataloader') or not cfg.get('train_cfg'):
         raise ConfigError('train_dataloader, train_cfg: missing; the range test is a training')
@@ -151,18 +146,15 @@ def _random_state_kept() -> Iterator[None]:
 
 
 def _evaluate(done: RangeTestFinished) -> RangeTest:
-    """Read the rates off the curve."""
     losses = [loss for loss in done.losses[1:] if math.isfinite(loss)]
     rates = done.rates[:len(losses)]
     if len(losses) < 5:
-        rate = max(done.rates, default=0)
-        raise ConfigError(
-            f'the loss diverged after {len(done.losses)} steps, at a rate of {rate:.2g}: give a lower --min')
+        raise ConfigError(f'the loss diverged after {len(done.losses)} steps, at a rate of '
+                          f'{max(done.rates, default=0):.2g}: give a lower --min')
     smoothed = _smooth(losses)
     slopes = np.gradient(smoothed, np.log(rates))
     bottom = int(np.argmin(smoothed))
-    # a fall behind the bottom is noise
-    steepest = int(np.argmin(slopes[:bottom + 1]))
+    steepest = int(np.argmin(slopes[:bottom + 1]))  # a fall behind the bottom is noise
     return RangeTest(rates, losses, smoothed.tolist(), rates[steepest], rates[bottom], done.configured, done.stopped)
 
 

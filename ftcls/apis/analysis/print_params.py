@@ -21,14 +21,8 @@ __all__ = ['describe_parameters', 'list_parameters']
 def list_parameters(cfg: Config) -> tuple[list[ParameterInfo], list[str]]:
     """Build a config's model and optimizer, load its weights, and describe each parameter; no data is needed.
 
-    Args:
-        cfg: The config; it is not changed.
-
     Returns:
         One entry per parameter, in the model's order; and sentences on layers that are partly frozen.
-
-    Raises:
-        UserError: If the config or the weights are not valid.
     """
     check_config(cfg, TrainOptions())
     if not cfg.get('optim_wrapper'):
@@ -46,17 +40,10 @@ def list_parameters(cfg: Config) -> tuple[list[ParameterInfo], list[str]]:
 
 
 def describe_parameters(cfg: Config) -> str:
-    """Return a table with one line per parameter, and the number of trained ones.
-
-    Args:
-        cfg: The config; it is not changed.
-
-    Raises:
-        UserError: See :func:`list_parameters`.
-    """
+    """Return :func:`list_parameters` as a table, and the number of trained parameters."""
     with log_level('WARNING'):  # the table shows what was loaded
         infos, notes = list_parameters(cfg)
-    trained = sum(info.count for info in infos if info.trained)
     total = sum(info.count for info in infos)
+    trained = sum(info.count for info in infos if info.trained)
     lines = [full_table(infos), '', f'{trained:,} of {total:,} parameters are trained']
     return '\n'.join(lines + [f'note: {note}' for note in notes])

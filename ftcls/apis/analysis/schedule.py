@@ -29,13 +29,7 @@ __all__ = ['EpochLength', 'Schedule', 'draw_schedule', 'trace_schedule']
 
 @dataclass(frozen=True)
 class EpochLength:
-    """How the number of iterations of an epoch is found; without any number, from the config's training set.
-
-    Attributes:
-        iters: Iterations of an epoch.
-        samples: Samples of the training set.
-        processes: Processes that share an epoch.
-    """
+    """Iterations of an epoch, or samples of the training set, by default the config's, shared by processes."""
     iters: int | None = None
     samples: int | None = None
     processes: int = 1
@@ -48,8 +42,7 @@ class Schedule:
     Attributes:
         lr: Name of a group of the optimizer to its learning rate in each iteration.
         momentum: The same for momentum (Adam's beta 1); empty if no schedule changes it.
-        iters_per_epoch: Iterations of an epoch.
-        notes: How that number was found, when the stages are unfrozen, and what cannot be drawn.
+        notes: How the length of an epoch was found, when the stages are unfrozen, and what cannot be drawn.
         begins: Name of a group to the iteration at which its first parameter is unfrozen, if a hook unfreezes.
         joins: Iteration to what is trained in addition from then on.
     """
@@ -79,12 +72,7 @@ class Schedule:
 def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
     """Run a config's schedulers over all its iterations, on an optimizer with the config's parameter groups.
 
-    Args:
-        cfg: The config; it is not changed. Its model is built, without its weights; nothing is trained.
-        length: Where the length of an epoch comes from.
-
-    Raises:
-        UserError: If the config is not valid, or the length of an epoch cannot be found.
+    The model is built, without its weights. ConfigError if the length of an epoch cannot be found.
     """
     length = length or EpochLength()
     for name, value in asdict(length).items():
@@ -113,9 +101,8 @@ def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
     notes = [note]
     for scheduler in schedulers:
         if hasattr(scheduler, 'monitor'):
-            notes.append(
-                f'{type(scheduler).__name__} follows the validation, which is unknown here: drawn as if it never '
-                'changed the rate')
+            notes.append(f'{type(scheduler).__name__} follows the validation, which is unknown here: drawn as if it '
+                         'never changed the rate')
     begins, joins, plan = _unfreezing(cfg, model, dict(zip(names, optimizer.param_groups)), epoch, total)
     return Schedule(lr, momentum, iters, notes + plan, begins, joins)
 
@@ -129,7 +116,6 @@ def draw_schedule(cfg: Config, out: str | Path, length: EpochLength | None = Non
 
 
 def _iters_per_epoch(cfg: Config, length: EpochLength) -> tuple[int, str]:
-    """Return the iterations of an epoch, and where they come from."""
     if length.iters is not None:
         return length.iters, f'{length.iters} iterations per epoch, as given'
     samples, source = length.samples, 'given'
@@ -143,8 +129,8 @@ def _iters_per_epoch(cfg: Config, length: EpochLength) -> tuple[int, str]:
     batch = cfg.train_dataloader.get('batch_size')
     if batch is None:
         raise ConfigError('train_dataloader.batch_sampler decides the length of an epoch; give --iters-per-epoch')
-    iters = math.ceil(samples / length.processes) / batch
-    iters = max(1, math.floor(iters) if cfg.train_dataloader.get('drop_last') else math.ceil(iters))
+    rounded = math.floor if cfg.train_dataloader.get('drop_last') else math.ceil
+    iters = max(1, rounded(math.ceil(samples / length.processes) / batch))
     note = f'{iters} iterations per epoch: {samples:,} samples {source}, batches of {batch}'
     if length.processes > 1:
         note += f' on each of {length.processes} processes'
@@ -163,9 +149,9 @@ def _build_schedulers(cfg: Config, optimizer: Optimizer, iters: int, epochs: int
 
 def _run(optimizer: Optimizer, schedulers: list, epoch: int, total: int) -> Iterator[tuple[tuple, tuple]]:
     """Yield the learning rates and the momenta of all groups in each iteration."""
+    groups = optimizer.param_groups
     for done in range(1, total + 1):
-        groups = optimizer.param_groups
-        yield tuple(float(group['lr']) for group in groups), tuple(_momentum(group) for group in groups)
+        yield tuple(float(group['lr']) for group in groups), tuple(map(_momentum, groups))
         for scheduler in schedulers:
             if not scheduler.by_epoch or done % epoch == 0:
                 scheduler.step()

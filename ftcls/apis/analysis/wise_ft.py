@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from ftcls.apis.inference.model_zoo import build_model
+from ftcls.apis.inference.model_zoo import build_model, checkpoint_meta
 from ftcls.apis.training.evaluation import test
 from ftcls.apis.training.sanity_checks import config_errors
 from ftcls.engine.mmengine_compat import quiet_run
@@ -62,12 +62,12 @@ def wise_ft(pretrained: str,
 
     Args:
         pretrained: Where fine-tuning started: a file, URL or ``torchvision://`` name.
-        finetuned: Where it ended; its names and its other contents (classes …) go into the results.
-        alphas: Shares of the fine-tuned weights, 0 (pretrained) to 1 (fine-tuned); the paper's is 0.5.
+        finetuned: Where it ended; its other contents (classes …) go into the results.
+        alphas: Shares of the fine-tuned weights, 0 to 1; the paper's is 0.5.
         out: The file to write; for several alphas ``<stem>_alpha<alpha><suffix>`` each.
         cfg: Measure every result with the evaluator of this config.
         split: ``'val'`` or ``'test'``: the data to measure on. Choose an alpha on ``'val'``.
-        same_classes: The classifiers of both have the same classes, and are averaged.
+        same_classes: Average the classifiers in any case.
 
     Returns:
         What was averaged, what was taken from the fine-tuned model, and the files written, with their scores.
@@ -83,16 +83,13 @@ def wise_ft(pretrained: str,
     source, end = find_state_dict(start_file)[0], find_state_dict(end_file)[0]
     if _has_our_names(source) and not _has_our_names(end):
         raise CheckpointError(f'{finetuned} looks like a pretrained file, and {pretrained} like a checkpoint of a run: '
-                              'the pretrained file comes first, then the fine-tuned one; swap them')
+                              'the pretrained file comes first; swap them')
     if _started_from(start_file, finetuned) and not _started_from(end_file, pretrained):
-        raise CheckpointError(
-            f'the run of {pretrained} started from {finetuned}: the pretrained file comes first, then '
-            'the fine-tuned one; swap them')
+        raise CheckpointError(f'the run of {pretrained} started from {finetuned}, which comes first; swap them')
     same_classes = same_classes or _classes(start_file) == _classes(end_file) != []
     start, lines = _shared(source, end, same_classes)
     if not start:
-        raise CheckpointError(
-            f'{pretrained} and {finetuned} have no tensor of one name and shape: they are of different models')
+        raise CheckpointError(f'{pretrained} and {finetuned}: no tensor of one name and shape, so not of one model')
     check_finite(start, pretrained)
     check_finite(end, finetuned)
     if cfg is not None:
@@ -100,14 +97,13 @@ def wise_ft(pretrained: str,
             raise ConfigError(f'{split}_dataloader: missing; choose other data with --split')
         _check_fits(end, finetuned, cfg)
         lines.append(f'measured on {split}_dataloader')
-    rows, scores = [], {}
+    rows, scores, path = [], {}, Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
     for alpha in alphas:
-        path = Path(out)
         if len(alphas) > 1:
-            path = path.with_stem(f'{path.stem}_alpha{alpha:g}')
+            path = Path(out).with_stem(f'{Path(out).stem}_alpha{alpha:g}')
         origin = dict(alpha=alpha, pretrained=os.fspath(pretrained), finetuned=os.fspath(finetuned))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        meta = dict(_meta(end_file), wise_ft=origin)
+        meta = dict(checkpoint_meta(end_file), wise_ft=origin)
         torch.save(dict(meta=meta, state_dict=interpolate_weights(start, end, alpha)), path)
         if cfg is not None:
             scores = _measure(cfg, split, path)
@@ -116,13 +112,8 @@ def wise_ft(pretrained: str,
     return '\n'.join([*lines, '', render_table(columns, rows, width=10_000)])
 
 
-def _meta(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    meta = checkpoint.get('meta')
-    return meta if isinstance(meta, Mapping) else {}
-
-
 def _classes(checkpoint: Mapping[str, Any]) -> list[str]:
-    return list((_meta(checkpoint).get('dataset_meta') or {}).get('classes') or ())
+    return list((checkpoint_meta(checkpoint).get('dataset_meta') or {}).get('classes') or ())
 
 
 def _has_our_names(tensors: Tensors) -> bool:
@@ -130,9 +121,8 @@ def _has_our_names(tensors: Tensors) -> bool:
 
 
 def _started_from(checkpoint: Mapping[str, Any], source: str) -> bool:
-    """Tell whether the config in a checkpoint loads a source."""
     pattern = rf'(checkpoint|load_from)=[\'"]{re.escape(os.fspath(source))}[\'"]'
-    return re.search(pattern, str(_meta(checkpoint).get('cfg'))) is not None
+    return re.search(pattern, str(checkpoint_meta(checkpoint).get('cfg'))) is not None
 
 
 def _check_fits(end: Tensors, finetuned: str, cfg: Config) -> None:
@@ -142,9 +132,8 @@ def _check_fits(end: Tensors, finetuned: str, cfg: Config) -> None:
     matched, _ = match_state_dict(end, module)
     missing = [name for name in own_tensors(module) if name not in matched and not name.endswith('num_batches_tracked')]
     if missing:
-        raise CheckpointError(
-            f'{finetuned} does not fit the model of --config: it has no {fold_names(missing)} of that '
-            'shape; give the pretrained file first, then the fine-tuned one and its config')
+        raise CheckpointError(f'{finetuned} does not fit the model of --config: it has no {fold_names(missing)} of '
+                              'that shape; give the pretrained file first, then the fine-tuned one and its config')
 
 
 def _shared(start: Tensors, end: Tensors, with_classifier: bool) -> tuple[Tensors, list[str]]:
@@ -167,7 +156,6 @@ def _shared(start: Tensors, end: Tensors, with_classifier: bool) -> tuple[Tensor
 
 
 def _measure(cfg: Config, split: str, path: Path) -> dict[str, float]:
-    """Return the metrics of a checkpoint."""
     cfg = copy.deepcopy(cfg)
     cfg.test_dataloader, cfg.test_evaluator = cfg[f'{split}_dataloader'], cfg[f'{split}_evaluator']
     cfg.test_cfg = {key: value for key, value in cfg[f'{split}_cfg'].items() if key != 'type'}

@@ -35,9 +35,7 @@ class ValidationPipeline:
     Datasets of arrays, such as CIFAR-10, have no ``LoadImageFromFile`` in their pipeline and hold their images in RGB.
     Other images, which are BGR, are converted to that order here, and to grey if the model takes one channel.
 
-    Args:
-        cfg: A config with ``test_dataloader`` or ``val_dataloader``.
-        in_channels: Number of channels that the model's first convolution takes; None if it has none.
+    ``in_channels`` is what the model's first convolution takes; None if it has none.
     """
 
     def __init__(self, cfg: Config, in_channels: int | None = None) -> None:
@@ -48,17 +46,13 @@ class ValidationPipeline:
         self.in_channels = in_channels
         self.holds_arrays = _type_name(steps[0]) != 'LoadImageFromFile'
         if self.holds_arrays:
-            color_type = 'grayscale' if in_channels == 1 else 'color'
-            steps.insert(0, dict(type='LoadImageFromFile', color_type=color_type))
+            steps.insert(0, dict(type='LoadImageFromFile', color_type='grayscale' if in_channels == 1 else 'color'))
         with DefaultScope.overwrite_default_scope('ftcls'):
             self.load, *steps = [TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in steps]
         self.prepare = Compose(steps)
 
     def __call__(self, image: Image) -> tuple[dict, np.ndarray]:
-        """Prepare one image.
-
-        Args:
-            image: A path, or an array (H, W, 3) BGR or (H, W) grey, uint8.
+        """Prepare one image: a path, or an array (H, W, 3) BGR or (H, W) grey, uint8.
 
         Returns:
             The packed sample, ``dict(inputs=(C, H, W) uint8, data_samples=DataSample)``, and the image to draw on,
@@ -71,9 +65,8 @@ class ValidationPipeline:
         name = 'the array' if isinstance(image, np.ndarray) else str(image)
         try:
             sample = self._convert_channels(self._read(image))
-            drawing = sample['img'].copy()
-            if sample['channel_order'] == 'bgr':
-                drawing = drawing[..., ::-1].copy()
+            step = -1 if sample['channel_order'] == 'bgr' else 1
+            drawing = sample['img'][..., ::step].copy()
             packed = self.prepare(sample)
         except UserError:
             raise
@@ -84,7 +77,6 @@ class ValidationPipeline:
         return packed, drawing
 
     def _read(self, image: Image) -> dict:
-        """Return the sample of an image: ``img`` (H, W, C) uint8 and what the loading step adds."""
         if not isinstance(image, np.ndarray):
             if not Path(image).is_file():
                 raise MissingFileError(f'{image} does not exist, or is not a file')
@@ -92,15 +84,12 @@ class ValidationPipeline:
             if sample is None or sample.get('img') is None:
                 raise DataError(f'{image} cannot be read as an image')
             return sample
-        is_image = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
-        if image.dtype != np.uint8 or not is_image:
-            raise DataError(
-                f'an image must be an array (H, W, 3) BGR or (H, W) of uint8, got {image.shape} {image.dtype}')
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (1, ), (3, )):
+            raise DataError(f'an array must be (H, W, 3) BGR or (H, W) of uint8, got {image.shape} {image.dtype}')
         size = image.shape[:2]
         return dict(img=np.atleast_3d(image), img_path=None, ori_shape=size, img_shape=size, channel_order='bgr')
 
     def _convert_channels(self, sample: dict) -> dict:
-        """Give the image the channels of the validation's images."""
         image, order = sample['img'], sample.get('channel_order', 'bgr')
         channels = image.shape[2]
         if self.in_channels == 1 and channels == 3:
@@ -141,28 +130,23 @@ class ImageClassificationInferencer:
                  device: str | torch.device | None = None,
                  classes: Sequence[str] | None = None) -> None:
         if not isinstance(model, nn.Module):
-            pretrained = True if pretrained is None else pretrained
-            model = get_model(model, pretrained, device)
+            model = get_model(model, pretrained is None or pretrained, device)
         elif isinstance(pretrained, (str, os.PathLike)):
             load_weights(model, pretrained)
         if device is not None:
             model.to(device)
         self.config = getattr(model, '_config', None)
         if self.config is None:
-            raise ConfigError('the model does not carry the config that says how images are prepared; build it by '
-                              'ftcls.apis.get_model, or set model._config')
+            raise ConfigError('the model does not carry the config that prepares images; build it by get_model')
         self.model = model.eval()
-        #: Whether the model predicts any number of labels per image.
         self.is_multi_label = isinstance(getattr(model, 'head', None), MultiLabelClsHead)
         meta = getattr(model, '_dataset_meta', None) or {}
         self.classes = list(classes or meta.get('classes') or ()) or None
         if self.classes is None:
-            print_log(
-                'neither the checkpoint nor the config names the classes; predictions are indices only',
-                'current',
-                level=logging.WARNING)
-        channels = [module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)]
-        self.pipeline = ValidationPipeline(self.config, next(iter(channels), None))
+            text = 'neither the checkpoint nor the config names the classes; predictions are indices only'
+            print_log(text, 'current', level=logging.WARNING)
+        channels = (module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d))
+        self.pipeline = ValidationPipeline(self.config, next(channels, None))
 
     def __call__(self,
                  inputs: Image | Sequence[Image],
@@ -176,7 +160,7 @@ class ImageClassificationInferencer:
         Args:
             inputs: A path, an array (H, W, 3) BGR or (H, W) grey of uint8, or a list of these.
             return_datasamples: Return the model's own data samples.
-            batch_size: How many images go through the model at once; it does not change the result.
+            batch_size: Images that go through the model at once; it does not change the result.
             show_dir: A folder for the images with their predictions drawn on them.
             topk: Also list the ``topk`` best classes.
             skip_broken: Skip an image that cannot be read instead of raising.
@@ -213,7 +197,6 @@ class ImageClassificationInferencer:
         return samples if return_datasamples else results
 
     def _prepare(self, image: Image, skip_broken: bool) -> tuple[dict, np.ndarray] | UserError:
-        """Prepare one image, or return what is wrong with it."""
         try:
             return self.pipeline(image)
         except (DataError, MissingFileError) as err:
@@ -234,11 +217,10 @@ class ImageClassificationInferencer:
         return iter([predicted[index] for index in range(len(samples))])
 
     def _describe(self, sample: DataSample, topk: int | None) -> dict[str, Any]:
-        """Turn a prediction into plain values."""
         scores = sample.pred_score.detach().cpu().float().numpy()
         if self.classes is not None and len(self.classes) != len(scores):
-            raise ConfigError(f'{len(self.classes)} class names ({enumerate_names(self.classes, 5)}) are given and the '
-                              f'model scores {len(scores)} classes; give the right `classes`')
+            raise ConfigError(f'`classes`: {len(self.classes)} class names ({enumerate_names(self.classes, 5)}) are '
+                              f'given and the model scores {len(scores)} classes')
         if topk is not None and not 1 <= topk <= len(scores):
             raise ConfigError(f'topk must be from 1 to {len(scores)}, the number of classes; got {topk}')
         # stable: the lower index comes first among equal scores, as in the metrics
@@ -255,7 +237,6 @@ class ImageClassificationInferencer:
         return dict(result, pred_scores=scores)
 
     def _draw(self, image: np.ndarray, sample: DataSample, path: Path) -> None:
-        """Write the image with its prediction on it."""
         # one visualizer per image: it keeps the figure of its last image, and building it is quick
         UniversalVisualizer().visualize_cls(image, sample.cpu(), classes=self.classes, draw_gt=False, out_file=path)
 
@@ -268,26 +249,16 @@ class ImageClassificationInferencer:
 def inference_model(model: str | os.PathLike | Config | nn.Module,
                     img: Image,
                     pretrained: str | os.PathLike | bool | None = None,
-                    **kwargs: Any) -> dict[str, Any]:
-    """Predict the class of one image.
+                    *,
+                    device: str | torch.device | None = None,
+                    classes: Sequence[str] | None = None,
+                    show_dir: str | os.PathLike | None = None,
+                    topk: int | None = None) -> dict[str, Any]:
+    """Predict the class of one image, as :class:`ImageClassificationInferencer` does.
 
-    Args:
-        model: See :class:`ImageClassificationInferencer`; a model is not built again for each image.
-        img: A path, or an array (H, W, 3) BGR or (H, W) grey of uint8.
-        pretrained: The checkpoint, see there.
-        **kwargs: ``device`` and ``classes`` of the inferencer, ``show_dir`` and ``topk`` of its call.
-
-    Returns:
-        ``pred_label``, ``pred_score``, ``pred_class``, ``pred_scores``, see there.
-
-    Raises:
-        TypeError: For another keyword.
+    The result has ``pred_label``, ``pred_score``, ``pred_class``, ``pred_scores``. Give a built model for many images.
     """
-    options = {key: kwargs.pop(key) for key in ('device', 'classes') if key in kwargs}
-    unknown = set(kwargs) - {'show_dir', 'topk'}
-    if unknown:
-        raise TypeError(f'inference_model takes device, classes, show_dir and topk, not {", ".join(sorted(unknown))}')
-    return ImageClassificationInferencer(model, pretrained, **options)(img, **kwargs)[0]
+    return ImageClassificationInferencer(model, pretrained, device, classes)(img, show_dir=show_dir, topk=topk)[0]
 
 
 def _type_name(step: Any) -> str:
@@ -299,7 +270,7 @@ def _type_name(step: Any) -> str:
 
 
 def _drawing_names(images: Sequence[Image]) -> list[str]:
-    """Return a file name for the drawing of each image, like its own; repeated names get a number."""
+    """Name the drawings like the images; repeated names get a number."""
     names, seen = [], Counter()
     for index, image in enumerate(images):
         stem = str(index) if isinstance(image, np.ndarray) else Path(image).stem

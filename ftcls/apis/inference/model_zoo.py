@@ -25,18 +25,15 @@ from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 
 __all__ = [
-    'CHECKPOINT_SUFFIXES', 'build_model', 'find_checkpoint', 'find_config', 'get_model', 'list_models', 'load_weights',
-    'resolve_model', 'validation_dataset'
+    'CHECKPOINT_SUFFIXES', 'build_model', 'checkpoint_meta', 'find_checkpoint', 'find_config', 'get_model',
+    'list_models', 'load_weights', 'resolve_model', 'validation_dataset'
 ]
 
 CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.th', '.ckpt', '.bin', '.safetensors')
 
 
 def _config_files() -> dict[str, Path]:
-    """Return the configs that come with ftcls, name to file.
-
-    A config's name is its file's, without ``.py``; ``folder/name`` if two folders have a file of that name.
-    """
+    """Return name to file, ``folder/name`` if two folders have a file of that name."""
     folder = config_folder()
     files = sorted(file for file in folder.rglob('*.py') if '_base_' not in file.relative_to(folder).parts)
     stems = Counter(file.stem for file in files)
@@ -52,21 +49,13 @@ def _config_files() -> dict[str, Path]:
 def list_models(pattern: str | None = None) -> list[str]:
     """Return the names of the configs that come with ftcls, sorted; :func:`get_model` builds the model of each.
 
-    They are the files in ``configs/`` of the checkout that ftcls is imported from or, if ftcls is installed, of the
-    package; ``_base_`` files are not models.
-
-    Args:
-        pattern: Only names that match it; ``*`` matches anything, and any ending matches, as in mmpretrain.
+    ``pattern`` keeps names that match it; ``*`` matches anything, and any ending matches, as in mmpretrain.
     """
     return fnmatch.filter(sorted(_config_files()), f'{pattern or ""}*')
 
 
 def find_config(work_dir: str | os.PathLike) -> Path:
-    """Return the config that a run wrote into its work dir: the one named like the folder, else the newest.
-
-    Raises:
-        MissingFileError: If there is none.
-    """
+    """Return the config that a run wrote into its work dir: named like it, else the newest; else MissingFileError."""
     folder = Path(work_dir)
     configs = sorted(folder.glob('*.py'), key=lambda file: (file.stem == folder.resolve().name, file.stat().st_mtime))
     if not configs:
@@ -75,29 +64,21 @@ def find_config(work_dir: str | os.PathLike) -> Path:
 
 
 def find_checkpoint(work_dir: str | os.PathLike) -> Path:
-    """Return the best checkpoint of a run, else its last.
-
-    Raises:
-        MissingFileError: If there is none.
-    """
+    """Return the best checkpoint of a run, else its last; MissingFileError if there is none."""
     folder = Path(work_dir)
     best = sorted(folder.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
     if best:
         return best[-1]
     pointer = folder / 'last_checkpoint'
-    if pointer.is_file():
-        # by its name, so that a work dir can be moved
+    if pointer.is_file():  # by its name, so that a work dir can be moved
         last = folder / Path(pointer.read_text(encoding='utf-8').strip()).name
         if last.is_file():
             return last
-    numbered = {
-        int(f.stem.rpartition('_')[2]): f
-        for f in folder.glob('*.pth') if re.match(r'(epoch|iter)_\d+$', f.stem)
-    }
+    numbered = [file for file in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', file.stem)]
     if not numbered:
-        raise MissingFileError(f'work dir {folder} holds no checkpoint (best_*.pth, epoch_*.pth, iter_*.pth); it holds '
+        raise MissingFileError(f'work dir {folder} holds no checkpoint (best_, epoch_, iter_*.pth); it holds '
                                f'{_contents(folder)}; finish the training, or give a checkpoint')
-    return numbered[max(numbered)]
+    return max(numbered, key=lambda file: int(file.stem.rpartition('_')[2]))
 
 
 def _contents(folder: Path) -> str:
@@ -124,8 +105,7 @@ def resolve_model(model: str | os.PathLike | Config,
     elif Path(model).expanduser().is_dir():
         folder = Path(model).expanduser()
         cfg = load_config(find_config(folder))
-        if pretrained is None:
-            pretrained = True
+        pretrained = pretrained is None or pretrained
     else:
         cfg = load_config(_config_path(Path(model)))
         folder = cfg.get('work_dir') or Path('work_dirs', Path(cfg.filename).stem)
@@ -134,14 +114,12 @@ def resolve_model(model: str | os.PathLike | Config,
     if pretrained is not True:
         return cfg, os.fspath(pretrained)
     if not folder or not Path(folder).is_dir():
-        raise MissingFileError(
-            f'no checkpoint is given for {cfg.filename or "the config"}, and its work dir ({folder or "not set"}) does '
-            'not exist; give a checkpoint or a work dir, or train the config first')
+        raise MissingFileError(f'no checkpoint is given for {cfg.filename or "the config"}, and its work dir '
+                               f'({folder or "not set"}) does not exist; give a checkpoint, or train the config first')
     return cfg, str(find_checkpoint(folder))
 
 
 def _config_path(path: Path) -> Path:
-    """Return the config file that a path or the name of a config means."""
     if path.suffix in CHECKPOINT_SUFFIXES:
         raise ConfigError(f'{path} is a checkpoint; give its config or its work dir first')
     file = resolve_config_path(path)
@@ -161,15 +139,13 @@ def get_model(model: str | os.PathLike | Config,
     """Build a model in evaluation mode.
 
     Args:
-        model: A work dir, a config file, the name of a config or a config.
-        pretrained: A checkpoint (file or URL); True for the one in the work dir, for a config that of its run; None for
-            that of a work dir, and no weights for a config; False for no weights. See :func:`resolve_model`.
+        model: See :func:`resolve_model`.
+        pretrained: See :func:`resolve_model`; a file or URL.
         device: Where the model is put; by default the accelerator if there is one, else the CPU.
         **kwargs: Changes to ``model`` of the config, as ``backbone=dict(out_indices=(0, 1, 2, 3))``.
 
     Returns:
-        The model, with its config as ``_config`` and what its checkpoint or config says about the data as
-        ``_dataset_meta``, a dict with ``classes`` if they are known.
+        The model, with its config as ``_config`` and ``_dataset_meta``, a dict with ``classes`` if they are known.
 
     Raises:
         MissingFileError: If there is no such config or checkpoint.
@@ -205,19 +181,12 @@ def build_model(cfg: Config) -> nn.Module:
 
 
 def load_weights(model: nn.Module, source: str | os.PathLike) -> None:
-    """Load a whole model's weights, and put the checkpoint's class names into ``model._dataset_meta``.
-
-    Raises:
-        CheckpointError: If a part of the model would be left without weights.
-    """
+    """Load weights for every part, else raise CheckpointError; put class names into ``model._dataset_meta``."""
     report = load_pretrained(model, source)
     if not report.complete:
-        raise CheckpointError(
-            'parts of the model would be left without weights; is this the checkpoint of this config?\n'
-            f'{report.summary()}')
-    meta = read_checkpoint(source).get('meta')
-    if not isinstance(meta, Mapping):
-        meta = {}
+        raise CheckpointError('parts of the model would be left without weights; is this the checkpoint of this '
+                              f'config?\n{report.summary()}')
+    meta = checkpoint_meta(read_checkpoint(source))
     # mmcls 0.x wrote the names as CLASSES
     classes = (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
     model._dataset_meta = dict(getattr(model, '_dataset_meta', None) or {})
@@ -225,20 +194,24 @@ def load_weights(model: nn.Module, source: str | os.PathLike) -> None:
         model._dataset_meta['classes'] = list(classes)
 
 
-def validation_dataset(cfg: Config) -> Mapping:
-    """Return the settings of the dataset that the model is tested on (else validated on), without wrappers.
+def checkpoint_meta(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return ``meta`` of a checkpoint; {} if it is missing or not a dict."""
+    meta = checkpoint.get('meta')
+    return meta if isinstance(meta, Mapping) else {}
 
-    Raises:
-        ConfigError: If the config has neither.
-    """
+
+def validation_dataset(cfg: Config) -> Mapping:
+    """Return the settings of the test (else validation) dataset, without wrappers; ConfigError if there is neither."""
     for key in ('test_dataloader', 'val_dataloader'):
         dataset = (cfg.get(key) or {}).get('dataset')
-        while dataset and 'pipeline' not in dataset and dataset.get('dataset', dataset.get('datasets')):
-            dataset = as_list(dataset.get('dataset', dataset.get('datasets')))[0]
+        while dataset and 'pipeline' not in dataset:
+            inner = dataset.get('dataset', dataset.get('datasets'))
+            if not inner:
+                break
+            dataset = as_list(inner)[0]
         if dataset is not None:
             return dataset
-    raise ConfigError(f'{cfg.filename or "the config"} has neither test_dataloader nor val_dataloader, whose pipeline '
-                      'prepares the images')
+    raise ConfigError(f'{cfg.filename or "the config"} has neither test_dataloader nor val_dataloader')
 
 
 def _config_classes(cfg: Config) -> list[str] | None:
@@ -258,6 +231,5 @@ def _config_classes(cfg: Config) -> list[str] | None:
         if not Path(classes).is_file():
             print_log(f'the file of class names {classes} does not exist', 'current', level=logging.WARNING)
             return None
-        names = [name.strip() for name in list_from_file(classes, encoding='utf-8-sig')]
-        classes = [name for name in names if name]
+        classes = list(filter(None, map(str.strip, list_from_file(classes, encoding='utf-8-sig'))))
     return list(classes or ()) or None

@@ -52,20 +52,18 @@ class PredictionReport:
 
     def table(self) -> str:
         """Return the predictions as a plain table, then what could not be predicted and why."""
-        cells: list[tuple[str, ...]] = []
+        cells = []
         columns = {'image': 'left', 'class': 'left', 'score': 'right'}
         if self._has_masks:
             columns = dict(image='left', foreground='right')
         for line in self._lines():
-            path = line['img_path']
-            if line.get('rank', 1) > 1:
-                path = ''
+            path = line['img_path'] if line.get('rank', 1) == 1 else ''
             if 'foreground' in line:
                 cells.append((path, f'{line["foreground"]:.4f}'))
             elif 'class' in line:
                 cells.append((path, f'{line["class"]} ({line["label"]})', f'{line["score"]:.4f}'))
             elif 'label' in line:
-                cells.append((path, str(line['label']), f'{line["score"]:.4f}'))
+                cells.append((path, line['label'], f'{line["score"]:.4f}'))
             elif 'error' not in line:
                 cells.append((path, 'no label', ''))
         lines = []
@@ -110,9 +108,7 @@ class PredictionReport:
 
 
 def split_checkpoint(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Separate a checkpoint from images: the first input is one if it has the suffix or is a torchvision name.
-
-    The suffixes are .pth, .pt, .th, .ckpt, .bin and .safetensors; a name starts with ``torchvision://``.
+    """Separate a checkpoint, known by its suffix or ``torchvision://``, from the images after it.
 
     Example:
         >>> split_checkpoint(['best.pth', 'bee.jpg'])
@@ -125,10 +121,9 @@ def split_checkpoint(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def find_images(inputs: Sequence[str | os.PathLike]) -> tuple[list[str], list[str]]:
-    """Return the images that files, folders and glob patterns name, each once, and notes on what was skipped.
+    """Return the images that files, folders (with subfolders) and glob patterns name, and notes on what was skipped.
 
-    A folder gives the images in it and in its subfolders, known by their suffixes. A file that is named itself is
-    always taken, even if it does not exist: reading it reports that.
+    A file that is named itself is always taken, even if it does not exist: reading it reports that.
     """
     images: dict[str, None] = {}
     notes = []
@@ -148,7 +143,7 @@ def find_images(inputs: Sequence[str | os.PathLike]) -> tuple[list[str], list[st
 
 
 def _check_images(images: Sequence[str]) -> None:
-    """Warn of images that do not exist, and stop if none does, before a model is loaded, which may take long."""
+    """Warn of images that do not exist, and stop if none does."""
     if not images:
         raise DataError('there are no images to predict; give files, folders or glob patterns')
     missing = [f'{image} {_NO_IMAGES}' for image in images if os.path.isdir(image)]
@@ -161,12 +156,9 @@ def _check_images(images: Sequence[str]) -> None:
 
 
 def _check_topk(topk: int, cfg: Config) -> None:
-    """Refuse a ``topk`` that is larger than the number of classes, if the config states that."""
     model = cfg.get('model') or {}
-    limit = None
-    for part in (model.get('backbone'), model.get('head')):
-        if isinstance(part, Mapping) and isinstance(part.get('num_classes'), int):
-            limit = part['num_classes']
+    parts = [part for part in (model.get('head'), model.get('backbone')) if isinstance(part, Mapping)]
+    limit = next((part['num_classes'] for part in parts if isinstance(part.get('num_classes'), int)), None)
     if topk < 1 or topk > (limit or topk):
         raise ConfigError(f'topk must be from 1 to {limit or "the number of classes"}; got {topk}')
 
@@ -188,8 +180,7 @@ def predict_files(model: str | os.PathLike,
         checkpoint: The weights; None for those of the run.
         topk: How many classes to list per image; None for 1, or for those that a model with several labels predicts.
         out: A .json or .csv file to write.
-        device: Where the model runs.
-        batch_size: How many images go through the model at once.
+        batch_size: Images that go through the model at once.
         show_dir: A folder for the images with their predictions drawn on them; for a segmentor also for the masks.
 
     Raises:

@@ -25,8 +25,6 @@ class ImageSegmentationInferencer(ImageClassificationInferencer):
     float32), both of the size of the image. With ``show_dir`` it writes ``<name>_mask.png`` (0 and 255) and
     ``<name>_overlay.png``.
 
-    Args: those of :class:`ImageClassificationInferencer`.
-
     Raises:
         ConfigError: If the validation pipeline changes the shape of an image by more than resizing.
     """
@@ -36,9 +34,8 @@ class ImageSegmentationInferencer(ImageClassificationInferencer):
         for step in self.pipeline.prepare.transforms:
             name = type(step).__name__
             if _MOVES.search(name):
-                raise ConfigError(
-                    f'the validation pipeline has {name}, after which a mask does not fit the whole image; '
-                    'remove it (images of all sizes are accepted), or resize instead')
+                raise ConfigError(f'the validation pipeline has {name}, after which a mask does not fit the image; '
+                                  'remove it (images of all sizes are accepted), or resize instead')
 
     def _describe(self, sample: DataSample, topk: int | None) -> dict[str, Any]:
         """Resize the prediction to the size of the image."""
@@ -51,9 +48,8 @@ class ImageSegmentationInferencer(ImageClassificationInferencer):
         return dict(foreground=float(mask.mean()), pred_mask=mask, pred_prob=prob)
 
     def _draw(self, image: np.ndarray, sample: DataSample, path: Path) -> None:
-        """Write the mask, and the image with it."""
         mask = self._describe(sample, None)['pred_mask']
         path.parent.mkdir(parents=True, exist_ok=True)
         overlay = overlay_mask(image, mask)[..., ::-1]
-        for name, pixels in (('mask', mask * np.uint8(255)), ('overlay', overlay)):
+        for name, pixels in dict(mask=mask * np.uint8(255), overlay=overlay).items():
             path.with_name(f'{path.stem}_{name}.png').write_bytes(cv2.imencode('.png', pixels)[1].tobytes())

@@ -256,7 +256,7 @@ def test_inference_model(tmp_path: Path) -> None:
     assert set(result) == {'pred_scores', 'pred_label', 'pred_score', 'pred_class', 'topk'}
     model = get_model(folder, device='cpu')
     assert inference_model(model, _pictures(1)[0])['pred_label'] == result['pred_label']
-    with pytest.raises(TypeError, match='not batch'):
+    with pytest.raises(TypeError, match='batch'):
         inference_model(model, _pictures(1)[0], batch=3)
 
 
