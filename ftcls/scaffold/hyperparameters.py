@@ -54,38 +54,32 @@ def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: 
     """Apply the rules to at least 4 training images, whose median area is ``side`` squared pixels."""
     if images < 4:
         raise ConfigError(f'{images} training images are too few to fine-tune; provide at least 4')
-    resize, crop, why_crop = _resolution(preset, side)
-    batch, why_batch = _batch_size(images, crop, gpu)
+    why: dict[str, str] = {}
+    resize, crop, why['crop'] = _resolution(preset, side)
+    batch, why['batch'] = _batch_size(images, crop, gpu)
     limit, steps, warmup_steps, shares, mixup = next(row for row in _SCHEDULES if images < row[0])
     per_epoch = math.ceil(images / batch)
     epochs = max(_MIN_EPOCHS, math.ceil(steps / per_epoch))
     size = '500,000 images and more' if limit == math.inf else f'fewer than {limit:,} images'
-    why_epochs = f'{epochs} epochs of {per_epoch} steps: BiT uses {steps:,} steps for datasets of {size}'
+    why['epochs'] = f'{epochs} epochs of {per_epoch} steps: BiT uses {steps:,} steps for datasets of {size}'
     if epochs == _MIN_EPOCHS:
-        why_epochs += f'; its 512 images per step give ImageNet {_MIN_EPOCHS} epochs, the least here'
+        why['epochs'] += f'; its 512 images per step give ImageNet {_MIN_EPOCHS} epochs, the least here'
+    drops = ', '.join(f'{share:.0%}' for share in shares)
+    why['schedule'] = f'BiT: a warm-up over {warmup_steps} of {steps:,} steps; the rate is divided by 10 after {drops}'
+    why['mixup'] = 'BiT: Mixup with alpha 0.1 from 20,000 images on'
     names = {name.lower() for name in classes}
-    flip, why_flip = True, 'BiT: flips left to right unless that changes the label'
+    flip, why['flip'] = True, 'BiT: flips left to right unless that changes the label'
     if max(map(len, names)) == 1 or names & {'left', 'right'}:
         flip = False
-        why_flip = 'no flip: the classes look like digits, letters or sides, and a mirror image is of another class'
-    frozen_stages, why_frozen = -1, 'BiT: all layers are trained'
+        why['flip'] = 'no flip: the classes look like digits, letters or sides, and a mirror image is of another class'
+    lr, why['lr'] = _learning_rate(preset, batch)
+    decay = _RATES[preset.family][0]
+    why['weight_decay'] = 'as in its pretraining' if decay else 'BiT: none'
+    frozen_stages, why['frozen_stages'] = -1, 'BiT: all layers are trained'
     if images / len(classes) < _FEW_PER_CLASS:
         frozen_stages = 1
-        why_frozen = (f'fewer than {_FEW_PER_CLASS} images per class: the stem and the first stage stay frozen, since '
-                      'their filters fit all images (Yosinski et al. 2014, arXiv:1411.1792)')
-    lr, why_rate = _learning_rate(preset, batch)
-    decay = _RATES[preset.family][0]
-    drops = ', '.join(f'{share:.0%}' for share in shares)
-    why = dict(
-        crop=why_crop,
-        batch=why_batch,
-        epochs=why_epochs,
-        schedule=f'BiT: a warm-up over {warmup_steps} of {steps:,} steps; the rate is divided by 10 after {drops}',
-        mixup='BiT: Mixup with alpha 0.1 from 20,000 images on',
-        flip=why_flip,
-        lr=why_rate,
-        weight_decay='as in its pretraining' if decay else 'BiT: none',
-        frozen_stages=why_frozen)
+        why['frozen_stages'] = (f'fewer than {_FEW_PER_CLASS} images per class: the stem and the first stage stay '
+                                'frozen, since their filters fit all images (Yosinski et al. 2014, arXiv:1411.1792)')
     milestones = sorted({max(1, round(share * epochs)) for share in shares})
     warmup = max(1, round(warmup_steps / steps * epochs))
     return Hyperparameters(resize, crop, preset.family != 'bit', flip, batch, epochs, warmup, milestones, lr, decay,
