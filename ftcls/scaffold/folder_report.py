@@ -108,8 +108,9 @@ class FolderReport:
                 f'WARNING uneven classes: the largest has {self.imbalance:.1f} times the images of the smallest')
         lines += _line_of('WARNING folders beside the splits, left out', self.stray)
         where = 'in two splits' if 'val' in self.splits else 'twice, and one may be drawn for validation'
-        for text, pairs in ((f'{where}, so that scores look better than they are', self.shared), ('in two classes',
-                                                                                                  self.contradicting)):
+        doubled = {f'{where}, so that scores look better than they are': self.shared}
+        doubled['in two classes'] = self.contradicting
+        for text, pairs in doubled.items():
             lines += _line_of(f'WARNING the same image {text}: {len(pairs)}', [' = '.join(pair) for pair in pairs])
         return lines
 
