@@ -69,8 +69,9 @@ def browse_dataset(cfg: Config,
 def _preprocessed(packed: Sequence[dict], preprocessor: nn.Module,
                   training: bool) -> tuple[list[np.ndarray], list[DataSample]]:
     """Apply the data preprocessor; return the images (H, W, C) uint8, RGB or grey, and the samples."""
-    is_one_size = len({one['inputs'].shape for one in packed}) == 1
-    batches = [packed] if is_one_size else [[one] for one in packed]
+    batches = [packed]
+    if len({one['inputs'].shape for one in packed}) > 1:
+        batches = [[one] for one in packed]
     images, samples = [], []
     for batch in batches:
         data: dict[str, Any] = {key: [one[key] for one in batch] for key in ('inputs', 'data_samples')}
@@ -92,7 +93,9 @@ def _denormalised(pixels: torch.Tensor, sample: DataSample, preprocessor: nn.Mod
     if mean is not None:
         pixels = pixels * std + mean
     image = pixels.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return image if is_rgb or image.shape[2] != 3 else image[..., ::-1]
+    if image.shape[2] == 3 and not is_rgb:
+        image = image[..., ::-1]
+    return image
 
 
 def _drawing(image: np.ndarray, sample: DataSample) -> np.ndarray:

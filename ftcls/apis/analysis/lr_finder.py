@@ -51,7 +51,9 @@ class RangeTest:
 
     def describe(self) -> list[str]:
         """Return how to read the result, in sentences."""
-        end = 'where the loss diverged' if self.stopped else 'the highest rate'
+        end = 'the highest rate'
+        if self.stopped:
+            end = 'where the loss diverged'
         lines = [
             f'{len(self.rates)} steps, from a rate of {self.rates[0]:.2g} to {self.rates[-1]:.2g}, {end}',
             f'the loss falls fastest at {self.steepest:.2g}; it is lowest at {self.bottom:.2g}, '

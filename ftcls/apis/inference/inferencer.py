@@ -65,8 +65,9 @@ class ValidationPipeline:
         name = 'the array' if isinstance(image, np.ndarray) else str(image)
         try:
             sample = self._convert_channels(self._read(image))
-            step = -1 if sample['channel_order'] == 'bgr' else 1
-            drawing = sample['img'][..., ::step].copy()
+            drawing = sample['img'].copy()
+            if sample['channel_order'] == 'bgr':
+                drawing = drawing[..., ::-1].copy()
             packed = self.prepare(sample)
         except UserError:
             raise
@@ -275,5 +276,7 @@ def _drawing_names(images: Sequence[Image]) -> list[str]:
     for index, image in enumerate(images):
         stem = str(index) if isinstance(image, np.ndarray) else Path(image).stem
         seen[stem] += 1
-        names.append(f'{stem}.png' if seen[stem] == 1 else f'{stem}_{seen[stem]}.png')
+        if seen[stem] > 1:
+            stem += f'_{seen[stem]}'
+        names.append(f'{stem}.png')
     return names
