@@ -132,7 +132,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
 @pytest.mark.parametrize('workers, accumulate, seed', [(0, 1, None), (1, 1, 0), (0, 3, 0)])
 def test_a_resumed_run_equals_the_uninterrupted_one(digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                     workers: int, accumulate: int, seed: int | None) -> None:
-    """Bitwise: weights, optimizer, metrics; with a seed that was drawn, with workers, with a step that spans two epochs."""
+    """Bitwise: weights, optimizer, metrics; also with a drawn seed, with workers, with a step over two epochs."""
     cfg = digits(
         **{
             'randomness.seed': seed,
@@ -169,7 +169,7 @@ def test_dry_run(digits: Digits, source: Path, tmp_path: Path, capsys: pytest.Ca
     cfg = finetune_config(digits, source, **{'model.backbone.frozen_stages': 0})
     train(cfg, TrainOptions(work_dir=str(tmp_path), dry_run=True))
     out = capsys.readouterr().out
-    assert 'one step on one batch: 6 of 6 trained tensors changed, 0 of 2 frozen ones, 0 of 0 fixed BatchNorm statistics' in out
+    assert 'one step on one batch: 6 of 6 trained tensors changed, 0 of 2 frozen ones, 0 of 0 fixed' in out
     assert 'FROZEN' in out and 'head.fc' in out
     assert not list(tmp_path.glob('*.pth')) and (tmp_path / 'preflight.txt').exists()
 
@@ -253,7 +253,7 @@ def picture_config(digits: Digits, folder: Path) -> Config:
     cfg = digits(**{
         'model.backbone.in_channels': 3,
         'model.head.num_classes': 3,
-        'data_preprocessor': dict(type='ClsDataPreprocessor', num_classes=3, mean=[127.] * 3, std=[80.] * 3, to_rgb=True),
+        'data_preprocessor': dict(num_classes=3, mean=[127.] * 3, std=[80.] * 3, to_rgb=True),
     })  # yapf: disable
     for split, shuffle in (('train', True), ('val', False), ('test', False)):
         source = 'train' if split == 'train' else 'val'

@@ -1,4 +1,4 @@
-"""What a user gets for wrong configs and inputs: exit code 2 and one message that says what to mend, before the first step."""
+"""What a user gets for wrong configs and inputs: exit code 2 and one message with the remedy, before the first step."""
 import importlib.util
 import os
 import re
@@ -37,7 +37,7 @@ def place(good_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Run:
-    """Run ``tools/<name>.py`` with arguments in this process; returns its exit code and what it wrote to standard error."""
+    """Run ``tools/<name>.py`` in this process; return its exit code and what it wrote to standard error."""
 
     def run(name: str, *arguments: str) -> tuple[int, str]:
         spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')

@@ -68,11 +68,9 @@ def _latest(work_dir: Path) -> str | None:
     others = sorted(f.name for f in work_dir.glob('*.pth'))
     if others:
         hint = f'it holds {enumerate_names(others, 6)}; give one by its path: --resume PATH'
-    print_log(
-        f'--resume: nothing to resume from, training STARTS FROM THE BEGINNING: {work_dir.resolve()} has no '
-        f'last_checkpoint, which names the latest checkpoint of a run; {hint}',
-        logger='current',
-        level=logging.WARNING)
+    text = (f'--resume: nothing to resume from, training STARTS FROM THE BEGINNING: the work dir {work_dir.resolve()} '
+            f'has no last_checkpoint, which names the latest checkpoint of a run; {hint}')
+    print_log(text, logger='current', level=logging.WARNING)
     return None
 
 

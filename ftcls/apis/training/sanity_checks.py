@@ -1,4 +1,4 @@
-"""What is tried before the first step: a sample per split, a pass through the model, what is built later."""
+"""What is tried before the first step: a sample of each split, its pass through the model, its metrics."""
 import copy
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,18 +103,17 @@ def first_samples(datasets: Mapping[str, Dataset]) -> dict[str, Any]:
             sample = dataset[0]
         if isinstance(dataset, BaseDataset) and not (isinstance(sample, Mapping) and 'inputs' in sample):
             raise ConfigError(
-                f'{split}_dataloader.dataset.pipeline: must end with dict(type=\'PackInputs\'), which makes '
-                'the model\'s `inputs` and `data_samples`')
+                f"{split}_dataloader.dataset.pipeline: must end with dict(type='PackInputs'), which makes "
+                "the model's `inputs` and `data_samples`")
         samples[split] = sample
     return samples
 
 
 def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mapping[str, Any]) -> None:
-    """Send the first sample of each split through the model, in eval mode, without a gradient, and let the metrics
-    judge it.
+    """Send the first sample of each split through the model, in eval mode, without gradients, then through the metrics.
 
-    A training has no test loop; where its test set is of the validation's kind, the test's metrics judge the
-    validation's.
+    A training has no test loop; if its test set has the class of its validation set, the test's metrics judge the
+    validation's sample.
 
     Args:
         runner: The Runner, whose model is left as it was.

@@ -1,4 +1,4 @@
-"""`class_weight='balanced'`, `BalancedSampler`, `ClassBalancedDataset`: in a run, in its preflight, and where they cannot be."""
+"""`class_weight='balanced'`, `BalancedSampler`, `ClassBalancedDataset`: in a run, in its preflight, where refused."""
 from pathlib import Path
 
 import numpy as np

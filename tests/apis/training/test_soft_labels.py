@@ -66,7 +66,7 @@ def test_trains_with_odd_batches(tmp_path: Path, loss: dict) -> None:
 @pytest.mark.parametrize('overrides, words', [
     ({'model.head.cal_acc': True}, 'head or its loss cannot take: cal_acc=True'),
     ({'model.head.loss': dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='multi_label')},
-     "LabelSmoothLoss gives the same loss whatever share.*mode='original'"),
+     "LabelSmoothLoss gives the same loss for any shares.*mode='original'"),
     ({'model.head.loss': dict(_delete_=True, type='HardLoss')}, 'cannot take: RuntimeError.*CrossEntropyLoss'),
     ({'model.head.loss': dict(_delete_=True, type='LikeliestLoss')}, 'LikeliestLoss gives the same loss'),
     ({'data_preprocessor.num_classes': None}, 'data_preprocessor.num_classes is not set'),
