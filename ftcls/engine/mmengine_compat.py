@@ -26,7 +26,7 @@ import io
 import itertools
 import logging
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -113,28 +113,21 @@ class AtomicLocalBackend(LocalBackend):
         Raises:
             CheckpointError: If the file cannot be written: the disk is full, or the folder is not writable.
         """
+        path = Path(filepath)
+        part = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.part')
         try:
-            self._put(obj, Path(filepath))
-        except OSError as err:
-            raise CheckpointError(f'{filepath} ({len(obj) / 2**20:.1f} MiB) cannot be written: {err.strerror or err}. '
-                                  'Fix that, or give another --work-dir, and continue with --resume') from err
-
-    @staticmethod
-    def _put(obj: bytes, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.part', dir=path.parent)
-        try:
-            with os.fdopen(handle, 'wb') as file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open('xb') as file:
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(part, 0o666 & ~umask)  # mkstemp lets nobody else read it
-            os.replace(part, path)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+            part.replace(path)
+        except OSError as err:
+            raise CheckpointError(f'{filepath} ({len(obj) / 2**20:.1f} MiB) cannot be written: {err.strerror or err}. '
+                                  'Fix that, or give another --work-dir, and continue with --resume') from err
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink()
 
 
 def register_atomic_saving() -> None:
@@ -148,10 +141,8 @@ def make_plain(checkpoint: dict) -> None:
     checkpoint.clear()
     checkpoint.update(plain)
     if left_out:
-        print_log(
-            f'left out of the checkpoint, because a file that loads safely cannot contain it: {", ".join(left_out)}',
-            logger='current',
-            level=logging.WARNING)
+        text = f'left out of the checkpoint, because a file that loads safely cannot contain it: {", ".join(left_out)}'
+        print_log(text, logger='current', level=logging.WARNING)
 
 
 def keep_dataset_meta(runner: Runner, checkpoint: dict) -> None:
@@ -163,13 +154,13 @@ def keep_dataset_meta(runner: Runner, checkpoint: dict) -> None:
 
 
 def _equal(one: object, other: object) -> bool:
-    if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
-        return isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return torch.equal(one, other)
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(_equal, one, other))
-    return one == other
+    return type(one) is type(other) and one == other
 
 
 def drop_pretrained(model: nn.Module) -> None:
@@ -191,16 +182,12 @@ class CompatRunner(Runner):
     """
 
     def __init__(self, cfg: Config, **parts: Any) -> None:
-        super().__init__(
-            cfg=cfg,
-            log_level='WARNING',
-            # without a `type`, MMEngine takes its own, which smooths the losses of validations
-            log_processor={
-                'type': 'LogProcessor',
-                **(cfg.get('log_processor') or {})
-            },
-            experiment_name=_run_name(cfg),
-            **parts)
+        name, number = cfg.get('experiment_name') or Path(cfg.filename or 'run').stem, next(_RUNS)
+        if number:  # no other run of this process has the name
+            name = f'{name}_{number}'
+        # without a `type`, MMEngine takes its own, which smooths the losses of validations
+        processor = {'type': 'LogProcessor', **(cfg.get('log_processor') or {})}
+        super().__init__(cfg=cfg, log_level='WARNING', log_processor=processor, experiment_name=name, **parts)
         self._start_log(cfg.get('log_level', 'INFO'))
 
     def _log_env(self, env_cfg: dict) -> None:
@@ -227,12 +214,6 @@ class CompatRunner(Runner):
             return not text.startswith(starts) and not any(noise in text for noise in _NOISE)
 
         self.logger.addFilter(is_wanted)
-
-
-def _run_name(cfg: Config) -> str:
-    """Return a name that no other run of this process has."""
-    name, number = cfg.get('experiment_name') or Path(cfg.filename or 'run').stem, next(_RUNS)
-    return name if number == 0 else f'{name}_{number}'
 
 
 def build_late_parts(runner: Runner, errors: Callable[[str], AbstractContextManager]) -> None:

@@ -45,25 +45,23 @@ def parameter_infos(model: nn.Module, optim_wrapper: OptimWrapper) -> list[Param
         elif param.requires_grad:
             lr = group.get('initial_lr', group['lr'])  # a schedule's warm-up has already lowered `lr`
             weight_decay = group.get('weight_decay', 0.)
-        infos.append(
-            ParameterInfo(name, tuple(param.shape), param.numel(), param.requires_grad, lr, weight_decay,
-                          sources.get(name)))
+        size = (tuple(param.shape), param.numel())
+        infos.append(ParameterInfo(name, *size, param.requires_grad, lr, weight_decay, sources.get(name)))
     if forgotten:
-        raise ConfigError(
-            f'optim_wrapper.constructor: its optimizer lacks {len(forgotten)} parameters that require a '
-            f'gradient: {enumerate_names(forgotten, most=5)}. Freeze them, or put them into the optimizer')
+        names = enumerate_names(forgotten, most=5)
+        raise ConfigError(f'optim_wrapper.constructor: its optimizer lacks {len(forgotten)} parameters that require a '
+                          f'gradient: {names}. Freeze them, or put them into the optimizer')
     return infos
 
 
 def parameter_sources(model: nn.Module) -> dict[str, str]:
     """Return, by the name of a tensor, the file that its value came from; outer modules are loaded after inner ones."""
     modules = [(name, m.load_report) for name, m in model.named_modules() if getattr(m, 'load_report', None)]
-    modules.sort(key=lambda item: item[0].count('.') + bool(item[0]), reverse=True)
-    return {
-        join_path(prefix, name): str(report.source).rsplit('/', 1)[-1]
-        for prefix, report in modules
-        for name in report.loaded
-    }
+    sources = {}
+    for prefix, report in sorted(modules, key=lambda item: item[0].count('.') + bool(item[0]), reverse=True):
+        file = str(report.source).rsplit('/', 1)[-1]
+        sources |= {join_path(prefix, name): file for name in report.loaded}
+    return sources
 
 
 def never_learning(model: nn.Module, later: Collection[str] = ()) -> list[str]:
@@ -76,17 +74,14 @@ def never_learning(model: nn.Module, later: Collection[str] = ()) -> list[str]:
         later: Names of parameters that will be trained though they are frozen now.
     """
     known = {*parameter_sources(model), *later}
-    names = []
-    for name, param in model.named_parameters():
-        is_known = param.requires_grad or name in known
-        if not is_known and bool((param != param.flatten()[:1]).any()):
-            names.append(name)
+    fixed = [(name, p) for name, p in model.named_parameters() if not p.requires_grad and name not in known]
+    names = [name for name, param in fixed if bool((param != param.flatten()[:1]).any())]
     if not names:
         return []
-    rows = list(_by_row(model, names))
+    rows = enumerate_names(_by_row(model, names), most=8)
     return [
-        f'frozen at random values, NEVER TO LEARN: {enumerate_names(rows, most=8)}; no weights were loaded for these: '
-        'load some (init_cfg of that part of the model, or load_from), or unfreeze them'
+        f'frozen at random values, NEVER TO LEARN: {rows}; no weights were loaded for these: load some (init_cfg of '
+        'that part of the model, or load_from), or unfreeze them'
     ]
 
 

@@ -42,9 +42,8 @@ class LossWatch:
     """Follow the loss, and stop the run after several values in a row that are not finite.
 
     Args:
-        patience: How many losses in a row that are not finite stop the run; None never stops it.
-            Iterations whose update the loss scaling skipped are not counted, unless there are more than 32 in a row.
-
+        patience: How many losses in a row that are not finite stop the run; None never stops it. Iterations whose
+            update the loss scaling skipped are not counted, unless there are more than 32 in a row.
     Example:
         >>> watch = LossWatch(patience=1)
         >>> watch.update(0.5, iteration=1, lr=0.1)
@@ -78,18 +77,17 @@ class LossWatch:
             return
         self._in_a_row += 1
         self._counted += not skipped
+        what = f'the training loss is {loss} at iteration {iteration}'
         if not self._has_warned:
             self._has_warned = True
-            print_log(
-                f'the training loss is {loss} at iteration {iteration} (learning rate {lr:g}); metrics.jsonl has null',
-                logger='current',
-                level=logging.WARNING)
+            text = f'{what} (learning rate {lr:g}); metrics.jsonl has null'
+            print_log(text, logger='current', level=logging.WARNING)
         if self.patience is not None and (self._counted >= self.patience or self._in_a_row > _LONGEST_OVERFLOW):
             raise DivergedError(
-                f'the training loss is {loss} at iteration {iteration} ({self._in_a_row} in a row not finite, from '
-                f'iteration {iteration - self._in_a_row + 1}) with learning rate {lr:g}; {self._last_finite}. Lower '
-                'optim_wrapper.optimizer.lr, add a warm-up (LinearLR first in param_scheduler) or '
-                'optim_wrapper.clip_grad=dict(max_norm=1.0); MetricsRecordHook.stop_after=None does not stop the run')
+                f'{what} ({self._in_a_row} in a row not finite, from iteration {iteration - self._in_a_row + 1}) with '
+                f'learning rate {lr:g}; {self._last_finite}. Lower optim_wrapper.optimizer.lr, add a warm-up (LinearLR '
+                'first in param_scheduler) or optim_wrapper.clip_grad=dict(max_norm=1.0); '
+                'MetricsRecordHook.stop_after=None does not stop the run')
 
 
 def to_json(value: Any) -> Any:
@@ -141,8 +139,7 @@ class MetricsFile:
             return None
         names = (self.path.with_name(f'{self.path.name}.{number}') for number in itertools.count(1))
         kept = next(name for name in names if not name.exists())
-        os.replace(self.path, kept)
-        return kept
+        return self.path.replace(kept)
 
     def cut_after(self, step: int) -> int:
         """Drop the records past iteration ``step`` of the run, which a resumed run makes again; return how many.
@@ -158,7 +155,7 @@ class MetricsFile:
         kept = [record for record in read_records(self.path) if record.get('step', 0) <= step]
         draft = self.path.with_name(f'{self.path.name}.draft')
         draft.write_text(''.join(json.dumps(record) + '\n' for record in kept), encoding='utf-8')
-        os.replace(draft, self.path)
+        draft.replace(self.path)
         return len(lines) - len(kept)
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -247,15 +244,13 @@ class MetricsRecordHook(Hook):
         if not is_main_process():
             return
         self._file = MetricsFile(Path(runner.work_dir) / self.filename)
-        if runner.iter > 0:
-            dropped = self._file.cut_after(runner.iter)
-            if dropped:
-                runner.logger.info(f'{self._file.path}: dropped {dropped} records past iteration {runner.iter}, '
-                                   'where this run resumes')
-        else:
+        if runner.iter == 0:
             kept = self._file.move_old()
             if kept is not None:
                 runner.logger.info(f'the metrics of an earlier run in this work dir are kept in {kept}')
+        elif dropped := self._file.cut_after(runner.iter):
+            runner.logger.info(f'{self._file.path}: dropped {dropped} records past iteration {runner.iter}, '
+                               'where this run resumes')
 
     def after_train_iter(self,
                          runner: Runner,
@@ -301,8 +296,8 @@ class MetricsRecordHook(Hook):
                 if key not in self._left_out:
                     self._left_out.add(key)
                     runner.logger.info(f'{self.filename} leaves out the metric {key!r}: {err}')
-        metrics = runner.val_loop.evaluator.metrics
-        stated = {name: higher_is_better(name, metrics) for name in values}
+        measured = runner.val_loop.evaluator.metrics
+        stated = {name: higher_is_better(name, measured) for name in values}
         directions = {name: is_better for name, is_better in stated.items() if is_better is not None}
         self._append('val', values, higher_is_better=directions)
 
@@ -333,7 +328,7 @@ class MetricsRecordHook(Hook):
 
 def _train_position(runner: Runner, batch_idx: int) -> dict[str, int]:
     """Return the place of the iteration that just ended, all counted from 1."""
+    passes, within = runner.epoch, batch_idx
     if isinstance(runner.train_loop, IterBasedTrainLoop):
         passes, within = divmod(batch_idx, len(runner.train_dataloader))
-        return dict(epoch=passes + 1, iter=within + 1, step=runner.iter + 1)
-    return dict(epoch=runner.epoch + 1, iter=batch_idx + 1, step=runner.iter + 1)
+    return dict(epoch=passes + 1, iter=within + 1, step=runner.iter + 1)

@@ -1,6 +1,7 @@
 """Checkpoints of a run: apart from those of earlier runs, safe to load, exact to resume from, fitted to the model."""
 import itertools
 import logging
+import os
 import random
 import re
 from collections import OrderedDict
@@ -94,7 +95,9 @@ class CheckpointHook(MMEngineCheckpointHook):
         source = checkpoint_source(runner) if is_resuming(runner) else None
         continues = source is not None and Path(source).resolve().parent == folder.resolve()
         files = self._written(folder)
+        whose, hint = 'of an earlier run', 'another --work-dir keeps runs apart, and --resume continues that run'
         if continues:
+            whose, hint = f'past {Path(source).stem}, where this run resumes', 'another --work-dir keeps runs apart'
             position = runner.epoch if self.by_epoch else runner.iter
             files = {file: point for file, point in files.items() if point is not None and point > position}
         moved = list(files)
@@ -103,26 +106,20 @@ class CheckpointHook(MMEngineCheckpointHook):
         if not moved:
             return
         aside = next(path for n in itertools.count(1) if not (path := folder / f'earlier_run_{n}').exists())
-        latest = max((f for f in files if not f.name.startswith('best_')),
-                     key=lambda f: f.stat().st_mtime,
-                     default=None)
-        whose, hint = 'of an earlier run', 'another --work-dir keeps runs apart, and --resume continues that run'
-        if continues:
-            whose, hint = f'past {Path(source).stem}, where this run resumes', 'another --work-dir keeps runs apart'
         names = enumerate_names([file.name for file in moved], most=4)
         text = f'{folder} has {len(moved)} checkpoint files {whose} ({names})'
         if any(isinstance(hook, DryRunHook) for hook in runner.hooks):
             runner.logger.warning(f'{text}; the run would move them to {aside} ({hint})')
             return
+        latest = max((file for file in files if not file.name.startswith('best_')), key=os.path.getmtime, default=None)
+        if latest is not None and not continues:
+            hint = f'--resume {aside / latest.name} with another --work-dir continues that run'
         aside.mkdir()
         for file in moved:
             file.rename(aside / file.name)
         if continues and pointer in moved:
             pointer.write_text(str(source), encoding='utf-8')
-        if latest is not None and not continues:
-            hint = f'--resume {aside / latest.name} with another --work-dir continues that run'
-        runner.logger.warning(
-            f'{text}; they are moved to {aside}, so that none is taken for one of this run ({hint})')
+        runner.logger.warning(f'{text}; they are moved to {aside}, so that none is taken for one of this run ({hint})')
 
     def _written(self, folder: Path) -> dict[Path, int | None]:
         """Return the checkpoints in a folder, each with its epoch or iteration where its name has our form."""
@@ -205,11 +202,8 @@ class SafeCheckpointHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add gradients that wait for their step, and turn the checkpoint into plain types."""
         if 'optimizer' in checkpoint and _are_pending(runner.optim_wrapper):
-            params = unwrap_model(runner.model).named_parameters()
-            checkpoint['pending_gradients'] = {
-                n: p.grad.detach().cpu().clone()
-                for n, p in params if p.grad is not None
-            }
+            gradients = {name: param.grad for name, param in unwrap_model(runner.model).named_parameters()}
+            checkpoint['pending_gradients'] = {k: v.cpu().clone() for k, v in gradients.items() if v is not None}
         make_plain(checkpoint)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -265,14 +259,11 @@ def _check_resumable(checkpoint: dict, tensors: dict[str, torch.Tensor], model: 
     """Raise a CheckpointError unless the checkpoint was written by a run of this very model."""
     missing = [key for key in ('meta', 'message_hub') if key not in checkpoint]
     if missing or 'epoch' not in checkpoint['meta']:
-        raise CheckpointError(
-            f'{source} cannot be resumed from: it has weights, but no {", ".join(missing) or "epoch"} of '
-            'a run. Give it as load_from, without --resume, to start a new run from its weights')
+        raise CheckpointError(f'{source} cannot be resumed from: it has no {", ".join(missing) or "epoch"} of a run. '
+                              'To start a new run from its weights, give it as load_from, without --resume')
     if 'optimizer' not in checkpoint:  # MMEngine's best_….pth
-        print_log(
-            f'{source} has no state of the optimizer: momentum starts from zero',
-            logger='current',
-            level=logging.WARNING)
+        text = f'{source} has no state of the optimizer: momentum starts from zero'
+        print_log(text, logger='current', level=logging.WARNING)
     for key in ('log_scalars', 'runtime_info', 'resumed_keys'):
         checkpoint['message_hub'].setdefault(key, {})
     _, report = match_state_dict(tensors, model)

@@ -31,7 +31,7 @@ class UnfreezingPlan:
     """Which stages of a model's backbone are frozen when.
 
     Args:
-        model: The model, without the wrapper of distributed training.
+        model: Without the wrapper of distributed training.
         phases: ``{epochs or iterations done: frozen_stages}``, in the order of the run.
         hook: Name of the hook that freezes and releases the stages, as in the model's :class:`FreezeRecord`.
         unit: ``'epoch'`` or ``'iteration'``.
@@ -48,7 +48,7 @@ class UnfreezingPlan:
         self._learns = {name for name, p in model.named_parameters() if set(record.reasons(p)) <= {hook}}
 
     def frozen_at(self, position: int) -> int:
-        """Return ``frozen_stages`` after so many epochs or iterations."""
+        """Return ``frozen_stages`` after so many epochs or iterations, as ``position`` everywhere here."""
         return [frozen for at, frozen in self.phases.items() if at <= position][-1]
 
     def trained_with(self, frozen: int) -> set[str]:
@@ -70,13 +70,9 @@ class UnfreezingPlan:
 
     def describe(self, total: int) -> list[str]:
         """Return one line for each phase of a run of ``total`` epochs or iterations."""
-        lines = []
-        for at in self.phases:
-            line = f'unfreezing: {self.describe_phase(at)}'
-            if at >= total:
-                line += f' (NEVER: the run ends after {total} {self.unit}s)'
-            lines.append(line)
-        return lines
+        lines = [f'unfreezing: {self.describe_phase(at)}' for at in self.phases if at < total]
+        never = f'(NEVER: the run ends after {total} {self.unit}s)'
+        return lines + [f'unfreezing: {self.describe_phase(at)} {never}' for at in self.phases if at >= total]
 
     def describe_phase(self, at: int) -> str:
         """Return what changes after so many epochs or iterations: ``'from epoch 3 + stage 2 (backbone.layer2)'``."""
@@ -92,25 +88,21 @@ class UnfreezingPlan:
         return '; '.join([f'from {self.unit} {at + 1} {what or "nothing more"}', *stays])
 
     def _changes(self, at: int) -> tuple[dict[int, str], list[str]]:
-        """Compare a phase with the one before.
-
-        Returns:
-            A text on each stage that begins to learn, the last stage first; and sentences on stages that stay frozen
-            for the whole run.
-        """
+        """Return a text per stage that begins to learn, last stage first, and sentences on those that stay frozen."""
         before = self.frozen_at(at - 1) if at else self.most
         joins, stays = {}, []
         for stage in range(before, self.phases[at], -1):
             names = self._names_of(stage)
             fixed = [name for name in names if name not in self._learns]
+            by = f'frozen by {frozen_by(self.model, fixed)}'
+            learning = len(names) - len(fixed)
             if not fixed:
                 joins[stage] = self.title(stage)
-            elif len(fixed) == len(names):
-                stays.append(f'{self.title(stage)} stays frozen by {frozen_by(self.model, fixed)}')
+            elif not learning:
+                stays.append(f'{self.title(stage)} stays {by}')
             else:
-                learning = f'{len(names) - len(fixed)} of {len(names)} parameters'
-                others = f'the others stay frozen by {frozen_by(self.model, fixed)}'
-                joins[stage] = self.title(stage, f': {learning}, {others}')
+                more = f': {learning} of {len(names)} parameters, the others stay {by}'
+                joins[stage] = self.title(stage, more)
         return joins, stays
 
     def title(self, stage: int, more: str = '') -> str:
@@ -127,9 +119,8 @@ class UnfreezingPlan:
             return
         fixed = [name for name in self._names if self._stage_of[name] > frozen]
         settings = frozen_by(self.model, fixed)
-        raise ConfigError(
-            f'nothing to train in {self.unit} {position + 1}: {fold_names(fixed)} frozen by {settings}, all else by '
-            f'{self.hook}. Lower {self.hook}.start, or remove something from {settings}')
+        raise ConfigError(f'nothing to train in {self.unit} {position + 1}: {fold_names(fixed)} frozen by {settings}, '
+                          f'all else by {self.hook}. Lower {self.hook}.start, or change {settings}')
 
     def _names_of(self, stage: int) -> list[str]:
         return [name for name in self._names if self._stage_of[name] == stage]
@@ -149,8 +140,7 @@ class GradualUnfreezingHook(Hook):
     The optimizer always holds exactly the trained parameters. One that joins has the learning rate and weight decay
     that ``paramwise_cfg`` and the schedule give it at that point; those already trained keep their momentum. Frozen
     BatchNorm layers are in eval mode. With several processes DistributedDataParallel is wrapped around each new set, so
-    that ``find_unused_parameters`` is not needed. A checkpoint notes its set (``meta.frozen_stages``), and a run that
-    resumes from it continues as if it had not been stopped.
+    that ``find_unused_parameters`` is not needed. A run that resumes continues as if it had not been stopped.
 
     Args:
         start: ``frozen_stages`` at the beginning: k freezes the stem and the first k stages; None the whole backbone.
@@ -159,7 +149,7 @@ class GradualUnfreezingHook(Hook):
         by_epoch: False counts iterations instead of epochs.
 
     Raises:
-        ConfigError: For arguments that contradict each other; before the first step if the model has no backbone with
+        ConfigError: If arguments contradict each other; before the first step if the model has no backbone with
             stages, the schedule does not fit it, or the run's loop, optimizer or wrapper cannot do this.
     """
     # Before SafeCheckpointHook, which gives gradients that wait for their step back to what is trained.
@@ -170,13 +160,12 @@ class GradualUnfreezingHook(Hook):
                  every: PositiveInt = 1,
                  schedule: Mapping[NonNegativeInt, FrozenStages] | None = None,
                  by_epoch: bool = True) -> None:
-        name = type(self).__name__
+        self._name = name = type(self).__name__
         if schedule is not None and (start is not None or every != 1):
             raise ConfigError(f'{name}.schedule: replaces start and every; give it, or these')
+        # the registry checks the values only
         if schedule is not None and (0 not in schedule or not all(isinstance(at, int) and at >= 0 for at in schedule)):
-            raise ConfigError(
-                f'{name}.schedule={dict(schedule)}: its keys must be whole numbers, 0 among them: {{0: 4, 3: 2, 5: -1}}'
-            )
+            raise ConfigError(f'{name}.schedule={dict(schedule)}: its keys must be whole numbers, 0 among them')
         self.start, self.every, self.by_epoch = start, every, by_epoch
         self.schedule = schedule and dict(sorted(schedule.items()))
         self._members: TrainableParams | None = None
@@ -203,24 +192,19 @@ class GradualUnfreezingHook(Hook):
         return {(start - frozen) * self.every: frozen for frozen in range(start, last - 1, -1)}
 
     def plan(self, model: nn.Module, total: int) -> UnfreezingPlan:
-        """Make the plan for a model.
-
-        Args:
-            model: The model, without the wrapper of distributed training.
-            total: Epochs or iterations of the run.
+        """Make the plan for a model, without the wrapper of distributed training, and ``total`` epochs or iterations.
 
         Raises:
             ConfigError: If the model has no backbone with stages, or the plan does not fit it.
         """
-        name, backbone = type(self).__name__, getattr(model, 'backbone', None)
+        name, backbone = self._name, getattr(model, 'backbone', None)
         if not isinstance(backbone, BaseBackbone):
             raise ConfigError(f'{name}: {type(model).__name__} has no backbone with stages; remove the hook')
         if self._last is None:
             self._last = backbone.frozen_stages
         most = backbone.num_stages_total
-        given = {'start': self.start}
-        given.update({f'schedule[{at}]': frozen for at, frozen in (self.schedule or {}).items()})
-        for key, frozen in given.items():
+        given = {f'schedule[{at}]': frozen for at, frozen in (self.schedule or {}).items()}
+        for key, frozen in {'start': self.start, **given}.items():
             if frozen is not None and frozen > most:
                 raise ConfigError(f'{name}.{key}={frozen!r}: {type(backbone).__name__} has {most} stages here; give -1 '
                                   f'(nothing frozen), 0 (the stem) … {most} (the whole backbone)')
@@ -236,8 +220,7 @@ class GradualUnfreezingHook(Hook):
     def check_loop(self, by_epoch: bool) -> None:
         """Raise a ConfigError unless the run counts what this hook counts."""
         if self.by_epoch and not by_epoch:
-            name = type(self).__name__
-            raise ConfigError(f'{name}: train_cfg counts iterations; set {name}.by_epoch=False and give iterations')
+            raise ConfigError(f'{self._name}: train_cfg counts iterations; set by_epoch=False and give iterations')
 
     def before_run(self, runner: Runner) -> None:
         """Check the plan, while the optimizer still holds everything that will ever be trained."""
@@ -257,14 +240,13 @@ class GradualUnfreezingHook(Hook):
             frozen = self._plan.frozen_at(meta.get('epoch' if self.by_epoch else 'iter', 0))
             if frozen > saved:
                 again = ', '.join(self._plan.title(stage) for stage in range(frozen, saved, -1))
-                runner.logger.warning(
-                    f'{type(self).__name__}: the plan freezes again, at this point, what was trained in '
-                    f'{checkpoint_source(runner)}: {again}')
+                runner.logger.warning(f'{self._name}: the plan freezes again, at this point, what was trained in '
+                                      f'{checkpoint_source(runner)}: {again}')
         self._set(runner, saved)
 
     def before_train(self, runner: Runner) -> None:
         """Set what is trained at the run's first epoch, before the preflight describes it."""
-        position, _ = self._progress(runner)
+        position = self._progress(runner)[0]
         self._plan.check_learns(position)
         self._set(runner, self._plan.frozen_at(position))
 
@@ -285,8 +267,7 @@ class GradualUnfreezingHook(Hook):
 
     def trained_later(self, runner: Runner) -> set[str]:
         """Return the names of the parameters that are trained at the end of the run, for :class:`PreflightHook`."""
-        _, total = self._progress(runner)
-        return self._plan.trained_with(self._plan.frozen_at(max(0, total - 1)))
+        return self._plan.trained_with(self._plan.frozen_at(max(0, self._progress(runner)[1] - 1)))
 
     def preflight(self, runner: Runner) -> list[str]:
         """Return the plan, one line per step, for :class:`PreflightHook`."""
@@ -302,7 +283,7 @@ class GradualUnfreezingHook(Hook):
         """Check that this run can be unfrozen; note what the optimizer was built with. Only the first call acts."""
         if self._members is not None:
             return
-        name = type(self).__name__
+        name = self._name
         if [hook for hook in runner.hooks if isinstance(hook, GradualUnfreezingHook)] != [self]:
             raise ConfigError(f'custom_hooks: {name} and another hook that unfreezes; keep one')
         self.check_loop(isinstance(runner.train_loop, EpochBasedTrainLoop))
@@ -312,13 +293,13 @@ class GradualUnfreezingHook(Hook):
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         if isinstance(runner.optim_wrapper, OptimWrapperDict):
             raise ConfigError(f'{name}: needs one optimizer, got several')
-        _, self._planned = self._progress(runner)
+        self._planned = self._progress(runner)[1]
         self._plan = self.plan(unwrap_model(runner.model), self._planned)
         self._members = TrainableParams(runner.optim_wrapper.optimizer)
 
     def _advance(self, runner: Runner) -> None:
         """Unfreeze where the plan does, and log it."""
-        model, (position, _) = unwrap_model(runner.model), self._progress(runner)
+        model, position = unwrap_model(runner.model), self._progress(runner)[0]
         frozen = self._plan.frozen_at(position)
         if frozen == model.backbone.frozen_stages:
             return
@@ -331,7 +312,7 @@ class GradualUnfreezingHook(Hook):
         model = unwrap_model(runner.model)
         if model.backbone.frozen_stages == frozen:
             return
-        model.backbone.freeze_stages(frozen, type(self).__name__)
+        model.backbone.freeze_stages(frozen, self._name)
         model.train(model.training)  # what else the model keeps in eval mode
         self._members.update(runner.optim_wrapper.optimizer)
         if is_model_wrapper(runner.model):
@@ -343,11 +324,10 @@ class LinearProbeFineTuneHook(GradualUnfreezingHook):
     """Train the head alone on the frozen backbone, then everything (LP-FT).
 
     Kumar et al. 2022 (arXiv:2202.10054): a head that starts at random distorts good features before it is any use; one
-    that is trained first leaves them as they are. What the config freezes stays frozen for the whole run. The schedule
-    of the learning rate continues; for a lower rate, or a schedule that starts again, in the second part set
-    ``param_scheduler``, for example ``dict(type='CosineRestartLR', periods=[10, 10], restart_weights=[1, 0.1])``.
-    Everything else is as in :class:`GradualUnfreezingHook`.
+    that is trained first leaves them as they are. Everything else is as in :class:`GradualUnfreezingHook`.
 
+    The schedule of the learning rate continues; for a lower rate, or a schedule that starts again, in the second part
+    set ``param_scheduler``, for example ``dict(type='CosineRestartLR', periods=[10, 10], restart_weights=[1, 0.1])``.
     Args:
         probe: Epochs of the head alone; a number below 1 is that share of the run.
         by_epoch: False counts iterations instead of epochs.

@@ -34,10 +34,8 @@ class AmpOptimWrapper(OptimWrapper):
         loss_scale: How the loss is scaled so that small gradients survive in float16: ``'dynamic'`` (doubled every
             2,000 steps, halved after an overflow), a number (kept), or a dict of ``torch.amp.GradScaler``'s options.
             With ``'dynamic'``, bfloat16 is not scaled, since it has float32's range.
-        dtype: ``'bfloat16'`` or ``'float16'``, or as a ``torch.dtype``. None takes bfloat16 on a CPU and on a GPU that
-            computes it natively, else float16.
+        dtype: ``'bfloat16'`` or ``'float16'``; None takes bfloat16 on a CPU and on a GPU that computes it natively.
         **kwargs: ``optimizer``, ``accumulative_counts`` and ``clip_grad``, as in MMEngine's ``OptimWrapper``.
-
     Attributes:
         cast_dtype: The chosen dtype.
         skipped_steps: How many updates were left out because a gradient was not finite.
@@ -59,7 +57,7 @@ class AmpOptimWrapper(OptimWrapper):
                  dtype: str | torch.dtype | None = None,
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.device_type = _device_type(self.optimizer)
+        self.device_type = next(p.device.type for group in self.optimizer.param_groups for p in group['params'])
         self.cast_dtype = _choose_dtype(dtype, self.device_type)
         self._fixed_scale = float(loss_scale) if isinstance(loss_scale, int | float) else None
         self.loss_scaler = _build_scaler(loss_scale, self.cast_dtype, self.device_type)
@@ -102,12 +100,9 @@ class AmpOptimWrapper(OptimWrapper):
     def _note_skip(self) -> None:
         """Count a skipped update, and log it at the 1st, 2nd, 4th, 8th …: a few at the start are normal."""
         self.skipped_steps += 1
-        if self.skipped_steps & (self.skipped_steps - 1) == 0:
-            print_log(
-                f'update skipped: a gradient is not finite at loss scale {self.loss_scaler.get_scale():g} '
-                f'({self.skipped_steps} skipped so far)',
-                logger='current',
-                level=logging.WARNING)
+        if self.skipped_steps.bit_count() == 1:
+            text = f'update skipped: a gradient is not finite at loss scale {self.loss_scaler.get_scale():g}'
+            print_log(f'{text} ({self.skipped_steps} skipped so far)', logger='current', level=logging.WARNING)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
@@ -117,25 +112,17 @@ class AmpOptimWrapper(OptimWrapper):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state with the scaler's, ``loss_scaler``, and ``skipped_steps``."""
-        return {
-            **super().state_dict(), 'loss_scaler': self.loss_scaler.state_dict(),
-            'skipped_steps': self.skipped_steps
-        }
+        scaler = self.loss_scaler.state_dict()
+        return super().state_dict() | {'loss_scaler': scaler, 'skipped_steps': self.skipped_steps}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load a state; one that was saved without loss scaling leaves the scaler as it is."""
         state_dict = dict(state_dict)
-        scaler_state = state_dict.pop('loss_scaler', None)
         self.skipped_steps = state_dict.pop('skipped_steps', 0)
         # An empty state is that of a run without scaling, which GradScaler refuses to load.
-        if scaler_state:
-            self.loss_scaler.load_state_dict(scaler_state)
+        if scaler := state_dict.pop('loss_scaler', None):
+            self.loss_scaler.load_state_dict(scaler)
         super().load_state_dict(state_dict)
-
-
-def _device_type(optimizer: Optimizer) -> str:
-    """Return where the parameters lie: ``'cpu'``, ``'cuda'`` …"""
-    return next(param.device.type for group in optimizer.param_groups for param in group['params'])
 
 
 def _choose_dtype(dtype: str | torch.dtype | None, device_type: str) -> torch.dtype:

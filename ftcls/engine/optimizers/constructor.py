@@ -109,9 +109,8 @@ def _optimizer_class(optimizer: Any) -> Any:
         raise ConfigError("optim_wrapper.optimizer must name its type, such as dict(type='SGD', lr=0.01)")
     found = OPTIMIZERS.get(optimizer) if isinstance(optimizer, str) else optimizer
     if found is None:
-        known = [*OPTIMIZERS.module_dict, *OPTIMIZERS.parent.module_dict]
-        raise ConfigError(
-            f'optim_wrapper.optimizer.type={optimizer!r}: no such optimizer{did_you_mean(optimizer, known)}')
+        hint = did_you_mean(optimizer, [*OPTIMIZERS.module_dict, *OPTIMIZERS.parent.module_dict])
+        raise ConfigError(f'optim_wrapper.optimizer.type={optimizer!r}: no such optimizer{hint}')
     return found
 
 

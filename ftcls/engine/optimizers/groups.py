@@ -47,14 +47,10 @@ class LayerwiseCfg(ParamwiseCfg):
 
 @dataclass(frozen=True)
 class Setting:
-    """What one parameter is trained with.
+    """What one parameter is trained with: factors of the learning rate and the weight decay, and further options.
 
-    Attributes:
-        label: The custom key that decided, or the kind of parameter (``'norm'``, ``'bias'`` …), or ``'default'``; after
-            ``'stage0'`` … where rates differ by layer.
-        lr_mult: Factor of the optimizer's learning rate.
-        decay_mult: Factor of the optimizer's weight decay.
-        options: Further options of the optimizer for this parameter, from its custom key.
+    The label is the custom key that decided, the kind of parameter (``'norm'``, ``'bias'`` …), or ``'default'``; after
+    ``'stage0'`` … where rates differ by layer.
     """
     label: str = 'default'
     lr_mult: Factor = 1.
@@ -92,19 +88,17 @@ class Rules:
         if layerwise and None not in (self.cfg.layer_decay_rate, self.cfg.lr_mult_range):
             raise ConfigError(f'{_WHERE}: layer_decay_rate and lr_mult_range exclude each other; give one of them')
         self.layerwise = layerwise
-        factors = {key: value for key, value in vars(self.cfg).items() if key.endswith('_mult')}
-        self.mults = {key: value for key, value in factors.items() if value is not None}
+        given = {key: value for key, value in vars(self.cfg).items() if value is not None}
+        self.mults = {key: value for key, value in given.items() if key.endswith('_mult')}
         # The longest key wins; of two equally long ones, the first in the alphabet.
         custom_keys = self.cfg.custom_keys or {}
         self.custom = {key: custom_keys[key] for key in sorted(sorted(custom_keys), key=len, reverse=True)}
-        allowed = dict.fromkeys(['lr_mult', 'decay_mult', *optimizer_options])
+        allowed = ['lr_mult', 'decay_mult', *optimizer_options]
         for key, options in self.custom.items():
             where = f'{_WHERE}.custom_keys[{key!r}]'
-            for option in options:
-                if option not in allowed:
-                    raise ConfigError(f'{where}: unknown key {option!r}{did_you_mean(str(option), allowed)}')
-            factors = {option: value for option, value in options.items() if option.endswith('_mult')}
-            check_arguments(Setting, factors, where)
+            for option in [option for option in options if option not in allowed]:
+                raise ConfigError(f'{where}: unknown key {option!r}{did_you_mean(str(option), allowed)}')
+            check_arguments(Setting, {name: value for name, value in options.items() if name.endswith('_mult')}, where)
 
     def multiplied(self, what: str) -> list[str]:
         """Return the config keys that multiply ``what``, ``'lr'`` or ``'decay'``, which must then be given."""
@@ -123,15 +117,14 @@ class Rules:
         names = list(names)
         decided: dict[str, str] = {}
         for key in self.custom:
+            where = f'{_WHERE}.custom_keys[{key!r}]'
             try:
                 hits = _matches(key, names)
             except ValueError as err:
-                raise ConfigError(f'{_WHERE}.custom_keys[{key!r}]: {err}') from None
+                raise ConfigError(f'{where}: {err}') from None
             if not hits:
-                hint = did_you_mean(key, name_parts(names))
-                raise ConfigError(f'{_WHERE}.custom_keys[{key!r}]: matches no parameter{hint}')
-            for name in hits:
-                decided.setdefault(name, key)
+                raise ConfigError(f'{where}: matches no parameter{did_you_mean(key, name_parts(names))}')
+            decided = dict.fromkeys(hits, key) | decided
         return decided
 
     def custom_setting(self, key: str) -> Setting:
@@ -210,7 +203,7 @@ def owned_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.M
     modules = dict(model.named_modules(remove_duplicate=False))
     for path, module in modules.items():
         parent = modules[path.rpartition('.')[0]]
-        in_dcn = parent is not module and bool(_DCN_NAMES & {cls.__name__ for cls in type(parent).__mro__})
+        in_dcn = parent is not module and any(cls.__name__ in _DCN_NAMES for cls in type(parent).__mro__)
         for name, param in module.named_parameters(prefix=path, recurse=False):
             yield name, param, module, in_dcn
 
@@ -220,7 +213,7 @@ def named_settings(model: nn.Module, rules: Rules) -> tuple[dict[str, tuple[nn.P
 
     Returns:
         ``{name: (parameter, setting)}`` in the model's order, a parameter that is shared under its first name; and
-        sentences for the user: rules without effect, shared parameters whose names ask for different settings.
+        sentences on rules without effect, and on shared parameters whose names ask for different settings.
 
     Raises:
         ConfigError: If a custom key matches nothing, nothing is trainable, or a shared parameter has two settings and
@@ -244,15 +237,14 @@ def named_settings(model: nn.Module, rules: Rules) -> tuple[dict[str, tuple[nn.P
         if rules.layerwise:
             setting = rules.at_layer(setting, layers.get(id(param), top), top)
         first = first_names.setdefault(id(param), name)
-        if first == name:
-            settings[name] = (param, setting)
-        elif settings[first][1].values != setting.values:
-            labels = f'{settings[first][1].label!r}, {setting.label!r}'
-            clash = f'{first} and {name} are one shared parameter, with different settings in {_WHERE} ({labels})'
-            if not rules.cfg.bypass_duplicate:
-                raise ConfigError(
-                    f'{clash}; give both the same, or set {_WHERE}.bypass_duplicate=True to keep the first')
-            notes.append(f'{clash}; those of the first are kept')
+        kept = settings.setdefault(first, (param, setting))[1]
+        if kept.values == setting.values:
+            continue
+        clash = (f'{first} and {name} are one shared parameter, with different settings in {_WHERE} '
+                 f'({kept.label!r}, {setting.label!r})')
+        if not rules.cfg.bypass_duplicate:
+            raise ConfigError(f'{clash}; give both the same, or set {_WHERE}.bypass_duplicate=True to keep the first')
+        notes.append(f'{clash}; those of the first are kept')
     if not settings:
         raise ConfigError(f'nothing to train: all {len(owned)} parameters of {type(model).__name__} are frozen')
     return settings, notes + _idle_rules(rules, owned, decided, used)
@@ -260,11 +252,9 @@ def named_settings(model: nn.Module, rules: Rules) -> tuple[dict[str, tuple[nn.P
 
 def _idle_rules(rules: Rules, owned: list[tuple], decided: Mapping[str, str], used: set[str]) -> list[str]:
     """Return a sentence for each rule that decides nothing for any trainable parameter."""
-    notes = []
     trainable = [name for name, param, *_ in owned if param.requires_grad]
-    for key in rules.custom:
-        if key in used:
-            continue
+    notes = []
+    for key in [key for key in rules.custom if key not in used]:
         why = 'all parameters that it matches are frozen'
         winners = sorted({decided[name] for name in _matches(key, trainable)})
         if winners:
@@ -272,8 +262,7 @@ def _idle_rules(rules: Rules, owned: list[tuple], decided: Mapping[str, str], us
         notes.append(f'{_WHERE}.custom_keys[{key!r}] has no effect: {why}')
     notes += [f'{_WHERE}.{key} has no effect on any trainable parameter' for key in rules.mults if key not in used]
     if rules.layerwise and rules.cfg.layer_decay_rate in (None, 1.) and rules.cfg.lr_mult_range is None:
-        notes.append(
-            f'{_LAYERWISE} has no effect: {_WHERE} has neither layer_decay_rate (such as 0.75) nor lr_mult_range')
+        notes.append(f'{_LAYERWISE} has no effect: give {_WHERE}.layer_decay_rate (such as 0.75) or lr_mult_range')
     return notes
 
 
@@ -295,15 +284,11 @@ def merge_groups(settings: Mapping[str, tuple[nn.Parameter, Setting]], base_lr: 
         members.setdefault(setting.values, []).append(name)
     groups = []
     for names in members.values():
-        params = [settings[name][0] for name in names]
-        labels = dict.fromkeys(settings[name][1].label for name in names)
         setting = settings[names[0]][1]
-        group = dict(
-            params=params,
-            name='default' if 'default' in labels else ', '.join(labels),
-            param_names=names,
-            lr_mult=setting.lr_mult,
-            decay_mult=setting.decay_mult)
+        labels = list(dict.fromkeys(settings[name][1].label for name in names))
+        label = 'default' if 'default' in labels else ', '.join(labels)
+        group = dict(params=[settings[name][0] for name in names], name=label, param_names=names)
+        group |= dict(lr_mult=setting.lr_mult, decay_mult=setting.decay_mult)
         if base_lr is not None:
             group['lr'] = base_lr * setting.lr_mult
         if base_wd is not None:
