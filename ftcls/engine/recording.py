@@ -44,6 +44,7 @@ class LossWatch:
     Args:
         patience: How many losses in a row that are not finite stop the run; None never stops it. Iterations whose
             update the loss scaling skipped are not counted, unless there are more than 32 in a row.
+
     Example:
         >>> watch = LossWatch(patience=1)
         >>> watch.update(0.5, iteration=1, lr=0.1)

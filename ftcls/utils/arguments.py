@@ -300,7 +300,7 @@ def _bounds_text(annotation: Any) -> str:
     limits = _bounds(annotation)
     if limits.keys() == {at.Ge, at.Le}:
         return f'from {limits[at.Ge]} to {limits[at.Le]}'
-    return ' and '.join(f'{_BOUNDS[kind][0]} {limit}' for kind, limit in limits.items())
+    return ' and '.join(f'{_BOUNDS[kind][0]} {limit}' for kind, limit in limits.items()).replace('below inf', 'finite')
 
 
 def format_type(annotation: Any) -> str:

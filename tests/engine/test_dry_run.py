@@ -70,4 +70,4 @@ def test_a_rate_of_zero_is_found():
 
 def test_weights_that_are_no_numbers_are_found():
     fault, = dry_run(lambda net: net.head.weight.data.fill_(float('nan'))).faults
-    assert fault.startswith('1 tensors hold NaN or infinity after the step, head.weight for one')
+    assert fault.startswith('1 tensors have NaN or infinity after the step, for example head.weight')

@@ -29,14 +29,9 @@ class CurvesHook(Hook):
     priority = 'VERY_LOW'
 
     def __init__(self, filename: str = 'curves.png', source: str = 'metrics.jsonl', max_share: float = 0.02) -> None:
-        self.filename = filename
-        self.source = source
-        self.max_share = max_share
-        self._training = False
-        self._began = 0.
-        self._spent = 0.
-        self._last_cost = 0.
-        self._failed = False
+        self.filename, self.source, self.max_share = filename, source, max_share
+        self._training = self._failed = False
+        self._began = self._spent = self._last_cost = 0.
 
     def before_train(self, runner: Runner) -> None:
         """Start the clock that the share is taken of."""
@@ -56,15 +51,15 @@ class CurvesHook(Hook):
         self._training = False
 
     def _draw(self, runner: Runner) -> None:
-        source = Path(runner.work_dir) / self.source
-        if self._failed or not is_main_process() or not source.exists():
+        folder = Path(runner.work_dir)
+        if self._failed or not is_main_process() or not (folder / self.source).exists():
             return
         began = time.monotonic()
         try:
-            plot_curves(source, Path(runner.work_dir) / self.filename, title=Path(runner.work_dir).name)
+            plot_curves(folder / self.source, folder / self.filename, title=folder.name)
         except Exception as err:  # noqa: B902  whatever goes wrong, the run is worth more than its image
             self._failed = True
-            runner.logger.warning(f'{self.filename} cannot be drawn, and is left out from now on: '
-                                  f'{type(err).__name__}: {err}')
+            what = f'{type(err).__name__}: {err}'
+            runner.logger.warning(f'{self.filename} cannot be drawn, and is left out from now on: {what}')
         self._last_cost = time.monotonic() - began
         self._spent += self._last_cost

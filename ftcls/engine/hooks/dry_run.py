@@ -9,8 +9,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ftcls.engine.mmengine_compat import step_after_every_batch
 from ftcls.registry import HOOKS
 from ftcls.utils.checkpoint.matching import unwrap_model
+from ftcls.utils.names import enumerate_names
 
 __all__ = ['DryRunHook', 'DryRunFinished']
+
+_STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 
 
 class DryRunFinished(Exception):
@@ -70,22 +73,18 @@ class DryRunHook(Hook):
         raise DryRunFinished(*self._verdict(model, changed, trained))
 
     def _verdict(self, model: torch.nn.Module, changed: set[str], trained: set[str]) -> tuple[str, list[str]]:
-        params = dict(model.named_parameters())
-        fixed = {
-            f'{name}.{stat}'
-            for name, m in model.named_modules() if isinstance(m, _BatchNorm) and not m.training
-            for stat in ('running_mean', 'running_var', 'num_batches_tracked')
-        }
-        frozen = set(params) - trained
-        faults = [f'{n}: frozen, and changed' for n in sorted(changed & frozen)]
-        faults += [f'{n}: a fixed BatchNorm statistic, and it moved' for n in sorted(changed & fixed)]
+        frozen = dict(model.named_parameters()).keys() - trained
+        norms = [
+            name for name, module in model.named_modules() if isinstance(module, _BatchNorm) and not module.training
+        ]
+        fixed = {f'{name}.{statistic}' for name in norms for statistic in _STATISTICS}
         idle = sorted(trained - changed)
-        faults += [f'{n}: to be trained, and no gradient reaches it' for n in idle if n not in self._reached]
-        broken = [n for n, tensor in model.state_dict().items() if n in changed and not bool(tensor.isfinite().all())]
+        faults = [f'{name}: frozen, and changed' for name in sorted(changed & frozen)]
+        faults += [f'{name}: a fixed BatchNorm statistic, and it moved' for name in sorted(changed & fixed)]
+        faults += [f'{name}: to be trained, and no gradient reaches it' for name in idle if name not in self._reached]
+        broken = [name for name, value in model.state_dict().items() if name in changed and not value.isfinite().all()]
         if broken:
-            faults.append(
-                f'{len(broken)} tensors hold NaN or infinity after the step, {broken[0]} for one: the loss is no number'
-            )
+            faults.append(f'{len(broken)} tensors have NaN or infinity after the step, for example {broken[0]}')
         if trained and len(idle) == len(trained):
             faults.append('no trained tensor changed: is the learning rate 0?')
         lines = [
@@ -94,7 +93,6 @@ class DryRunHook(Hook):
             f'{len(changed & fixed)} of {len(fixed)} fixed BatchNorm statistics'
         ]
         if idle and not faults:
-            lines.append(
-                f'not changed, since the gradient of this step was zero or too small for float: {", ".join(idle[:8])}' +
-                (f', … {len(idle) - 8} more' if len(idle) > 8 else ''))
-        return '\n'.join(lines + [f'FAULT {f}' for f in faults]), faults
+            names = enumerate_names(idle, most=8)
+            lines.append(f'not changed, since the gradient of this step was zero or too small for float: {names}')
+        return '\n'.join(lines + [f'FAULT {fault}' for fault in faults]), faults

@@ -27,10 +27,9 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
 
     Args:
         monitor: The metric, such as ``'accuracy/top1'`` or ``'loss'``.
-        rule: Whether ``'greater'`` or ``'less'`` is better; None takes what the metric's class states.
-        min_delta: The least difference that counts; None: 0.1 where greater is better (of 100 percent), 0 where less
-        is.
-        strict: As in MMEngine: whether a validation without the metric is an error.
+        rule: Which is better; None takes what the metric's class states.
+        min_delta: The least difference that counts; None: 0.1 where greater is better (of 100 percent), else 0.
+        strict: Whether a validation without the metric is an error.
         check_finite: Stop where the metric is not finite.
         patience: Validations to wait.
         stopping_threshold: Stop once the metric is better than this.
@@ -56,10 +55,11 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
 
     def _start(self, metrics: Sequence[BaseMetric]) -> None:
         """Resolve which values are better, and begin to count."""
-        rule, min_delta = self._given
+        rule, self.min_delta = self._given
         self.rule = resolve_rule('EarlyStoppingHook', rule, self.monitor, metrics)
-        self._sign, default_delta = (1, 0.1) if self.rule == 'greater' else (-1, 0.)
-        self.min_delta = default_delta if min_delta is None else min_delta
+        self._sign, default_delta = {'greater': (1, 0.1), 'less': (-1, 0.)}[self.rule]
+        if self.min_delta is None:
+            self.min_delta = default_delta
         self.best_score, self.wait_count = -inf * self._sign, 0
 
     def _check_stop_condition(self, current_score: float) -> tuple[bool, str]:

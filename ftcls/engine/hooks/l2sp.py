@@ -1,16 +1,15 @@
 """Staying close to the pretrained weights: L2-SP."""
-import math
 from itertools import chain
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Interval
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch.optim import Optimizer
 
 from ftcls.engine.mmengine_compat import checkpoint_source, is_resuming
+from ftcls.engine.optimizers.groups import Factor
 from ftcls.engine.parameter_table import parameter_sources
 from ftcls.registry import HOOKS
 from ftcls.utils import CheckpointError, ConfigError
@@ -19,7 +18,6 @@ from ftcls.utils.checkpoint.matching import unwrap_model
 __all__ = ['L2SPHook']
 
 _KEY = 'l2sp_start'
-_Strength = Annotated[float, Interval(ge=0, lt=math.inf)]
 
 
 @HOOKS.register_module()
@@ -31,12 +29,11 @@ class L2SPHook(Hook):
     from a file, with their values w0 there, and ``beta / 2 * |w|^2`` over the others. It replaces weight decay and
     acts where that does: its gradient, alpha * (w - w0), is added as the optimizer steps, once per step however many
     batches are accumulated, unscaled and after clipping, the same in all processes. The logged loss is without it.
-
     The starting point is kept in the checkpoints, so that a resumed run needs no pretrained file.
 
     Args:
-        alpha: _Strength of the pull to the starting point; 0 for none.
-        beta: _Strength of the pull to zero of what was not loaded.
+        alpha: Strength of the pull to the starting point; 0 for none.
+        beta: Strength of the pull to zero of what was not loaded.
 
     Raises:
         ConfigError: Before the first step, if nothing was loaded, or the optimizer decays weights too.
@@ -45,7 +42,7 @@ class L2SPHook(Hook):
     # After SafeCheckpointHook, which turns plain types back and matches what is loaded.
     priority = 'NORMAL'
 
-    def __init__(self, alpha: _Strength = 0.01, beta: _Strength = 0.01) -> None:
+    def __init__(self, alpha: Factor = 0.01, beta: Factor = 0.01) -> None:
         self.alpha, self.beta = alpha, beta
         self._start: dict[str, torch.Tensor] | None = None
         self._pulled: dict[int, torch.Tensor] = {}
@@ -61,22 +58,23 @@ class L2SPHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Remember the starting point, and act on each step of the optimizer from now on."""
-        params = dict(unwrap_model(runner.model).named_parameters())
+        model, optim_wrapper = unwrap_model(runner.model), runner.optim_wrapper
+        params = dict(model.named_parameters())
         if self._start is None:
-            loaded = parameter_sources(unwrap_model(runner.model))
-            self._start = {name: params[name].detach().clone() for name in params if name in loaded}
+            loaded = parameter_sources(model)
+            self._start = {name: param.detach().clone() for name, param in params.items() if name in loaded}
         if not self._start:
             raise ConfigError('L2SPHook: no weights were loaded from a file, so there is no starting point; give '
                               'model.backbone.init_cfg or load_from, or remove the hook')
-        if isinstance(runner.optim_wrapper, OptimWrapperDict):
+        if isinstance(optim_wrapper, OptimWrapperDict):
             raise ConfigError('L2SPHook: takes a single optimizer, not several')
-        decay = max(group.get('weight_decay') or 0. for group in runner.optim_wrapper.optimizer.param_groups)
+        decay = max(group.get('weight_decay') or 0. for group in optim_wrapper.param_groups)
         if decay:
             raise ConfigError(f'L2SPHook replaces weight decay, and the optimizer has weight_decay={decay:g}: set '
                               'optim_wrapper.optimizer.weight_decay=0')
         self._start = {name: value.to(params[name]) for name, value in self._start.items()}
         self._pulled = {id(params[name]): value for name, value in self._start.items()}
-        runner.optim_wrapper.optimizer.register_step_pre_hook(self._pull)
+        optim_wrapper.optimizer.register_step_pre_hook(self._pull)
 
     @torch.no_grad()
     def _pull(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
@@ -99,9 +97,7 @@ class L2SPHook(Hook):
             checkpoint[_KEY] = {name: value.cpu() for name, value in self._start.items()}
 
     def preflight(self, runner: Runner) -> list[str]:
-        """Return the line of the preflight."""
+        """Return the line for :class:`PreflightHook`."""
         loaded, total = len(self._start), len(list(unwrap_model(runner.model).parameters()))
-        return [
-            f'L2-SP: {self.alpha:g}/2 |w - w0|² over {loaded} loaded tensors, '
-            f'{self.beta:g}/2 |w|² over {total - loaded} others'
-        ]
+        strength = f'{self.alpha:g}/2 |w - w0|² over {loaded} loaded tensors'
+        return [f'L2-SP: {strength}, {self.beta:g}/2 |w|² over {total - loaded} others']

@@ -62,10 +62,8 @@ class LRRangeHook(Hook):
             raise ConfigError(f'LRRangeHook: lowest={lowest!r} must be below highest={highest!r}')
         self.rates = [lowest * (highest / lowest)**(i / (steps - 1)) for i in range(steps)]
         self.losses: list[float] = []
-        self._sum = 0.
+        self._sum = self._base = self._average = 0.
         self._factors: list[float] = []
-        self._base = 0.
-        self._average = 0.
         self._means: list[float] = []
 
     def before_train(self, runner: Runner) -> None:
@@ -94,9 +92,9 @@ class LRRangeHook(Hook):
             return
         self.losses.append(self._sum / accumulation)
         self._sum = 0.
-        stopped = self._diverged()
-        if stopped or len(self.losses) > len(self.rates):
-            raise RangeTestFinished(self.rates, self.losses, stopped, self._base)
+        diverged = self._diverged()
+        if diverged or len(self.losses) > len(self.rates):
+            raise RangeTestFinished(self.rates, self.losses, diverged, self._base)
 
     def _diverged(self) -> bool:
         self._average = _MOMENTUM * self._average + (1 - _MOMENTUM) * self.losses[-1]

@@ -15,6 +15,7 @@ from ftcls.utils.tree import as_list
 
 __all__ = ['PreflightHook']
 
+_SHOWN = ('momentum', 'betas', 'nesterov')
 _ENDLESS = 10**8  # MMEngine's INF for a schedule without an end is 10**9
 
 
@@ -57,8 +58,8 @@ class PreflightHook(Hook):
         for hook in runner.hooks:
             if hasattr(hook, 'preflight'):
                 strategy += hook.preflight(runner)
-        mixing = getattr(getattr(model, 'data_preprocessor', None), 'batch_augments', None)
         sections = [*self.facts, ('schedule', self._schedule(runner)), ('optimizer', [self._optimizer(runner)])]
+        mixing = getattr(getattr(model, 'data_preprocessor', None), 'batch_augments', None)
         if mixing is not None:
             sections.append(('augment', [mixing.describe()]))
         sections += [('strategy', strategy), ('note', half_frozen(model)), ('WARNING', self._never_learning(runner))]
@@ -93,10 +94,10 @@ class PreflightHook(Hook):
     @staticmethod
     def _optimizer(runner: Runner) -> str:
         wrapper = runner.optim_wrapper
-        text = type(wrapper.optimizer).__name__
-        settings = {k: v for k, v in wrapper.optimizer.defaults.items() if k in ('momentum', 'betas', 'nesterov') and v}
+        text, defaults = type(wrapper.optimizer).__name__, wrapper.optimizer.defaults
+        settings = [f'{key}={value}' for key, value in defaults.items() if key in _SHOWN and value]
         if settings:
-            text += f'({", ".join(f"{key}={value}" for key, value in settings.items())})'
+            text += f'({", ".join(settings)})'
         dtype = getattr(wrapper, 'dtype', None) or getattr(wrapper, 'cast_dtype', None)
         if dtype is None:
             return f'{text}, float32'

@@ -40,10 +40,9 @@ class ProgressHook(Hook):
     """Show where the run is: epoch, iteration, loss, learning rate and images per second.
 
     On a terminal the main process draws a bar, with the time left; the lines of the log appear above it. The bar is
-    removed at the end of the training, or by ``close()`` where a training stops on an error.
-
-    Elsewhere ``LoggerHook`` writes a line every ``interval`` iterations. This hook adds one wherever the log would be
-    silent for more than 30 seconds; where a single iteration takes longer, after each.
+    removed at the end of the training, or by ``close()`` where a training stops on an error. Elsewhere ``LoggerHook``
+    writes a line every ``interval`` iterations, and this hook adds one wherever the log would be silent for more than
+    30 seconds; where a single iteration takes longer, after each.
 
     Args:
         console: Where to draw; None takes the standard output.
@@ -101,15 +100,14 @@ class ProgressHook(Hook):
                          outputs: Mapping[str, Any] | None = None) -> None:
         """Move the bar, at most ten times per second, or end the silence of the log."""
         self._images_since += _batch_size(data_batch) * get_world_size()
-        done = runner.iter + 1
+        done, epoch = runner.iter + 1, _epoch_text(runner)
         if self._progress is None:
             if self._is_silent():
                 state = ', '.join(self._state(runner, outputs))
-                runner.logger.info(f'{_epoch_text(runner)}, iteration {done}/{runner.max_iters}: {state}')
+                runner.logger.info(f'{epoch}, iteration {done}/{runner.max_iters}: {state}')
         elif self._is_due() or done == runner.max_iters:
             state = '  '.join(self._state(runner, outputs))
-            self._progress.update(self._train_task, completed=done, description=_epoch_text(runner), state=state)
-            self._progress.refresh()
+            self._progress.update(self._train_task, completed=done, description=epoch, state=state, refresh=True)
 
     def before_val(self, runner: Runner) -> None:
         """Add a second bar for the validation."""
@@ -134,10 +132,10 @@ class ProgressHook(Hook):
 
     def after_val(self, runner: Runner) -> None:
         """Remove the validation's bar."""
-        if self._progress is not None and self._val_task is not None:
+        if self._val_task is not None:
             self._progress.remove_task(self._val_task)
             self._progress.refresh()
-        self._val_task = None
+            self._val_task = None
         self._restart_clock()
 
     def before_test(self, runner: Runner) -> None:
@@ -187,10 +185,10 @@ class ProgressHook(Hook):
     def _is_due(self) -> bool:
         """Tell whether the bar has not been drawn for a while."""
         now = monotonic()
-        is_due = now - self._last_update >= _SECONDS_BETWEEN_UPDATES
-        if is_due:
-            self._last_update = now
-        return is_due
+        if now - self._last_update < _SECONDS_BETWEEN_UPDATES:
+            return False
+        self._last_update = now
+        return True
 
     def _is_silent(self) -> bool:
         """Tell whether the log would be silent for too long if the next line came after the next iteration."""

@@ -328,6 +328,7 @@ class LinearProbeFineTuneHook(GradualUnfreezingHook):
 
     The schedule of the learning rate continues; for a lower rate, or a schedule that starts again, in the second part
     set ``param_scheduler``, for example ``dict(type='CosineRestartLR', periods=[10, 10], restart_weights=[1, 0.1])``.
+
     Args:
         probe: Epochs of the head alone; a number below 1 is that share of the run.
         by_epoch: False counts iterations instead of epochs.

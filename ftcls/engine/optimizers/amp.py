@@ -1,12 +1,10 @@
 """Mixed precision: bfloat16 where the device has it, else float16 with loss scaling."""
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from annotated_types import Interval
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import nn
@@ -15,10 +13,9 @@ from torch.optim import Optimizer
 
 from ftcls.registry import OPTIM_WRAPPERS
 from ftcls.utils import ConfigError, did_you_mean
+from .groups import PositiveFactor
 
 __all__ = ['AmpOptimWrapper', 'convert_to_amp']
-
-LossScale = Annotated[float, Interval(gt=0, lt=math.inf)]
 
 _DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 _SCALER_OPTIONS = ('init_scale', 'growth_factor', 'backoff_factor', 'growth_interval', 'enabled')
@@ -36,6 +33,7 @@ class AmpOptimWrapper(OptimWrapper):
             With ``'dynamic'``, bfloat16 is not scaled, since it has float32's range.
         dtype: ``'bfloat16'`` or ``'float16'``; None takes bfloat16 on a CPU and on a GPU that computes it natively.
         **kwargs: ``optimizer``, ``accumulative_counts`` and ``clip_grad``, as in MMEngine's ``OptimWrapper``.
+
     Attributes:
         cast_dtype: The chosen dtype.
         skipped_steps: How many updates were left out because a gradient was not finite.
@@ -53,7 +51,7 @@ class AmpOptimWrapper(OptimWrapper):
     """
 
     def __init__(self,
-                 loss_scale: Literal['dynamic'] | LossScale | Mapping[str, Any] = 'dynamic',
+                 loss_scale: Literal['dynamic'] | PositiveFactor | Mapping[str, Any] = 'dynamic',
                  dtype: str | torch.dtype | None = None,
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)

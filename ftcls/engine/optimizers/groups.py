@@ -262,7 +262,7 @@ def _idle_rules(rules: Rules, owned: list[tuple], decided: Mapping[str, str], us
         notes.append(f'{_WHERE}.custom_keys[{key!r}] has no effect: {why}')
     notes += [f'{_WHERE}.{key} has no effect on any trainable parameter' for key in rules.mults if key not in used]
     if rules.layerwise and rules.cfg.layer_decay_rate in (None, 1.) and rules.cfg.lr_mult_range is None:
-        notes.append(f'{_LAYERWISE} has no effect: give {_WHERE}.layer_decay_rate (such as 0.75) or lr_mult_range')
+        notes.append(f'{_LAYERWISE} has no effect: {_WHERE} has neither layer_decay_rate nor lr_mult_range')
     return notes
 
 
