@@ -26,6 +26,7 @@ import io
 import itertools
 import logging
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -54,8 +55,6 @@ __all__ = [
 
 # Counts the runs of this process.
 _RUNS = itertools.count()
-# Remarks of MMEngine on its own code.
-_NOISE = ('will be deprecated in future', 'the former will be deprecated')
 
 
 @contextmanager
@@ -68,10 +67,9 @@ def unlocked_on_error() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        lock = getattr(manager, '_lock', None)
-        with contextlib.suppress(RuntimeError):  # raised once this thread does not hold it
-            while lock is not None:
-                lock.release()
+        with contextlib.suppress(AttributeError, RuntimeError):  # no lock; this thread does not hold it any more
+            while True:
+                manager._lock.release()
         raise
 
 
@@ -206,14 +204,11 @@ class CompatRunner(Runner):
             # on the terminal, only the main process logs more than errors
             if is_main_process() or isinstance(handler, logging.FileHandler):
                 handler.setLevel(level)
-        # SafeCheckpointHook reports what was loaded; only MMEngine names the checkpoint of a resumed run
-        starts = ('Exp name:', ) if self._resume else ('Exp name:', 'Load checkpoint from ')
-
-        def is_wanted(record: logging.LogRecord) -> bool:
-            text = record.getMessage()
-            return not text.startswith(starts) and not any(noise in text for noise in _NOISE)
-
-        self.logger.addFilter(is_wanted)
+        noise = ['^Exp name:', 'will be deprecated in future', 'the former will be deprecated']
+        if not self._resume:  # SafeCheckpointHook reports what was loaded, but not the name of a resumed checkpoint
+            noise.append('^Load checkpoint from ')
+        pattern = re.compile('|'.join(noise))
+        self.logger.addFilter(lambda record: not pattern.search(record.getMessage()))
 
 
 def build_late_parts(runner: Runner, errors: Callable[[str], AbstractContextManager]) -> None:
@@ -252,8 +247,7 @@ def wrap_again(runner: Runner) -> None:
     compiled = 'train_step' in vars(runner.model)
     runner.model = runner.model.module
     gc.collect()  # the old wrapper, which refers to itself, keeps hooks on the gradients
-    # The parameters are equal in all processes already. BatchNorm statistics differ on purpose; before 2.13 torch
-    # leaves them alone because of `broadcast_buffers=False`.
+    # Parameters are equal in all processes; BatchNorm statistics differ on purpose (before 2.13 torch leaves them).
     if 'init_sync' in inspect.signature(DistributedDataParallel).parameters:
         config = {**config, 'init_sync': False}
     runner.model = runner.wrap_model(config, runner.model)

@@ -42,9 +42,8 @@ class UnfreezingPlan:
         self.most = model.backbone.num_stages_total
         record = FreezeRecord.of(model)
         inside = {f'backbone.{name}': stage for name, stage in model.backbone.stage_of_parameters().items()}
-        self._names = [name for name, _ in model.named_parameters()]
         # What is outside the backbone comes after all stages.
-        self._stage_of = {name: inside.get(name, self.most + 1) for name in self._names}
+        self._stage_of = {name: inside.get(name, self.most + 1) for name, _ in model.named_parameters()}
         self._learns = {name for name, p in model.named_parameters() if set(record.reasons(p)) <= {hook}}
 
     def frozen_at(self, position: int) -> int:
@@ -83,9 +82,9 @@ class UnfreezingPlan:
             outside = [name for name in self._names_of(self.most + 1) if name not in self._learns]
             if outside:
                 stays.append(f'{fold_names(outside)} stays frozen by {frozen_by(self.model, outside)}')
-        elif joins:
-            what = f'+ {what}'
-        return '; '.join([f'from {self.unit} {at + 1} {what or "nothing more"}', *stays])
+        else:
+            what = f'+ {what}' if joins else 'nothing more'
+        return '; '.join([f'from {self.unit} {at + 1} {what}', *stays])
 
     def _changes(self, at: int) -> tuple[dict[int, str], list[str]]:
         """Return a text per stage that begins to learn, last stage first, and sentences on those that stay frozen."""
@@ -117,13 +116,13 @@ class UnfreezingPlan:
         frozen = self.frozen_at(position)
         if self.trained_with(frozen):
             return
-        fixed = [name for name in self._names if self._stage_of[name] > frozen]
+        fixed = [name for name, stage in self._stage_of.items() if stage > frozen]
         settings = frozen_by(self.model, fixed)
         raise ConfigError(f'nothing to train in {self.unit} {position + 1}: {fold_names(fixed)} frozen by {settings}, '
                           f'all else by {self.hook}. Lower {self.hook}.start, or change {settings}')
 
     def _names_of(self, stage: int) -> list[str]:
-        return [name for name in self._names if self._stage_of[name] == stage]
+        return [name for name, its_stage in self._stage_of.items() if its_stage == stage]
 
 
 def _stage_name(stage: int) -> str:
@@ -146,7 +145,7 @@ class GradualUnfreezingHook(Hook):
         start: ``frozen_stages`` at the beginning: k freezes the stem and the first k stages; None the whole backbone.
         every: Epochs from one stage to the next.
         schedule: Instead of both, ``{epochs done: frozen_stages}``, such as ``{0: 4, 3: 2, 5: -1}``.
-        by_epoch: False counts iterations instead of epochs.
+        by_epoch: Count epochs, else iterations.
 
     Raises:
         ConfigError: If arguments contradict each other; before the first step if the model has no backbone with
@@ -170,7 +169,7 @@ class GradualUnfreezingHook(Hook):
         self.schedule = schedule and dict(sorted(schedule.items()))
         self._members: TrainableParams | None = None
         self._plan: UnfreezingPlan | None = None
-        self._last: int | None = None
+        self._last: int | None = None  # the config's frozen_stages
         self._planned = 0
 
     @property
@@ -299,24 +298,22 @@ class GradualUnfreezingHook(Hook):
 
     def _advance(self, runner: Runner) -> None:
         """Unfreeze where the plan does, and log it."""
-        model, position = unwrap_model(runner.model), self._progress(runner)[0]
-        frozen = self._plan.frozen_at(position)
-        if frozen == model.backbone.frozen_stages:
-            return
-        self._set(runner, frozen)
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        runner.logger.info(f'{self._plan.describe_phase(position)}; {trained:,} parameters are trained')
+        position = self._progress(runner)[0]
+        if self._set(runner, self._plan.frozen_at(position)):
+            trained = sum(p.numel() for p in unwrap_model(runner.model).parameters() if p.requires_grad)
+            runner.logger.info(f'{self._plan.describe_phase(position)}; {trained:,} parameters are trained')
 
-    def _set(self, runner: Runner, frozen: int) -> None:
-        """Freeze so many stages, in the model, the optimizer and the wrapper of several processes."""
+    def _set(self, runner: Runner, frozen: int) -> bool:
+        """Freeze so many stages, in model, optimizer and wrapper of several processes; tell whether it is a change."""
         model = unwrap_model(runner.model)
         if model.backbone.frozen_stages == frozen:
-            return
+            return False
         model.backbone.freeze_stages(frozen, self._name)
         model.train(model.training)  # what else the model keeps in eval mode
         self._members.update(runner.optim_wrapper.optimizer)
         if is_model_wrapper(runner.model):
             wrap_again(runner)
+        return True
 
 
 @HOOKS.register_module()
@@ -342,6 +339,6 @@ class LinearProbeFineTuneHook(GradualUnfreezingHook):
         """Return the two phases, see :meth:`GradualUnfreezingHook.phases`."""
         switch = self.probe if self.probe >= 1 else max(1, round(self.probe * total))
         if switch >= total:
-            raise ConfigError(f'LinearProbeFineTuneHook.probe={self.probe}: none of {total} {self.unit}s is left for '
-                              'fine-tuning; lower it, or train longer')
+            raise ConfigError(f'{self._name}.probe={self.probe}: none of {total} {self.unit}s is left for fine-tuning; '
+                              'lower it, or train longer')
         return {0: most, switch: last}
