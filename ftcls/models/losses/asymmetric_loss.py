@@ -26,8 +26,7 @@ def asymmetric_loss(pred: torch.Tensor,
     Args:
         pred: (N, C) float logits.
         target: (N, C) float, 0 to 1.
-        gamma_pos: How little positive labels count that are already right.
-        gamma_neg: The same for negative labels.
+        gamma_pos, gamma_neg: How little positive and negative labels count that are already right.
         clip: Negative labels of a lower probability do not count at all.
         use_sigmoid: Take each class by itself; else by softmax.
         eps: The least argument of the logarithm.
@@ -45,14 +44,9 @@ def asymmetric_loss(pred: torch.Tensor,
 class AsymmetricLoss(Loss):
     """Cross entropy of each class, in which the many negative labels count less than the few positive ones.
 
-    Args:
-        gamma_pos, gamma_neg, clip: See :func:`asymmetric_loss`; ``gamma_neg`` is usually larger than ``gamma_pos``.
-        reduction, loss_weight: See :class:`Loss`.
-        use_sigmoid, eps: See :func:`asymmetric_loss`.
+    The arguments are those of :class:`Loss` and :func:`asymmetric_loss`; ``gamma_neg`` is usually the larger exponent.
 
     Example:
-        >>> import torch
-        >>> from ftcls.models.losses import AsymmetricLoss
         >>> AsymmetricLoss()(torch.zeros(1, 2), torch.tensor([[1., 0.]]))
         tensor(0.3588)
     """

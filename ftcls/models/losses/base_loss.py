@@ -18,12 +18,7 @@ Finite = Annotated[float, Ge(0), Lt(math.inf)]
 
 
 class Loss(nn.Module):
-    """Base of losses: reduction and factor.
-
-    Args:
-        reduction: 'none', 'mean' or 'sum'.
-        loss_weight: Factor of the loss.
-    """
+    """Base of losses: ``reduction``, and the factor ``loss_weight``."""
 
     def __init__(self, reduction: Reduction = 'mean', loss_weight: float = 1.0) -> None:
         super().__init__()
@@ -48,16 +43,13 @@ def weight_reduce(loss: torch.Tensor,
                   weight: torch.Tensor | None = None,
                   reduction: Reduction = 'mean',
                   avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
-    """Weight the losses of single samples or elements and reduce them.
+    """Weight losses (N, ) or (N, C) and reduce them to () float32 (float64 for float64).
 
     Args:
         loss: (N, ) or (N, C) float.
         weight: (N, ) float, one per sample; or of the shape of ``loss``.
-        reduction: 'none', 'mean' or 'sum'.
+        reduction: 'none' keeps the shape of ``loss``.
         avg_factor: What the sum is divided by for 'mean'; None for the number of elements.
-
-    Returns:
-        () float32 (float64 for float64); of the shape of ``loss`` for 'none'.
 
     Raises:
         ConfigError: If the reduction is unknown.
@@ -83,15 +75,13 @@ def is_index(label: torch.Tensor, pred: torch.Tensor) -> bool:
     num_classes = pred.shape[-1]
     if label.ndim != 1 and (label.ndim != 2 or label.shape[1] != 1 or label.is_floating_point()):
         if label.shape != pred.shape:
-            raise DataError(
-                f'labels of shape {tuple(label.shape)} for predictions of shape {tuple(pred.shape)}: they must '
-                f'be class indices (N, ), or scores of the same shape; the head has {num_classes} classes')
+            raise DataError(f'labels of shape {tuple(label.shape)} for predictions of shape {tuple(pred.shape)}: give '
+                            f'class indices (N, ), or scores of the same shape')
         return False
-    if label.device.type == 'cpu':
-        wrong = label[(label < 0) | (label >= num_classes)]
-        if wrong.numel():
-            raise DataError(f'label {int(wrong[0])} in the data, but the head has {num_classes} classes '
-                            f'(0 ... {num_classes - 1}): set num_classes of the head to the number of classes')
+    wrong = label[(label < 0) | (label >= num_classes)] if label.device.type == 'cpu' else ()
+    if len(wrong):
+        raise DataError(f'label {int(wrong[0])} in the data, but the head has {num_classes} classes '
+                        f'(0 ... {num_classes - 1}): set num_classes of the head')
     return True
 
 
@@ -111,9 +101,7 @@ def class_values(values: Sequence[float] | str | None, pred: torch.Tensor, key: 
     if values is None:
         return None
     if isinstance(values, str):
-        raise ConfigError(f'{key}={values!r}: the numbers come from a training set, which only tools/train.py counts; '
-                          'give a list of them, or None')
+        raise ConfigError(f'{key}={values!r}: only tools/train.py can count the training set; give a list, or None')
     if len(values) != pred.shape[-1]:
-        raise ConfigError(
-            f'{key} has {len(values)} values, but the head has {pred.shape[-1]} classes: give one per class')
+        raise ConfigError(f'{key} has {len(values)} values for the {pred.shape[-1]} classes of the head')
     return torch.as_tensor(values, dtype=widen(pred).dtype, device=pred.device)

@@ -26,17 +26,14 @@ class CrossEntropyLoss(Loss):
     Args:
         use_sigmoid: Binary cross entropy of each class.
         use_soft: Labels are scores (N, C); they are also recognised without it.
+        class_weight: C weights; ``tools/train.py`` replaces 'balanced' by n / (C n_c), from the training set's counts.
+        pos_weight: Weights of the positive labels of the C classes, with ``use_sigmoid`` only.
         reduction, loss_weight: See :class:`Loss`.
-        class_weight: Weight of each class, of length C; ``tools/train.py`` replaces 'balanced' by n / (C n_c), from the
-            counts of the training set.
-        pos_weight: Weight of the positive labels of each class, with ``use_sigmoid`` only.
 
     Raises:
         ConfigError: If the arguments contradict each other, or all classes weigh 0.
 
     Example:
-        >>> import torch
-        >>> from ftcls.models.losses import CrossEntropyLoss
         >>> CrossEntropyLoss()(torch.zeros(2, 10), torch.tensor([3, 7]))
         tensor(2.3026)
     """
@@ -118,14 +115,9 @@ class LabelSmoothLoss(CrossEntropyLoss):
 
     Args:
         label_smooth_val: The part e.
-        num_classes: Number of classes; None for that of the logits.
-        use_sigmoid: Binary cross entropy of each class; None for True in mode 'multi_label' and False in the others.
-        mode: 'original', 'classy_vision' or 'multi_label'.
-        reduction, loss_weight: See :class:`Loss`.
-        class_weight: See :class:`CrossEntropyLoss`.
-
-    Raises:
-        ConfigError: If all classes weigh 0.
+        num_classes: None for that of the logits.
+        use_sigmoid: None for True in mode 'multi_label' and False in the others.
+        mode, reduction, loss_weight, class_weight: See above, and :class:`CrossEntropyLoss`.
     """
 
     def __init__(self,
@@ -143,9 +135,7 @@ class LabelSmoothLoss(CrossEntropyLoss):
         self.label_smooth_val = label_smooth_val
         self.num_classes = num_classes
         self.mode = mode
-        self._eps = label_smooth_val
-        if mode == 'classy_vision':
-            self._eps = label_smooth_val / (1 + label_smooth_val)
+        self._eps = label_smooth_val / (1 + label_smooth_val) if mode == 'classy_vision' else label_smooth_val
         if not several:
             self._label_smoothing = self._eps
 
@@ -155,15 +145,10 @@ class LabelSmoothLoss(CrossEntropyLoss):
                 weight: torch.Tensor | None = None,
                 avg_factor: float | None = None,
                 reduction_override: Reduction | None = None) -> torch.Tensor:
-        """Return the loss, see :meth:`CrossEntropyLoss.forward`.
-
-        Raises:
-            ConfigError: If ``num_classes`` is not that of the logits.
-        """
+        """See :meth:`CrossEntropyLoss.forward`; raise a ConfigError if ``num_classes`` is not that of the logits."""
         if self.num_classes not in (None, cls_score.shape[-1]):
-            raise ConfigError(
-                f'LabelSmoothLoss: num_classes={self.num_classes}, but the head has {cls_score.shape[-1]} classes; '
-                'set both to the same number, or remove it from the loss')
+            raise ConfigError(f'LabelSmoothLoss: num_classes={self.num_classes}, but the head has '
+                              f'{cls_score.shape[-1]} classes; remove num_classes from the loss')
         return super().forward(cls_score, label, weight, avg_factor, reduction_override)
 
     def _scores(self, label: torch.Tensor, pred: torch.Tensor) -> torch.Tensor:

@@ -18,8 +18,7 @@ class FocalLoss(PixelLoss):
     Args:
         gamma: How strongly: each term is multiplied by (1 - probability of what is true) ** gamma.
         alpha: Weight of the positive labels; the negative have 1 - alpha.
-        reduction, loss_weight: See :class:`Loss`.
-        per_image, ignore_index: Of pixels: see :class:`PixelLoss`.
+        reduction, loss_weight, per_image, ignore_index: See :class:`PixelLoss`.
     """
 
     short_name = 'focal'
@@ -41,18 +40,14 @@ class FocalLoss(PixelLoss):
                 weight: torch.Tensor | None = None,
                 avg_factor: float | None = None,
                 reduction_override: Reduction | None = None) -> torch.Tensor:
-        """Return the loss: of logits (N, C) as :meth:`CrossEntropyLoss.forward` with sigmoid; else of pixels.
-
-        For logits (N, 1, H, W) see :meth:`PixelLoss.forward`; ``avg_factor`` is not used.
-        """
+        """See :meth:`CrossEntropyLoss.forward` with sigmoid; for (N, 1, H, W) :meth:`PixelLoss.forward`."""
         if pred.ndim == 4:
             return super().forward(pred, target, weight, reduction_override)
         pred = widen(pred)
-        elements = self._elements(pred, as_scores(target, pred))
-        return self.reduce(elements, weight, avg_factor, reduction_override)
+        return self.reduce(self._elements(pred, as_scores(target, pred)), weight, avg_factor, reduction_override)
 
     def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each row, see :meth:`PixelLoss.rows`."""
+        """See :meth:`PixelLoss.rows`."""
         return weighted_mean(self._elements(logits, truth), weight)
 
     def _elements(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

@@ -31,8 +31,7 @@ class PixelLoss(Loss):
     Everything is computed in float32 (float64 for float64 logits): the sums over an image overflow in float16.
 
     Args:
-        per_image: With reduction 'mean', take the mean of the images' losses; else all pixels of the batch are taken
-            together, as if they were one image.
+        per_image: With reduction 'mean', take the mean of the images' losses; else the batch counts as one image.
         ignore_index: Value in the masks of pixels that do not count.
         reduction, loss_weight: See :class:`Loss`; 'none' and 'sum' are of the images.
     """
@@ -58,16 +57,13 @@ class PixelLoss(Loss):
                 target: torch.Tensor,
                 weight: torch.Tensor | None = None,
                 reduction_override: Reduction | None = None) -> torch.Tensor:
-        """Return the loss.
+        """Return the loss, () float32, or (N, ) for 'none'.
 
         Args:
             pred: (N, 1, H, W) float logits.
             target: (N, H, W) or (N, 1, H, W), of 0, 1 and ``ignore_index``; numbers in between are soft truth.
             weight: Of the shape of ``target``, weight of each pixel.
             reduction_override: Replaces ``reduction``.
-
-        Returns:
-            () float32, or (N, ) for 'none'.
 
         Raises:
             DataError: If the masks do not fit the logits.
@@ -78,21 +74,17 @@ class PixelLoss(Loss):
         return self.reduce(self.rows(*pixels), reduction_override=reduction_override)
 
     def _flatten(self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> tuple:
-        """Return logits, truth and weight of each pixel as rows, (N, H * W) float32 each; ignored pixels weigh 0.
-
-        Raises:
-            DataError: If the shapes differ, or, on the CPU where looking costs nothing, a value is not allowed.
-        """
+        """Return logits, truth and weight of each pixel as rows, (N, H * W) float32 each; ignored pixels weigh 0."""
         is_map = pred.ndim == 4 and pred.shape[1] == 1
         if not is_map or target.numel() != pred.numel() or target.shape[-2:] != pred.shape[-2:]:
             raise DataError(
-                f'masks of shape {tuple(target.shape)} for logits of shape {tuple(pred.shape)}: a loss over pixels '
-                'takes logits (N, 1, H, W) and masks (N, H, W)')
+                f'masks of shape {tuple(target.shape)} for logits of shape {tuple(pred.shape)}: a loss over '
+                'pixels takes logits (N, 1, H, W) and masks (N, H, W)')
         rows = pred.shape[0]
         logits, target = widen(pred).reshape(rows, -1), target.reshape(rows, -1)
         valid = target != self.ignore_index
         truth = torch.where(valid, target, 0).to(logits.dtype)
-        if truth.device.type == 'cpu' and truth.numel():
+        if truth.device.type == 'cpu' and truth.numel():  # On a GPU, looking would wait for it.
             low, high = float(truth.min()), float(truth.max())
             if not 0 <= low <= high <= 1:
                 raise DataError(f'a mask has values from {low:g} to {high:g}: the loss takes 0 (background), '
@@ -136,8 +128,6 @@ class BCEWithLogitsLoss(PixelLoss):
         **kwargs: See :class:`PixelLoss`.
 
     Example:
-        >>> import torch
-        >>> from ftcls.models.losses import BCEWithLogitsLoss
         >>> BCEWithLogitsLoss()(torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 2))
         tensor(0.6931)
     """
@@ -149,7 +139,7 @@ class BCEWithLogitsLoss(PixelLoss):
         self.pos_weight = pos_weight
 
     def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each row, see :meth:`PixelLoss.rows`."""
+        """See :meth:`PixelLoss.rows`."""
         return _cross_entropy(logits, truth, weight, self.pos_weight)
 
 
@@ -161,8 +151,7 @@ class TverskyLoss(PixelLoss):
     foreground that is missed costs beta. An empty mask with an empty prediction is perfect: the loss is 0.
 
     Args:
-        alpha: Weight of false positives.
-        beta: Weight of false negatives.
+        alpha, beta: Weights of false positives and of false negatives.
         smooth: Added above and below, in pixels; dampens the loss where mask and prediction are small.
         **kwargs: See :class:`PixelLoss`.
     """
@@ -176,7 +165,7 @@ class TverskyLoss(PixelLoss):
         self.smooth = smooth
 
     def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each row, see :meth:`PixelLoss.rows`."""
+        """See :meth:`PixelLoss.rows`."""
         return _overlap_loss(logits, truth, weight, self.alpha, self.beta, self.smooth)
 
 
@@ -184,15 +173,9 @@ class TverskyLoss(PixelLoss):
 class DiceLoss(PixelLoss):
     """1 - (2 TP + smooth) / (sum of probabilities + foreground pixels + smooth), 1 - the soft Dice coefficient.
 
-    An empty mask with an empty prediction is perfect: the loss is 0.
-
-    Args:
-        smooth: See :class:`TverskyLoss`.
-        **kwargs: See :class:`PixelLoss`.
+    Arguments and empty masks: see :class:`TverskyLoss`.
 
     Example:
-        >>> import torch
-        >>> from ftcls.models.losses import DiceLoss
         >>> DiceLoss(smooth=0)(torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 2))
         tensor(0.3333)
     """
@@ -204,7 +187,7 @@ class DiceLoss(PixelLoss):
         self.smooth = smooth
 
     def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each row, see :meth:`PixelLoss.rows`."""
+        """See :meth:`PixelLoss.rows`."""
         return _dice_loss(logits, truth, weight, self.smooth)
 
 
@@ -212,11 +195,7 @@ class DiceLoss(PixelLoss):
 class IoULoss(PixelLoss):
     """1 - (TP + smooth) / (TP + FP + FN + smooth), 1 - the soft Jaccard index (intersection over union).
 
-    An empty mask with an empty prediction is perfect: the loss is 0.
-
-    Args:
-        smooth: See :class:`TverskyLoss`.
-        **kwargs: See :class:`PixelLoss`.
+    Arguments and empty masks: see :class:`TverskyLoss`.
     """
 
     short_name = 'iou'
@@ -226,7 +205,7 @@ class IoULoss(PixelLoss):
         self.smooth = smooth
 
     def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each row, see :meth:`PixelLoss.rows`."""
+        """See :meth:`PixelLoss.rows`."""
         return _overlap_loss(logits, truth, weight, 1.0, 1.0, self.smooth)
 
 
@@ -237,10 +216,8 @@ class BCEDiceLoss(PixelLoss):
     ``PixelHead(loss=[dict(type='BCEWithLogitsLoss'), dict(type='DiceLoss')])`` logs both numbers.
 
     Args:
-        bce_weight: Factor of the cross entropy.
-        dice_weight: Factor of the Dice loss.
-        pos_weight, smooth: See :class:`BCEWithLogitsLoss` and :class:`TverskyLoss`.
-        **kwargs: See :class:`PixelLoss`.
+        bce_weight, dice_weight: Factors of the two.
+        pos_weight, smooth, **kwargs: See :class:`BCEWithLogitsLoss` and :class:`TverskyLoss`.
     """
 
     short_name = 'bce_dice'
@@ -258,6 +235,6 @@ class BCEDiceLoss(PixelLoss):
         self.smooth = smooth
 
     def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each row, see :meth:`PixelLoss.rows`."""
+        """See :meth:`PixelLoss.rows`."""
         cross_entropy = _cross_entropy(logits, truth, weight, self.pos_weight)
         return self.bce_weight * cross_entropy + self.dice_weight * _dice_loss(logits, truth, weight, self.smooth)

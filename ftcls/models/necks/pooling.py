@@ -7,6 +7,7 @@ from annotated_types import Ge
 from torch import nn
 
 from ftcls.registry import MODELS
+from ..losses.base_loss import widen
 
 __all__ = ['GeneralizedMeanPooling', 'GlobalAveragePooling']
 
@@ -24,7 +25,7 @@ class _Pooling(nn.Module):
 
     @abstractmethod
     def _pool(self, x: torch.Tensor) -> torch.Tensor:
-        ...
+        """Pool (N, C, …) to (N, C)."""
 
 
 @MODELS.register_module()
@@ -35,8 +36,6 @@ class GlobalAveragePooling(_Pooling):
         dim: Number of dimensions of a channel: 1 (N, C, L), 2 (N, C, H, W) or 3 (N, C, D, H, W).
 
     Example:
-        >>> import torch
-        >>> from ftcls.models.necks import GlobalAveragePooling
         >>> GlobalAveragePooling()((torch.rand(2, 512, 7, 7), ))[0].shape
         torch.Size([2, 512])
     """
@@ -56,10 +55,8 @@ class GeneralizedMeanPooling(_Pooling):
     See Radenović et al., `Fine-tuning CNN Image Retrieval <https://arxiv.org/abs/1711.02512>`_.
 
     Args:
-        p: The exponent.
-        eps: Smallest value that is raised to the power, with ``clamp``.
-        clamp: Raise smaller values to ``eps`` first.
-        p_trainable: Learn the exponent.
+        p: The exponent; ``p_trainable`` lets it learn.
+        eps: Smallest value that is raised to the power: with ``clamp``, smaller values are raised to it first.
     """
 
     def __init__(self,
@@ -75,7 +72,7 @@ class GeneralizedMeanPooling(_Pooling):
 
     def _pool(self, x: torch.Tensor) -> torch.Tensor:
         # The power of a half-precision number overflows at 40 ** 3 already.
-        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        wide = widen(x)
         if self.clamp:
             wide = wide.clamp(min=self.eps)
         return wide.pow(self.p).mean(dim=(-2, -1)).pow(1. / self.p).to(x.dtype)
