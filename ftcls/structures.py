@@ -12,16 +12,16 @@ Label = torch.Tensor | np.ndarray | Sequence | int
 
 
 def _label_tensor(value: Label) -> torch.Tensor:
-    """Turn an int, a list of ints, an array or a tensor into an int64 tensor of shape (k, )."""
+    """Return a label as int64, (k, )."""
     tensor = torch.as_tensor(value)
     if tensor.is_floating_point() and tensor.numel():  # torch takes an empty list for floats
         raise TypeError(
-            f'a label must be of an integer type, got {tensor.dtype} ({value!r}); scores go into set_gt_score')
+            f'a label must be of an integer type, got {tensor.dtype} ({value!r}); set_gt_score takes scores')
     return tensor.to(torch.int64).reshape(-1)
 
 
 def _score_tensor(value: Any) -> torch.Tensor:
-    """Turn a sequence, an array or a tensor into a float tensor of shape (num_classes, )."""
+    """Return scores as float, (num_classes, )."""
     tensor = torch.as_tensor(value)
     if tensor.ndim != 1:
         raise ValueError(f'scores must have shape (num_classes, ), got {tuple(tensor.shape)}')
@@ -48,7 +48,6 @@ class DataSample(BaseDataElement):
     the fields, in ``metainfo``.
 
     Example:
-        >>> from ftcls.structures import DataSample
         >>> DataSample().set_gt_label(3).gt_label
         tensor([3])
     """

@@ -27,9 +27,6 @@ class RandomBatchAugment:
     Args:
         augments: The augmentations, or their configs.
         probs: Probability of each; what is missing to 1 is the probability of none. None for equal ones.
-
-    Raises:
-        ConfigError: If ``probs`` does not fit ``augments``.
     """
 
     def __init__(self,
@@ -39,8 +36,8 @@ class RandomBatchAugment:
         for augment in as_list(augments):
             self.augments.append(BATCH_AUGMENTS.build(augment) if isinstance(augment, dict) else augment)
         if not self.augments:
-            raise ConfigError("batch_augments needs at least one of `augments`, dict(type='Mixup', alpha=0.8); "
-                              'or remove batch_augments')
+            raise ConfigError(
+                "batch_augments needs at least one of `augments`, for example dict(type='Mixup', alpha=0.8)")
         self.probs = None
         if probs is not None:
             self.probs = [float(p) for p in as_list(probs)]
@@ -54,19 +51,17 @@ class RandomBatchAugment:
 
     def __call__(self, batch_input: torch.Tensor, batch_score: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images (N, C, H, W) float and labels (N, num_classes) float, augmented or as they are."""
-        probs = None if self.probs is None else np.array(self.probs) / sum(self.probs)
+        probs = self.probs and np.array(self.probs) / sum(self.probs)
         augment = self.augments[np.random.choice(len(self.augments), p=probs)]
         batch_score = batch_score.float()
         return (batch_input, batch_score) if augment is None else augment(batch_input, batch_score)
 
     def describe(self) -> str:
         """Return one line on what happens to the training batches."""
-        shares = []
-        for augment, prob in zip(self.augments, self.probs or [1 / len(self.augments)] * len(self.augments)):
-            what = 'stay as they are' if augment is None else f'get {augment!r}'
-            if prob > 0:
-                shares.append(f'{prob:.0%} {what}')
-        return f'of the training batches {", ".join(shares)}; their labels become scores'
+        probs = self.probs or [1 / len(self.augments)] * len(self.augments)
+        names = ['stay as they are' if augment is None else f'get {augment!r}' for augment in self.augments]
+        shares = ', '.join(f'{prob:.0%} {name}' for name, prob in zip(names, probs) if prob > 0)
+        return f'of the training batches {shares}; their labels become scores'
 
 
 class BatchMixing(ABC):
@@ -80,11 +75,7 @@ class BatchMixing(ABC):
         self.alpha = alpha
 
     def __call__(self, batch_input: torch.Tensor, batch_score: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return new images (N, C, H, W) float and scores (N, num_classes) float32.
-
-        Raises:
-            DataError: If there are not N rows of scores.
-        """
+        """Return new images (N, C, H, W) float and scores (N, num_classes) float32."""
         if batch_score.ndim != 2 or len(batch_score) != len(batch_input):
             raise DataError(f'{type(self).__name__} takes labels as scores (N, num_classes), got shape '
                             f'{tuple(batch_score.shape)} for {len(batch_input)} images')
@@ -111,12 +102,7 @@ class BatchMixing(ABC):
 class Mixup(BatchMixing):
     """Blend the images and their labels (Zhang et al., `mixup <https://arxiv.org/abs/1710.09412>`_).
 
-    Args:
-        alpha: See :class:`BatchMixing`.
-
     Example:
-        >>> import torch
-        >>> from ftcls.models import Mixup
         >>> Mixup(alpha=0.8)(torch.rand(5, 3, 8, 8), torch.eye(5))[1].sum(dim=1)
         tensor([1., 1., 1., 1., 1.])
     """
@@ -136,9 +122,6 @@ class CutMix(BatchMixing):
         cutmix_minmax: Draw height and width of the piece evenly from these fractions (least, greatest) of the image's
             instead; ``alpha`` is not used then.
         correct_lam: Share the labels by the true area of the piece, cut off by the border and in whole pixels.
-
-    Raises:
-        ConfigError: If least is above greatest.
     """
 
     def __init__(self,
@@ -189,14 +172,10 @@ class ResizeMix(CutMix):
 
     Args:
         alpha: The share of the area that stays is drawn from Beta(alpha, alpha), stretched to [lam_min, lam_max].
-        lam_min: The least of that share.
-        lam_max: The greatest.
+        lam_min, lam_max: The least and the greatest of that share.
         interpolation: A mode of ``torch.nn.functional.interpolate``.
         cutmix_minmax, correct_lam: See :class:`CutMix`.
         prob: Probability that a batch is mixed.
-
-    Raises:
-        ConfigError: If ``lam_min`` is above ``lam_max``.
     """
 
     def __init__(self,
@@ -210,8 +189,7 @@ class ResizeMix(CutMix):
         super().__init__(alpha, cutmix_minmax, correct_lam)
         if lam_min > lam_max:
             raise ConfigError(f'lam_min={lam_min!r} is above lam_max={lam_max!r}')
-        self.lam_min = float(lam_min)
-        self.lam_max = float(lam_max)
+        self.lam_min, self.lam_max = float(lam_min), float(lam_max)
         self.interpolation = interpolation
         self.prob = float(prob)
 
@@ -226,5 +204,5 @@ class ResizeMix(CutMix):
 
     def _piece(self, others: torch.Tensor, box: Box) -> torch.Tensor:
         top, bottom, left, right = box
-        align_corners = False if self.interpolation in ('bilinear', 'bicubic') else None  # torch refuses it elsewhere
+        align_corners = dict(bilinear=False, bicubic=False).get(self.interpolation)  # torch refuses it elsewhere
         return F.interpolate(others, (bottom - top, right - left), mode=self.interpolation, align_corners=align_corners)

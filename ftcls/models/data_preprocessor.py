@@ -20,22 +20,15 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
     """Preprocessor of classification; the one place where pixels are normalised, for train, val, predict and export.
 
     Args:
-        mean: Pixel mean of each channel, 0 to 255, in the order that the model takes; None for no normalising.
-        std: Pixel standard deviation of each channel, in the same units and order.
+        mean, std: Of each channel, 0 to 255, in the order that the model takes; None for no normalising.
         pad_size_divisor: Height and width are padded, below and at the right, to a multiple of this.
         pad_value: Value of the padding, after normalising.
-        to_rgb: The model takes RGB: the channels of images whose ``channel_order`` is 'bgr' (or is not given) are
-            reversed.
+        to_rgb: The model takes RGB: images whose ``channel_order`` is 'bgr' (or is not given) are reversed.
         to_onehot: Set ``gt_score`` from ``gt_label``.
         num_classes: Number of classes, for ``to_onehot``; None for the samples' own ``num_classes``.
         batch_augments: Arguments of :class:`RandomBatchAugment`, used in training; implies ``to_onehot``.
 
-    Raises:
-        ConfigError: If ``mean`` and ``std`` are not of one length, or ``batch_augments`` is wrong.
-
     Example:
-        >>> import torch
-        >>> from ftcls.models import ClsDataPreprocessor
         >>> ClsDataPreprocessor(mean=[127.5], std=[127.5])(dict(inputs=[torch.zeros(1, 2, 2).byte()]))['inputs']
         tensor([[[[-1., -1.],
                   [-1., -1.]]]])
@@ -57,8 +50,8 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
         if mean is not None:
             if len(mean) != len(std):
                 raise ConfigError(f'mean={list(mean)}, std={list(std)}: give one of each per channel')
-            self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
-            self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+            for name, values in (('mean', mean), ('std', std)):
+                self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.pad_size_divisor = pad_size_divisor
         self.pad_value = pad_value
         self.to_rgb = to_rgb
@@ -70,15 +63,12 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
         self.to_onehot = to_onehot or batch_augments is not None
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Return the model's input.
+        """Return ``inputs``, (N, C, H, W) float32, and ``data_samples``, the same samples; both on the device.
 
         Args:
             data: ``inputs``, a tensor (N, C, H, W) or a list of N tensors (C, H, W), uint8 or float, 0 to 255; and
                 ``data_samples``, a list of N samples or None.
             training: Apply the batch augmentations.
-
-        Returns:
-            ``inputs``, (N, C, H, W) float32, and ``data_samples``, the same samples; both on the device.
 
         Raises:
             ConfigError: If the pipeline has normalised the images already.
@@ -87,8 +77,7 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
         samples = data.get('data_samples')
         inputs = data['inputs']
         if self._enable_normalize and any(s is not None and 'img_norm_cfg' in s.metainfo for s in samples or ()):
-            raise ConfigError('the images are normalised twice: by Normalize in the pipeline and by mean and std of '
-                              'data_preprocessor; remove one')
+            raise ConfigError('the images are normalised twice, by Normalize and by data_preprocessor; remove one')
         if not isinstance(inputs, torch.Tensor) and len({x.shape for x in inputs}) == 1:
             # One transfer of bytes to the device, instead of one for each image.
             inputs = torch.stack(list(inputs))
@@ -125,7 +114,7 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
             return x
         if len(self.mean) not in (1, x.shape[1]):
             raise DataError(
-                f'the images have {x.shape[1]} channels, but data_preprocessor.mean has {len(self.mean)} values')
+                f'images have {x.shape[1]} channels, but data_preprocessor.mean has {len(self.mean)} values')
         return (x - self.mean) / self.std
 
     def _pad(self, x: torch.Tensor) -> torch.Tensor:

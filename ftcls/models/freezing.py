@@ -52,14 +52,11 @@ class FreezeRecord:
     def freeze(self, params: Iterable[nn.Parameter], reason: str) -> None:
         """Freeze parameters; call ``train()`` of the model afterwards.
 
-        Args:
-            params: The parameters.
-            reason: The config key, ``'model.freeze'``; or the name of a hook, which releases them later.
+        ``reason`` is the config key, ``'model.freeze'``; or the name of a hook, which releases them later.
         """
         for param in params:
-            reasons = self.reasons(param)
-            if reason not in reasons:
-                self._reasons[param] = (*reasons, reason)
+            if reason not in self.reasons(param):
+                self._reasons[param] = (*self.reasons(param), reason)
             param.requires_grad_(False)
 
     def release(self, params: Iterable[nn.Parameter], reason: str) -> None:
@@ -108,6 +105,7 @@ def set_bn_eval(module: nn.Module) -> None:
 
 def half_frozen(model: nn.Module) -> list[str]:
     """Return one sentence each on weights that are frozen while their bias is trained, and the other way round."""
+    kinds = {False: 'frozen weight with trained bias', True: 'frozen bias with trained weight'}
     layers: dict[bool, list[str]] = {False: [], True: []}
     for prefix, module in model.named_modules():
         own = dict(module.named_parameters(recurse=False))
@@ -115,12 +113,10 @@ def half_frozen(model: nn.Module) -> list[str]:
             bias = own.get(name.removesuffix('weight') + 'bias')
             if name.endswith('weight') and bias is not None and bias.requires_grad != weight.requires_grad:
                 layers[weight.requires_grad].append(prefix or name)
-    sentences = []
-    for frozen, trained, names in (('weight', 'bias', layers[False]), ('bias', 'weight', layers[True])):
-        if names:
-            where = f'{plural(len(names), "layer")}: {enumerate_names(names, most=4)}'
-            sentences.append(f'frozen {frozen} with trained {trained} in {where}')
-    return sentences
+    return [
+        f'{kinds[key]} in {plural(len(names), "layer")}: {enumerate_names(names, most=4)}'
+        for key, names in layers.items() if names
+    ]
 
 
 class FreezableModel(BaseModel):
@@ -129,9 +125,7 @@ class FreezableModel(BaseModel):
     A subclass takes the arguments ``freeze`` and ``norm_policy`` and passes them to :meth:`freeze` when its parts are
     built, before DistributedDataParallel is wrapped around the model, which waits for the gradient of what is trained.
 
-    A module whose parameters are all frozen is in eval mode, with everything in it, also after ``train()``: BatchNorm
-    statistics do not move and dropout is off. A layer beside frozen ones, such as dropout in a block that is trained in
-    part, does not change.
+    Modules whose parameters are all frozen are in eval mode, also after ``train()``; dropout beside them is not.
     """
 
     # The parts whose BatchNorm layers stay in eval mode.

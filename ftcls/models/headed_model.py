@@ -1,6 +1,6 @@
 """What all models with a head share: their parts, the modes of ``forward``, the loss of each sample in validation."""
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -18,13 +18,7 @@ _MODES = ('tensor', 'loss', 'predict')
 
 
 def build_part(part: dict | nn.Module | None, name: str, **defaults: Any) -> nn.Module | None:
-    """Build a part of the model from its config; a module, or None, is taken as it is.
-
-    Args:
-        part: The config, which is not changed.
-        name: Key of the part in the model's config.
-        **defaults: Arguments that the config may override.
-    """
+    """Build a part of the model, called ``name`` in its config, over ``defaults``; take a module, or None, as it is."""
     if part is None or isinstance(part, nn.Module):
         return part
     with located(f'model.{name}'):
@@ -69,12 +63,8 @@ def _definer(part: object, method: str) -> type:
 class HeadedModel(FreezableModel):
     """Base of models that have a ``backbone``, maybe something after it, and maybe a ``head``.
 
-    A subclass builds these parts and defines ``truth_fields`` and :meth:`extract_feat`.
-
-    Args:
-        data_preprocessor: The data preprocessor; its default ``type`` is ``ClsDataPreprocessor``.
-        train_cfg: ``dict(augments=..., probs=...)``, batch augmentations, see :class:`RandomBatchAugment`.
-        init_cfg: Where the weights come from.
+    A subclass builds these parts and defines ``truth_fields`` and :meth:`extract_feat`; for the arguments see
+    :class:`ImageClassifier`.
     """
 
     # A sample is labelled if it has one of these fields.
@@ -106,11 +96,8 @@ class HeadedModel(FreezableModel):
         Args:
             inputs: (N, C, H, W) float, from the data preprocessor.
             data_samples: N samples; with their truth for ``mode='loss'``.
-            mode: 'tensor', 'loss' or 'predict'.
-
-        Returns:
-            'tensor': the head's logits, (N, num_classes) float of a classifier, (N, 1, H, W) of a segmentor, without a
-            head the features; 'loss': see :meth:`loss`; 'predict': see :meth:`predict`.
+            mode: 'tensor': return the head's logits, (N, num_classes) float of a classifier, (N, 1, H, W) of a
+                segmentor, without a head the features; 'loss': see :meth:`loss`; 'predict': see :meth:`predict`.
 
         Raises:
             ConfigError: If the mode is unknown, or there is no head for it.
@@ -137,20 +124,16 @@ class HeadedModel(FreezableModel):
                 inputs: torch.Tensor,
                 data_samples: list[DataSample] | None = None,
                 **kwargs: object) -> list[DataSample]:
-        """Return N samples with the predictions of the head set.
+        """Return the N samples (None for new ones) with the predictions of the head for (N, C, H, W) float set.
 
-        If all samples have their truth, ``loss`` is also set on each, () float32, so that validation can report it: the
-        sample's own if the head has ``loss_per_sample``, else that of the batch.
-
-        Args:
-            inputs: (N, C, H, W) float.
-            data_samples: N samples to set the predictions on; None for new ones.
-            **kwargs: Further arguments of the head's ``predict``.
+        If all samples have their truth, ``loss`` is also set on each, () float32: the sample's own if the head has
+        ``loss_per_sample``, else that of the batch. ``kwargs`` are for the head's ``predict``.
         """
         head = self._needed_head()
         feats = self.extract_feat(inputs)
-        labelled = bool(data_samples) and all(map(self._is_labelled, data_samples))
-        losses = self._losses_of_samples(feats, data_samples) if labelled else ()
+        losses: Iterable[torch.Tensor] = ()
+        if data_samples and all(map(self._is_labelled, data_samples)):
+            losses = self._losses_of_samples(feats, data_samples)
         samples = head.predict(feats, data_samples, **kwargs)
         for sample, loss in zip(samples, losses):
             sample.set_field(loss, 'loss')
@@ -160,7 +143,6 @@ class HeadedModel(FreezableModel):
         return sample is not None and any(field in sample for field in self.truth_fields)
 
     def _losses_of_samples(self, feats: tuple[torch.Tensor, ...], data_samples: list[DataSample]) -> torch.Tensor:
-        """Return the loss of each sample, (N, ) float32."""
         # A subclass that overrides `loss` alone is asked for that loss.
         if hasattr(self.head, 'loss_per_sample') and issubclass(
                 _definer(self.head, 'loss_per_sample'), _definer(self.head, 'loss')):

@@ -10,16 +10,9 @@ from ftcls.utils import ConfigError, did_you_mean
 __all__ = ['ConvNormAct', 'DoubleConv', 'build_act', 'build_conv', 'build_norm', 'norm_class']
 
 _Layers = dict[str, type[nn.Module]]
-_NORMS: _Layers = dict(
-    BN=nn.BatchNorm2d,
-    BN1d=nn.BatchNorm1d,
-    BN2d=nn.BatchNorm2d,
-    BN3d=nn.BatchNorm3d,
-    SyncBN=nn.SyncBatchNorm,
-    GN=nn.GroupNorm,
-    LN=nn.LayerNorm,
-    IN=nn.InstanceNorm2d,
-    IN2d=nn.InstanceNorm2d)
+_NORMS: _Layers = {f'BN{d}d': getattr(nn, f'BatchNorm{d}d') for d in (1, 2, 3)}
+_NORMS |= dict(BN=nn.BatchNorm2d, SyncBN=nn.SyncBatchNorm, GN=nn.GroupNorm, LN=nn.LayerNorm)
+_NORMS |= dict(IN=nn.InstanceNorm2d, IN2d=nn.InstanceNorm2d)
 _CONVS: _Layers = dict(Conv=nn.Conv2d, Conv2d=nn.Conv2d)
 _SAME_NAME = ('ReLU', 'ReLU6', 'LeakyReLU', 'PReLU', 'ELU', 'GELU', 'SiLU', 'Tanh', 'Sigmoid')
 _ACTS: _Layers = dict(Swish=nn.SiLU, HSwish=nn.Hardswish, **{name: getattr(nn, name) for name in _SAME_NAME})
@@ -51,15 +44,10 @@ def norm_class(name: str) -> type[nn.Module]:
 
 
 def build_norm(cfg: dict, channels: int) -> nn.Module:
-    """Build a normalization layer.
+    """Build a normalization layer for an input of ``channels``; raise a ConfigError if that does not work.
 
-    Args:
-        cfg: ``type`` ('BN', 'SyncBN', 'GN', 'LN', 'IN', 'BN1d', or a registered name), ``requires_grad`` (default
-            ``True``) for its weight and bias, and the layer's own arguments; not modified.
-        channels: Number of channels of its input.
-
-    Raises:
-        ConfigError: If there is no such layer, or it does not take an argument.
+    ``cfg`` has the ``type`` ('BN', 'SyncBN', 'GN', 'LN', 'IN', 'BN1d', or a registered name), ``requires_grad``
+    (default ``True``) for its weight and bias, and the layer's own arguments.
     """
     options = dict(cfg)
     requires_grad = options.pop('requires_grad', True)
@@ -71,33 +59,17 @@ def build_norm(cfg: dict, channels: int) -> nn.Module:
 
 
 def build_conv(cfg: dict | None, *args: Any, **kwargs: Any) -> nn.Module:
-    """Build a 2-D convolution; ``cfg`` may name another class than ``nn.Conv2d``, and add arguments.
-
-    Raises:
-        ConfigError: If there is no such layer.
-    """
+    """Build a 2-D convolution; ``cfg`` may name another class than ``nn.Conv2d``, and add arguments."""
     return _build('conv_cfg', cfg or dict(type='Conv2d'), _CONVS, *args, **kwargs)
 
 
 def build_act(cfg: dict) -> nn.Module:
-    """Build an activation layer, for example ``dict(type='ReLU')``.
-
-    Raises:
-        ConfigError: If there is no such layer, or it does not take an argument.
-    """
+    """Build an activation layer, for example ``dict(type='ReLU')``."""
     return _build('act_cfg', cfg, _ACTS)
 
 
 class ConvNormAct(nn.Sequential):
-    """A 3x3 convolution, normalization, ReLU; named as in OpenMMLab's files: ``conv``, ``bn``, ``activate``.
-
-    Args:
-        in_channels: Channels of the input, (N, in_channels, H, W) float.
-        out_channels: Channels of the output, (N, out_channels, H / stride, W / stride) float.
-        stride: Stride of the convolution, in pixels.
-        conv_cfg: See :func:`build_conv`.
-        norm_cfg: See :func:`build_norm`.
-    """
+    """A 3x3 convolution, normalization, ReLU; named as in OpenMMLab's files: ``conv``, ``bn``, ``activate``."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, conv_cfg: dict | None, norm_cfg: dict) -> None:
         super().__init__()
@@ -110,8 +82,7 @@ class DoubleConv(nn.Module):
     """Two 3x3 convolutions, each with norm and ReLU; named as in public U-Net files: ``double_conv.0`` … ``.5``.
 
     Args:
-        in_channels: Channels of the input, (N, in_channels, H, W) float.
-        out_channels: Channels of the output, (N, out_channels, H, W) float.
+        in_channels, out_channels: Channels of the input and the output, (N, C, H, W) float.
         mid_channels: Channels in between; None for ``out_channels``.
         norm_cfg: See :func:`build_norm`; None for BatchNorm.
         bias: Give the convolutions a bias, which BatchNorm makes superfluous but older files have.
@@ -127,10 +98,9 @@ class DoubleConv(nn.Module):
         self.double_conv = nn.Sequential()
         mid_channels = mid_channels or out_channels
         for before, after in ((in_channels, mid_channels), (mid_channels, out_channels)):
-            self.double_conv.append(nn.Conv2d(before, after, 3, padding=1, bias=bias))
-            self.double_conv.append(build_norm(norm_cfg or dict(type='BN'), after))
-            self.double_conv.append(nn.ReLU(inplace=True))
+            conv = nn.Conv2d(before, after, 3, padding=1, bias=bias)
+            self.double_conv.extend([conv, build_norm(norm_cfg or dict(type='BN'), after), nn.ReLU(inplace=True)])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (N, out_channels, H, W) float of (N, in_channels, H, W) float."""
+        """See the class."""
         return self.double_conv(x)

@@ -14,23 +14,12 @@ __all__ = ['AverageClsScoreTTA']
 
 @MODELS.register_module()
 class AverageClsScoreTTA(BaseTTAModel):
-    """Averages the scores of a classifier over the views of each image.
-
-    Args:
-        module: The classifier, or its config.
-        data_preprocessor: The data preprocessor's config, if ``module`` is a config without one.
-    """
+    """Averages the scores of a classifier, ``module``, over the views of each image."""
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[DataSample]]) -> list[DataSample]:
         """Return one sample per image with the mean ``pred_score`` of its views, and the ``pred_label`` of that.
 
-        ``loss`` is left out: the loss of the mean is not the mean of the losses.
-
-        Args:
-            data_samples_list: For each image, one sample per view, with ``pred_score`` (num_classes, ) float.
-
-        Raises:
-            ConfigError: If the model is no classifier and gives no scores.
+        ``loss`` is left out: the loss of the mean is not the mean of the losses. A model without scores is refused.
         """
         if any('pred_score' not in view for views in data_samples_list for view in views):
             raise ConfigError(f'--tta averages the scores of a classifier, and {type(self.module).__name__} gives none')

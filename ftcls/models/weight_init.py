@@ -20,10 +20,6 @@ def with_default_init(init_cfg: InitCfg, default: Sequence[dict]) -> list[dict]:
 
     Parameters that are not in the file then start by default; MMEngine loads ``Pretrained`` last.
 
-    Args:
-        init_cfg: What the config gives; not modified.
-        default: MMEngine ``init_cfg`` dicts.
-
     Example:
         >>> with_default_init(dict(type='Pretrained', checkpoint='a.pth'), [dict(type='Kaiming', layer='Conv2d')])
         [{'type': 'Kaiming', 'layer': 'Conv2d'}, {'type': 'Pretrained', 'checkpoint': 'a.pth'}]
@@ -46,8 +42,7 @@ def _is_pretrained(entry: dict) -> bool:
 class PretrainedInit:
     """Load trained weights into a module: safely, with a report; stop if too little of it fits.
 
-    The report is kept as ``module.load_report``. MMEngine's ``BaseModule.init_weights`` runs this initializer after
-    all others.
+    The report is kept as ``module.load_report``.
 
     Args:
         checkpoint: Path, ``http(s)://`` address or ``torchvision://resnet50`` …
@@ -68,12 +63,7 @@ class PretrainedInit:
         self.allow_partial = allow_partial
 
     def __call__(self, module: nn.Module) -> None:
-        """Load the weights into ``module``, in place.
-
-        Raises:
-            MissingFileError: If there is no such file.
-            CheckpointError: If it cannot be read or does not fit.
-        """
+        """Load the weights into ``module``, in place; raise a MissingFileError or a CheckpointError if that fails."""
         load_pretrained(module, self.checkpoint, self.prefix, self.map_location, self.allow_partial)
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=f'{type(self).__name__}: load from {self.checkpoint}')

@@ -19,16 +19,12 @@ Stage = list[nn.Module | nn.Parameter]
 
 
 def check_out_indices(out_indices: int | Sequence[int], num_stages: int, name: str) -> tuple[int, ...]:
-    """Return ``out_indices`` as a tuple of ints in 0 ... ``num_stages`` - 1; -1 is the last stage.
-
-    Raises:
-        ConfigError: If one is out of range, or there is none.
-    """
+    """Return ``out_indices`` as ints in 0 ... ``num_stages`` - 1, -1 the last; raise a ConfigError for other stages."""
     indices = as_list(out_indices)
     wrong = [i for i in indices if not -num_stages <= i < num_stages]
     if wrong or not indices:
-        raise ConfigError(f'out_indices={tuple(indices)}: {name} has {num_stages} stages, so each must be in 0 ... '
-                          f'{num_stages - 1} (0 is the first stage after the stem), and at least one is needed')
+        raise ConfigError(f'out_indices={tuple(indices)}: {name} has {num_stages} stages; give one or more of 0 (the '
+                          f'first after the stem) ... {num_stages - 1}')
     return tuple(i % num_stages for i in indices)
 
 
@@ -41,7 +37,7 @@ class BaseBackbone(BaseModule):
     Args:
         init_cfg: Where the weights come from, in MMEngine's form. Entries of type ``Pretrained`` are loaded over the
             default initialization; other entries replace it.
-        default_init: The default initialization, MMEngine ``init_cfg`` dicts; none keeps what the layers start with.
+        default_init: MMEngine ``init_cfg`` dicts; none keeps what the layers start with.
         norm_eval: Keep all BatchNorm layers in eval mode, so that their running statistics do not move.
 
     Attributes:
@@ -76,22 +72,19 @@ class BaseBackbone(BaseModule):
         """Return for each parameter, by its name in the backbone, the index of its stage (0 the stem).
 
         Example:
-            >>> from ftcls.models.backbones import ResNet
             >>> ResNet(18).stage_of_parameters()['layer2.0.conv1.weight']
             2
         """
         index = {}
         for k, stage in enumerate(self.stages()):
             for item in stage:
-                params = [item] if isinstance(item, nn.Parameter) else item.parameters()
-                index.update((param, k) for param in params)
+                index.update(dict.fromkeys([item] if isinstance(item, nn.Parameter) else item.parameters(), k))
         return {name: index[param] for name, param in self.named_parameters()}
 
     def freeze_stages(self, frozen_stages: int, reason: str = 'model.backbone.frozen_stages') -> None:
         """Freeze the stem and the first ``frozen_stages`` stages; release what an earlier call froze beyond them.
 
-        Frozen parameters need no gradient; frozen modules are in eval mode, also after ``train()``: BatchNorm
-        statistics do not move and dropout is off.
+        Frozen modules are in eval mode, also after ``train()``: BatchNorm statistics do not move and dropout is off.
 
         Args:
             frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages.
@@ -103,8 +96,8 @@ class BaseBackbone(BaseModule):
         most = self.num_stages_total
         if not -1 <= frozen_stages <= most:
             raise ConfigError(
-                f'frozen_stages={frozen_stages!r}: {type(self).__name__} has {most} stages here, so it must '
-                f'be an integer from -1 (nothing) over 0 (the stem) to {most} (everything)')
+                f'frozen_stages={frozen_stages!r}: {type(self).__name__} has {most} stages here: it must be '
+                f'from -1 (nothing) over 0 (the stem) to {most} (everything)')
         stage_of, record = self.stage_of_parameters(), FreezeRecord.of(self)
         params = dict(self.named_parameters())
         record.release(params.values(), reason)

@@ -20,13 +20,9 @@ class LeNet5(BaseBackbone):
 
     Args:
         num_classes: Classes of the classifier; -1 for features only.
-        in_channels: Channels of the images.
-        frozen_stages, norm_eval: See :class:`BaseBackbone`; there is no BatchNorm here.
-        init_cfg: Where the weights come from; None for PyTorch's default.
+        in_channels, frozen_stages, norm_eval, init_cfg: See :class:`ResNet`; there is no BatchNorm here.
 
     Example:
-        >>> import torch
-        >>> from ftcls.models.backbones import LeNet5
         >>> LeNet5()(torch.rand(2, 1, 32, 32))[0].shape, LeNet5(num_classes=10)(torch.rand(2, 1, 32, 32))[0].shape
         (torch.Size([2, 120, 1, 1]), torch.Size([2, 10]))
     """

@@ -28,32 +28,23 @@ class ResNet(BaseBackbone):
     """ResNet, with torchvision's parameter names (``conv1``, ``bn1``, ``layer1.0.conv1`` …).
 
     Args:
-        depth: 18, 34, 50, 101 or 152.
-        in_channels: Channels of the images.
-        stem_channels: Channels of the stem's output.
+        in_channels, stem_channels: Channels of the images and of the stem's output.
         base_channels: Channels of the first stage's 3x3 convolutions; doubled in each stage.
         expansion: Output channels over 3x3 channels; None for 1 (depth 18, 34) or 4.
-        num_stages: How many stages are built, 1 to 4.
-        strides: Stride of each stage's first block.
-        dilations: Dilation of each stage.
+        num_stages: How many stages are built.
+        strides, dilations: Stride of each stage's first block, dilation of each stage.
         out_indices: Stages whose output is returned, 0 the first.
         style: ``'pytorch'``: stride on the 3x3 convolution; ``'caffe'``: on the first 1x1.
         deep_stem: Three 3x3 convolutions in place of the 7x7.
         avg_down: Average pooling before a 1x1 convolution of stride 1 in the shortcuts that reduce the size.
         frozen_stages, norm_eval: See :class:`BaseBackbone`.
-        conv_cfg: Class of the convolutions; None for ``nn.Conv2d``.
-        norm_cfg: Normalization layers; None for ``dict(type='BN', requires_grad=True)``.
+        conv_cfg, norm_cfg: The layers; None for ``nn.Conv2d`` and ``dict(type='BN', requires_grad=True)``.
         with_cp: Recompute activations in the backward pass to save memory.
         zero_init_residual: Let each block's last norm start at 0.
         init_cfg: Where the weights come from; None for Kaiming convolutions and norms of weight 1.
         drop_path_rate: Probability of leaving out a block's residual branch in training.
 
-    Raises:
-        ConfigError: If arguments do not fit together.
-
     Example:
-        >>> import torch
-        >>> from ftcls.models.backbones import ResNet
         >>> [tuple(y.shape) for y in ResNet(18, out_indices=(0, 1, 2, 3))(torch.rand(1, 3, 64, 64))]
         [(1, 64, 16, 16), (1, 128, 8, 8), (1, 256, 4, 4), (1, 512, 2, 2)]
     """
@@ -96,8 +87,7 @@ class ResNet(BaseBackbone):
         self.base_channels = base_channels
         self.expansion = expansion or self.block.expansion
         if self.block is BasicBlock and self.expansion != 1:
-            raise ConfigError(
-                f'expansion={expansion}: blocks of two 3x3 convolutions (depth {depth}) take expansion=1 only')
+            raise ConfigError(f'expansion={expansion}: depth {depth} takes expansion=1 only')
         self.strides = tuple(strides[:num_stages])
         self.dilations = tuple(dilations[:num_stages])
         self.out_indices = check_out_indices(out_indices, num_stages, f'this {type(self).__name__}')
@@ -142,21 +132,18 @@ class ResNet(BaseBackbone):
         if self.avg_down and stride != 1:
             layers.append(nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False))
             stride = 1
-        layers.append(build_conv(self.conv_cfg, in_channels, out_channels, 1, stride=stride, bias=False))
-        layers.append(build_norm(self.norm_cfg, out_channels))
-        return nn.Sequential(*layers)
+        conv = build_conv(self.conv_cfg, in_channels, out_channels, 1, stride=stride, bias=False)
+        return nn.Sequential(*layers, conv, build_norm(self.norm_cfg, out_channels))
 
     def _make_layer(self, stage: int, in_channels: int) -> ResLayer:
         """Build the blocks of one stage, 0 the first."""
         planes = self.base_channels * 2**stage
         stride = self.strides[stage]
         shortcut = self._make_shortcut(in_channels, planes * self.expansion, stride)
-        blocks = []
-        for _ in range(self.stage_blocks[stage]):
-            blocks.append(
-                self.block(in_channels, planes, stride, self.dilations[stage], shortcut, self._block_options,
-                           **self._block_width(stage)))
-            in_channels, stride, shortcut = blocks[0].out_channels, 1, None
+        options = dict(dilation=self.dilations[stage], options=self._block_options, **self._block_width(stage))
+        blocks = [self.block(in_channels, planes, stride, downsample=shortcut, **options)]
+        for _ in range(1, self.stage_blocks[stage]):
+            blocks.append(self.block(blocks[0].out_channels, planes, 1, downsample=None, **options))
         return ResLayer(*blocks)
 
     def stages(self) -> list[Stage]:
@@ -177,11 +164,7 @@ class ResNet(BaseBackbone):
 
 @MODELS.register_module()
 class ResNetV1c(ResNet):
-    """ResNet with a deep stem: three 3x3 convolutions in place of the 7x7.
-
-    See `Bag of Tricks <https://arxiv.org/abs/1812.01187>`_. It takes :class:`ResNet`'s arguments, except ``deep_stem``
-    and ``avg_down``.
-    """
+    """ResNet with a deep stem (`Bag of Tricks <https://arxiv.org/abs/1812.01187>`_): ``ResNet(deep_stem=True)``."""
 
     def __init__(self, depth: Depth, **kwargs: object) -> None:
         super().__init__(depth, deep_stem=True, avg_down=False, **kwargs)
@@ -189,11 +172,7 @@ class ResNetV1c(ResNet):
 
 @MODELS.register_module()
 class ResNetV1d(ResNet):
-    """ResNet with a deep stem, and average pooling in the shortcuts that reduce the size.
-
-    See `Bag of Tricks <https://arxiv.org/abs/1812.01187>`_. It takes :class:`ResNet`'s arguments, except ``deep_stem``
-    and ``avg_down``.
-    """
+    """:class:`ResNetV1c` with average pooling in the shortcuts: ``ResNet(deep_stem=True, avg_down=True)``."""
 
     def __init__(self, depth: Depth, **kwargs: object) -> None:
         super().__init__(depth, deep_stem=True, avg_down=True, **kwargs)
@@ -204,10 +183,9 @@ class ResNeXt(ResNet):
     """ResNet whose 3x3 convolutions are grouped (Xie et al., `ResNeXt <https://arxiv.org/abs/1611.05431>`_).
 
     Args:
-        depth: 50, 101 or 152.
-        groups: Groups of the 3x3 convolutions.
-        width_per_group: Channels of one group in the first stage; doubled in each stage.
-        **kwargs: :class:`ResNet`'s arguments.
+        groups, width_per_group: Groups of the 3x3 convolutions, and channels of one in the first stage; doubled in
+            each stage.
+        depth, **kwargs: :class:`ResNet`'s arguments.
     """
 
     def __init__(self,

@@ -74,7 +74,7 @@ class ResidualBlock(nn.Module):
             nn.init.zeros_(weight)
 
     def branch(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the output of the residual branch."""
+        """Return the output of the residual branch; a block defines it."""
         raise NotImplementedError
 
     def _residual(self, x: torch.Tensor) -> torch.Tensor:
@@ -83,12 +83,10 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return relu(branch(x) + shortcut(x))."""
-        if self.with_cp and x.requires_grad and torch.is_grad_enabled():
-            out = checkpoint(
-                self._residual, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_fixed(self)))
-        else:
-            out = self._residual(x)
-        return self.relu(out)
+        if not (self.with_cp and x.requires_grad and torch.is_grad_enabled()):
+            return self.relu(self._residual(x))
+        contexts = dict(context_fn=lambda: (nullcontext(), _statistics_fixed(self)))
+        return self.relu(checkpoint(self._residual, x, use_reentrant=False, **contexts))
 
 
 class BasicBlock(ResidualBlock):
@@ -104,7 +102,7 @@ class BasicBlock(ResidualBlock):
         super().__init__(convs, downsample, options)
 
     def branch(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the output of the residual branch."""
+        """See :meth:`ResidualBlock.branch`."""
         return self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
 
 
@@ -112,14 +110,10 @@ class Bottleneck(ResidualBlock):
     """A 1x1, a 3x3 (grouped in ResNeXt) and a 1x1 convolution, and a shortcut.
 
     Args:
-        in_channels: Channels of the input.
         planes: Channels of the output over ``options.expansion``.
-        stride: Stride of the block.
-        dilation: Dilation of the 3x3 convolution.
-        downsample: The shortcut; None for the identity.
-        options: See :class:`BlockOptions`.
+        dilation, groups: Of the 3x3 convolution.
+        downsample, options: See :class:`ResidualBlock`.
         width: Channels of one group of the 3x3 convolution; None for ``planes``.
-        groups: Groups of the 3x3 convolution.
     """
 
     expansion: ClassVar[int] = 4
@@ -141,7 +135,7 @@ class Bottleneck(ResidualBlock):
         super().__init__([first, dict(middle, padding=dilation, dilation=dilation), last], downsample, options)
 
     def branch(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the output of the residual branch."""
+        """See :meth:`ResidualBlock.branch`."""
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
         return self.bn3(self.conv3(x))

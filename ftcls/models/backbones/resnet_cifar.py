@@ -18,13 +18,7 @@ __all__ = ['CifarResNet', 'ResNet_CIFAR']
 
 @MODELS.register_module()
 class ResNet_CIFAR(ResNet):
-    """ResNet for images of about 32x32: a 3x3 convolution of stride 1 in the stem, and no pooling.
-
-    Args:
-        depth: 18, 34, 50, 101 or 152.
-        deep_stem: Must be False; the stem is one 3x3 convolution.
-        **kwargs: :class:`ResNet`'s arguments.
-    """
+    """:class:`ResNet` for images of about 32x32: one 3x3 convolution of stride 1 in the stem, and no pooling."""
 
     def __init__(self, depth: Depth, deep_stem: Literal[False] = False, **kwargs: object) -> None:
         super().__init__(depth, deep_stem=False, **kwargs)
@@ -47,8 +41,7 @@ class SubsampleAndPad(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Take (N, C, H, W) float to (N, C + extra_channels, H / stride, W / stride) float."""
         before = self.extra_channels // 2
-        kept = x[:, :, ::self.stride, ::self.stride]
-        return F.pad(kept, (0, 0, 0, 0, before, self.extra_channels - before))
+        return F.pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, before, self.extra_channels - before))
 
 
 @MODELS.register_module()
@@ -58,16 +51,9 @@ class CifarResNet(ResNet_CIFAR):
     Three stages of 16, 32 and 64 channels, (depth - 2) / 6 blocks each, shortcuts without parameters. ResNet-20 has
     0.27 million parameters.
 
-    Args:
-        depth: 20, 32, 44, 56 or 110.
-        stem_channels, base_channels: See :class:`ResNet`.
-        num_stages: Number of stages, 1 to 3.
-        strides, dilations, out_indices, zero_init_residual: See :class:`ResNet`.
-        **kwargs: :class:`ResNet`'s other arguments.
+    The arguments are those of :class:`ResNet`.
 
     Example:
-        >>> import torch
-        >>> from ftcls.models.backbones import CifarResNet
         >>> CifarResNet(20)(torch.rand(1, 3, 32, 32))[0].shape
         torch.Size([1, 64, 8, 8])
     """

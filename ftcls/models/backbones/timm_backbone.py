@@ -6,6 +6,7 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
+from ftcls.utils.tree import as_list
 from ftcls.utils.types import PositiveInt
 from ..layers import norm_class
 from ..weight_init import InitCfg
@@ -20,25 +21,24 @@ def _build(model_name: str, features_only: bool, pretrained: bool, in_channels: 
     try:
         import timm
     except ImportError as err:
-        raise ConfigError('TIMMBackbone needs timm, which is not installed here: run `pip install timm`, '
-                          f'or use TorchvisionBackbone ({err})') from None
+        raise ConfigError(
+            f'TIMMBackbone needs timm ({err}): run `pip install timm`, or use TorchvisionBackbone') from None
     base_name = model_name.split('.')[0]
     if ':' not in model_name and not timm.is_model(base_name):
         raise ConfigError(f'model_name={model_name!r}: timm {timm.__version__} has no such network'
                           f'{did_you_mean(base_name, timm.list_models())}')
+    options = dict(features_only=features_only, pretrained=pretrained, in_chans=in_channels, **options)
     try:
-        return timm.create_model(
-            model_name, features_only=features_only, pretrained=pretrained, in_chans=in_channels, **options)
+        return timm.create_model(model_name, **options)
     except (TypeError, AttributeError) as err:
-        raise ConfigError(
-            f"timm's {model_name} does not take features_only={features_only} and {options!r}: {err}") from None
+        raise ConfigError(f"timm's {model_name} does not take {options}: {err}") from None
 
 
 def _probe_shape(model: nn.Module, in_channels: int, options: dict) -> tuple[int, ...]:
     """Return the shape of one image that the network takes."""
     cfg = getattr(model, 'pretrained_cfg', None) or {}
     size = options.get('img_size') or tuple(cfg.get('input_size', (3, 224, 224)))[1:]
-    return 1, in_channels, *((size, size) if isinstance(size, int) else size)
+    return wrapping.image_shape(in_channels, size)
 
 
 @MODELS.register_module()
@@ -55,13 +55,8 @@ class TIMMBackbone(BaseBackbone):
         features_only: Return the feature maps of all resolutions.
         pretrained: Let timm load its own weights, which it downloads; to load a file, use ``init_cfg``.
         checkpoint_path: A file of weights; the same as ``init_cfg=dict(type='Pretrained', checkpoint=...)``.
-        in_channels: Channels of the images.
-        init_cfg: Where the weights come from; None for timm's initialization.
-        frozen_stages, norm_eval: See :class:`BaseBackbone`.
+        in_channels, init_cfg, frozen_stages, norm_eval: See :class:`ResNet`; without ``init_cfg`` timm initializes.
         **kwargs: Further arguments of ``timm.create_model``; ``norm_layer`` may be a name ('SyncBN').
-
-    Raises:
-        ConfigError: If timm is not installed, has no such network, or does not take an argument.
     """
 
     # Unknown arguments are timm's.
@@ -107,11 +102,10 @@ class TIMMBackbone(BaseBackbone):
             self.timm_model.reset_classifier(0, pooling)
 
     def stages(self) -> list[Stage]:
-        """Return the stem and the stages of the network, each as its modules and parameters in order."""
+        """See :meth:`BaseBackbone.stages`."""
         return wrapping.resolve(self.timm_model, self._stage_names)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return feature maps (N, C, H', W') float, or (N, C) of networks over tokens, of images (N, C, H, W) float."""
-        out = self.timm_model(x)
-        outs = [out] if isinstance(out, torch.Tensor) else out
+        outs = as_list(self.timm_model(x))
         return tuple(wrapping.images_first(y, shape) for y, shape in zip(outs, self._shapes, strict=True))

@@ -41,21 +41,15 @@ def _cut_classifier(model: nn.Module) -> tuple[str, bool]:
     before it in that child have parameters (ConvNeXt's norm), they are kept: their output are the features. Otherwise
     they are the feature map before the pooling, or, without a pooling layer, the input of the classifier.
     """
-    name, child = [(n, c) for n, c in model.named_children() if any(True for _ in c.parameters())][-1]
+    name, child = [(n, c) for n, c in model.named_children() if list(c.parameters())][-1]
     if isinstance(child, nn.Sequential):
         kept = nn.Sequential(*takewhile(lambda layer: not isinstance(layer, (nn.Linear, nn.Conv2d)), child))
-        if any(True for _ in kept.parameters()):
+        if list(kept.parameters()):
             setattr(model, name, kept)
             return name, False
     setattr(model, name, nn.Identity())
     pools = [n for n, c in model.named_children() if isinstance(c, nn.AdaptiveAvgPool2d)]
     return [name, *pools][-1], True
-
-
-def _probe_shape(model: nn.Module, model_args: dict | None) -> tuple[int, ...]:
-    """Return the shape of one image that the network takes; only ViT and MaxViT fix it."""
-    size = getattr(model, 'image_size', None) or (model_args or {}).get('input_size', 224)
-    return 1, 3, *((size, size) if isinstance(size, int) else size)
 
 
 @MODELS.register_module()
@@ -73,16 +67,10 @@ class TorchvisionBackbone(BaseBackbone):
     Args:
         model_name: Name of the network, as in ``torchvision.models.list_models()``.
         out_indices: Stages whose output is returned, 0 the first after the stem, -1 the last.
-        frozen_stages, norm_eval: See :class:`BaseBackbone`.
-        init_cfg: Where the weights come from; None for torchvision's initialization.
+        frozen_stages, norm_eval, init_cfg: See :class:`BaseBackbone`.
         model_args: Further arguments of the network's constructor, for example ``dict(image_size=32)`` of a ViT.
 
-    Raises:
-        ConfigError: If there is no such network, or an argument is out of range.
-
     Example:
-        >>> import torch
-        >>> from ftcls.models.backbones import TorchvisionBackbone
         >>> TorchvisionBackbone('mobilenet_v3_small')(torch.rand(1, 3, 64, 64))[0].shape
         torch.Size([1, 576, 2, 2])
     """
@@ -100,7 +88,9 @@ class TorchvisionBackbone(BaseBackbone):
         last_point = _cut_classifier(self.model)
 
         points = {_LAST: (self.model.get_submodule(last_point[0]), last_point[1])}
-        groups, shapes, _ = wrapping.find_stages(self.model, _probe_shape(self.model, model_args), points)
+        # Only ViT and MaxViT fix the size.
+        size = getattr(self.model, 'image_size', None) or (model_args or {}).get('input_size', 224)
+        groups, shapes, _ = wrapping.find_stages(self.model, wrapping.image_shape(3, size), points)
         self._stage_names = [[name for name, _ in group] for group in groups]
         last = len(groups) - 2
         self.out_indices = check_out_indices(out_indices, last + 1, f"torchvision's {model_name}")
@@ -115,7 +105,7 @@ class TorchvisionBackbone(BaseBackbone):
         self.freeze_stages(frozen_stages)
 
     def stages(self) -> list[Stage]:
-        """Return the stem and the stages of the network, each as its modules and parameters in order."""
+        """See :meth:`BaseBackbone.stages`."""
         return wrapping.resolve(self.model, self._stage_names)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -16,7 +16,6 @@ __all__ = ['UNet']
 
 
 def _down(in_channels: int, out_channels: int, options: dict) -> nn.Sequential:
-    """Return layers that halve the size, then two convolutions; named as in public files."""
     layers = nn.Sequential(nn.MaxPool2d(2), DoubleConv(in_channels, out_channels, **options))
     return nn.Sequential(OrderedDict(maxpool_conv=layers))
 
@@ -48,21 +47,13 @@ class UNet(BaseBackbone):
     ``inc`` (the stem), ``down1`` … (1 to ``num_stages``), ``up1`` … (the others).
 
     Args:
-        in_channels: Channels of the images.
         base_channels: Channels of the first and the last maps; doubled in each stage down: 64, 128, 256, 512, 1024.
         num_stages: Number of times that the size is halved.
         bilinear: Enlarge by interpolation, with half the channels at the bottom; else by transposed convolution.
         conv_bias: Convolutions have a bias, as in older public files.
-        norm_cfg: Normalization layers; None for BatchNorm.
-        frozen_stages, norm_eval: See :class:`BaseBackbone`.
-        init_cfg: Where the weights come from; None for PyTorch's default.
-
-    Raises:
-        ConfigError: If ``base_channels`` is odd with ``bilinear``.
+        in_channels, norm_cfg, frozen_stages, norm_eval, init_cfg: See :class:`ResNet`.
 
     Example:
-        >>> import torch
-        >>> from ftcls.models.backbones import UNet
         >>> UNet(base_channels=8)(torch.rand(1, 3, 64, 64))[0].shape
         torch.Size([1, 8, 64, 64])
     """
@@ -113,8 +104,8 @@ class UNet(BaseBackbone):
         fit = [side + -side % self.size_divisor for side in sides]
         if fit != sides:
             raise DataError(
-                f'UNet with {self.num_stages} stages takes sides that are multiples of {self.size_divisor}, got '
-                f'{sides[0]}x{sides[1]}: use {fit[0]}x{fit[1]} (ImageSegmentor pads, and cuts back, by itself)')
+                f'UNet takes sides that are multiples of {self.size_divisor}, got {sides[0]}x{sides[1]}: use '
+                f'{fit[0]}x{fit[1]} (ImageSegmentor pads, and cuts back, by itself)')
         x, maps = self.inc(x), []
         for i in range(1, self.num_stages + 1):
             maps.append(x)

@@ -3,15 +3,19 @@
 The network is opened into *units* in the order in which they run, and one batch of shapes is sent through (on the meta
 device, so nothing is computed). Units of one resolution form a stage.
 """
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 from torch import nn
 
 from .base_backbone import Stage
 
-__all__ = ['Unit', 'channels_of', 'find_stages', 'images_first', 'open_units', 'output_shapes', 'recorded', 'resolve']
+__all__ = [
+    'Unit', 'channels_of', 'find_stages', 'image_shape', 'images_first', 'open_units', 'output_shapes', 'recorded',
+    'resolve'
+]
 
 # Qualified name in the network, and the module, or the parameter that belongs to no other unit.
 Unit = tuple[str, nn.Module | nn.Parameter]
@@ -34,18 +38,12 @@ def _children(name: str, module: nn.Module) -> list[Unit]:
 
 
 def open_units(model: nn.Module) -> list[Unit]:
-    """Return the parts of a network in order: its children, with the trunk's container opened into its own children.
-
-    Example:
-        >>> import torchvision
-        >>> [name for name, _ in open_units(torchvision.models.resnet18())][:5]
-        ['conv1', 'bn1', 'relu', 'maxpool', 'layer1']
-    """
+    """Return the parts of a network in order: its children, with the trunk's container opened into its own children."""
     least = _TRUNK * max(_numel(model), 1)
     opened, waiting = [], _children('', model)
     while waiting:
         name, item = waiting.pop(0)
-        is_container = isinstance(item, nn.Module) and any(True for _ in item.children())
+        is_container = isinstance(item, nn.Module) and list(item.children())
         # A ModuleList is never called itself, so only its children can be seen.
         if is_container and (type(item).forward is nn.Module.forward or _numel(item) >= least):
             waiting = _children(name, item) + waiting
@@ -56,44 +54,31 @@ def open_units(model: nn.Module) -> list[Unit]:
 
 @contextmanager
 def recorded(points: Points) -> Iterator[dict[Hashable, torch.Tensor]]:
-    """Record what passes through modules while the context is open.
+    """Yield a dict, key to tensor (the first of several), that is filled with what passes at ``points``.
 
     The hooks are removed with the context, so that the network can be copied, pickled and exported.
-
-    Yields:
-        Key to tensor, filled as the network runs. If a module returns several tensors, the first.
     """
     kept: dict[Hashable, torch.Tensor] = {}
 
-    def keep(key: Hashable, is_input: bool) -> Callable:
+    def keep(key: Hashable, module: nn.Module, *args_and_output: object) -> None:
+        # A hook before the module is given no output, so the last is the input.
+        value = args_and_output[-1]
+        if isinstance(value, (tuple, list)) and value:
+            value = value[0]
+        if isinstance(value, torch.Tensor):
+            kept[key] = value
 
-        def hook(module: nn.Module, *args_and_output: object) -> None:
-            value = args_and_output[0 if is_input else -1]
-            if isinstance(value, (tuple, list)) and value:
-                value = value[0]
-            if isinstance(value, torch.Tensor):
-                kept[key] = value
-
-        return hook
-
-    handles = []
-    for key, (module, is_input) in points.items():
-        register = module.register_forward_pre_hook if is_input else module.register_forward_hook
-        handles.append(register(keep(key, is_input)))
-    try:
+    with ExitStack() as handles:
+        for key, (module, is_input) in points.items():
+            register = module.register_forward_pre_hook if is_input else module.register_forward_hook
+            handles.enter_context(register(partial(keep, key)))
         yield kept
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def output_shapes(model: nn.Module, points: Points, images: Shape) -> tuple[dict[str, Shape], list[Shape]]:
-    """Return the shapes of what passes at ``points`` in eval mode, and of what the network returns.
+    """Return the shapes of what passes at ``points`` in eval mode, and of what the network returns for ``images``.
 
-    Args:
-        model: The network; its weights and its mode do not change.
-        points: What to record; points that are not passed are missing in the result.
-        images: Shape (N, C, H, W) of the images sent through.
+    Points that are not passed are missing in the result. The weights of the network and its mode do not change.
     """
     modes = {m: m.training for m in model.modules()}
     model.eval()
@@ -131,6 +116,11 @@ def _drop_unused(model: nn.Module, units: Sequence[Unit], shapes: Mapping[str, S
     return kept
 
 
+def image_shape(channels: int, size: int | tuple[int, int]) -> Shape:
+    """Return the shape of a batch of one image."""
+    return 1, channels, *((size, size) if isinstance(size, int) else size)
+
+
 def resolve(model: nn.Module, stage_names: Sequence[Sequence[str]]) -> list[Stage]:
     """Return for each stage the modules and parameters of these names in ``model``."""
     items = dict(model.named_parameters(remove_duplicate=False))
@@ -152,14 +142,9 @@ def find_stages(model: nn.Module,
     parameters outside of units. A new stage begins where the size of the feature map falls; in networks whose size
     stays the same (transformers), at each block.
 
-    Args:
-        model: The network; it is changed.
-        images: Shape (N, C, H, W) of images that it takes.
-        points: Further points whose shapes are returned.
-
     Returns:
         The units of each stage (item 0 the stem), the shape of each unit's output by name and at ``points``, and the
-        shapes of what the network returns.
+        shapes of what the network returns for images of shape ``images``, (N, C, H, W).
     """
     units = open_units(model)
     while True:

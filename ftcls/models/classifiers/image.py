@@ -34,22 +34,18 @@ class ImageClassifier(BaseClassifier):
     """A backbone, a neck that pools, a head that classifies.
 
     Args:
-        backbone: The backbone, or its config; see :mod:`ftcls.models.backbones`.
-        neck: The neck; None for none.
+        backbone, neck: The backbone and the neck, or their configs.
         head: The head; None for features only, without losses and predictions.
         pretrained: A checkpoint of the whole model; the same as ``init_cfg=dict(type='Pretrained', checkpoint=...)``.
         train_cfg: ``dict(augments=..., probs=...)``, batch augmentations, see :class:`RandomBatchAugment`.
-        data_preprocessor: The data preprocessor; its default ``type`` is ``ClsDataPreprocessor``.
+        data_preprocessor: Its default ``type`` is ``ClsDataPreprocessor``.
         init_cfg: Where the weights come from.
-        freeze: Which parameters do not learn, as regular expressions over their names, see :meth:`freeze`.
-        norm_policy: What BatchNorm layers do, see :meth:`freeze`.
+        freeze, norm_policy: Which parameters do not learn, and what BatchNorm layers do, see :meth:`freeze`.
 
     Raises:
         ConfigError: If the parts do not fit together, or there is nothing to freeze.
 
     Example:
-        >>> import torch
-        >>> from ftcls.registry import MODELS
         >>> model = MODELS.build(dict(
         ...     type='ImageClassifier', backbone=dict(type='ResNet', depth=18), neck=dict(type='GlobalAveragePooling'),
         ...     head=dict(type='LinearClsHead', num_classes=10, in_channels=512)))
@@ -89,9 +85,6 @@ class ImageClassifier(BaseClassifier):
             inputs: (N, C, H, W) float.
             stage: 'backbone': a tuple of feature maps; 'neck': the neck's output, without a neck the same;
                 'pre_logits': the input of the head's last layer, (N, C) float.
-
-        Raises:
-            ConfigError: If the stage is unknown, or there is no head for 'pre_logits'.
         """
         check_word('stage', stage, _STAGES)
         feats = self.backbone(inputs)

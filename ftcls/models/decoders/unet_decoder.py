@@ -30,13 +30,8 @@ class UNetDecoder(BaseModule):
         norm_cfg: Normalization layers; None for BatchNorm.
         init_cfg: Where the weights come from; None for PyTorch's default.
 
-    Raises:
-        ConfigError: If there are fewer than two maps, or fewer channels than steps.
-
     Example:
-        >>> import torch
         >>> from ftcls.models.backbones import ResNet
-        >>> from ftcls.models.decoders import UNetDecoder
         >>> encoder = ResNet(18, out_indices=(0, 1, 2, 3))
         >>> UNetDecoder(encoder.out_channels)(encoder(torch.rand(1, 3, 64, 64)))[0].shape
         torch.Size([1, 16, 64, 64])
@@ -49,14 +44,15 @@ class UNetDecoder(BaseModule):
                  init_cfg: InitCfg = None) -> None:
         super().__init__(init_cfg)
         if in_channels is None or len(in_channels) < 2:
-            raise ConfigError(f'UNetDecoder: in_channels={in_channels}: at least two feature maps are needed; set '
-                              'out_indices of the backbone, for example (0, 1, 2, 3) of a ResNet')
+            raise ConfigError(
+                f'UNetDecoder: in_channels={in_channels}: at least two maps are needed; set out_indices of '
+                'the backbone, for example (0, 1, 2, 3) of a ResNet')
         self.in_channels = tuple(in_channels)
         skips = self.in_channels[-2::-1]
         if len(channels) < len(skips):
             raise ConfigError(
-                f'UNetDecoder: channels={tuple(channels)}: {len(skips)} steps join the {len(in_channels)} maps '
-                f'of the backbone, so at least {len(skips)} numbers are needed')
+                f'UNetDecoder: channels={tuple(channels)}: {len(skips)} steps join the {len(in_channels)} '
+                'maps of the backbone, and each needs one number')
         self.steps = nn.ModuleList()
         before = self.in_channels[-1]
         for skip, after in zip_longest(skips, channels, fillvalue=0):
@@ -65,10 +61,7 @@ class UNetDecoder(BaseModule):
         self.out_channels = (before, )
 
     def forward(self, feats: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """Return one map (N, C, H', W') float.
-
-        Args:
-            feats: The encoder's maps (N, C_i, H_i, W_i) float, the finest first.
+        """Return one map (N, C, H', W') float of the encoder's (N, C_i, H_i, W_i) float, the finest first.
 
         Raises:
             ConfigError: If their number is not that of ``in_channels``, or they are not maps.
@@ -76,8 +69,8 @@ class UNetDecoder(BaseModule):
         shapes = [tuple(feat.shape) for feat in feats]
         if len(feats) != len(self.in_channels) or any(len(shape) != 4 for shape in shapes):
             raise ConfigError(
-                f'UNetDecoder takes {len(self.in_channels)} feature maps (N, C, H, W), got {shapes}: choose '
-                'stages that return maps by out_indices of the backbone')
+                f'UNetDecoder takes {len(self.in_channels)} maps (N, C, H, W), got {shapes}: choose stages '
+                'that return maps by out_indices of the backbone')
         x, skips = feats[-1], list(feats[:-1])
         for step in self.steps:
             if skips:

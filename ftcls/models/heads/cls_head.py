@@ -11,6 +11,7 @@ from torch import nn
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError
+from ftcls.utils.tree import as_list
 from ftcls.utils.types import PositiveInt
 from ..weight_init import InitCfg, with_default_init
 
@@ -22,8 +23,9 @@ TopK = PositiveInt | Annotated[Sequence[PositiveInt], MinLen(1)]
 
 def given_or_new(data_samples: list[DataSample | None] | None, count: int) -> list[DataSample]:
     """Return the samples that predictions are set on, with new ones in place of None."""
-    given = [None] * count if data_samples is None else data_samples
-    return [DataSample() if sample is None else sample for sample in given]
+    if data_samples is None:
+        return [DataSample() for _ in range(count)]
+    return [sample or DataSample() for sample in data_samples]
 
 
 def require(sample: DataSample, field: str, remedy: str) -> None:
@@ -34,9 +36,8 @@ def require(sample: DataSample, field: str, remedy: str) -> None:
 
 def _percent_in_topk(cls_score: torch.Tensor, target: torch.Tensor, topk: Sequence[int]) -> dict[str, torch.Tensor]:
     """Return in percent how often the truth (N, ) is among the k best scores (N, C), for each k."""
-    num_classes = cls_score.shape[1]
-    if max(topk) > num_classes:
-        raise ConfigError(f'topk={tuple(topk)}: the head has only {num_classes} classes')
+    if max(topk) > cls_score.shape[1]:
+        raise ConfigError(f'topk={tuple(topk)}: the head has only {cls_score.shape[1]} classes')
     best = cls_score.topk(max(topk), dim=1).indices
     hits = (best == target.reshape(-1, 1)).float().cumsum(dim=1).mean(dim=0) * 100
     return {f'accuracy_top-{k}': hits[k - 1] for k in topk}
@@ -47,15 +48,12 @@ class ClsHead(BaseModule):
     """Classification head without layers: loss and prediction from logits (N, num_classes) of the backbone.
 
     Args:
-        loss: The loss; None for ``dict(type='CrossEntropyLoss', loss_weight=1.0)``.
+        loss: None for ``dict(type='CrossEntropyLoss', loss_weight=1.0)``.
         topk: The k for which ``cal_acc`` gives the accuracy.
         cal_acc: Also give the accuracy of each training batch; not with labels mixed by batch augmentation.
         init_cfg: Where the weights come from.
 
     Example:
-        >>> import torch
-        >>> from ftcls.models.heads import ClsHead
-        >>> from ftcls.structures import DataSample
         >>> ClsHead().loss((torch.zeros(1, 10), ), [DataSample().set_gt_label(3)])
         {'loss': tensor(2.3026)}
     """
@@ -69,18 +67,14 @@ class ClsHead(BaseModule):
                  cal_acc: bool = False,
                  init_cfg: InitCfg = None) -> None:
         super().__init__(init_cfg=with_default_init(init_cfg, self.default_init) or None)
-        self.topk = (topk, ) if isinstance(topk, int) else tuple(topk)
+        self.topk = tuple(as_list(topk))
         if loss is None:
             loss = dict(type='CrossEntropyLoss', loss_weight=1.0)
         self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
         self.cal_acc = cal_acc
 
     def pre_logits(self, feats: Feats) -> torch.Tensor:
-        """Return the features that the last layer gets: the last of ``feats``, (N, C) float.
-
-        Raises:
-            ConfigError: If they are a feature map.
-        """
+        """Return what the last layer gets: the last of ``feats``, (N, C) float; raise a ConfigError if it is a map."""
         x = feats if isinstance(feats, torch.Tensor) else feats[-1]
         if x.ndim != 2:
             raise ConfigError(f'{type(self).__name__} takes vectors (N, C), got shape {tuple(x.shape)}: '
@@ -101,14 +95,14 @@ class ClsHead(BaseModule):
 
         Raises:
             DataError: If a sample has no label, or not one the loss can take.
+            ConfigError: If ``cal_acc`` is set and the labels are scores.
         """
         cls_score = self(feats)
         target = self._target(data_samples, cls_score.shape[1])
         losses = dict(loss=self.loss_module(cls_score, target, avg_factor=len(cls_score), **kwargs))
         if self.cal_acc:
             if target.ndim != 1:
-                raise ConfigError('cal_acc=True needs one class per image; remove it with soft labels (batch '
-                                  'augmentation) and with several labels per image')
+                raise ConfigError('cal_acc=True needs one class per image, not soft labels (batch augmentation)')
             losses.update(_percent_in_topk(cls_score.detach(), target, self.topk))
         return losses
 
@@ -118,10 +112,6 @@ class ClsHead(BaseModule):
         With ``class_weight`` and class indices, each is weighted but not divided: the mean is over the number of
         samples, while that of :meth:`loss` is over the sum of their weights. If the loss module has no
         ``reduction_override``, each sample gets the loss of the batch.
-
-        Args:
-            feats: Features from backbone and neck; the last is used.
-            data_samples: Samples with ``gt_score`` or ``gt_label``.
         """
         cls_score = self(feats)
         target = self._target(data_samples, cls_score.shape[1])
@@ -148,16 +138,10 @@ class ClsHead(BaseModule):
         return torch.cat([sample.gt_label for sample in data_samples])
 
     def predict(self, feats: Feats, data_samples: list[DataSample | None] | None = None) -> list[DataSample]:
-        """Return the samples with ``pred_score`` (softmax) and ``pred_label`` set.
-
-        Args:
-            feats: Features from backbone and neck; the last is used.
-            data_samples: Samples to set them on; None, or a None in place of one, for new ones.
-        """
+        """Return the samples (None for new ones) with ``pred_score`` (softmax) and ``pred_label`` set."""
         scores = self(feats).float().softmax(dim=1)
-        labels = scores.argmax(dim=1, keepdim=True)
         samples = given_or_new(data_samples, len(scores))
-        for sample, score, label in zip(samples, scores, labels, strict=True):
+        for sample, score, label in zip(samples, scores, scores.argmax(dim=1), strict=True):
             sample.set_pred_score(score).set_pred_label(label)
         return samples
 
@@ -167,14 +151,11 @@ class LinearClsHead(ClsHead):
     """Linear classifier; its layer is called ``fc``.
 
     Args:
-        num_classes: Number of classes.
         in_channels: Length of the feature vectors.
-        init_cfg: Where the weights come from; None for a normal distribution of standard deviation 0.01.
-        loss, topk, cal_acc: See :class:`ClsHead`.
+        init_cfg: None for a normal distribution of standard deviation 0.01.
+        num_classes, loss, topk, cal_acc: See :class:`ClsHead`.
 
     Example:
-        >>> import torch
-        >>> from ftcls.models.heads import LinearClsHead
         >>> LinearClsHead(num_classes=10, in_channels=512)((torch.rand(2, 512), )).shape
         torch.Size([2, 10])
     """

@@ -21,17 +21,15 @@ class MultiLabelClsHead(ClsHead):
     """Head for several labels per image, from logits (N, num_classes): a sigmoid for each class.
 
     Args:
-        loss: The loss; None for ``dict(type='CrossEntropyLoss', use_sigmoid=True)``.
+        loss: None for ``dict(type='CrossEntropyLoss', use_sigmoid=True)``.
         thr: Classes of at least this score are predicted; None for 0.5 if ``topk`` is None too.
         topk: Number of classes that are predicted, those with the best scores; without effect beside ``thr``.
-        init_cfg: Where the weights come from.
+        init_cfg: See :class:`ClsHead`.
 
     Raises:
         ConfigError: If the loss takes one label per image.
 
     Example:
-        >>> import torch
-        >>> from ftcls.models.heads import MultiLabelClsHead
         >>> MultiLabelClsHead().predict((torch.tensor([[2., -2., 1.]]), ))[0].pred_label
         tensor([0, 2])
     """
@@ -50,8 +48,7 @@ class MultiLabelClsHead(ClsHead):
             raise ConfigError(f'{name}: loss={type(self.loss_module).__name__} takes one label per image; set '
                               'loss.use_sigmoid=True')
         if thr is not None and topk is not None:
-            MMLogger.get_current_instance().warning(
-                f'{name}: thr={thr} and topk={topk} are given; the threshold is used')
+            MMLogger.get_current_instance().warning(f'{name}: thr={thr} is used, and topk={topk} is not')
         if thr is None and topk is None:
             thr = 0.5
         self.thr = thr
@@ -63,18 +60,13 @@ class MultiLabelClsHead(ClsHead):
         for sample in data_samples:
             label = sample.gt_label
             if len(label) and int(label.max()) >= num_classes:
-                raise DataError(
-                    f'image {sample.get("img_path", "(no path)")} has the labels {label.tolist()}, but the head '
-                    f'has {num_classes} classes (0 ... {num_classes - 1}): set model.head.num_classes')
+                raise DataError(f'image {sample.get("img_path", "(no path)")} has the labels {label.tolist()}, but the '
+                                f'head has {num_classes} classes (0 ... {num_classes - 1}): set model.head.num_classes')
             rows.append(torch.zeros(num_classes, device=label.device).index_fill_(0, label, 1.))
         return torch.stack(rows)
 
     def positive(self, score: torch.Tensor) -> torch.Tensor:
-        """Return the classes that scores (num_classes, ) predict, (k, ) int64; with ``topk`` the best first.
-
-        Raises:
-            ConfigError: If there are fewer classes than ``topk``.
-        """
+        """Return the classes that scores (num_classes, ) predict, (k, ) int64; with ``topk`` the best first."""
         if self.thr is not None:
             return torch.nonzero(score >= self.thr)[:, 0]
         if self.topk > len(score):
@@ -82,10 +74,7 @@ class MultiLabelClsHead(ClsHead):
         return score.argsort(descending=True, stable=True)[:self.topk]
 
     def predict(self, feats: Feats, data_samples: list[DataSample | None] | None = None) -> list[DataSample]:
-        """Return the samples with ``pred_score`` (sigmoid of each class) and ``pred_label``, (k, ), which may be empty.
-
-        The arguments are those of :meth:`ClsHead.predict`.
-        """
+        """See :meth:`ClsHead.predict`: ``pred_score`` is the sigmoid, and ``pred_label``, (k, ), may be empty."""
         scores = self(feats).float().sigmoid()
         samples = given_or_new(data_samples, len(scores))
         for sample, score in zip(samples, scores, strict=True):
@@ -98,13 +87,9 @@ class MultiLabelLinearClsHead(MultiLabelClsHead):
     """Linear classifier for several labels per image; its layer is called ``fc``.
 
     Args:
-        num_classes: Number of classes.
         in_channels: Length of the feature vectors.
-        loss, thr, topk: See :class:`MultiLabelClsHead`.
-        init_cfg: Where the weights come from; None for a normal distribution of standard deviation 0.01.
-
-    Raises:
-        ConfigError: If ``topk`` is above ``num_classes``, or the loss takes one label per image.
+        init_cfg: None for a normal distribution of standard deviation 0.01.
+        num_classes, loss, thr, topk: See :class:`MultiLabelClsHead`; ``topk`` is at most ``num_classes``.
     """
 
     default_init: ClassVar[Sequence[dict]] = LinearClsHead.default_init

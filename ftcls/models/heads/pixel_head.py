@@ -1,6 +1,6 @@
 """The head that predicts for each pixel whether it is foreground."""
 import inspect
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Literal
 
@@ -26,13 +26,9 @@ _PIPELINE = 'the pipeline must begin with LoadImageFromFile and LoadAnnotations 
 
 def _short_names(losses: Sequence[nn.Module]) -> list[str]:
     """Return the names of losses in the log, each once: ``bce``, ``dice``, ``dice_2`` …"""
-    seen: Counter = Counter()
-    names = []
-    for loss in losses:
-        name = getattr(loss, 'short_name', '') or type(loss).__name__.removesuffix('Loss').lower()
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f'{name}_{seen[name]}')
-    return names
+    names = [getattr(loss, 'short_name', '') or type(loss).__name__.removesuffix('Loss').lower() for loss in losses]
+    counts = [names[:i].count(name) for i, name in enumerate(names, start=1)]
+    return [f'{name}_{count}'.removesuffix('_1') for name, count in zip(names, counts)]
 
 
 @MODELS.register_module()
@@ -41,20 +37,14 @@ class PixelHead(BaseModule):
 
     Args:
         in_channels: Channels of the features; an ``ImageSegmentor`` gives it.
-        loss: The loss, or a list of them, whose sum is minimised and which are logged each under its name
-            (``loss_bce``, ``loss_dice``); their ``loss_weight`` weighs them. None for
-            ``dict(type='BCEWithLogitsLoss')``.
+        loss: The loss, or a list of them, whose sum is minimised and which are logged by name (``loss_bce``,
+            ``loss_dice``). None for ``dict(type='BCEWithLogitsLoss')``.
         out_channels: Channels of the convolution. 1: the logit. 2, for files that were trained with two classes:
             background and foreground, the logit is their difference, whose sigmoid is the softmax over the two.
         threshold: Pixels with a higher probability are foreground.
         init_cfg: Where the weights come from; None for PyTorch's default.
 
-    Raises:
-        ConfigError: If there is no loss, or a loss over classes.
-
     Example:
-        >>> import torch
-        >>> from ftcls.models.heads import PixelHead
         >>> PixelHead(in_channels=8).predict((torch.rand(1, 8, 4, 4), ))[0].pred_prob.shape
         torch.Size([4, 4])
     """
@@ -80,9 +70,8 @@ class PixelHead(BaseModule):
         for one in self.loss_modules:
             # By the very class: a subclass may take masks.
             if type(one) in (CrossEntropyLoss, LabelSmoothLoss):
-                raise ConfigError(
-                    f'PixelHead: loss={type(one).__name__} takes one class per image; use BCEWithLogitsLoss '
-                    '(cross entropy per pixel), DiceLoss, IoULoss, TverskyLoss, FocalLoss or BCEDiceLoss')
+                raise ConfigError(f'PixelHead: loss={type(one).__name__} takes one class per image; use '
+                                  'BCEWithLogitsLoss, DiceLoss, IoULoss, TverskyLoss, FocalLoss or BCEDiceLoss')
         self.loss_names = _short_names(self.loss_modules)
 
     def forward(self, feats: Feats) -> torch.Tensor:
@@ -97,8 +86,7 @@ class PixelHead(BaseModule):
 
         Args:
             feats: Features; the last is used.
-            data_samples: Samples with ``gt_mask``; masks smaller than the features are padded with pixels that do not
-                count.
+            data_samples: Samples with ``gt_mask``; smaller masks are padded with pixels that do not count.
 
         Raises:
             DataError: If a sample has no mask, or one of another size or other values.
@@ -134,21 +122,16 @@ class PixelHead(BaseModule):
             below, right = height - mask.shape[-2], width - mask.shape[-1]
             known = tuple(sample.metainfo.get('img_shape', mask.shape[-2:]))[:2]
             if mask.ndim != 2 or below < 0 or right < 0 or known != tuple(mask.shape):
-                raise DataError(f'the mask of {sample.get("img_path", "(no path)")} has size '
-                                f'{"x".join(map(str, mask.shape))}, its image after the pipeline '
-                                f'{"x".join(map(str, known))}: they must go through the same transforms')
-            if below or right:
-                mask = F.pad(mask, (0, right, 0, below), value=_IGNORED)
-            masks.append(mask)
+                sizes = ['x'.join(map(str, shape)) for shape in (mask.shape, known)]
+                raise DataError(f'the mask of {sample.get("img_path", "(no path)")} has size {sizes[0]}, its image '
+                                f'after the pipeline {sizes[1]}: they must go through the same transforms')
+            masks.append(F.pad(mask, (0, right, 0, below), value=_IGNORED))
         return torch.stack(masks).to(logits.device)
 
     def predict(self, feats: Feats, data_samples: list[DataSample | None] | None = None) -> list[DataSample]:
-        """Return the samples with ``pred_prob`` (H, W) float32 and ``pred_mask`` (H, W) uint8 set.
+        """Return the samples (None for new ones) with ``pred_prob`` (H, W) float32 and ``pred_mask`` (H, W) uint8 set.
 
-        Args:
-            feats: Features; the last is used.
-            data_samples: Samples to set them on; None, or a None in place of one, for new ones. Padding beyond their
-                ``img_shape`` is cut off.
+        Padding beyond the ``img_shape`` of a sample is cut off.
         """
         probs = self(feats).float().sigmoid()[:, 0]
         samples = given_or_new(data_samples, len(probs))

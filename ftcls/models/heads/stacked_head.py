@@ -16,7 +16,7 @@ from .cls_head import ClsHead, Feats, TopK
 __all__ = ['StackedLinearClsHead']
 
 
-class LinearBlock(nn.Module):
+class LinearBlock(nn.Sequential):
     """A linear layer ``fc``, then ``norm``, ``act`` and ``dropout`` if they are given; (N, C) float to (N, C')."""
 
     def __init__(self,
@@ -27,15 +27,12 @@ class LinearBlock(nn.Module):
                  act_cfg: dict | None = None) -> None:
         super().__init__()
         self.fc = nn.Linear(in_channels, out_channels)
-        self.norm = None if norm_cfg is None else build_norm(norm_cfg, out_channels)
-        self.act = None if act_cfg is None else build_act(act_cfg)
-        self.dropout = nn.Dropout(dropout_rate) if dropout_rate > 0 else None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Take (N, in_channels) float to (N, out_channels) float."""
-        for layer in self.children():
-            x = layer(x)
-        return x
+        if norm_cfg is not None:
+            self.norm = build_norm(norm_cfg, out_channels)
+        if act_cfg is not None:
+            self.act = build_act(act_cfg)
+        if dropout_rate > 0:
+            self.dropout = nn.Dropout(dropout_rate)
 
 
 @MODELS.register_module()
@@ -43,14 +40,9 @@ class StackedLinearClsHead(ClsHead):
     """Classifier of several linear layers, called ``layers.0.fc``, ``layers.1.fc`` …
 
     Args:
-        num_classes: Number of classes.
-        in_channels: Length of the feature vectors.
         mid_channels: Length of the output of each hidden layer, [512] for one.
-        dropout_rate: Dropout after each hidden layer.
-        norm_cfg: Normalization after each hidden layer, ``dict(type='BN1d')``; None for none.
-        act_cfg: Activation after each hidden layer; None for none.
-        loss, topk, cal_acc: See :class:`ClsHead`.
-        init_cfg: Where the weights come from; None for PyTorch's default.
+        dropout_rate, norm_cfg, act_cfg: After each hidden layer; ``norm_cfg=dict(type='BN1d')``, None for none.
+        num_classes, in_channels, loss, topk, cal_acc, init_cfg: See :class:`LinearClsHead`.
     """
 
     def __init__(self,

@@ -35,8 +35,8 @@ class Loss(nn.Module):
 
 
 def widen(x: torch.Tensor) -> torch.Tensor:
-    """Return half-precision numbers as float32: sums over many of them overflow at 65,504. Others are left alone."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    """Return half-precision numbers as float32, in which sums do not overflow at 65,504; float64 stays."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def weight_reduce(loss: torch.Tensor,
@@ -78,10 +78,11 @@ def is_index(label: torch.Tensor, pred: torch.Tensor) -> bool:
             raise DataError(f'labels of shape {tuple(label.shape)} for predictions of shape {tuple(pred.shape)}: give '
                             f'class indices (N, ), or scores of the same shape')
         return False
-    wrong = label[(label < 0) | (label >= num_classes)] if label.device.type == 'cpu' else ()
-    if len(wrong):
-        raise DataError(f'label {int(wrong[0])} in the data, but the head has {num_classes} classes '
-                        f'(0 ... {num_classes - 1}): set num_classes of the head')
+    if label.device.type == 'cpu':
+        wrong = label[(label < 0) | (label >= num_classes)]
+        if wrong.numel():
+            raise DataError(f'label {int(wrong[0])} in the data, but the head has {num_classes} classes '
+                            f'(0 ... {num_classes - 1}): set num_classes of the head')
     return True
 
 

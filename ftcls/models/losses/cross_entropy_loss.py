@@ -135,7 +135,9 @@ class LabelSmoothLoss(CrossEntropyLoss):
         self.label_smooth_val = label_smooth_val
         self.num_classes = num_classes
         self.mode = mode
-        self._eps = label_smooth_val / (1 + label_smooth_val) if mode == 'classy_vision' else label_smooth_val
+        self._eps = label_smooth_val
+        if mode == 'classy_vision':
+            self._eps = label_smooth_val / (1 + label_smooth_val)
         if not several:
             self._label_smoothing = self._eps
 

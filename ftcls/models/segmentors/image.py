@@ -31,18 +31,13 @@ class ImageSegmentor(HeadedModel):
         decoder: The decoder, ``dict(type='UNetDecoder')``; None for none. Its ``in_channels`` are by default the
             backbone's ``out_channels``.
         head: The head, ``dict(type='PixelHead')``; its ``in_channels`` are by default the channels of what it gets.
-        data_preprocessor: The data preprocessor; its default ``type`` is ``ClsDataPreprocessor``.
         train_cfg: Must be empty: batch augmentations mix labels, not masks.
-        freeze: Which parameters do not learn, as regular expressions over their names, see :meth:`freeze`.
-        norm_policy: What BatchNorm layers do, see :meth:`freeze`.
-        init_cfg: Where the weights come from.
+        data_preprocessor, freeze, norm_policy, init_cfg: See :class:`ImageClassifier`.
 
     Raises:
         ConfigError: If the parts do not fit together, or there is nothing to freeze.
 
     Example:
-        >>> import torch
-        >>> from ftcls.registry import MODELS
         >>> model = MODELS.build(dict(
         ...     type='ImageSegmentor', backbone=dict(type='UNet', base_channels=8), head=dict(type='PixelHead')))
         >>> model(torch.rand(2, 3, 50, 70)).shape
@@ -69,10 +64,9 @@ class ImageSegmentor(HeadedModel):
         last = self.backbone if self.decoder is None else self.decoder
         self.head = build_part(head, 'head', in_channels=last.out_channels[-1])
         self.size_divisor = getattr(self.backbone, 'size_divisor', _DIVISOR)
-        given = self.backbone.out_channels
-        check_channels('decoder', getattr(self.decoder, 'in_channels', given), self.backbone, given)
-        given = last.out_channels[-1]
-        check_channels('head', getattr(self.head, 'in_channels', given), last, given)
+        for key, before, given in (('decoder', self.backbone, self.backbone.out_channels), ('head', last,
+                                                                                            last.out_channels[-1])):
+            check_channels(key, getattr(getattr(self, key), 'in_channels', given), before, given)
         self.freeze(freeze, norm_policy)
 
     def extract_feat(self, inputs: torch.Tensor, stage: str = 'decoder') -> tuple[torch.Tensor, ...]:
@@ -82,9 +76,6 @@ class ImageSegmentor(HeadedModel):
             inputs: (N, C, H, W) float.
             stage: 'backbone': the backbone's maps, of the padded images; 'decoder': one map of the size of the images,
                 (N, C, H, W) float, what the head gets.
-
-        Raises:
-            ConfigError: If the stage is unknown, or the backbone returns no maps.
         """
         check_word('stage', stage, _STAGES)
         height, width = inputs.shape[-2:]
@@ -99,9 +90,8 @@ class ImageSegmentor(HeadedModel):
             feats = self.decoder(feats)
         x = feats[-1]
         if x.ndim != 4:
-            raise ConfigError(
-                f'model.backbone: {type(self.backbone).__name__} returns {tuple(x.shape)}, and a segmentor needs '
-                'feature maps (N, C, H, W)')
+            raise ConfigError(f'model.backbone: {type(self.backbone).__name__} returns {tuple(x.shape)}, and a '
+                              'segmentor needs feature maps (N, C, H, W)')
         if x.shape[-2:] != padded.shape[-2:]:
             # The head's 1x1 convolution gives the same before and after the interpolation.
             x = F.interpolate(x, size=padded.shape[-2:], mode='bilinear', align_corners=False)
