@@ -82,8 +82,20 @@ def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: 
                                 'frozen, since their filters fit all images (Yosinski et al. 2014, arXiv:1411.1792)')
     milestones = sorted({max(1, round(share * epochs)) for share in shares})
     warmup = max(1, round(warmup_steps / steps * epochs))
-    return Hyperparameters(resize, crop, preset.family != 'bit', flip, batch, epochs, warmup, milestones, lr, decay,
-                           frozen_stages, mixup, why)
+    return Hyperparameters(
+        resize=resize,
+        crop=crop,
+        random_size=preset.family != 'bit',
+        flip=flip,
+        batch=batch,
+        epochs=epochs,
+        warmup=warmup,
+        milestones=milestones,
+        lr=lr,
+        weight_decay=decay,
+        frozen_stages=frozen_stages,
+        mixup=mixup,
+        why=why)
 
 
 def _resolution(preset: ModelPreset, side: float) -> tuple[int, int, str]:
