@@ -25,26 +25,22 @@ _ENDLESS = 10**8  # MMEngine's INF for a schedule without an end is 10**9
 
 
 def standard_arms(cfg: Config) -> dict[str, dict[str, Any]]:
-    """Return the overrides that make an arm of a fine-tuning config.
+    """Return the overrides of each arm of a fine-tuning config; its own ``arms = dict(scratch={key: value}, …)`` adds.
 
-    - ``finetune``: the config as it is.
+    - ``finetune``: the config as it is; a hook that unfreezes in steps stays in this arm only.
     - ``scratch``: no pretrained weights, nothing frozen.
-    - ``probe``: the whole backbone frozen; a linear classifier on its features learns alone.
+    - ``probe``: the whole backbone frozen; only a linear classifier on its features is trained.
     - ``lpft``: the first half of the epochs as ``probe``, the second as ``finetune``.
-
-    A hook of the config that unfreezes in steps stays in ``finetune`` only.
-
-    The config's own ``arms = dict(scratch={'optim_wrapper.optimizer.lr': 0.1}, …)`` adds to these, or names others.
     """
     others = [h for h in cfg.get('custom_hooks') or [] if h.get('type') not in _UNFREEZING]
     backbone = MODELS.build({**cfg.model.backbone, 'init_cfg': None})
     # without a source there is nothing to stay close to
     scratch: dict[str, Any] = {'custom_hooks': [h for h in others if h.get('type') != 'L2SPHook'], 'load_from': None}
     scratch.update({'model.backbone.init_cfg': None, 'model.backbone.frozen_stages': -1})
-    probe = {'custom_hooks': others, 'model.backbone.frozen_stages': len(backbone.stages()) - 1}
-    lpft = {'custom_hooks': [*others, dict(type='LinearProbeFineTuneHook', probe=0.5)]}
     if cfg.model.get('freeze'):
         scratch['model.freeze'] = None
+    probe = {'custom_hooks': others, 'model.backbone.frozen_stages': len(backbone.stages()) - 1}
+    lpft = {'custom_hooks': [*others, dict(type='LinearProbeFineTuneHook', probe=0.5)]}
     arms = dict(scratch=scratch, probe=probe, lpft=lpft, finetune={})
     for name, overrides in (cfg.get('arms') or {}).items():
         arms[name] = {**arms.get(name, {}), **overrides}
@@ -52,13 +48,9 @@ def standard_arms(cfg: Config) -> dict[str, dict[str, Any]]:
 
 
 def read_arms(text: str, overrides: Sequence[str] = ()) -> list[str | Config]:
-    """Return the arms of ``'scratch,mine.py,configs/strategies'``: names, and the configs of the files and folders.
+    """Return the arms of ``'scratch,mine.py,configs/strategies'``: names, and the configs of files and folders.
 
-    A file that is named itself and is in a folder too is one arm. An arm that is named twice is refused later.
-
-    Args:
-        text: Names, config files and folders of such, separated by commas.
-        overrides: For each config, as typed on the command line.
+    A file that is named itself and is in a folder too is one arm. ``overrides`` are applied to each config.
     """
     names = text.split(',')
     arms: list[str] = []
@@ -74,11 +66,11 @@ def read_arms(text: str, overrides: Sequence[str] = ()) -> list[str | Config]:
 def few_shots(cfg: Config, shots: int) -> Config:
     """Return a copy of a config that trains on ``shots`` labelled samples per class, drawn by each run's seed."""
     cfg = copy.deepcopy(cfg)
-    for split in SPLITS:
-        for dataset in split_datasets(cfg, split):
-            # `Digits` tests on what the draw has left, and is told of it in each split
-            if split == 'train' or dataset.get('shots_per_class'):
-                dataset['shots_per_class'] = shots
+    for dataset in split_datasets(cfg, 'train'):
+        dataset['shots_per_class'] = shots
+    for dataset in split_datasets(cfg, 'val', 'test'):
+        if dataset.get('shots_per_class'):  # `Digits` tests on the samples that are not drawn
+            dataset['shots_per_class'] = shots
     return cfg
 
 
@@ -93,26 +85,23 @@ def compare(cfg: Config,
             log: Callable[[str], None] = print_line) -> Comparison:
     """Train each arm with each seed on the same data and budget, and write the table, the curves and the numbers.
 
-    A finished run leaves ``result.json`` in its folder and is not repeated; a killed one resumes from its last
-    checkpoint. So the same call resumes a comparison, and several calls with a ``shard`` each make one together; a last
-    one with ``gather`` reports. A run that fails is named, leaves ``error.txt``, and the others continue; in several
-    processes (``launcher``) it ends the call, since the others cannot know of it.
+    The same call resumes: a finished run is not repeated, a killed one continues from its last checkpoint. Calls with a
+    ``shard`` each share the runs; a last one with ``gather`` reports. A run that fails leaves ``error.txt``, and the
+    others continue; with a ``launcher`` it ends the call, since the other processes cannot know of it.
 
     Args:
         cfg: The fine-tuning config; it is not changed.
-        arms: Names of ``standard_arms`` or of the config's ``arms``, or whole configs on the same data, called by their
-            file's name; the others are compared with the first.
+        arms: Names of ``standard_arms``, or configs on the same data, named by their file; the first is the reference.
         seeds: One run per arm and seed. Datasets that draw few shots (``shots_per_class``) do so with this seed.
         out_dir: Gets ``<arm>/seed<k>/`` of each run, then ``compare.png``, ``results.json``, ``table.txt``.
-        epochs: The budget of every arm; schedules by epoch are stretched to it. None leaves it as the config has it.
+        epochs: The budget of every arm; schedules by epoch are stretched to it. None keeps the config's.
         metric: The score; None takes the first metric of the evaluator.
         workers: Who executes the runs.
         log: Gets one line when a run begins and one when it has ended.
 
     Raises:
-        ConfigError: Before the first run: if an arm is unknown, or wrong, or on other data, or cannot start for lack of
-            data or weights, or was run in ``out_dir`` with other settings. Later: if no run has a result, or
-            ``metric`` is not measured.
+        ConfigError: Before the first run: if an arm is unknown, wrong, on other data, cannot start for lack of data or
+            weights, or was run in ``out_dir`` with other settings. Later: if no run has a result or the ``metric``.
     """
     out_dir = Path(out_dir)
     configs = _arm_configs(cfg, arms, epochs)
@@ -123,12 +112,12 @@ def compare(cfg: Config,
             runs.append(Run(f'{arm}, seed {seed}', seeded, out_dir / arm / f'seed{seed}', arm))
     init_distributed(workers.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
     batch = execute_runs(runs, workers, metric, log)
-    results, split = [], ''
+    results = []
     for run in runs:
         if run.name in batch.results:
-            metrics, split = batch.results[run.name]['metrics'], batch.results[run.name]['split']
+            metrics = batch.results[run.name]['metrics']
             results.append(RunResult(run.group, run.cfg.randomness.seed, str(run.folder), metrics))
-    comparison = Comparison(batch.metric or '', split, results, tuple(configs), batch.failures, tuple(batch.unfinished))
+    comparison = Comparison(batch.metric, batch.split, results, tuple(configs), batch.failures, batch.unfinished)
     if workers.is_reporter:
         comparison.write(out_dir)
     return comparison
@@ -146,7 +135,11 @@ def _arm_configs(cfg: Config, arms: Sequence[str | Config], epochs: int | None) 
             apply_overrides(arm_cfg, known[arm])
         else:
             name, arm_cfg = Path(arm.filename).stem, copy.deepcopy(arm)
-            _check_same_data(cfg, arm, name)
+            for split in SPLITS:
+                reference, own = _data_of(cfg, split), _data_of(arm, split)
+                if own != reference:
+                    raise ConfigError(f'--arms {name}: its {split}_dataloader.dataset is not that of the first config: '
+                                      f'{own} against {reference}')
             if epochs is None and arm.train_cfg != cfg.train_cfg:
                 raise ConfigError(f'--arms {name}: its train_cfg is not that of the first config; give --budget')
         if name in configs:
@@ -160,14 +153,6 @@ def _arm_configs(cfg: Config, arms: Sequence[str | Config], epochs: int | None) 
     return configs
 
 
-def _check_same_data(cfg: Config, other: Config, name: str) -> None:
-    for split in SPLITS:
-        reference, own = _data_of(cfg, split), _data_of(other, split)
-        if own != reference:
-            raise ConfigError(f'--arms {name}: its {split}_dataloader.dataset is not that of the first config: '
-                              f'{own} against {reference}')
-
-
 def _data_of(cfg: Config, split: str) -> list[dict[str, Any]]:
     """Return the datasets of a split without their pipelines: an arm may augment in another way."""
     return [{k: v for k, v in dataset.items() if k != 'pipeline'} for dataset in split_datasets(cfg, split)]
@@ -177,16 +162,14 @@ def _set_budget(cfg: Config, epochs: int) -> None:
     """Set the number of epochs, and stretch alike what counts epochs: schedules, gradual unfreezing."""
     if epochs < 1:
         raise ConfigError(f'--budget {epochs}: must be at least 1')
-    before = cfg.train_cfg.get('max_epochs')
-    if before is None:
+    if cfg.train_cfg.get('max_epochs') is None:
         raise ConfigError('--budget: counts epochs, and train_cfg.max_epochs is not set')
+    factor = epochs / cfg.train_cfg.max_epochs
     cfg.train_cfg.max_epochs = epochs
-    factor = epochs / before
     hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.get('type') == 'GradualUnfreezingHook']
     for part in hooks + as_list(cfg.get('param_scheduler') or []):
         if part.get('by_epoch', True):
-            counts = {key: part[key] for key in _COUNTS_OF_EPOCHS if part.get(key)}
-            part.update(_stretched(counts, factor))
+            part.update(_stretched({key: part[key] for key in _COUNTS_OF_EPOCHS if part.get(key)}, factor))
 
 
 def _stretched(value: Any, factor: float) -> Any:
@@ -195,5 +178,6 @@ def _stretched(value: Any, factor: float) -> Any:
         return [_stretched(one, factor) for one in value]
     if isinstance(value, Mapping):
         return {_stretched(key, factor): _stretched(one, factor) for key, one in value.items()}
-    is_count = isinstance(value, int) and 0 < value < _ENDLESS
-    return max(1, round(value * factor)) if is_count else value
+    if isinstance(value, int) and 0 < value < _ENDLESS:
+        return max(1, round(value * factor))
+    return value

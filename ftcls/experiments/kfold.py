@@ -1,6 +1,5 @@
 """K-fold cross-validation: as many runs as folds, each measured on the images that it has not seen."""
 import copy
-import csv
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,9 +37,8 @@ def kfold(cfg: Config,
           log: Callable[[str], None] = print_line) -> CrossValidation:
     """Train ``folds`` times, each time without one fold of the training set, and measure on that fold.
 
-    The folds are stratified, see :class:`.KFoldDataset`. Each is an ordinary run, with the validation's pipeline and
-    metrics on its own fold. The config's validation set is used with ``pool`` only, its test set never. The same call
-    resumes after a break.
+    The folds are stratified, see :class:`.KFoldDataset`; each is measured by the validation's pipeline and metrics. The
+    config's validation set is used with ``pool`` only, its test set never. The same call resumes, see ``compare``.
 
     Args:
         cfg: The config; it is not changed.
@@ -67,26 +65,23 @@ def kfold(cfg: Config,
     init_distributed(workers.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
     size = _check_data(runs[0].cfg, folds, pool)
     batch = execute_runs(runs, workers, metric, log)
-    done = {fold: batch.results[run.name] for fold, run in enumerate(runs) if run.name in batch.results}
-    metrics = {fold: result['metrics'] for fold, result in done.items()}
-    rows = [{'fold': str(fold), **row} for fold, result in done.items() for row in result['predictions']]
-    _check_rows(rows, size, len(done) == folds, out_dir)
+    metrics, rows = {}, []
+    for fold, run in enumerate(runs):
+        if run.name in batch.results:
+            metrics[fold] = batch.results[run.name]['metrics']
+            rows += [{'fold': str(fold), **row} for row in batch.results[run.name]['predictions']]
+    images = {tuple(row[key] for key in _ID) for row in rows}
+    if len(rows) > len(images) or (len(metrics) == folds and len(images) != size):
+        raise DataError(f'{out_dir}: {len(rows)} predictions for {len(images)} of {size} images. The data has changed '
+                        'since the first fold; delete the folder and begin anew')
     report = CrossValidation(batch.metric, folds, metrics, rows, batch.failures, batch.unfinished)
     if workers.is_reporter:
         report.write(out_dir)
-        _write_csv(rows, out_dir / 'out_of_fold.csv')
     return report
 
 
 def fold_config(cfg: Config, fold: int, folds: int, seed: int, pool: bool = False) -> Config:
-    """Return the config of one run: its training set without a fold, that fold to validate on, no test set.
-
-    Args:
-        cfg: The config; it is not changed.
-        fold: Number of the fold, from 0.
-        folds: How many there are.
-        seed: Seed of the folds.
-        pool: Divide the validation set into folds too.
+    """Return a copy of a config whose training set lacks a fold (counted from 0), its validation set; no test set.
 
     Raises:
         ConfigError: If training or validation set are missing, or there is only one fold.
@@ -100,17 +95,17 @@ def fold_config(cfg: Config, fold: int, folds: int, seed: int, pool: bool = Fals
     cut = dict(fold=fold, num_splits=folds, seed=seed)
     train_leaves, val_leaves = split_datasets(cfg, 'train'), split_datasets(cfg, 'val')
     pooled = val_leaves if pool else []
-    train = [_folded(cfg.train_dataloader.dataset, cut)]
-    train += [_folded(_with_pipeline(leaf, train_leaves[0]), cut) for leaf in pooled]
-    plain = [_with_pipeline(leaf, val_leaves[0]) for leaf in train_leaves + pooled]
-    held_out = [_folded(leaf, dict(cut, test_mode=True)) for leaf in plain]
-    cfg.train_dataloader.dataset, cfg.val_dataloader.dataset = _joined(train), _joined(held_out)
+    train = [cfg.train_dataloader.dataset, *_with_pipeline(pooled, train_leaves[0])]
+    held_out = _with_pipeline(train_leaves + pooled, val_leaves[0])
+    cfg.train_dataloader.dataset = _joined(_folded(train, cut))
+    cfg.val_dataloader.dataset = _joined(_folded(held_out, dict(cut, test_mode=True)))
     cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
     return cfg
 
 
-def _with_pipeline(leaf: dict, other: dict) -> dict:
-    return {**leaf, 'pipeline': other['pipeline']} if 'pipeline' in other else leaf
+def _with_pipeline(leaves: list[dict], other: dict) -> list[dict]:
+    own = {key: value for key, value in other.items() if key == 'pipeline'}
+    return [{**leaf, **own} for leaf in leaves]
 
 
 def _joined(parts: list[dict]) -> dict:
@@ -128,11 +123,7 @@ def _folded(node: Any, cut: dict) -> Any:
 
 
 def _check_data(cfg: Config, folds: int, pool: bool) -> int:
-    """Return how many images there are in all folds.
-
-    Raises:
-        ConfigError: If an image is listed twice, or a class has too few of them.
-    """
+    """Return the number of images in all folds; refuse an image that is listed twice, a class with too few of them."""
     with quiet_run():
         datasets, report = build_datasets(cfg, ['train', 'val'])
     leaves = inner_datasets(datasets['val'])
@@ -140,8 +131,7 @@ def _check_data(cfg: Config, folds: int, pool: bool) -> int:
         _check_pool(leaves)
     counts: Counter = Counter()
     for leaf in leaves:
-        if hasattr(leaf, 'class_counts'):
-            counts.update(leaf.class_counts() or {})
+        counts.update(getattr(leaf, 'class_counts', dict)() or {})
     few = [f'{name} {counts[name]}' for name in report.classes or () if counts and counts[name] < folds]
     if few and not cfg.get('allow_missing_classes', False):
         raise ConfigError(
@@ -161,21 +151,6 @@ def _check_pool(leaves: Sequence[Dataset]) -> None:
         raise ConfigError(f'--pool: {plural(len(twice), "image")} listed more than once: {enumerate_names(twice, 3)}')
 
 
-def _check_rows(rows: Sequence[Mapping[str, str]], size: int, is_complete: bool, out_dir: Path) -> None:
-    """Check that no image was predicted twice and, when all folds are done, that each was predicted.
-
-    Raises:
-        DataError: If not.
-    """
-    distinct = {tuple(row[key] for key in _ID) for row in rows}
-    is_repeated = len(rows) > len(distinct)
-    is_incomplete = is_complete and len(distinct) != size
-    if is_repeated or is_incomplete:
-        raise DataError(
-            f'{out_dir}: {len(rows)} predictions for {len(distinct)} of {size} images. The data has changed '
-            'since the first fold; delete the folder and begin anew')
-
-
 def _predict_fold(runner: Runner) -> dict[str, Any]:
     """Measure a run on its fold, and keep the prediction for each of its images."""
     metainfo = runner.train_dataloader.dataset.metainfo or {}
@@ -185,11 +160,7 @@ def _predict_fold(runner: Runner) -> dict[str, Any]:
 
 
 class _Predictions(BaseMetric):
-    """Keeps the prediction for each image.
-
-    Args:
-        classes: The names of the classes.
-    """
+    """Keeps the prediction for each image."""
     default_prefix = ''
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -201,10 +172,9 @@ class _Predictions(BaseMetric):
         for sample in data_samples:
             row = {key: str(sample.get(key, '')) for key in _ID}
             row.update(label=self._names(sample.get('gt_label')), predicted=self._names(sample.get('pred_label')))
-            scores = sample.get('pred_score')
-            if scores is not None:
-                named = zip(self.classes, scores.reshape(-1).tolist())
-                row.update({f'score {name}': f'{score:.6g}' for name, score in named})
+            if sample.get('pred_score') is not None:
+                scores = sample['pred_score'].reshape(-1).tolist()
+                row.update((f'score {name}', f'{score:.6g}') for name, score in zip(self.classes, scores))
             self.results.append(row)
 
     def _names(self, labels: torch.Tensor | None) -> str:
@@ -216,11 +186,3 @@ class _Predictions(BaseMetric):
     def compute_metrics(self, results: Sequence[dict]) -> dict:
         self.rows = list(results)
         return {}
-
-
-def _write_csv(rows: Sequence[Mapping[str, str]], path: Path) -> None:
-    with path.open('w', newline='', encoding='utf-8') as file:
-        names = dict.fromkeys(name for row in rows for name in row)
-        writer = csv.DictWriter(file, list(names), restval='')
-        writer.writeheader()
-        writer.writerows(rows)

@@ -1,9 +1,11 @@
 """The reports of a comparison, a cross-validation and a search: a table, a figure, the numbers as JSON."""
+import csv
 import json
 import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,9 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All runs of a comparison.
+    """The finished runs of a comparison, by the score ``metric`` on ``split``.
 
     Attributes:
-        metric: The score.
-        split: The data that it was measured on.
-        results: The runs that are finished.
         arms: The arms in their order, the first is the reference; () for those of ``results``.
         failures: What went wrong, by run (``'probe, seed 2'``).
         unfinished: Runs without a result and without a failure.
@@ -48,14 +47,13 @@ class Comparison:
 
     @property
     def notes(self) -> list[str]:
-        """What the runs' preflights say of parts that their unfreezing never trains, one line each."""
+        """What the runs' preflights print about parts that their unfreezing never trains, one line each."""
         notes: dict[str, None] = {}
         for result in self.results:
-            preflight = Path(result.work_dir, 'preflight.txt')
-            if preflight.is_file():
-                lines = preflight.read_text(encoding='utf-8').splitlines()
-                never = [line.strip() for line in lines if 'unfreezing:' in line and 'NEVER' in line]
-                notes.update((f'{result.arm}: {line}', None) for line in never)
+            with suppress(FileNotFoundError):
+                for line in Path(result.work_dir, 'preflight.txt').read_text(encoding='utf-8').splitlines():
+                    if 'unfreezing:' in line and 'NEVER' in line:
+                        notes[f'{result.arm}: {line.strip()}'] = None
         return list(notes)
 
     def scores(self, arm: str) -> dict[int, float]:
@@ -73,23 +71,20 @@ class Comparison:
             scores = self.scores(arm)
             mean, std = _mean_and_std(scores.values())
             differences = [scores[seed] - first[seed] for seed in scores if seed in first]
-            difference, interval = _mean_and_std(differences)[0], _t_interval(differences)
-            rows.append(dict(arm=arm, runs=len(scores), mean=mean, std=std, difference=difference, interval=interval))
+            row = dict(arm=arm, runs=len(scores), mean=mean, std=std, difference=_mean_and_std(differences)[0])
+            rows.append(dict(row, interval=_t_interval(differences)))
         rows[0]['interval'] = None
         return rows
 
     def table(self) -> str:
         """Return the summary as plain text, then notes, failures and what is not finished."""
-        reference = self.arm_names[0]
-        titles = (f'{self.split} {self.metric}', 'spread', 'runs', f'against {reference}', '95 % interval')
+        titles = (f'{self.split} {self.metric}', 'spread', 'runs', f'against {self.arm_names[0]}', '95 % interval')
         rows = []
         for row in self.summary():
             mean, spread = _format('{:.2f}', row['mean']), _format('± {:.2f}', row['std'])
-            against = _format('{:+.2f}', row['difference'])
-            if row['arm'] == reference:
-                against = None
             interval = _format('{:+.2f} to {:+.2f}', *row['interval'] or [None])
-            rows.append((row['arm'], mean, spread, row['runs'], against, interval))
+            rows.append([row['arm'], mean, spread, row['runs'], _format('{:+.2f}', row['difference']), interval])
+        rows[0][4] = None  # the reference against itself
         lines = [render_table({'arm': 'left', **dict.fromkeys(titles, 'right')}, rows)]
         lines += [f'NOTE  {note}' for note in self.notes]
         return '\n'.join(lines + _describe_missing(self.failures, self.unfinished))
@@ -105,13 +100,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """The folds of a cross-validation.
+    """The finished ones of a number of folds, by the score ``metric``.
 
     Attributes:
-        metric: The score.
-        folds: How many there are.
         metrics: All metrics of each finished fold, by the fold's number.
-        rows: The predictions of these folds for their own images, one dict per image, as ``out_of_fold.csv`` has them.
+        rows: The rows of ``out_of_fold.csv``: the predictions of these folds for their own images.
         failures: What went wrong, by fold (``'fold 2'``).
         unfinished: Folds without a result and without a failure.
     """
@@ -151,21 +144,23 @@ class CrossValidation:
         return '\n'.join(lines + _describe_missing(self.failures, self.unfinished))
 
     def write(self, out_dir: Path) -> None:
-        """Write ``table.txt``, ``results.json`` and ``kfold.png`` into the folder of the folds' work dirs."""
+        """Write ``table.txt``, ``results.json``, ``out_of_fold.csv`` and ``kfold.png`` beside the folds' work dirs."""
         content = dict(asdict(self), scores=self.scores, mean=self.mean, std=self.std)
         del content['rows']
         _write(out_dir, self.table(), content)
+        with (out_dir / 'out_of_fold.csv').open('w', newline='', encoding='utf-8') as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(name for row in self.rows for name in row)), restval='')
+            writer.writeheader()
+            writer.writerows(self.rows)
         folders = [out_dir / f'fold{fold}' for fold in self.metrics]
         _draw_arms({f'{len(folders)} folds': folders}, out_dir / 'kfold.png', self.metric, 'folds')
 
 
 @dataclass
 class Search:
-    """The trials of a search.
+    """The trials of a search for the best ``metric``; ``lower`` tells that a lower one is better.
 
     Attributes:
-        metric: The score.
-        lower: A lower score is better.
         trials: ``number``, ``folder``, ``state`` ('finished', 'pruned' or 'failed'), ``score``, ``values``, ``error``.
         importance: Parameter to its share of the variance of the scores (fANOVA), the largest first; or empty.
     """
@@ -198,12 +193,7 @@ class Search:
         return '\n'.join(lines + _describe_missing(failures))
 
     def write(self, out_dir: Path, log_scaled: Sequence[str]) -> None:
-        """Write ``table.txt``, ``results.json`` and ``search.png`` into a folder.
-
-        Args:
-            out_dir: The folder.
-            log_scaled: Parameters that are drawn on a logarithmic axis.
-        """
+        """Write ``table.txt``, ``results.json`` and ``search.png``, with logarithmic axes for some parameters."""
         _write(out_dir, self.table(), asdict(self))
         from ftcls.visualization import plot_search
         trials = [dict(trial, pruned=trial['state'] == 'pruned') for trial in self.trials]

@@ -1,7 +1,6 @@
 """Single runs of an experiment: checked, executed once, resumed after a break; one file holds the result of each."""
 import copy
 import json
-import reprlib
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from reprlib import repr as shorten
 from typing import Any
 
 from mmengine.config import Config
@@ -49,14 +49,11 @@ def measure_model(runner: Runner) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Run:
-    """One config that is trained and measured in one folder.
+    """One config, trained and measured in one work dir, ``folder``; messages call it by its ``name``.
 
     Attributes:
-        name: What messages call it: ``'probe, seed 2'``.
-        cfg: Its config, with ``randomness.seed``; it is not changed.
-        folder: Its work dir.
         group: Runs of one group differ in their seed only.
-        measure: Takes the Runner after the training and returns the result: at least ``metrics`` and ``split``.
+        measure: Takes the trained Runner and returns the result: at least ``metrics`` and ``split``.
     """
     name: str
     cfg: Config
@@ -66,7 +63,7 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The settings, and the digests of the local checkpoints that they name, as JSON has them."""
+        """The config and the digests of its local checkpoints, as JSON has them."""
         settings = {key: value for key, value in self.cfg.to_dict().items() if key not in _NOT_SETTINGS}
         named = [value for path, value in walk(settings) if path.split('.')[-1] in _CHECKPOINTS]
         files = [value for value in named if isinstance(value, str) and Path(value).is_file()]
@@ -79,31 +76,26 @@ class Run:
         return (self.folder / 'last_checkpoint').is_file()
 
     def result(self) -> dict[str, Any] | None:
-        """Return the result of the run, None if it is not finished.
+        """Return the result, None if the run is not finished.
 
         Raises:
             ConfigError: If the folder belongs to a run with other settings.
         """
-        path = self.folder / _RESULT
-        if not path.is_file():
-            return None
-        result = json.loads(path.read_text(encoding='utf-8'))
-        check_same_settings(result['settings'], self.settings, f'{self.folder} is a run')
-        if result['metrics'] is None:
-            return None
-        return result
+        result: dict[str, Any] = {'metrics': None}
+        if (self.folder / _RESULT).is_file():
+            result = json.loads((self.folder / _RESULT).read_text(encoding='utf-8'))
+            check_same_settings(result['settings'], self.settings, f'{self.folder} is a run')
+        return None if result['metrics'] is None else result
 
     def execute(self, launcher: str = 'none', hooks: Sequence[Hook] = ()) -> dict[str, Any]:
-        """Train and measure, or resume from the last checkpoint, and write ``result.json``.
-
-        A run that is finished returns its result. A run that fails leaves ``error.txt``.
+        """Train and measure, or resume, and write ``result.json``; a failure leaves ``error.txt``.
 
         Args:
             launcher: As for ``train``.
             hooks: Hooks to add to those of the config.
 
         Returns:
-            What ``measure`` returned; of the metrics the numbers, and the lists with one number per class.
+            What ``measure`` returned, with the metrics that are numbers or lists with one number per class.
         """
         done = _broadcast(self.result())
         if done is not None:
@@ -117,24 +109,23 @@ class Run:
             (self.folder / 'error.txt').write_text(traceback.format_exc(), encoding='utf-8')
             raise
         metrics = {name: value for name, value in result['metrics'].items() if isinstance(value, int | float | list)}
-        result = _broadcast(dict(result, metrics=metrics))  # the first process alone has what metrics collected
+        result = _broadcast(dict(result, metrics=metrics))  # only the first process has what metrics collected
         self._write(result)
         return result
 
     def _write(self, result: Mapping[str, Any]) -> None:
         if is_main_process():
             self.folder.mkdir(parents=True, exist_ok=True)
-            partial = self.folder / f'.{_RESULT}'
-            content = dict(name=self.name, **result, settings=self.settings)
-            partial.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-            partial.replace(self.folder / _RESULT)
+            text = json.dumps(dict(name=self.name, **result, settings=self.settings), indent=2)
+            unfinished = self.folder / f'.{_RESULT}'
+            unfinished.write_text(text + '\n', encoding='utf-8')
+            unfinished.replace(self.folder / _RESULT)
         barrier()
 
 
-def split_datasets(cfg: Config, split: str) -> list[dict[str, Any]]:
-    """Return the dataset dicts of a split, those inside wrappers."""
-    loader = cfg.get(f'{split}_dataloader') or {}
-    return list(dataset_configs(loader.get('dataset')))
+def split_datasets(cfg: Config, *splits: str) -> list[dict[str, Any]]:
+    """Return the dataset dicts of some splits, those inside wrappers."""
+    return list(dataset_configs([(cfg.get(f'{split}_dataloader') or {}).get('dataset') for split in splits]))
 
 
 def with_seed(cfg: Config, seed: int, name: str) -> Config:
@@ -142,36 +133,27 @@ def with_seed(cfg: Config, seed: int, name: str) -> Config:
     cfg = copy.deepcopy(cfg)
     cfg.experiment_name = name
     cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
-    for split in SPLITS:
-        for dataset in split_datasets(cfg, split):
-            if dataset.get('shots_per_class'):
-                dataset['seed'] = seed
+    for dataset in split_datasets(cfg, *SPLITS):
+        if dataset.get('shots_per_class'):
+            dataset['seed'] = seed
     return cfg
 
 
 def describe_error(err: Exception) -> str:
     """Return why a run failed."""
-    if isinstance(err, UserError):
-        return str(unwrapped(err))
-    return f'{type(err).__name__}: {err}'
+    return str(unwrapped(err)) if isinstance(err, UserError) else f'{type(err).__name__}: {err}'
 
 
 def check_same_settings(before: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:
-    """Refuse to continue something that was begun with other settings.
-
-    Args:
-        before: The settings that it was begun with.
-        now: The settings of now.
-        what: Subject and verb of the message: ``'work_dirs/x is a run'``.
+    """Refuse to continue ``what`` (``'work_dirs/x is a run'``) with other settings than it was begun with.
 
     Raises:
         ConfigError: Naming the keys that differ.
     """
-    if before != now:
-        changed = (f'{path}: {reprlib.repr(old)} there, {reprlib.repr(new)} here'
-                   for path, old, new in differences(before, now))
-        changes = enumerate_names(changed, 3)
-        raise ConfigError(f'{what} with other settings ({changes}); give another --out-dir, or delete that folder')
+    changed = [f'{key}: {shorten(old)} there, {shorten(new)} here' for key, old, new in differences(before, now)]
+    if changed:
+        raise ConfigError(f'{what} with other settings ({enumerate_names(changed, 3)}); give another --out-dir, or '
+                          'delete that folder')
 
 
 class _Checked(Exception):
@@ -196,15 +178,10 @@ class _StopHook(Hook):
 
 
 def check_start(cfg: Config, metric: str | None, launcher: str = 'none') -> None:
-    """Prepare a training up to its first step, and leave nothing of it.
-
-    Args:
-        cfg: The config; it is not changed.
-        metric: A result that the validation must give.
-        launcher: As for ``train``.
+    """Prepare a training up to its first step, and leave nothing of it; ``cfg`` is not changed.
 
     Raises:
-        UserError: If data, weights, model or metrics are not as the config says.
+        UserError: If data, weights, model or metrics are not as the config says, or the validation lacks ``metric``.
     """
     with tempfile.TemporaryDirectory() as folder, quiet_run(), suppress(_Checked):
         train(cfg, TrainOptions(work_dir=folder, launcher=launcher), [_StopHook(metric)])
@@ -236,15 +213,14 @@ class Workers:
 
 @dataclass
 class Batch:
-    """What came of several runs.
+    """What came of several runs: results and failures by the run's name, and the runs that have neither.
 
     Attributes:
-        metric: The score; None if no run is finished.
-        results: The result of each finished run, by its name.
-        failures: What went wrong, by the run's name.
-        unfinished: Names of the runs without a result and without a failure.
+        metric: The score; '' if none was asked for and no run is finished.
+        split: The data that it was measured on.
     """
-    metric: str | None
+    metric: str
+    split: str = ''
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
@@ -257,36 +233,30 @@ class Batch:
         """
         result = self.results[name]
         scores = {name: value for name, value in result['metrics'].items() if not isinstance(value, list)}
-        self.metric = self.metric or next(iter(scores))
+        self.metric, self.split = self.metric or next(iter(scores)), result['split']
         if self.metric not in scores:
             raise ConfigError(f'--metric {self.metric}: not measured as one number{did_you_mean(self.metric, scores)}')
-        return f'{name}: {result["split"]} {self.metric} {scores[self.metric]:.2f}'
+        return f'{name}: {self.split} {self.metric} {scores[self.metric]:.2f}'
 
 
 def execute_runs(runs: Sequence[Run], workers: Workers, metric: str | None, log: Callable[[str], None]) -> Batch:
-    """Execute the runs of this call that are not finished.
-
-    Args:
-        runs: All runs.
-        workers: Who executes them.
-        metric: The score; None takes the first number that is measured.
-        log: Gets one line when a run begins and one when it has ended.
+    """Execute the runs of this call that are not finished; for the arguments see ``compare``.
 
     Raises:
         ConfigError: If the first run of a group cannot start, a folder belongs to another run, the score is not
             measured, or no run has a result.
     """
-    batch = Batch(metric)
+    batch = Batch(metric or '')
     before = _broadcast({run.name: run.result() for run in runs})
     index, count = workers.shard
-    todo = [run.name for run in runs[index::count] if not (workers.gather or before[run.name])]
-    _check_groups([run for run in runs if run.name in todo], metric, workers.launcher)
+    todo = [run for run in runs[index::count] if not (workers.gather or before[run.name])]
+    _check_groups(todo, metric, workers.launcher)
     for number, run in enumerate(runs, start=1):
         name = run.name
         if before[name]:
             batch.results[name] = before[name]
             log(f'{batch.describe(name)} (made before)')
-        elif name in todo:
+        elif run in todo:
             verb = 'continues' if run.has_begun else 'begins'
             log(f'{name}: run {number} of {len(runs)} {verb}; its log is in {run.folder}')
             try:
@@ -308,11 +278,10 @@ def execute_runs(runs: Sequence[Run], workers: Workers, metric: str | None, log:
 
 def _check_groups(runs: Sequence[Run], metric: str | None, launcher: str) -> None:
     """Check the first run of each group; a fault would stop every run of it."""
-    checked = set()
+    groups: dict[str, Run] = {}
     for run in runs:
-        if run.group in checked:
-            continue
-        checked.add(run.group)
+        groups.setdefault(run.group, run)
+    for run in groups.values():
         # the check looks at the validation's results, and a test set may be measured otherwise
         is_alike = run.cfg.get('test_evaluator') in (None, run.cfg.get('val_evaluator'))
         try:

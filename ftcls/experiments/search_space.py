@@ -22,13 +22,11 @@ _EXAMPLE = "for example 'optim_wrapper.optimizer.lr=loguniform(1e-4, 1e-1)'"
 
 @dataclass(frozen=True)
 class Dimension:
-    """One config key and what its value is drawn from.
+    """A config key and what its value is drawn from: a number from ``low`` to ``high``, both included, or a choice.
 
     Attributes:
         key: The config key; several, joined by ``&``, get the same value.
-        kind: 'uniform' or 'loguniform' (a number), 'int' (a whole one, both ends included), or 'choice'.
-        low: Least value of a number.
-        high: Greatest value of a number.
+        kind: 'uniform', 'loguniform', 'int' or 'choice'.
         choices: The values to choose from, as written in a config (``"dict(type='Adam')"``).
     """
     key: str
@@ -44,8 +42,7 @@ class Dimension:
         Raises:
             ConfigError: If it has another form, or is no range.
         """
-        kind, bracket, inside = text.strip().partition('(')
-        kind = kind.strip()
+        kind, _, inside = map(str.strip, text.partition('('))
         with located(f'--space {key}={text}'):
             if kind not in _KINDS or not inside.endswith(')'):
                 forms = ', '.join(f'{kind}(…)' for kind in _KINDS)
@@ -106,11 +103,9 @@ def _read_range(text: str, kind: str) -> tuple[float, float]:
 
 
 def read_space(items: Sequence[str]) -> list[Dimension]:
-    """Read a search space from ``'key=distribution'`` items and from files.
+    """Read a search space from ``'key=distribution'`` items and paths of files.
 
-    Args:
-        items: Such items, or paths of Python files with ``space = {'key': 'distribution', …}`` or of JSON files with
-            the dict alone.
+    A Python file has ``space = {'key': 'distribution', …}``, a JSON file the dict alone.
 
     Raises:
         MissingFileError: If a file does not exist.
@@ -148,17 +143,11 @@ def _read_file(path: Path) -> Mapping[str, str]:
 
 
 def with_values(cfg: Config, values: Mapping[str, Any], space: Sequence[Dimension]) -> Config:
-    """Return a copy of a config with one value for each dimension.
-
-    Args:
-        cfg: The config; it is not changed.
-        values: What was drawn, by ``Dimension.key``.
-        space: The dimensions.
-    """
+    """Return a copy of a config with the value that was drawn for each dimension, by its key."""
     cfg = copy.deepcopy(cfg)
     for dimension in space:
-        value = dimension.value(values[dimension.key])
-        apply_overrides(cfg, {key.strip(): copy.deepcopy(value) for key in dimension.key.split('&')})
+        for key in dimension.key.split('&'):
+            apply_overrides(cfg, {key.strip(): dimension.value(values[dimension.key])})
     return cfg
 
 

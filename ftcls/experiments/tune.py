@@ -37,8 +37,7 @@ The best of many scores on the same images flatters; measure it on others: pytho
 """
 {config}'''
 _FEWEST = 8  # fewer trials tell nothing of what mattered
-# Seconds between two signs of life of a trial, and without one until it counts as killed.
-_HEARTBEAT, _GRACE = 10, 60
+_HEARTBEAT, _GRACE = 10, 60  # seconds between two signs of life of a trial; without one until it counts as killed
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,7 @@ class SearchOptions:
 
 
 class ReportHook(Hook):
-    """Reports the score of each validation, and ends the training when told so.
-
-    Args:
-        metric: The score.
-        report: Takes the score and the epoch (or iteration) that it was measured after; True ends the training.
-    """
+    """Reports score and epoch (or iteration) of each validation; ``report`` returns True to end the training."""
     priority = 'LOWEST'
     monitor_key = '--metric'  # how a message calls `monitor`, a metric that the validation must give
 
@@ -88,15 +82,7 @@ class ReportHook(Hook):
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What every trial of a search needs.
-
-    Attributes:
-        cfg: The config that is searched around.
-        space: The search space.
-        options: How to search.
-        metric: The score.
-        lower: A lower score is better.
-    """
+    """What every trial of a search needs; ``lower`` tells that a lower ``metric`` is better."""
     cfg: Config
     space: Sequence[Dimension]
     options: SearchOptions
@@ -111,12 +97,7 @@ class SearchPlan:
         return {**Run('search', self.cfg, Path(self.options.out_dir)).settings, **own}
 
     def run(self, name: str, values: Mapping[str, Any]) -> Run:
-        """Return the run of one trial, measured by its last validation.
-
-        Args:
-            name: Name of its folder.
-            values: What was drawn, by ``Dimension.key``.
-        """
+        """Return the run of the trial whose folder is ``name``, measured by its last validation."""
         cfg = with_values(self.cfg, values, self.space)
         cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': self.options.seed}
         return Run(name, cfg, Path(self.options.out_dir, name), measure=self._last_validation)
@@ -124,16 +105,12 @@ class SearchPlan:
     def _last_validation(self, runner: Runner) -> dict[str, Any]:
         # from the file, since a run that was killed after its end validates no more
         records = [one for one in read_records(Path(runner.work_dir, 'metrics.jsonl')) if one['kind'] == 'val']
-        score = records[-1].get(self.metric)
-        if score is None:
+        if records[-1].get(self.metric) is None:
             raise ArithmeticError(f'{self.metric} of the last validation is not finite')
-        return dict(metrics={self.metric: float(score)}, split='val')
+        return dict(metrics={self.metric: float(records[-1][self.metric])}, split='val')
 
     def finish(self, trials: list[dict[str, Any]]) -> Search:
-        """Write table, figure, numbers and the best config into the output folder, and return what was found.
-
-        Args:
-            trials: As of :class:`Search`.
+        """Write table, figure, numbers and the best config, and return the :class:`Search`.
 
         Raises:
             ConfigError: If no trial has a result.
@@ -162,12 +139,12 @@ def metric_of(cfg: Config, metric: str | None) -> tuple[str, bool]:
     """
     if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
         raise ConfigError('val_dataloader, val_evaluator: missing; a search needs the score on validation images')
-    evaluator = with_loss_metric(cfg.get('val_evaluator'))
-    metrics = evaluator['metrics'] if isinstance(evaluator, Mapping) else evaluator
-    first = metrics[0]['type']
-    metric = metric or _METRICS.get(first)
+    metrics = with_loss_metric(cfg.val_evaluator)
+    if isinstance(metrics, Mapping):
+        metrics = metrics['metrics']
+    metric = metric or _METRICS.get(metrics[0]['type'])
     if metric is None:
-        raise ConfigError(f'--metric: missing; which result of {first} is to be optimized?')
+        raise ConfigError(f'--metric: missing; which result of {metrics[0]["type"]} is to be optimized?')
     return metric, resolve_rule('--metric', None, metric, metrics) == 'less'
 
 
@@ -179,18 +156,17 @@ def plan_search(cfg: Config, space: Sequence[Dimension], options: SearchOptions)
     """
     metric, lower = metric_of(cfg, options.metric)
     check_space(cfg, space)
-    # a fault of both the trial of all first values and that of all last ones does not come from the values
-    faults = []
+    fault = None
     for index in (0, -1):
         values = {dimension.key: dimension.samples()[index] for dimension in space}
         try:
             check_start(with_values(cfg, values, space), metric)
         except UserError as err:
-            faults.append(describe_error(err))
+            if describe_error(err) == fault:  # of the first and of the last values: it does not come from them
+                raise ConfigError(fault) from err
+            fault = describe_error(err)
         else:
             break
-    if len(faults) == 2 and faults[0] == faults[1]:
-        raise ConfigError(faults[0])
     return SearchPlan(cfg, space, options, metric, lower)
 
 
@@ -200,15 +176,9 @@ def tune(cfg: Config,
          log: Callable[[str], None] = print_line) -> Search:
     """Search for the values of config keys that give the best validation score.
 
-    Trials are drawn by Optuna's TPE sampler (Bergstra et al. 2011). The same call resumes after a kill: what was
-    finished stays, and a trial that was killed resumes from its last checkpoint, a minute after its last sign of life.
-    Several calls at once, with one ``out_dir`` or storage, share the work.
-
-    Args:
-        cfg: The config; it is not changed.
-        space: What to search, see ``read_space``.
-        options: How to.
-        log: Gets one line per trial.
+    Trials are drawn by Optuna's TPE sampler (Bergstra et al. 2011). The same call resumes: finished trials stay, a
+    killed one continues from its last checkpoint, a minute after its last sign of life. Several calls at once, with one
+    ``out_dir`` or storage, share the work. ``cfg`` is not changed; ``log`` gets one line per trial.
 
     Raises:
         ConfigError: Before the first trial: if a key of the space is unknown or takes no such value, no trial can start
@@ -225,31 +195,28 @@ def tune(cfg: Config,
         # heartbeat and retry are called experimental, since 2021
         warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
         study = _open_study(plan)
-        before = study.user_attrs.get('settings', plan.settings)
-        check_same_settings(before, plan.settings, f'{options.out_dir} holds a search')
-        study.set_user_attr('settings', plan.settings)
+        settings = plan.settings
+        check_same_settings(study.user_attrs.get('settings', settings), settings, f'{options.out_dir} holds a search')
+        study.set_user_attr('settings', settings)
         _optimize(study, plan, log)
-        trials = [_as_dict(trial) for trial in _last_attempts(study) if trial.state.is_finished()]
-    return plan.finish(trials)
+        return plan.finish([_as_dict(trial) for trial in _last_attempts(study) if trial.state.is_finished()])
 
 
 def _open_study(plan: SearchPlan) -> 'Study':
     """Open the study in the storage, where killed trials are failed and put into the queue again."""
-    import optuna
+    from optuna import create_study, pruners, samplers, storages
     options, length = plan.options, plan.cfg.train_cfg
-    storage = optuna.storages.RDBStorage(
-        options.storage or f'sqlite:///{Path(options.out_dir).absolute() / "search.db"}',
-        heartbeat_interval=_HEARTBEAT,
-        grace_period=_GRACE,
-        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback())
+    url = options.storage or f'sqlite:///{Path(options.out_dir).absolute() / "search.db"}'
+    heartbeat = dict(heartbeat_interval=_HEARTBEAT, grace_period=_GRACE)
+    retry = storages.RetryHeartbeatStaleTrialCallback()
+    storage = storages.RDBStorage(url, **heartbeat, heartbeat_stale_trial_callback=retry)
     warmup = (length.get('max_epochs') or length.get('max_iters')) // 3 + 1  # a high rate begins badly
-    pruner = optuna.pruners.MedianPruner(4, warmup) if options.prune else optuna.pruners.NopPruner()
+    pruner = pruners.MedianPruner(4, warmup) if options.prune else pruners.NopPruner()
     direction = 'minimize' if plan.lower else 'maximize'
-    study = optuna.create_study(
-        storage=storage, study_name='ftcls', load_if_exists=True, direction=direction, pruner=pruner)
+    study = create_study(storage=storage, study_name='ftcls', load_if_exists=True, direction=direction, pruner=pruner)
     # with the same seed again, a resumed call would draw the same trials again
     seed = options.seed + len(study.get_trials(deepcopy=False))
-    study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(4, options.trials // 3)))
+    study.sampler = samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(4, options.trials // 3)))
     return study
 
 
@@ -297,9 +264,8 @@ def _make_trial(trial: 'Trial', study: 'Study', plan: SearchPlan, lock: FileLock
     lock.release()
     values = {dimension.key: dimension.suggest(trial) for dimension in plan.space}
     frozen, shown = study.get_trials()[trial.number], describe_values(values)
-    number = _number(frozen)
-    name = f'trial_{number}'
-    if number != trial.number:
+    name = f'trial_{_number(frozen)}'
+    if name != f'trial_{trial.number}':
         log(f'{name}: was killed, and continues')
 
     def report(score: float, step: int) -> bool:

@@ -26,19 +26,12 @@ def tune_on_ray(cfg: Config,
                 log: Callable[[str], None] = print_line) -> Search:
     """Search as ``tune`` does, but draw the trials at random and let Ray distribute them.
 
-    A trial takes one GPU if there is one, else one CPU core. ``options.out_dir`` must be a folder that all machines
-    see, and relative paths in the config count from this process's folder on each of them. The same call resumes after
-    a kill.
-
-    Args:
-        cfg: The config; it is not changed.
-        space: What to search.
-        options: How to; ``prune`` is Ray's ``MedianStoppingRule``, ``storage`` has no meaning here, and
-            ``trials`` cannot grow afterwards.
-        log: Gets one line per trial.
+    A trial takes one GPU if there is one, else one CPU core. All machines must see ``options.out_dir``; relative paths
+    in the config count from this process's folder. ``options.prune`` is Ray's ``MedianStoppingRule``; ``trials`` cannot
+    grow afterwards. The same call resumes after a kill.
 
     Raises:
-        ConfigError: As ``tune``; and if Ray is not installed.
+        ConfigError: As ``tune``; and if Ray is not installed, or ``options.storage`` is set.
     """
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # nothing is sent to Ray's makers
     try:
@@ -107,9 +100,8 @@ def _make_trial(values: Mapping[str, Any], plan: SearchPlan, folder: str) -> Non
     os.chdir(folder)
     if not torch.cuda.is_available():
         torch.set_num_threads(1)  # one core per trial
-    run = plan.run(f'trial_{ray_tune.get_context().get_trial_id()}', values)
     hook = ReportHook(plan.metric, lambda score, step: ray_tune.report({plan.metric: score, 'step': step}))
-    result = run.execute(hooks=[hook])
+    result = plan.run(f'trial_{ray_tune.get_context().get_trial_id()}', values).execute(hooks=[hook])
     ray_tune.report({plan.metric: result['metrics'][plan.metric], 'finished': True})
 
 

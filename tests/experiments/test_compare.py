@@ -110,7 +110,7 @@ def test_shards_and_gather_make_what_one_call_makes(whole, tmp_path):
         assert not (tmp_path / 'table.txt').exists()
         if not index:
             early = compare(tiny_config(), arms, seeds, tmp_path, workers=Workers(gather=True), log=lambda line: None)
-            assert early.unfinished == ('finetune, seed 0', 'scratch, seed 1') and len(early.results) == 2
+            assert early.unfinished == ['finetune, seed 0', 'scratch, seed 1'] and len(early.results) == 2
             assert 'not finished: finetune, seed 0; scratch, seed 1' in early.table()
             (tmp_path / 'table.txt').unlink()
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('epoch_1.pth')}
