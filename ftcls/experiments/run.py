@@ -81,18 +81,17 @@ class Run:
         Raises:
             ConfigError: If the folder belongs to a run with other settings.
         """
-        result: dict[str, Any] = {'metrics': None}
         if (self.folder / _RESULT).is_file():
             result = json.loads((self.folder / _RESULT).read_text(encoding='utf-8'))
             check_same_settings(result['settings'], self.settings, f'{self.folder} is a run')
-        return None if result['metrics'] is None else result
+            if result['metrics'] is not None:
+                return result
+        return None
 
     def execute(self, launcher: str = 'none', hooks: Sequence[Hook] = ()) -> dict[str, Any]:
         """Train and measure, or resume, and write ``result.json``; a failure leaves ``error.txt``.
 
-        Args:
-            launcher: As for ``train``.
-            hooks: Hooks to add to those of the config.
+        ``hooks`` are added to those of the config.
 
         Returns:
             What ``measure`` returned, with the metrics that are numbers or lists with one number per class.

@@ -93,8 +93,8 @@ class SearchPlan:
     def settings(self) -> dict[str, Any]:
         """What makes the search what it is, as JSON has it."""
         space = {dimension.key: str(dimension) for dimension in self.space}
-        own = dict(space=space, metric=self.metric, seed=self.options.seed)
-        return {**Run('search', self.cfg, Path(self.options.out_dir)).settings, **own}
+        settings = Run('search', self.cfg, Path(self.options.out_dir)).settings
+        return dict(settings, space=space, metric=self.metric, seed=self.options.seed)
 
     def run(self, name: str, values: Mapping[str, Any]) -> Run:
         """Return the run of the trial whose folder is ``name``, measured by its last validation."""

@@ -45,7 +45,11 @@ def tune_on_ray(cfg: Config,
         raise ConfigError('--storage is for --backend optuna; Ray keeps its own in --out-dir')
     out_dir = Path(options.out_dir).absolute()
     plan = plan_search(cfg, space, dataclasses.replace(options, out_dir=out_dir))
-    _check_settings(out_dir, dict(plan.settings, trials=options.trials))
+    noted, settings = out_dir / 'ray_settings.json', dict(plan.settings, trials=options.trials)
+    if noted.is_file():  # Ray would keep the old number of trials
+        check_same_settings(json.loads(noted.read_text(encoding='utf-8')), settings, f'{out_dir} holds a search')
+    out_dir.mkdir(parents=True, exist_ok=True)
+    noted.write_text(json.dumps(settings, indent=2), encoding='utf-8')
     if not ray.is_initialized():
         ray.init(log_to_driver=False, logging_level='ERROR')
     work = functools.partial(_make_trial, plan=plan, folder=os.getcwd())
@@ -57,12 +61,9 @@ def tune_on_ray(cfg: Config,
         scheduler = FIFOScheduler()
         if options.prune:
             scheduler = MedianStoppingRule(time_attr='step', grace_period=1, min_samples_required=4)
-        tune_config = ray_tune.TuneConfig(
-            metric=plan.metric,
-            mode='min' if plan.lower else 'max',
-            num_samples=options.trials,
-            search_alg=BasicVariantGenerator(random_state=options.seed),
-            scheduler=scheduler)
+        goal = dict(metric=plan.metric, mode='min' if plan.lower else 'max')
+        generator = BasicVariantGenerator(random_state=options.seed)
+        tune_config = ray_tune.TuneConfig(**goal, num_samples=options.trials, search_alg=generator, scheduler=scheduler)
         run_config = ray_tune.RunConfig(name='ray', storage_path=str(out_dir), verbose=0)
         domains = {dimension.key: _domain(dimension) for dimension in space}
         tuner = ray_tune.Tuner(trainable, param_space=domains, tune_config=tune_config, run_config=run_config)
@@ -73,15 +74,6 @@ def tune_on_ray(cfg: Config,
             outcome = f'FAILED: {trial["error"]}'
         log(f'{trial["folder"]}: {outcome} ({describe_values(trial["values"])})')
     return plan.finish(trials)
-
-
-def _check_settings(out_dir: Path, wanted: dict[str, Any]) -> None:
-    """Note what is searched, or refuse to continue with something else: Ray would keep the old number of trials."""
-    noted = out_dir / 'ray_settings.json'
-    if noted.is_file():
-        check_same_settings(json.loads(noted.read_text(encoding='utf-8')), wanted, f'{out_dir} holds a search')
-    out_dir.mkdir(parents=True, exist_ok=True)
-    noted.write_text(json.dumps(wanted, indent=2), encoding='utf-8')
 
 
 def _domain(dimension: Dimension) -> Any:
@@ -113,7 +105,7 @@ def _as_dict(result: Any, metric: str) -> dict[str, Any]:
         state = 'finished'
     if result.error:
         error = str(result.error).strip().splitlines()[-1]
-    if result.error or metric not in last:
+    if error or metric not in last:
         state = 'failed'
-    trial = dict(number=int(number[2]), folder=f'trial_{number[1]}', state=state)
-    return dict(trial, score=last.get(metric), values=dict(result.config or {}), error=error)
+    trial = dict(number=int(number[2]), folder=f'trial_{number[1]}', state=state, score=last.get(metric))
+    return dict(trial, values=dict(result.config or {}), error=error)

@@ -27,7 +27,9 @@ class Killed(BaseException):
 
 @pytest.fixture
 def cfg(digits: Callable[..., Config]) -> Config:
-    return digits(**{'val_dataloader.dataset.indices': 100, 'train_cfg.val_interval': 1})
+    """Two epochs of two steps at most, validated on 40 scans."""
+    short = {'train_dataloader.dataset.indices': 80, 'val_dataloader.dataset.indices': 40}
+    return digits(**short, **{'train_cfg.val_interval': 1})
 
 
 @pytest.fixture
@@ -65,15 +67,15 @@ def test_a_killed_search_continues(cfg: Config, kill_once: Callable, short_grace
     cfg.custom_hooks = [dict(type='KillOnce')]
     cfg.default_hooks.checkpoint.interval = 1
     kill_once(1, end)
-    options, said = SearchOptions(trials=3, out_dir=tmp_path / 'tune'), []
+    options, said = SearchOptions(trials=2, out_dir=tmp_path / 'tune'), []
     with pytest.raises(end):
         tune(cfg, read_space(SPACE), options, said.append)
     kill_once(99, end)
     search = tune(cfg, read_space(SPACE), options, said.append)
-    assert {line.split(':')[0] for line in said} <= {'trial_0', 'trial_1', 'trial_2', 'trial_3'}
+    assert {line.split(':')[0] for line in said} == {'trial_0', 'trial_1'}
     assert 'trial_1: was killed, and continues' in said
     # the retry has a number of the study's, the trial keeps its own
-    assert [t['number'] for t in search.trials][:2] == [0, 1] and len(search.trials) == 3
+    assert [t['number'] for t in search.trials] == [0, 1]
     assert {t['state'] for t in search.trials} == {'finished'}
     # the killed trial resumed from its checkpoint: one record an epoch, as of an unbroken run
     records = [json.loads(line) for line in (tmp_path / 'tune/trial_1/metrics.jsonl').read_text().splitlines()]
@@ -81,7 +83,7 @@ def test_a_killed_search_continues(cfg: Config, kill_once: Callable, short_grace
     assert len(vals) == 2 and search.trials[1]['score'] == pytest.approx(vals[-1]['accuracy/top1'])
     # a third call makes nothing more
     count = len(said)
-    assert len(tune(cfg, read_space(SPACE), options, said.append).trials) == 3 and len(said) == count
+    assert len(tune(cfg, read_space(SPACE), options, said.append).trials) == 2 and len(said) == count
 
 
 def test_what_it_writes(cfg: Config, tmp_path: Path) -> None:
