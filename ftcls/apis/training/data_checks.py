@@ -25,9 +25,9 @@ def check_heads(cfg: Config, report: DataReport) -> None:
     if not report.classes or report.counts.get('train', report.counts.get('test')) is None:
         return
     size, faults = len(report.classes), []
-    for where in ('model.head', 'model.backbone', 'data_preprocessor', 'model.data_preprocessor'):
-        *outer, part = where.split('.')
-        value = ((cfg.model if outer else cfg).get(part) or {}).get('num_classes')
+    parts = {f'model.{name}': cfg.model.get(name) for name in ('head', 'backbone', 'data_preprocessor')}
+    for where, part in {**parts, 'data_preprocessor': cfg.get('data_preprocessor')}.items():
+        value = (part or {}).get('num_classes')
         if value is not None and value > 0 and value != size:
             faults.append(f'{where}.num_classes is {value}, but the data has {size} classes '
                           f'({enumerate_names(report.classes, 5)}); set {where}.num_classes={size}')
@@ -90,16 +90,17 @@ def _metric_faults(cfg: Config, several: Mapping[str, str]) -> Iterator[str]:
         if described is None:
             described = _dataset_class(cfg, split) in kinds
         key = f'{split}_evaluator'
-        for path, config in _metric_configs(cfg.get(key), key) if described else ():
+        for path, config in _metric_configs(cfg.get(key), key):
             kind = _class(METRICS, config.get('type'))
-            if kind is not None and issubclass(kind, SingleLabelBase):
+            if described and kind is not None and issubclass(kind, SingleLabelBase):
                 yield (f'{path}.type: {kind.__name__} judges one label per image, and the data has several; set '
                        f"{key}=[dict(type='AveragePrecision'), dict(type='MultiLabelMetric')]")
 
 
 def _class(registry: Any, kind: Any) -> type | None:
-    found = registry.get(kind) if isinstance(kind, str) else kind
-    return found if inspect.isclass(found) else None
+    if isinstance(kind, str):
+        kind = registry.get(kind)
+    return kind if inspect.isclass(kind) else None
 
 
 def _dataset_class(cfg: Config, split: str) -> type | None:

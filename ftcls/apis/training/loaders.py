@@ -68,7 +68,9 @@ class DataReport:
         Args:
             loaders: Split name to dataloader, whose sampler may say what an epoch draws.
         """
-        lines = [f'classes: {len(self.classes)} ({enumerate_names(self.classes)})'] if self.classes else []
+        lines = []
+        if self.classes:
+            lines.append(f'classes: {len(self.classes)} ({enumerate_names(self.classes)})')
         missing = self.missing()
         for split, size in self.sizes.items():
             counts = self.counts[split]
@@ -109,7 +111,7 @@ def build_datasets(cfg: Config,
         ConfigError: If two splits contradict each other.
     """
     datasets: dict[str, Dataset] = {}
-    report = DataReport(classes=tuple(classes) if classes else None)
+    report = DataReport(classes=tuple(classes or ()) or None)
     for split in splits:
         settings = cfg[f'{split}_dataloader']['dataset']
         where = f'{split}_dataloader.dataset'
@@ -168,9 +170,9 @@ def _build_dataset(settings: Mapping[str, Any], classes: Sequence[str] | None, s
 
 def _with_classes(settings: dict[str, Any], classes: Sequence[str] | None) -> dict[str, Any]:
     """Give every dataset inside a dataset dict the list of classes, where the user has not chosen one."""
-    for dataset in dataset_configs(settings) if classes else ():
+    for dataset in dataset_configs(settings):
         accepted = accepted_arguments(DATASETS.get(dataset['type']))
-        if not _chooses_classes(dataset) and (accepted is None or 'classes' in accepted):
+        if classes and not _chooses_classes(dataset) and (accepted is None or 'classes' in accepted):
             dataset['classes'] = list(classes)
     return settings
 
@@ -183,7 +185,7 @@ def _check_classes(dataset: Dataset, settings: Mapping[str, Any], report: DataRe
     """Check that a split has the classes of those before it, or note them if it is the first."""
     names = (getattr(dataset, 'metainfo', None) or {}).get('classes')
     if report.classes is None:
-        report.classes = tuple(names) if names else None
+        report.classes = tuple(names or ()) or None
     elif names and tuple(names) != report.classes:
         raise DataError(f'its classes ({enumerate_names(names)}) differ from those of the training set '
                         f'({enumerate_names(report.classes)}); set {split}_dataloader.dataset.classes to these')
@@ -223,7 +225,7 @@ def _counts(dataset: Dataset) -> dict[str, int] | None:
     parts = inner_datasets(dataset)
     total: Counter = Counter()
     for part in parts:
-        part_counts = part.class_counts() if hasattr(part, 'class_counts') else None
+        part_counts = getattr(part, 'class_counts', lambda: None)()
         if part_counts is None:
             return None
         total.update(part_counts)
@@ -271,12 +273,13 @@ def _check_same_settings(train: Dataset, other: Dataset, split: str) -> None:
     folder = getattr(train, 'data_prefix', None)
     if folder is None or folder != getattr(other, 'data_prefix', None):
         return
-    same_list = getattr(train, 'ann_file', None) == getattr(other, 'ann_file', None)
-    both_drawn = same_list and all(getattr(part, 'val_fraction', None) is not None for part in (train, other))
-    for name in _LABEL_SETTINGS + (_DRAW_SETTINGS if both_drawn else ()):
+    clashes = dict.fromkeys(_LABEL_SETTINGS, 'the same masks would mean two things')
+    has_same_list = getattr(train, 'ann_file', None) == getattr(other, 'ann_file', None)
+    if has_same_list and all(getattr(one, 'val_fraction', None) is not None for one in (train, other)):
+        clashes.update(dict.fromkeys(_DRAW_SETTINGS, 'the two parts would overlap'))
+    for name, why in clashes.items():
         ours, theirs = getattr(train, name, None), getattr(other, name, None)
         if ours != theirs:
-            why = 'the two parts would overlap' if name in _DRAW_SETTINGS else 'the same masks would mean two things'
             with located(f'{split}_dataloader.dataset.{name}'):
                 raise ConfigError(f'{theirs!r}, but train_dataloader.dataset.{name} is {ours!r}, of the same folder: '
                                   f'{why}; give both the same')
@@ -284,9 +287,10 @@ def _check_same_settings(train: Dataset, other: Dataset, split: str) -> None:
 
 def _paths(dataset: Dataset) -> Iterator[str]:
     """Yield the paths of the images, where a dataset knows them."""
-    # A wrapper is asked itself, since it may use only a part of what it wraps.
-    for part in [dataset] if hasattr(dataset, 'get_data_info') else inner_datasets(dataset):
-        infos = map(part.get_data_info, range(len(part))) if hasattr(part, 'get_data_info') else ()
-        for info in infos:
-            if info.get('img_path') is not None:
-                yield os.path.abspath(info['img_path'])
+    if hasattr(dataset, 'get_data_info'):  # also of a wrapper, which may use only a part of what it wraps
+        paths = (dataset.get_data_info(index).get('img_path') for index in range(len(dataset)))
+        yield from (os.path.abspath(path) for path in paths if path is not None)
+        return
+    for inner in inner_datasets(dataset):
+        if inner is not dataset:
+            yield from _paths(inner)

@@ -46,11 +46,9 @@ def find_resumed(cfg: Config, options: TrainOptions) -> str | None:
     resume = options.resume or cfg.get('resume', False)
     if not resume:
         return None
-    if isinstance(resume, str):
-        path = resume
-    else:
-        named = cfg.get('load_from') if cfg.get('resume') else None
-        path = named or _latest(Path(work_dir_of(cfg, options)))
+    path = resume
+    if not isinstance(resume, str):
+        path = (cfg.get('resume') and cfg.get('load_from')) or _latest(Path(work_dir_of(cfg, options)))
     if path is not None and not Path(path).is_file():
         raise MissingFileError(
             f'--resume {path}: no such checkpoint; give the path of one, or none for the latest of the '
@@ -122,7 +120,7 @@ def _read_config(text: Any) -> dict[str, Any] | None:
 def _get(cfg: Mapping[str, Any], path: str, default: Any = None) -> Any:
     value: Any = cfg
     for key in path.split('.'):
-        value = value.get(key) if hasattr(value, 'get') else None
+        value = getattr(value, 'get', {}.get)(key)
     if value is None:
         return default
     return as_list(value) if path == 'model.freeze' else value

@@ -190,9 +190,7 @@ def _try_metrics(metrics: Sequence[BaseMetric], batch: Any, outputs: list, where
         try:
             metric.process(batch, samples)
         except (UserError, LookupError, AttributeError, TypeError, ValueError, RuntimeError) as err:
-            why = _fitting_metrics(metric, samples)
-            if not why:
-                why = _describe(err) + ('' if isinstance(err, UserError) else ' (FTCLS_TRACEBACK=1 shows where)')
+            why = _fitting_metrics(metric, samples) or f'{_describe(err)} (FTCLS_TRACEBACK=1 shows where)'
             raise ConfigError(f'{where}: {type(metric).__name__} cannot judge what the model predicts: {why}') from err
     return tried
 
@@ -221,7 +219,7 @@ def _check_monitored(runner: Runner, tried: Sequence[BaseMetric]) -> None:
     for scheduler in as_list(runner.param_schedulers or []):
         if hasattr(scheduler, 'monitor'):
             wanted.append(('param_scheduler.monitor', scheduler.monitor))
-    names = _metric_names(tried) if wanted else None
+    names = wanted and _metric_names(tried)
     if not names:
         return
     for where, key in wanted:

@@ -68,8 +68,10 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
     checkpoint = find_resumed(cfg, options)
     world_size = init_distributed(options.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
     meta = (checkpoint and read_checkpoint(checkpoint).get('meta')) or {}
-    splits = ['train', 'val'] if options.validate and cfg.get('val_dataloader') else ['train']
-    datasets, report, samples = _check_sources(cfg, splits, checkpoint is not None)
+    splits = ['train']
+    if options.validate and cfg.get('val_dataloader'):
+        splits.append('val')
+    datasets, report, samples = _check_sources(cfg, splits, [] if checkpoint else _weight_sources(cfg))
     facts = Facts(world_size, checkpoint, meta, report.counts['train'] or {}, _draw_seed())
     resolved = resolve(cfg, options, facts)
     if checkpoint:
@@ -149,7 +151,7 @@ def _draw_seed() -> int:
 
 
 def _check_sources(cfg: Config, splits: Sequence[str],
-                   is_resumed: bool) -> tuple[dict[str, Dataset], DataReport, dict[str, Any]]:
+                   weights: Sequence[str]) -> tuple[dict[str, Dataset], DataReport, dict[str, Any]]:
     """Build the datasets, read a sample of each, and find the weights; what is missing in either is one message."""
     faults: list[str] = []
     datasets, report, samples = {}, DataReport(), {}
@@ -160,7 +162,7 @@ def _check_sources(cfg: Config, splits: Sequence[str],
         samples = first_samples(datasets)
     except UserError as err:
         faults.append(str(unwrapped(err)))
-    for source in [] if is_resumed else _weight_sources(cfg):
+    for source in weights:
         try:
             if is_main_process():  # the others find the file in the cache
                 locate_checkpoint(source)
