@@ -1,4 +1,4 @@
-"""Every command of the page on segmentation runs, and what it quotes of Python works."""
+"""Every command of the page on segmentation runs, and its Python works."""
 import re
 
 import numpy as np
@@ -38,7 +38,7 @@ def test_quoted_python_works():
     encoder = dict(models[1]['backbone'], init_cfg=None)
     model = MODELS.build(dict(models[1], backbone=encoder, head={**models[1]['head'], **models[2]['head']}))
     assert model.head.loss_names == ['bce', 'dice']
-    # one's own loss, which is registered now
+    # the page's own loss, which is now registered
     try:
         loss = MODELS.build(models[3]['head']['loss'])(torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 2))
     finally:
