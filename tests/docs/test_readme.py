@@ -1,4 +1,4 @@
-"""Every command of the README and of CONTRIBUTING does what it says."""
+"""Every command of the README and of CONTRIBUTING runs."""
 import os
 
 from commands import ROOT, documented_commands, make_place, run_document
@@ -19,7 +19,7 @@ def test_commands_of_contributing(tmp_path):
 
 
 def test_readme_names_the_registered_components():
-    """The table of what is in the box lists nothing that is not there."""
+    """The table of components lists only registered names."""
     import re
 
     from ftcls import registry

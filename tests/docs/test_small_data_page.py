@@ -1,4 +1,4 @@
-"""Every command of the page on small sets runs, and what it quotes of Python may be added to a config."""
+"""Every command of the page on small datasets runs, and its Python lines fit a config."""
 import re
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""Every command of the page on strategies does what it says, and the lines that it quotes are those of the configs."""
+"""Every command of the page on strategies runs, and the quoted lines are those of the configs."""
 import ast
 import re
 
@@ -20,7 +20,7 @@ def test_commands_of_the_strategies(tmp_path):
 
 
 def blocks():
-    """Yield the name of the config that a quoted block follows, where one is named, and what the block sets."""
+    """Yield the config named before each quoted block, or None, and what the block sets."""
     text = PAGE.read_text(encoding='utf-8')
     for match in re.finditer(r'```python\n(.*?)```', text, flags=re.S):
         scope: dict = {}
@@ -34,7 +34,7 @@ def test_quoted_lines_are_those_of_the_configs():
     checked = set()
     for name, scope in blocks():
         cfg = load_config(ROOT / 'configs' / 'strategies' / (name or 'head_x10.py'))
-        if name is None:  # what may be added to any config
+        if name is None:  # for any config
             cfg.merge_from_dict(scope)
             validate_config(cfg)
             continue

@@ -1,4 +1,4 @@
-"""Every command of the tutorial does what it says, and what it quotes of the config stands there."""
+"""Every command of the tutorial runs, and the quoted lines are those of the config."""
 import ast
 import re
 
