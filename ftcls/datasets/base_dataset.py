@@ -19,7 +19,7 @@ from ftcls.utils.types import Fraction, PositiveInt
 from .drawing import draw_val, strata
 from .worker_seed import EpochSeed
 
-__all__ = ['BaseDataset', 'array_sample', 'check_ann_file', 'listed', 'missing_hint', 'relative_path']
+__all__ = ['BaseDataset', 'array_sample', 'check_ann_file', 'listed', 'missing_hint', 'near_hint', 'relative_path']
 
 
 @DATASETS.register_module()
@@ -165,10 +165,10 @@ class BaseDataset(MMEngineBaseDataset):
             DataError: If a class has too few samples.
         """
         shots = self.shots_per_class
-        by_class = shots if isinstance(shots, Mapping) else {}
-        for name in by_class:
-            if name not in self.class_to_idx:
-                raise ConfigError(f'shots_per_class has no class {name!r}{did_you_mean(name, self.CLASSES)}')
+        by_class = shots if isinstance(shots, Mapping) else dict.fromkeys(self.CLASSES, shots)
+        unknown = [name for name in by_class if name not in self.CLASSES]
+        if unknown:
+            raise ConfigError(f'shots_per_class: no class {unknown[0]!r}{did_you_mean(unknown[0], self.CLASSES)}')
         members: dict[int, list[int]] = {}
         for number, info in enumerate(data_list):
             if not isinstance(info.get('gt_label'), int):
@@ -177,7 +177,7 @@ class BaseDataset(MMEngineBaseDataset):
         chosen: list[int] = []
         for label, numbers in members.items():
             name = self.CLASSES[label]
-            count = by_class.get(name, len(numbers)) if isinstance(shots, Mapping) else shots
+            count = by_class.get(name, len(numbers))
             if len(numbers) < count:
                 raise DataError(f'shots_per_class={shots}: class {name!r} has only {len(numbers)} samples')
             order = np.random.default_rng([self.seed, label]).permutation(numbers)
@@ -282,9 +282,7 @@ class BaseDataset(MMEngineBaseDataset):
         if ignored and log_ignored:
             self.log(f'left out, because not among the classes: {listed(ignored)}')
         for name in absent[:10]:
-            near = nearest(name, ignored, most=1)
-            hint = f' (the data has {near[0]!r})' if near else ''
-            self.log(f'class {name!r} has no images{hint}')
+            self.log(f'class {name!r} has no images{near_hint(name, ignored)}')
         if len(absent) > 10:
             self.log(f'{len(absent) - 10} more classes have no images')
 
@@ -344,6 +342,12 @@ def missing_hint(path: str) -> str:
     while not parent.exists() and parent != parent.parent:
         target, parent = parent, parent.parent
     return f' (already {str(target)!r} is missing)'
+
+
+def near_hint(name: str, names: Iterable[str]) -> str:
+    """Return ``"; did you mean 'a'?"`` for the nearest of the names, '' if none is near."""
+    near = nearest(name, names, most=1)
+    return f'; did you mean {near[0]!r}?' if near else ''
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

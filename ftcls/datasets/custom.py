@@ -11,7 +11,7 @@ from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, MissingFileError, nearest
 from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.tree import as_list
-from .base_dataset import BaseDataset, check_ann_file, listed, missing_hint, relative_path
+from .base_dataset import BaseDataset, check_ann_file, listed, missing_hint, near_hint, relative_path
 from .csv_annotations import Row, is_table, read_rows
 
 __all__ = ['CustomDataset']
@@ -181,8 +181,10 @@ class CustomDataset(BaseDataset):
     @property
     def drawn(self) -> str:
         """How the samples were drawn and what was left out, for the preflight; '' if they are all."""
-        excluded = f'{self.excluded} left out by exclude' if self.excluded else ''
-        return '; '.join(filter(None, [super().drawn, excluded]))
+        parts = [super().drawn]
+        if self.excluded:
+            parts.append(f'{self.excluded} left out by exclude')
+        return '; '.join(filter(None, parts))
 
     def _load_listed(self) -> list[dict]:
         """Return the images that the annotation file lists."""
@@ -262,17 +264,19 @@ class CustomDataset(BaseDataset):
                 if not 0 <= int(label) < len(classes):
                     raise DataError(f'{self.ann_file}, {row.where}: label {label} is not among the {len(classes)} '
                                     f'classes; allowed: 0 to {len(classes) - 1}, or a class name')
-        self.note_classes([label if index is None else classes[index] for label, index in index_of.items()],
-                          log_ignored)
+        self.note_classes(self._class_of(index_of).values(), log_ignored)
         return index_of
+
+    def _class_of(self, index_of: dict[str, int | None]) -> dict[str, str]:
+        """Return the class name of each label, which may be that name or its number; an unknown label is kept."""
+        return {label: label if index is None else self.CLASSES[index] for label, index in index_of.items()}
 
     def _warn_of_unknown(self, rows: Sequence[Row]) -> None:
         """Warn of the rows that are left out because of their labels."""
         counts = Counter(row.labels[0] for row in rows)
         parts = []
         for label, row in _first_rows(rows).items():
-            near = nearest(label, self.CLASSES, most=1)
-            hint = f'; did you mean {near[0]!r}?' if near else ''
+            hint = near_hint(label, self.CLASSES)
             parts.append(f'{label!r} ({plural(counts[label], "row")}, first in {row.where}{hint})')
         if parts:
             why = f'because the label is not among the {len(self.CLASSES)} classes: {enumerate_names(parts, 8)}'
@@ -284,15 +288,15 @@ class CustomDataset(BaseDataset):
         again: dict[str, tuple[Row, Row]] = {}
         wrong: dict[str, tuple[Row, Row]] = {}
         excluded = {self._file_of(path) for path in self.exclude}
-        # the file may give a class by its name in one row and by its number in another
-        class_of = {label: label if index is None else index for label, index in index_of.items()}
+        class_of = self._class_of(index_of)
         for row in rows:
             file = self._file_of(row.path)
             before = first.setdefault(file, row)
             if before is row or file in excluded:
                 continue
             is_same = class_of[before.labels[0]] == class_of[row.labels[0]]
-            (again if is_same else wrong).setdefault(file, (before, row))
+            pairs = {True: again, False: wrong}[is_same]
+            pairs.setdefault(file, (before, row))
         if wrong:
             one, other = next(iter(wrong.values()))
             raise DataError(f'{self.ann_file} lists {other.path!r} twice with different labels: {one.labels[0]!r} in '

@@ -148,7 +148,7 @@ class DigitPairs(Digits):
     def samples(self) -> list[dict]:
         """Return a dict with ``img`` (8, 16, 1) uint8 and ``gt_label``, a list, for every image of the split."""
         scans = super().samples()
-        empty = np.full((8, 8, 1), 255 if self.invert else 0, dtype=np.uint8)
+        empty = np.full((8, 8, 1), 255 * self.invert, dtype=np.uint8)
         rng = np.random.default_rng([self.seed, ('train', 'val', 'test').index(self.split)])
         samples = []
         for _ in range(self.pairs):
@@ -166,9 +166,11 @@ class DigitPairs(Digits):
     @property
     def drawn(self) -> str:
         """How the images were made, for the preflight."""
-        scans = 'all scans' if self.shots_per_class is None else f'{self.shots_per_class} scans of each digit'
+        scans = 'all scans'
         if self.split != 'train':
             scans = 'the scans left'
+        elif self.shots_per_class is not None:
+            scans = f'{self.shots_per_class} scans of each digit'
         return f'pairs of {scans}, drawn with seed {self.seed}'
 
     def extra_repr(self) -> list[str]:

@@ -3,18 +3,23 @@ import hashlib
 import itertools
 import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
 from ftcls.utils.tree import as_list
 
-__all__ = ['draw_val', 'fold_numbers', 'strata']
+__all__ = ['draw_val', 'fold_numbers', 'label_lists', 'strata']
+
+
+def label_lists(labels: Iterable[int | Sequence[int] | None]) -> list[list[int]]:
+    """Return each sample's labels as a list, empty without a label."""
+    return [[] if label is None else as_list(label) for label in labels]
 
 
 def strata(labels: Sequence[int | Sequence[int] | None]) -> list[int | None]:
     """Return the class that each sample is drawn from: its label, the rarest of several, None without a label."""
-    lists = [[] if label is None else as_list(label) for label in labels]
+    lists = label_lists(labels)
     counts = Counter(itertools.chain.from_iterable(lists))
     return [min(several, key=lambda label: (counts[label], label), default=None) for several in lists]
 

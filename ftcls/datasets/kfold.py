@@ -47,7 +47,7 @@ class KFoldDataset(Dataset):
         self.full_init()
         in_fold = fold_numbers(list(zip(self._names(), strata(sample_labels(self.dataset)))), num_splits, seed) == fold
         #: The numbers of the samples in ``dataset``, (len(self), ) int64.
-        self.indices = np.flatnonzero(in_fold if test_mode else ~in_fold)
+        self.indices = np.flatnonzero(in_fold == test_mode)
 
     def _names(self) -> list[str]:
         size = len(self.dataset)
@@ -70,9 +70,11 @@ class KFoldDataset(Dataset):
     @property
     def drawn(self) -> str:
         """Which part this is, for the preflight."""
-        part = '' if self.test_mode else 'all but '
+        fold = f'fold {self.fold} of {self.num_splits} (0 to {self.num_splits - 1})'
+        if not self.test_mode:
+            fold = f'all but {fold}'
         order = 'in the order of the data' if self.seed is None else f'with seed {self.seed}'
-        return f'{part}fold {self.fold} of {self.num_splits} (0 to {self.num_splits - 1}), assigned {order}'
+        return f'{fold}, assigned {order}'
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -8,8 +8,8 @@ from mmengine.dataset import DefaultSampler
 
 from ftcls.registry import DATA_SAMPLERS
 from ftcls.utils import ConfigError
-from ftcls.utils.tree import as_list
 from ftcls.utils.types import NonNegativeInt, PositiveInt
+from .drawing import label_lists
 
 __all__ = ['BalancedSampler', 'RepeatAugSampler', 'sample_labels']
 
@@ -22,8 +22,8 @@ def sample_labels(dataset: Sized) -> list[tuple[int, ...]]:
     """
     if not hasattr(dataset, 'get_data_info'):
         raise ConfigError(f'{type(dataset).__name__} has no method get_data_info(index), by which the labels are read')
-    labels = [dataset.get_data_info(index).get('gt_label') for index in range(len(dataset))]
-    return [() if label is None else tuple(map(int, as_list(label))) for label in labels]
+    labels = label_lists(dataset.get_data_info(index).get('gt_label') for index in range(len(dataset)))
+    return [tuple(map(int, several)) for several in labels]
 
 
 @DATA_SAMPLERS.register_module()

@@ -75,7 +75,8 @@ class BinarySegDataset(BaseDataset):
         self.mask_name, self.foreground, self.ignore_value = mask_name, foreground, ignore_value
         #: Share of foreground among the pixels of up to 24 masks of the split, 0 to 1.
         self.foreground_share = 0.
-        kwargs |= {} if split is None else dict(split=split, val_fraction=val_fraction, split_seed=split_seed)
+        if split is not None:
+            kwargs |= dict(split=split, val_fraction=val_fraction, split_seed=split_seed)
         prefixes = dict(img_path=img_dir, mask_path=mask_dir)
         super().__init__('', data_root=data_root, data_prefix=prefixes, **kwargs)
 
@@ -226,7 +227,8 @@ def _header(path: str) -> tuple[tuple[int, int], str]:
     """Return the size (W, H), as the image is shown, and Pillow's mode of an image."""
     try:
         with Image.open(path) as img:
-            is_turned = img.getexif().get(_ORIENTATION, 1) >= 5
-            return (img.size[::-1] if is_turned else img.size), img.mode
+            if img.getexif().get(_ORIENTATION, 1) >= 5:
+                return img.size[::-1], img.mode
+            return img.size, img.mode
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
         raise DataError(f'{path} cannot be read as an image; it is broken or of another kind: replace it') from err

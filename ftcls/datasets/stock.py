@@ -179,7 +179,7 @@ class CIFAR10(StockDataset):
     @property
     def files(self) -> Sequence[tuple[str, str]]:
         """Name and MD5 of each batch."""
-        return self.published.test_list if self.split == 'test' else self.published.train_list
+        return {'test': self.published.test_list}.get(self.split, self.published.train_list)
 
     @property
     def folders(self) -> list[Path]:
@@ -247,7 +247,7 @@ class MNIST(StockDataset):
     @property
     def files(self) -> Sequence[tuple[str, str]]:
         """Name and MD5 of the file of images and of that of labels."""
-        prefix = 't10k' if self.split == 'test' else 'train'
+        prefix = {'test': 't10k'}.get(self.split, 'train')
         return [(name, md5) for name, md5 in self.published.resources if name.startswith(prefix)]
 
     @property
@@ -310,7 +310,7 @@ def _read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with open(path, 'rb') as file:
             batch = _ArrayUnpickler(file, encoding='latin1').load()
         images = batch['data']
-        labels = np.asarray(batch['labels'] if 'labels' in batch else batch['fine_labels'])
+        labels = np.asarray(batch.get('labels', batch.get('fine_labels')))
         if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072 or labels.dtype.kind not in 'iu':
             raise ValueError('expected `data` of shape (N, 3072), uint8, and `labels` or `fine_labels`')
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as err:

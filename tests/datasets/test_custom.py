@@ -46,7 +46,7 @@ def test_given_classes(folder: Path, log_records: list) -> None:
     assert dataset.get_gt_labels().tolist() == [0, 0]
     assert dataset.ignored_classes == ['cat']
     assert dataset.class_counts() == {'dog': 2, 'fox': 0, 'cats': 0}
-    assert any("class 'cats' has no images (the data has 'cat')" in text for _, text in log_records)
+    assert any("class 'cats' has no images; did you mean 'cat'?" in text for _, text in log_records)
     with pytest.raises(DataError, match="none of the classes 'Dog'.*did you mean 'dog'"):
         CustomDataset(data_root=str(folder / 'train'), classes=['Dog'])
 

@@ -70,11 +70,13 @@ class ColorJitter(BaseTransform):
         for step in np.random.permutation(4):
             name = ('brightness', 'contrast', 'saturation', 'hue')[step]
             low, high = getattr(self, name)
-            if low == high == (0. if name == 'hue' else 1.):
+            if low == high == {'hue': 0.}.get(name, 1.):
                 continue
             jittered = getattr(F, f'adjust_{name}')(jittered, float(np.random.uniform(low, high)))
         out = np.array(jittered).reshape(img.shape)
-        return with_image(results, reverse_channels(out) if bgr else out)
+        if bgr:
+            out = reverse_channels(out)
+        return with_image(results, out)
 
 
 @TRANSFORMS.register_module()
@@ -116,7 +118,9 @@ class RandomGrayscale(BaseTransform):
         if np.issubdtype(img.dtype, np.integer):
             grey = np.rint(grey)
         grey = grey.astype(img.dtype)[..., np.newaxis]
-        return with_image(results, np.repeat(grey, img.shape[2], axis=2) if self.keep_channels else grey)
+        if self.keep_channels:
+            grey = np.repeat(grey, img.shape[2], axis=2)
+        return with_image(results, grey)
 
 
 @TRANSFORMS.register_module()
