@@ -1,4 +1,5 @@
 """The base of all datasets: labels are matched to the list of classes by name."""
+import gc
 import logging
 import os
 from collections import Counter
@@ -90,6 +91,14 @@ class BaseDataset(MMEngineBaseDataset):
             data_prefix=dict(zip(prefixes, map(_expanduser, prefixes.values()))),
             pipeline=[TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in pipeline],
             **kwargs)
+
+    def full_init(self) -> None:
+        """Read the data, if that has not been done yet."""
+        gc.freeze()  # MMEngine collects garbage after reading; among all that torch has imported, that takes 0.2 s
+        try:
+            super().full_init()
+        finally:
+            gc.unfreeze()
 
     def __getitem__(self, idx: int) -> dict:
         """Return sample ``idx`` as the pipeline leaves it."""
