@@ -174,9 +174,7 @@ def drop_pretrained(model: nn.Module) -> None:
 class CompatRunner(Runner):
     """MMEngine's Runner, with a name of its own, a log without remarks on MMEngine, and our log processor.
 
-    Args:
-        cfg: The resolved config.
-        **parts: The other arguments of MMEngine's Runner.
+    ``cfg`` is resolved; ``parts`` are the other arguments of MMEngine's Runner.
     """
 
     def __init__(self, cfg: Config, **parts: Any) -> None:
@@ -212,12 +210,7 @@ class CompatRunner(Runner):
 
 
 def build_late_parts(runner: Runner, errors: Callable[[str], AbstractContextManager]) -> None:
-    """Build what the Runner would build at the start of ``train``.
-
-    Args:
-        runner: The Runner.
-        errors: Called with the config keys of a part; the part is built inside the returned context.
-    """
+    """Build what the Runner would build at the start of ``train``, each part inside ``errors(<its config keys>)``."""
     with errors('train_cfg'):
         runner._train_loop = runner.build_train_loop(runner._train_loop)
     with errors('optim_wrapper'):

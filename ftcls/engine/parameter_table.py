@@ -79,20 +79,16 @@ def never_learning(model: nn.Module, later: Collection[str] = ()) -> list[str]:
     if not names:
         return []
     rows = enumerate_names(_by_row(model, names), most=8)
-    return [
-        f'frozen at random values, NEVER TO LEARN: {rows}; no weights were loaded for these: load some (init_cfg of '
-        'that part of the model, or load_from), or unfreeze them'
-    ]
+    advice = 'load some (init_cfg of that part of the model, or load_from), or unfreeze them'
+    return [f'frozen at random values, NEVER TO LEARN: {rows}; no weights were loaded for these: {advice}']
 
 
 def full_table(infos: list[ParameterInfo]) -> str:
     """Return a table with one row per parameter, none of them folded."""
     rows = []
     for info in infos:
-        shape = 'x'.join(map(str, info.shape)) or '1'
-        state = 'trained' if info.trained else 'FROZEN'
-        source = info.source or _INITIALISED
-        rows.append((info.name, shape, state, _span([info.lr]), _span([info.weight_decay]), source))
+        shape, state = 'x'.join(map(str, info.shape)) or '1', _share(info.trained, 1, 'trained', 'FROZEN')
+        rows.append((info.name, shape, state, _span([info.lr]), _span([info.weight_decay]), _sources([info])))
     columns = ('parameter', 'shape', 'state', 'lr', 'weight decay', 'value from')
     return render_table(dict.fromkeys(columns, 'left'), rows, width=10_000)
 
@@ -167,8 +163,8 @@ def _share(count: int, total: int, word: str, none: str) -> str:
 
 def _batchnorm(row: str, model: nn.Module) -> str | None:
     """Return what the BatchNorm layers of a row do with their running statistics, None without such layers."""
-    inside = [layer for name, layer in model.named_modules(remove_duplicate=False) if f'{name}.'.startswith(f'{row}.')]
-    norms = {layer for layer in inside if isinstance(layer, _BatchNorm)}
+    modules = model.named_modules(remove_duplicate=False)
+    norms = {m for name, m in modules if f'{name}.'.startswith(f'{row}.') and isinstance(m, _BatchNorm)}
     if not norms:
         return None
     return _share(sum(layer.training for layer in norms), len(norms), 'updated', 'fixed')

@@ -57,8 +57,7 @@ class LossWatch:
         self.patience = patience
         self._has_warned = False
         self._last_finite = 'no loss of this run was finite: check the data and the loaded weights'
-        self._counted = 0
-        self._in_a_row = 0
+        self._counted = self._in_a_row = 0
 
     def update(self, loss: float, iteration: int, lr: float, skipped: bool = False) -> None:
         """Take one iteration's loss into account.
@@ -66,8 +65,8 @@ class LossWatch:
         Args:
             loss: The loss.
             iteration: Its iteration, from 1, over the whole run.
-            lr: The learning rate it was trained with.
-            skipped: Whether loss scaling skipped the iteration's update.
+            lr: The learning rate.
+            skipped: Whether loss scaling skipped the update.
 
         Raises:
             DivergedError: If the loss has not been finite for ``patience`` iterations in a row.
@@ -84,10 +83,10 @@ class LossWatch:
             text = f'{what} (learning rate {lr:g}); metrics.jsonl has null'
             print_log(text, logger='current', level=logging.WARNING)
         if self.patience is not None and (self._counted >= self.patience or self._in_a_row > _LONGEST_OVERFLOW):
+            since = f'{self._in_a_row} in a row not finite, from iteration {iteration - self._in_a_row + 1}'
             raise DivergedError(
-                f'{what} ({self._in_a_row} in a row not finite, from iteration {iteration - self._in_a_row + 1}) with '
-                f'learning rate {lr:g}; {self._last_finite}. Lower optim_wrapper.optimizer.lr, add a warm-up (LinearLR '
-                'first in param_scheduler) or optim_wrapper.clip_grad=dict(max_norm=1.0); '
+                f'{what} ({since}) with learning rate {lr:g}; {self._last_finite}. Lower optim_wrapper.optimizer.lr, '
+                'add a warm-up (LinearLR first in param_scheduler) or optim_wrapper.clip_grad=dict(max_norm=1.0); '
                 'MetricsRecordHook.stop_after=None does not stop the run')
 
 
@@ -100,9 +99,9 @@ def to_json(value: Any) -> Any:
     if isinstance(value, torch.Tensor | np.ndarray | np.generic):
         _check_length(math.prod(value.shape))
         value = value.tolist()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, float | int | str):
         return value
     if isinstance(value, list | tuple):
         _check_length(len(value))
@@ -119,9 +118,6 @@ def _check_length(length: int) -> None:
 
 class MetricsFile:
     """A file of records that a run appends to: one JSON object per line, kept whole over stops and resumes.
-
-    Args:
-        path: The file.
 
     Example:
         >>> import tempfile
@@ -160,11 +156,7 @@ class MetricsFile:
         return len(lines) - len(kept)
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add one record as one line.
-
-        Raises:
-            TypeError: If a value has no form in JSON.
-        """
+        """Add one record as one line; a TypeError if a value has no form in JSON."""
         line = json.dumps(to_json(record), allow_nan=False)
         with self.path.open('a', encoding='utf-8') as file:
             file.write(line + '\n')
@@ -219,15 +211,12 @@ class MetricsRecordHook(Hook):
                  interval: PositiveInt | None = None,
                  stop_after: PositiveInt | None = 3,
                  filename: str = 'metrics.jsonl') -> None:
-        self.interval = interval
-        self.stop_after = stop_after
-        self.filename = filename
+        self.interval, self.stop_after, self.filename = interval, stop_after, filename
         self._file: MetricsFile | None = None
         self._watch = LossWatch(stop_after)
         self._sums: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
-        self._iterations = 0
-        self._skipped = 0
+        self._iterations = self._skipped = 0
         self._position: dict[str, int] = {}
         self._rates: dict[str, float] = {}
         self._left_out: set[str] = set()
@@ -250,14 +239,9 @@ class MetricsRecordHook(Hook):
             if kept is not None:
                 runner.logger.info(f'the metrics of an earlier run in this work dir are kept in {kept}')
         elif dropped := self._file.cut_after(runner.iter):
-            runner.logger.info(f'{self._file.path}: dropped {dropped} records past iteration {runner.iter}, '
-                               'where this run resumes')
+            runner.logger.info(f'{self._file.path}: resuming, dropped {dropped} records past iteration {runner.iter}')
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Any = None,
-                         outputs: Mapping[str, Any] | None = None) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Add the iteration to the means, check its loss, and write a record where one is due."""
         values = as_floats(outputs)
         self._iterations += 1

@@ -162,9 +162,7 @@ class SafeCheckpointHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self, allow_partial: bool = False, min_loaded: Probability = 0.95, reseed: bool = True) -> None:
-        self.allow_partial = allow_partial
-        self.min_loaded = min_loaded
-        self.reseed = reseed
+        self.allow_partial, self.min_loaded, self.reseed = allow_partial, min_loaded, reseed
         register_safe_loading()
         register_atomic_saving()
 
@@ -245,13 +243,11 @@ def _are_pending(optim_wrapper: OptimWrapper) -> bool:
 
 def _untrained(report: LoadReport) -> str:
     lines = [f'{report.source} lacks weights that the model has, and testing untrained ones means nothing:']
-    for name in report.absent[:6]:
-        why = report.mismatched.get(name) or report.expected.get(name, 'not in the file')
-        lines.append(f'  {name}: {why}')
+    reasons = report.expected | report.mismatched
+    lines += [f'  {name}: {reasons.get(name, "not in the file")}' for name in report.absent[:6]]
     if len(report.absent) > 6:
         lines.append(f'  and {len(report.absent) - 6} more: {fold_names(report.absent)}')
-    lines.append('Give the checkpoint that this config trained; to test all the same, add '
-                 'SafeCheckpointHook(allow_partial=True)')
+    lines.append('Give the checkpoint that this config trained, or set SafeCheckpointHook(allow_partial=True)')
     return '\n'.join(lines)
 
 
@@ -269,7 +265,6 @@ def _check_resumable(checkpoint: dict, tensors: dict[str, torch.Tensor], model: 
     _, report = match_state_dict(tensors, model)
     report.source = source
     if report.missing or report.mismatched or report.unexpected or report.expected or report.prefix:
-        raise CheckpointError(
-            'the checkpoint to resume from was written by another model than the config describes:\n'
-            f'{report.summary()}\nResume with its own config, or start a new run from its weights with load_from')
+        raise CheckpointError(f'{source} was written by another model than the config describes:\n{report.summary()}\n'
+                              'Resume with its own config, or start a new run from its weights with load_from')
     model.load_report = report

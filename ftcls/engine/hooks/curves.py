@@ -20,8 +20,8 @@ class CurvesHook(Hook):
     An image that cannot be drawn (for example on a full disk) gives one warning and does not stop the run.
 
     Args:
-        filename: Name of the image in the work dir.
-        source: Name of the file of records, as ``MetricsRecordHook`` writes it.
+        filename: The image in the work dir.
+        source: The file of records there, as ``MetricsRecordHook`` writes it.
         max_share: The largest share of the run's time to spend on drawing; an image that would exceed it waits for the
             next validation. The last one, at the end of the training, is drawn in any case.
     """

@@ -1,5 +1,6 @@
 """One real training step, and a check that it changed what the preflight says is trained, and nothing else."""
 import functools
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
@@ -58,11 +59,7 @@ class DryRunHook(Hook):
     def _note(self, name: str, grad: torch.Tensor) -> None:
         self._reached.add(name)
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: dict | None = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Check after a step that changed something."""
         self._iterations += 1
         model = unwrap_model(runner.model)
@@ -74,9 +71,7 @@ class DryRunHook(Hook):
 
     def _verdict(self, model: torch.nn.Module, changed: set[str], trained: set[str]) -> tuple[str, list[str]]:
         frozen = dict(model.named_parameters()).keys() - trained
-        norms = [
-            name for name, module in model.named_modules() if isinstance(module, _BatchNorm) and not module.training
-        ]
+        norms = [name for name, m in model.named_modules() if isinstance(m, _BatchNorm) and not m.training]
         fixed = {f'{name}.{statistic}' for name in norms for statistic in _STATISTICS}
         idle = sorted(trained - changed)
         faults = [f'{name}: frozen, and changed' for name in sorted(changed & frozen)]
@@ -87,12 +82,10 @@ class DryRunHook(Hook):
             faults.append(f'{len(broken)} tensors have NaN or infinity after the step, for example {broken[0]}')
         if trained and len(idle) == len(trained):
             faults.append('no trained tensor changed: is the learning rate 0?')
-        lines = [
-            f'one step on one batch: {len(trained & changed)} of {len(trained)} trained tensors changed, '
-            f'{len(changed & frozen)} of {len(frozen)} frozen ones, '
-            f'{len(changed & fixed)} of {len(fixed)} fixed BatchNorm statistics'
-        ]
+        counts = [f'{len(some & changed)} of {len(some)}' for some in (trained, frozen, fixed)]
+        text = 'one step on one batch: {} trained tensors changed, {} frozen ones, {} fixed BatchNorm statistics'
+        lines = [text.format(*counts), *(f'FAULT {fault}' for fault in faults)]
         if idle and not faults:
             names = enumerate_names(idle, most=8)
             lines.append(f'not changed, since the gradient of this step was zero or too small for float: {names}')
-        return '\n'.join(lines + [f'FAULT {fault}' for fault in faults]), faults
+        return '\n'.join(lines), faults

@@ -27,10 +27,9 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
 
     Args:
         monitor: The metric, such as ``'accuracy/top1'`` or ``'loss'``.
-        rule: Which is better; None takes what the metric's class states.
+        rule: None takes what the metric's class states.
         min_delta: The least difference that counts; None: 0.1 where greater is better (of 100 percent), else 0.
         strict: Whether a validation without the metric is an error.
-        check_finite: Stop where the metric is not finite.
         patience: Validations to wait.
         stopping_threshold: Stop once the metric is better than this.
         source: Name of the file of records in the work dir, as ``MetricsRecordHook`` writes it.

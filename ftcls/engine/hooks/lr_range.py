@@ -1,6 +1,5 @@
 """The learning rate range test: the rate grows from step to step, and the loss tells how far it may."""
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from annotated_types import Ge
@@ -22,13 +21,10 @@ _MOMENTUM, _FIRST_STEPS = 0.9, 10
 
 
 class RangeTestFinished(Exception):
-    """Raised to leave the training loop.
+    """Raised to leave the training loop, with the growing rates of the steps and the rate that the config gives.
 
-    Attributes:
-        rates: The rates of the steps, growing.
-        losses: The training loss before the first step, then that after each step.
-        stopped: Whether the loss left all bounds before the highest rate.
-        configured: The rate that the optimizer was built with.
+    ``losses`` has the training loss before the first step, then that after each step; ``stopped`` tells whether it
+    diverged before the highest rate.
     """
 
     def __init__(self, rates: list[float], losses: list[float], stopped: bool, configured: float) -> None:
@@ -47,7 +43,6 @@ class LRRangeHook(Hook):
     Args:
         lowest: Rate of the first step.
         highest: Rate of the last step.
-        steps: Steps of the optimizer.
 
     Raises:
         ConfigError: If the range is none, or the optimizer has no learning rate that others could be a factor of.
@@ -80,11 +75,7 @@ class LRRangeHook(Hook):
         for group, factor in zip(runner.optim_wrapper.param_groups, self._factors, strict=True):
             group['lr'] = rate * factor
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Any = None,
-                         outputs: Mapping[str, Any] | None = None) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Note the loss, and leave where it has diverged or the last rate has been tried."""
         accumulation = accumulative_counts(runner.optim_wrapper)
         self._sum += as_floats(outputs)['loss']

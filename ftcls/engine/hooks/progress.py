@@ -1,7 +1,7 @@
 """A progress bar on a terminal; elsewhere, a line of the log at least every 30 seconds."""
 import atexit
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +57,8 @@ class ProgressHook(Hook):
         self._val_task: TaskID | None = None
         self._handlers: list[tuple[logging.StreamHandler, Any]] = []
         self._lines = _LineClock()
-        self._last_iter = 0.
-        self._last_update = 0.
+        self._last_iter = self._last_update = self._images_began = 0.
         self._images_since = 0
-        self._images_began = 0.
 
     def before_train(self, runner: Runner) -> None:
         """Draw the bar where there is a terminal, else watch the log for silence."""
@@ -72,19 +70,17 @@ class ProgressHook(Hook):
             return
         self.close()
         # No refresh thread: the bar is drawn from the training loop, and nothing is left running if that stops.
-        self._progress = Progress(
+        columns = [
             TextColumn('{task.description}'),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn('{task.fields[state]}'),
-            TimeRemainingColumn(),
-            console=console,
-            auto_refresh=False,
-            transient=True)
-        self._train_task = self._progress.add_task(
-            _epoch_text(runner), total=runner.max_iters, completed=runner.iter, state='')
+            TextColumn('{task.fields[state]}')
+        ]
+        bar = Progress(*columns, TimeRemainingColumn(), console=console, auto_refresh=False, transient=True)
+        self._train_task = bar.add_task(_epoch_text(runner), total=runner.max_iters, completed=runner.iter, state='')
         self._send_log_above(runner.logger, console)
-        self._progress.start()
+        self._progress = bar
+        bar.start()
         # A terminal whose cursor stays hidden is of no use to the next command.
         atexit.register(self.close)
         self._restart_clock()
@@ -93,11 +89,7 @@ class ProgressHook(Hook):
         """Count images from here, without those of the validation."""
         self._restart_clock()
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Any = None,
-                         outputs: Mapping[str, Any] | None = None) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Move the bar, at most ten times per second, or end the silence of the log."""
         self._images_since += _batch_size(data_batch) * get_world_size()
         done, epoch = runner.iter + 1, _epoch_text(runner)
@@ -116,11 +108,7 @@ class ProgressHook(Hook):
         else:
             self._val_task = self._progress.add_task('validation', total=len(runner.val_dataloader), state='')
 
-    def after_val_iter(self,
-                       runner: Runner,
-                       batch_idx: int,
-                       data_batch: Any = None,
-                       outputs: Sequence[Any] | None = None) -> None:
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Move the validation's bar, or end the silence of the log."""
         if self._progress is None:
             if self._is_silent():
@@ -142,11 +130,7 @@ class ProgressHook(Hook):
         """Watch the log for silence."""
         self._watch_log(runner)
 
-    def after_test_iter(self,
-                        runner: Runner,
-                        batch_idx: int,
-                        data_batch: Any = None,
-                        outputs: Sequence[Any] | None = None) -> None:
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """End the silence of the log."""
         if self._is_silent():
             runner.logger.info(f'test, iteration {batch_idx + 1}/{len(runner.test_dataloader)}')
@@ -197,13 +181,11 @@ class ProgressHook(Hook):
         return now - self._lines.last + duration > _LONGEST_SILENCE
 
     def _state(self, runner: Runner, outputs: Mapping[str, Any] | None) -> list[str]:
-        loss = as_floats(outputs).get('loss')
-        state = [f'lr {lr_text(runner.optim_wrapper, 2)}']
-        if loss is not None:
-            state.insert(0, f'loss {loss:.4f}')
+        losses = as_floats(outputs)
+        state = [f'loss {losses["loss"]:.4f}'] if 'loss' in losses else []
+        state.append(f'lr {lr_text(runner.optim_wrapper, 2)}')
         if self._images_since:
-            seconds = max(monotonic() - self._images_began, 1e-9)
-            state.append(f'{self._images_since / seconds:.0f} img/s')
+            state.append(f'{self._images_since / max(monotonic() - self._images_began, 1e-9):.0f} img/s')
         return state
 
 

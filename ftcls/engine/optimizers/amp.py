@@ -164,6 +164,5 @@ def convert_to_amp(optim_wrapper_cfg: Mapping[str, Any]) -> dict[str, Any]:
     wrapper_type = optim_wrapper_cfg.get('type', 'OptimWrapper')
     name = getattr(wrapper_type, '__name__', wrapper_type)
     if name.rpartition('.')[2] not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ConfigError(f"--amp: optim_wrapper.type={name!r} has no mixed precision; it must be 'OptimWrapper' or "
-                          "'AmpOptimWrapper'")
+        raise ConfigError(f"--amp: optim_wrapper.type={name!r} has no mixed precision; it must be 'OptimWrapper'")
     return {'loss_scale': 'dynamic', **optim_wrapper_cfg, 'type': 'AmpOptimWrapper'}

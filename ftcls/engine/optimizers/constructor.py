@@ -45,10 +45,6 @@ class DefaultOptimWrapperConstructor:
     Each group of the optimizer also has ``name`` (the custom key, the kind, or ``'default'``), ``param_names``,
     ``lr_mult`` and ``decay_mult``.
 
-    Args:
-        optim_wrapper_cfg: Config of the wrapper, with the key ``optimizer``.
-        paramwise_cfg: See the table.
-
     Raises:
         ConfigError: If a key is unknown, a custom key matches no parameter, a weight decay is multiplied that is not
             given, or the model has nothing to train.
@@ -84,14 +80,11 @@ class DefaultOptimWrapperConstructor:
         if 'lr' not in self.optimizer_cfg and 'lr' in parameters and isinstance(parameters['lr'].default, float):
             self.base_lr = parameters['lr'].default
         self.rules = Rules(paramwise_cfg or {}, options, self.layerwise)
-        self._check_given(self.base_lr, 'lr', self.rules.multiplied('lr'))
-        self._check_given(self.base_wd, 'weight_decay', self.rules.multiplied('decay'))
-
-    @staticmethod
-    def _check_given(value: float | None, key: str, factors: list[str]) -> None:
-        if value is None and factors:
-            raise ConfigError(f'{factors[0]} multiplies a value that is not given: optim_wrapper.optimizer.{key}; '
-                              'give it, or remove the factor')
+        for key, factor, value in (('lr', 'lr', self.base_lr), ('weight_decay', 'decay', self.base_wd)):
+            factors = self.rules.multiplied(factor)
+            if value is None and factors:
+                raise ConfigError(f'{factors[0]} multiplies a value that is not given: optim_wrapper.optimizer.{key}; '
+                                  'give it, or remove the factor')
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapper for ``model``, which may be wrapped in DistributedDataParallel."""

@@ -133,14 +133,7 @@ class Rules:
         return Setting(key, float(options.pop('lr_mult', 1.)), float(options.pop('decay_mult', 1.)), options)
 
     def kind_setting(self, module: nn.Module, name: str, param: nn.Parameter, in_dcn: bool) -> tuple[Setting, set[str]]:
-        """Return the setting by the kind of parameter, and the rules that gave it.
-
-        Args:
-            module: The module that the parameter is in.
-            name: The parameter's full name.
-            param: The parameter.
-            in_dcn: Whether the module is a child of a deformable convolution.
-        """
+        """Return the setting by the kind of parameter, and the rules that gave it; arguments as `owned_parameters`."""
         is_norm, is_conv = isinstance(module, _NORMS), isinstance(module, nn.Conv2d)
         is_bias = name.rpartition('.')[2] == 'bias'
         lr_rule = self._first(
@@ -270,10 +263,7 @@ def merge_groups(settings: Mapping[str, tuple[nn.Parameter, Setting]], base_lr: 
                  base_wd: float | None) -> list[dict[str, Any]]:
     """Merge parameters with equal settings into the optimizer's groups.
 
-    Args:
-        settings: As from ``named_settings``.
-        base_lr: The optimizer's learning rate; None leaves it to the optimizer.
-        base_wd: The optimizer's weight decay; None leaves it to the optimizer.
+    ``base_lr`` and ``base_wd`` are its learning rate and weight decay; None leaves them to the optimizer.
 
     Returns:
         One dict per group: ``params``, ``name``, ``param_names``, ``lr_mult``, ``decay_mult``, and ``lr``,

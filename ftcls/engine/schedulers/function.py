@@ -41,16 +41,13 @@ class _FunctionScheduler(_ParamScheduler):
         self._call = FUNCTIONS.get(function)
         where = f'param_scheduler.function={function!r}'
         if self._call is None:
-            known = [*FUNCTIONS.module_dict, *FUNCTIONS.parent.module_dict]
-            raise ConfigError(
-                f'{where}: no such function is registered{did_you_mean(function, known)}; is the file that '
-                'registers it in custom_imports?')
+            hint = did_you_mean(function, [*FUNCTIONS.module_dict, *FUNCTIONS.parent.module_dict])
+            raise ConfigError(f'{where}: no such function is registered{hint}; is its file in custom_imports?')
         try:
             inspect.signature(self._call).bind(0, 1, **self.args)
         except TypeError as err:
             raise ConfigError(f'{where}: called as {function}(step, total, **{self.args}): {err}') from None
-        super().__init__(
-            optimizer, param_name, begin=begin, end=end, last_step=last_step, by_epoch=by_epoch, verbose=verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
 
     @classmethod
     def build_iter_from_epoch(cls,
@@ -80,16 +77,13 @@ class FunctionLR(LRSchedulerMixin, _FunctionScheduler):
     It sets and does not multiply: a warm-up beside it needs epochs of its own (``begin``, ``end``).
 
     Args:
-        optimizer: The optimizer; the Runner gives it.
         function: Name of a function in the registry ``FUNCTIONS``: ``function(step, total, **args)`` returns the
             factor. ``step`` counts from 0 at ``begin``, in epochs or iterations; ``total`` is how many there are up to
             ``end``.
         args: Further arguments of the function.
         begin: Epochs or iterations before the first step.
         end: Epochs or iterations before the value stays; the Runner gives the end of the run where it is not given.
-        last_step: As in MMEngine.
         by_epoch: Whether a step is an epoch or an iteration.
-        verbose: As in MMEngine.
 
     Raises:
         ConfigError: If there is no such function, or it does not take these arguments.
@@ -117,8 +111,6 @@ def one_cycle_momentum(step: int, total: int, lowest: float = 0.85 / 0.95, pct_s
     """Fall while ``OneCycleLR`` raises the rate, then rise again: the one-cycle policy's momentum (Smith 2018).
 
     Args:
-        step: Steps done.
-        total: Steps in all.
         lowest: The smallest factor, where the rate is highest.
         pct_start: Share of the steps until then, as of ``OneCycleLR``.
 
