@@ -24,14 +24,11 @@ def _named_groups(optim_wrapper: OptimWrapper | OptimWrapperDict) -> Iterator[tu
 
 def distinct_lrs(optim_wrapper: OptimWrapper | OptimWrapperDict) -> dict[str, float]:
     """Return the learning rates of the groups that started with different ones: ``lr``, then ``lr/<name>``."""
-    rates: dict[str, float] = {}
-    seen = set()
+    first: dict[float, tuple[str, float]] = {}
     for name, group in _named_groups(optim_wrapper):
-        start = float(group.get('initial_lr', group['lr']))
-        if start not in seen:
-            seen.add(start)
-            rates[f'lr/{name}' if rates else 'lr'] = float(group['lr'])
-    return rates
+        key = f'lr/{name}' if first else 'lr'
+        first.setdefault(float(group.get('initial_lr', group['lr'])), (key, float(group['lr'])))
+    return dict(first.values())
 
 
 def lr_text(optim_wrapper: OptimWrapper | OptimWrapperDict, digits: int) -> str:

@@ -14,8 +14,6 @@ from ftcls.utils.tree import join_path
 
 __all__ = ['ParameterInfo', 'full_table', 'never_learning', 'parameter_infos', 'parameter_sources', 'summary_table']
 
-_INITIALISED = 'initialised'
-
 
 @dataclass(frozen=True)
 class ParameterInfo:
@@ -103,9 +101,8 @@ def summary_table(model: nn.Module, optim_wrapper: OptimWrapper) -> str:
     rows = []
     for row, names in _by_row(model, list(infos)).items():
         members = [infos[name] for name in names]
-        trained = [info for info in members if info.trained]
-        state = _share(len(trained), len(members), 'trained', 'FROZEN')
-        lr, weight_decay = _span([info.lr for info in trained]), _span([info.weight_decay for info in trained])
+        state = _share(sum(info.trained for info in members), len(members), 'trained', 'FROZEN')
+        lr, weight_decay = _span([info.lr for info in members]), _span([info.weight_decay for info in members])
         count = sum(info.count for info in members)
         rows.append((row, _sources(members), state, lr, weight_decay, f'{count:,}', _batchnorm(row, model)))
     titles = ['parameters', 'weights from', 'state', 'lr', 'weight decay', 'count', 'BatchNorm statistics']
@@ -143,7 +140,7 @@ def _parts(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def _sources(infos: list[ParameterInfo]) -> str:
-    counts = Counter(info.source or _INITIALISED for info in infos)
+    counts = Counter(info.source or 'initialised' for info in infos)
     if len(counts) == 1:
         return next(iter(counts))
     return ', '.join(f'{count} {source}' for source, count in counts.items())

@@ -54,15 +54,13 @@ class PreflightHook(Hook):
         runner.model.train()  # the table shows what BatchNorm does in training mode
         model = unwrap_model(runner.model)
         table = summary_table(model, runner.optim_wrapper)
-        strategy = []
-        for hook in runner.hooks:
-            if hasattr(hook, 'preflight'):
-                strategy += hook.preflight(runner)
+        strategy = [hook.preflight(runner) for hook in runner.hooks if hasattr(hook, 'preflight')]
         sections = [*self.facts, ('schedule', self._schedule(runner)), ('optimizer', [self._optimizer(runner)])]
         mixing = getattr(getattr(model, 'data_preprocessor', None), 'batch_augments', None)
         if mixing is not None:
             sections.append(('augment', [mixing.describe()]))
-        sections += [('strategy', strategy), ('note', half_frozen(model)), ('WARNING', self._never_learning(runner))]
+        sections += [('strategy', sum(strategy, [])), ('note', half_frozen(model)),
+                     ('WARNING', self._never_learning(runner))]
         lines = []
         for title, body in sections:
             lines += [f'{name:10}{line}' for name, line in zip([title] + [''] * len(body), body)]
@@ -72,11 +70,8 @@ class PreflightHook(Hook):
 
     @staticmethod
     def _never_learning(runner: Runner) -> list[str]:
-        later: set[str] = set()
-        for hook in runner.hooks:
-            if hasattr(hook, 'trained_later'):
-                later |= hook.trained_later(runner)
-        return never_learning(unwrap_model(runner.model), later)
+        later = [hook.trained_later(runner) for hook in runner.hooks if hasattr(hook, 'trained_later')]
+        return never_learning(unwrap_model(runner.model), set().union(*later))
 
     @staticmethod
     def _schedule(runner: Runner) -> list[str]:

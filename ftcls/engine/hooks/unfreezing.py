@@ -166,24 +166,17 @@ class GradualUnfreezingHook(Hook):
         if schedule is not None and (0 not in schedule or not all(isinstance(at, int) and at >= 0 for at in schedule)):
             raise ConfigError(f'{name}.schedule={dict(schedule)}: its keys must be whole numbers, 0 among them')
         self.start, self.every, self.by_epoch = start, every, by_epoch
+        self.unit = 'epoch' if by_epoch else 'iteration'
         self.schedule = schedule and dict(sorted(schedule.items()))
         self._members: TrainableParams | None = None
         self._plan: UnfreezingPlan | None = None
         self._last: int | None = None  # the config's frozen_stages
         self._planned = 0
 
-    @property
-    def unit(self) -> str:
-        """What is counted: ``'epoch'`` or ``'iteration'``."""
-        return 'epoch' if self.by_epoch else 'iteration'
-
     def phases(self, most: int, last: int, total: int) -> dict[int, int]:
-        """Return ``{epochs or iterations done: frozen_stages}``.
+        """Return ``{epochs or iterations done: frozen_stages}`` for a run of ``total`` epochs or iterations.
 
-        Args:
-            most: ``frozen_stages`` that freezes the whole backbone.
-            last: ``frozen_stages`` of the config, where it ends.
-            total: Epochs or iterations of the run.
+        ``most`` freezes the whole backbone; ``last`` is the config's ``frozen_stages``, where it ends.
         """
         if self.schedule is not None:
             return {at: max(frozen, last) for at, frozen in self.schedule.items()}
@@ -203,9 +196,9 @@ class GradualUnfreezingHook(Hook):
             self._last = backbone.frozen_stages
         most = backbone.num_stages_total
         given = {f'schedule[{at}]': frozen for at, frozen in (self.schedule or {}).items()}
-        for key, frozen in {'start': self.start, **given}.items():
-            if frozen is not None and frozen > most:
-                raise ConfigError(f'{name}.{key}={frozen!r}: {type(backbone).__name__} has {most} stages here; give -1 '
+        for key, frozen in {'start': self.start or 0, **given}.items():
+            if frozen > most:
+                raise ConfigError(f'{name}.{key}={frozen}: {type(backbone).__name__} has {most} stages here; give -1 '
                                   f'(nothing frozen), 0 (the stem) … {most} (the whole backbone)')
         phases = self.phases(most, self._last, total)
         order = list(phases.values())
@@ -239,8 +232,8 @@ class GradualUnfreezingHook(Hook):
             frozen = self._plan.frozen_at(meta.get('epoch' if self.by_epoch else 'iter', 0))
             if frozen > saved:
                 again = ', '.join(self._plan.title(stage) for stage in range(frozen, saved, -1))
-                runner.logger.warning(f'{self._name}: the plan freezes again, at this point, what was trained in '
-                                      f'{checkpoint_source(runner)}: {again}')
+                source = checkpoint_source(runner)
+                runner.logger.warning(f'{self._name}: the plan freezes again what was trained in {source}: {again}')
         self._set(runner, saved)
 
     def before_train(self, runner: Runner) -> None:

@@ -275,7 +275,7 @@ def merge_groups(settings: Mapping[str, tuple[nn.Parameter, Setting]], base_lr: 
     groups = []
     for names in members.values():
         setting = settings[names[0]][1]
-        labels = list(dict.fromkeys(settings[name][1].label for name in names))
+        labels = dict.fromkeys(settings[name][1].label for name in names)
         label = 'default' if 'default' in labels else ', '.join(labels)
         group = dict(params=[settings[name][0] for name in names], name=label, param_names=names)
         group |= dict(lr_mult=setting.lr_mult, decay_mult=setting.decay_mult)
