@@ -70,13 +70,9 @@ class ProgressHook(Hook):
             return
         self.close()
         # No refresh thread: the bar is drawn from the training loop, and nothing is left running if that stops.
-        columns = [
-            TextColumn('{task.description}'),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn('{task.fields[state]}')
-        ]
-        bar = Progress(*columns, TimeRemainingColumn(), console=console, auto_refresh=False, transient=True)
+        state = TextColumn('{task.fields[state]}')
+        columns = [TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), state, TimeRemainingColumn()]
+        bar = Progress(*columns, console=console, auto_refresh=False, transient=True)
         self._train_task = bar.add_task(_epoch_text(runner), total=runner.max_iters, completed=runner.iter, state='')
         self._send_log_above(runner.logger, console)
         self._progress = bar
