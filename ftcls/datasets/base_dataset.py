@@ -158,9 +158,8 @@ class BaseDataset(MMEngineBaseDataset):
         labels = strata([info.get('gt_label') for info in data_list])
         is_val = draw_val(list(zip(self.image_names(data_list), labels)), self.val_fraction, self.split_seed)
         if is_val.all() or not is_val.any():
-            raise DataError(
-                f'{len(data_list)} samples of {len(set(labels))} classes cannot be split into train and val; '
-                'add images, or set split=None')
+            what = f'{len(data_list)} samples of {len(set(labels))} classes'
+            raise DataError(f'{what} cannot be split into train and val; add images, or set split=None')
         return [info for info, drawn in zip(data_list, is_val) if drawn == (self.split == 'val')]
 
     def draw_shots(self, data_list: list[dict]) -> list[dict]:
@@ -382,8 +381,7 @@ def _read_classes(classes: str | os.PathLike | Sequence[str] | None) -> tuple[st
         path = Path(_expanduser(classes))
         if not path.is_file():
             raise MissingFileError(
-                f'classes={str(classes)!r}: no such file; give a file with one name per line, or a list '
-                'of names')
+                f'classes={str(classes)!r}: no such file; give a file with a name per line, or a list of names')
         classes = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()]
     names = tuple(classes) if isinstance(classes, Sequence) else ()
     if not names or not all(isinstance(name, str) for name in names):

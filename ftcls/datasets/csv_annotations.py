@@ -81,8 +81,8 @@ def _from_csv(ann_file: str, text: str) -> list[Row]:
     for where, cells in lines[1:]:
         if len(cells) > len(header):
             raise DataError(
-                f'{ann_file}, {where}: {len(cells)} columns below a header of {len(header)}; put what contains '
-                f'{delimiter!r} into double quotes')
+                f'{ann_file}, {where}: {len(cells)} columns below a header of {len(header)}; put a cell that '
+                f'contains {delimiter!r} into double quotes')
         cells += [''] * (len(header) - len(cells))
         labels = ';'.join(cells[column] for column in label_columns).split(';')
         rows.append(_row(ann_file, where, cells[path_column], labels))

@@ -209,7 +209,7 @@ class CustomDataset(BaseDataset):
             if self.with_label and len(row.labels) != 1:
                 raise DataError(
                     f'{self.ann_file}, {row.where}: {row.path!r} needs one label in the column `label`, has '
-                    f'{listed(row.labels) or "none"}; add it, or set with_label=False')
+                    f'{listed(row.labels) or "none"}; correct it, or set with_label=False')
         return rows
 
     def _read_lines(self) -> list[Row]:
@@ -301,7 +301,7 @@ class CustomDataset(BaseDataset):
             one, other = next(iter(wrong.values()))
             raise DataError(f'{self.ann_file} lists {other.path!r} twice with different labels: {one.labels[0]!r} in '
                             f'{one.where} and {other.labels[0]!r} in {other.where} ({plural(len(wrong), "image")} so); '
-                            'remove the wrong line, or use MultiLabelDataset')
+                            'correct it, or use MultiLabelDataset')
         if again:
             one, other = next(iter(again.values()))
             text = f'{self.ann_file} lists {plural(len(again), "image")} more than once with the same label'
@@ -315,10 +315,10 @@ class CustomDataset(BaseDataset):
         checked = samples[::max(1, len(samples) // _CHECKED_FILES)]
         absent = [info['img_path'] for info in checked if not os.path.isfile(info['img_path'])]
         if absent:
+            count = f'{len(absent)} images that do not exist (of {len(checked)} checked)'
             raise MissingFileError(
-                f'{self.ann_file} lists {len(absent)} images that do not exist (of {len(checked)} '
-                f'checked), for example {absent[0]!r}{self._near_hint(absent[0])}; paths are relative '
-                f'to data_prefix, now {self.img_prefix!r}')
+                f'{self.ann_file} lists {count}, for example {absent[0]!r}{self._near_hint(absent[0])}; paths '
+                f'are relative to data_prefix, now {self.img_prefix!r}')
 
     def _near_hint(self, path: str) -> str:
         """Return a hint at images beside a missing one with similar names, endings aside, or at a missing folder."""

@@ -53,9 +53,7 @@ class MultiLabelDataset(CustomDataset):
                  other_labels: Literal['error', 'ignore'] = 'error',
                  **kwargs: Any) -> None:
         if not is_table(ann_file):
-            raise ConfigError(
-                f'ann_file={ann_file!r} must end in .csv, .tsv or .json; use CustomDataset for one label per '
-                'image')
+            raise ConfigError(f'ann_file={ann_file!r} must end in .csv, .tsv or .json; else use CustomDataset')
         self.other_labels = other_labels
         super().__init__(data_root=data_root, data_prefix=data_prefix, ann_file=ann_file, metainfo=metainfo, **kwargs)
 
@@ -104,6 +102,5 @@ class MultiLabelDataset(CustomDataset):
             hint = did_you_mean(name, self.CLASSES)
             raise DataError(
                 f'{self.ann_file}, {where}: {name!r} is not among the {len(self.CLASSES)} classes{hint} Correct '
-                "it, add it to `classes`, or leave out such labels with other_labels='ignore' "
-                f'({len(unknown)} in this file)')
+                f"it, add it to `classes`, or set other_labels='ignore' ({len(unknown)} labels)")
         return index_of

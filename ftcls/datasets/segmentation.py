@@ -123,8 +123,7 @@ class BinarySegDataset(BaseDataset):
                 f'remove the image, or change mask_name={self.mask_name!r}')
         if orphans:
             mask = os.path.join(mask_folder, orphans[0])
-            raise DataError(
-                f'{mask} is a mask without an image in {folder}{_more(orphans)}; add the image, or remove the mask')
+            raise DataError(f'{mask} is a mask without an image in {folder}{_more(orphans)}; add or remove one')
         return [(os.path.join(folder, image), os.path.join(mask_folder, mask)) for mask, image in image_of.items()]
 
     def _files(self, folder: str, argument: str) -> list[str]:
@@ -148,9 +147,8 @@ class BinarySegDataset(BaseDataset):
             values |= set(np.unique(stored).tolist())
         self.foreground_share = foreground / max(pixels, 1)
         if not foreground and self.foreground != 'nonzero':
-            raise DataError(
-                f'foreground={self.foreground}: none of the masks, such as {path}, has that value; they have '
-                f'{listed(map(str, sorted(values)))}')
+            raise DataError(f'foreground={self.foreground}: none of the masks checked, such as {path}, has that value; '
+                            f'they have {listed(map(str, sorted(values)))}')
 
     def class_counts(self) -> None:
         """Return None: images are not counted by class."""
@@ -220,7 +218,7 @@ def _check_pair(image: str, mask: str) -> None:
     if size != mask_size:
         raise DataError(
             f'{image} is {size[0]}x{size[1]} pixels, its mask {mask} {mask_size[0]}x{mask_size[1]} (width x '
-            'height); make the mask from this image, or resize one of them')
+            'height); resize one of them')
 
 
 def _header(path: str) -> tuple[tuple[int, int], str]:

@@ -62,9 +62,8 @@ class StockDataset(BaseDataset):
         split = split or ('test' if test_mode else 'train')
         allowed = ('train', 'test') if val_fraction is None else ('train', 'val')
         if split not in allowed:
-            raise ConfigError(
-                f'{self.NAME}: split={split!r} must be {" or ".join(allowed)} with val_fraction={val_fraction} '
-                f"(it draws 'val' from the training images){did_you_mean(split, allowed)}")
+            raise ConfigError(f'{self.NAME}: split={split!r} must be {" or ".join(allowed)} with {val_fraction=} (it '
+                              f"draws 'val' from the training images){did_you_mean(split, allowed)}")
         if not data_root and not data_prefix:
             raise ConfigError(f"{self.NAME}: set data_root to the folder of its files, 'data/{self.NAME.lower()}'")
         self.split, self.download, self.verify = split, download, verify
@@ -112,9 +111,8 @@ class StockDataset(BaseDataset):
         images, labels = self.read([self.find(name) for name, _ in self.files])
         own = self.METAINFO['classes']
         if len(images) != len(labels) or not np.isin(labels, range(len(own))).all():
-            raise DataError(
-                f'{self.root}: {len(images)} images and {len(labels)} labels do not match, or a label is above '
-                f'{len(own) - 1}; the files are broken: delete them')
+            raise DataError(f'{self.root}: {len(images)} images and {len(labels)} labels do not match, or a label is '
+                            f'above {len(own) - 1}; the files are broken: delete them')
         samples = [array_sample(img, int(label), self.CHANNEL_ORDER) for img, label in zip(images, labels)]
         return self.match_classes(samples, own)
 
@@ -131,10 +129,9 @@ class StockDataset(BaseDataset):
                 hint, cause = f'Downloading them failed: {err}', err
         absent = self._absent()
         if absent:
-            raise MissingFileError(
-                f'{self.NAME}: {", ".join(absent)} not found in {str(self.root.absolute())!r}; put them there, '
-                'or set data_root to their folder. They come from '
-                f'{" or ".join(self.addresses)}. {hint}') from cause
+            where = f'{self.root.absolute()}; put them there, or set data_root'
+            raise MissingFileError(f'{self.NAME}: {", ".join(absent)} not found in {where}. They come from '
+                                   f'{" or ".join(self.addresses)}. {hint}') from cause
         for name, md5 in self.files:
             path = self.find(name)
             if self.verify and path.name == name:  # of a file that was unpacked already, no MD5 is published
@@ -147,8 +144,8 @@ class StockDataset(BaseDataset):
         got = calculate_md5(path)
         if got != md5:
             raise DataError(
-                f'{path} is not the published file of {self.NAME}: its md5 is {got}, expected {md5}; delete it '
-                'to download it again, or set verify=False')
+                f'{path} is not the published file of {self.NAME}: its md5 is {got}, expected {md5}; delete it, '
+                'or set verify=False')
 
     def extra_repr(self) -> list[str]:
         """Lines of ``repr`` about where the data is."""
@@ -271,8 +268,8 @@ class MNIST(StockDataset):
         images, labels = map(_read_idx, paths)
         if images.ndim != 3 or labels.ndim != 1:
             raise DataError(
-                f'{paths[0]} has shape {images.shape} and {paths[1]} {labels.shape}; expected (N, H, W) and '
-                '(N, ): were they renamed?')
+                f'{paths[0]} has shape {images.shape}, {paths[1]} {labels.shape}; expected (N, H, W) and (N, ): '
+                'were they renamed?')
         return images[..., np.newaxis], labels.astype(np.int64)
 
 

@@ -108,9 +108,8 @@ def _import_library() -> ModuleType:
     try:
         import albumentations
     except ImportError as err:
-        raise ConfigError(
-            'Albumentations: run `pip install albumentations` (its opencv-python-headless shares a folder with '
-            f'opencv-python: keep both or remove both) [{err}]') from err
+        raise ConfigError('Albumentations: run `pip install albumentations` (with opencv-python-headless, which shares '
+                          f'its folder with opencv-python) [{err}]') from err
     if not hasattr(albumentations.Compose, 'set_random_state'):
         raise ConfigError("Albumentations: the installed version is too old; run `pip install 'albumentations>=2.0'`")
     return albumentations

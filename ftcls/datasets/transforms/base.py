@@ -83,6 +83,6 @@ def uint8_image(results: dict, name: str) -> np.ndarray:
     img = results['img']
     if img.dtype != np.uint8 or img.ndim != 3:
         raise DataError(
-            f'{name} takes uint8 images (H, W, C), got {img.dtype} of shape {img.shape}; put it before Normalize, '
-            'and load without to_float32')
+            f'{name} takes uint8 images (H, W, C), got {img.dtype} {img.shape}; put it before Normalize, and '
+            'load without to_float32')
     return img

@@ -42,9 +42,8 @@ def check_fits(results: dict, crop_size: tuple[int, int], fix: str) -> None:
     height, width = results['img'].shape[:2]
     if crop_size[0] > height or crop_size[1] > width:
         name = results.get('img_path', f'sample {results.get("sample_idx", "")}'.strip())
-        raise DataError(
-            f'crop_size={crop_size[0]}x{crop_size[1]} (H x W) is larger than the image of {height}x{width}: {name}; '
-            f'{fix}')
+        size = f'{crop_size[0]}x{crop_size[1]}'
+        raise DataError(f'crop_size={size} (H x W) is larger than the image of {height}x{width}: {name}; {fix}')
 
 
 def crop_sample(results: dict, top: int, left: int, size: tuple[int, int]) -> dict:
@@ -118,8 +117,7 @@ def _pad(array: np.ndarray, borders: tuple[int, int, int, int], value: float | S
     if np.ndim(value) == 0:
         return np.pad(array, widths, constant_values=value)
     if array.ndim != 3 or len(value) != array.shape[2]:
-        raise ConfigError(
-            f'pad_val={value!r} has {len(value)} values, the image has shape {array.shape}; give one number or one '
-            'per channel')
+        raise ConfigError(f'pad_val={value!r} has {len(value)} values, the image has shape {array.shape}; give one per '
+                          'channel')
     planes = [np.pad(array[..., c], widths[:2], constant_values=v) for c, v in enumerate(value)]
     return np.stack(planes, axis=2)

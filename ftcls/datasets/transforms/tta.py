@@ -42,9 +42,8 @@ class TestTimeAug(BaseTransform):
 
     def __init__(self, transforms: Sequence[Sequence[dict | None]]) -> None:
         if not transforms or not all(isinstance(step, list | tuple) and step for step in transforms):
-            raise ConfigError(
-                f'TestTimeAug(transforms={transforms!r}): must be a list of steps, each a list of alternatives, '
-                "such as [[dict(type='RandomFlip', prob=1.), None], [dict(type='PackInputs')]]")
+            example = "[[dict(type='RandomFlip', prob=1.), None], [dict(type='PackInputs')]]"
+            raise ConfigError(f'TestTimeAug(transforms={transforms!r}): must be a list of steps, lists such as {example}')
         built = [[None if one is None else TRANSFORMS.build(one) for one in step] for step in transforms]
         for one in itertools.chain(*built):
             _check_certain(one)
@@ -69,5 +68,5 @@ def _check_certain(step: Callable | None) -> None:
                 found = f'direction={directions!r}'
             if found:
                 raise ConfigError(
-                    f'TestTimeAug: {type(part).__name__} with {found} is random, and the score would differ each '
-                    f'time; make each view an alternative of its own, with {key}=0. or {key}=1.')
+                    f'TestTimeAug: {type(part).__name__} with {found} is random, so the score would vary; make '
+                    f'each view an alternative of its own, with {key}=0. or {key}=1.')
