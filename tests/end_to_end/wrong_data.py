@@ -191,12 +191,12 @@ def malicious_weights_to_test(place: Place) -> list[str]:
     return ['test', 'config.py', 'w.pth']
 
 
-@wrong("prefix 'bakbone'", "did you mean 'backbone'", "with prefix='backbone' 114 of 114")
+@wrong("prefix 'bakbone'", "did you mean 'backbone'", "prefix='backbone' would load 114 of 114")
 def a_wrong_prefix(place: Place) -> None:
     place.pretrained('good.pth', prefix='bakbone')
 
 
-@wrong('of CifarResNet (classifier apart) are in w.pth', 'missing', 'allow_partial=True')
+@wrong('w.pth has 1 of 95 tensors of CifarResNet', 'missing', 'allow_partial=True')
 def weights_of_another_architecture(place: Place) -> None:
     place.pretrained('w.pth', MODELS.build(dict(type='LeNet5', num_classes=10)).state_dict(), prefix='')
 

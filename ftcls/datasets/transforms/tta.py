@@ -43,7 +43,7 @@ class TestTimeAug(BaseTransform):
     def __init__(self, transforms: Sequence[Sequence[dict | None]]) -> None:
         if not transforms or not all(isinstance(step, list | tuple) and step for step in transforms):
             example = "[[dict(type='RandomFlip', prob=1.), None], [dict(type='PackInputs')]]"
-            raise ConfigError(f'TestTimeAug(transforms={transforms!r}): must be a list of steps, lists such as {example}')
+            raise ConfigError(f'TestTimeAug: {transforms=} must be a list of steps, each a list, such as {example}')
         built = [[None if one is None else TRANSFORMS.build(one) for one in step] for step in transforms]
         for one in itertools.chain(*built):
             _check_certain(one)
