@@ -39,7 +39,7 @@ def test_summary_is_the_paired_t_interval():
 
 
 def test_arms_freeze_what_they_say(tmp_path):
-    cfg = small_config()
+    cfg = tiny_config()
     arms = standard_arms(cfg)
     assert arms['probe']['model.backbone.frozen_stages'] == 2
     assert arms['scratch']['optim_wrapper.optimizer.lr'] == 0.001
@@ -54,10 +54,10 @@ def test_arms_freeze_what_they_say(tmp_path):
     assert 'against scratch' in (tmp_path / 'table.txt').read_text()
     assert 'FROZEN' in (tmp_path / 'probe' / 'seed0' / 'preflight.txt').read_text()
     states = {
-        arm: torch.load(tmp_path / arm / 'seed0' / 'epoch_2.pth', weights_only=True)['state_dict']
+        arm: torch.load(tmp_path / arm / 'seed0' / 'epoch_1.pth', weights_only=True)['state_dict']
         for arm in ('scratch', 'probe')
     }
-    # the same seed builds the same net: where the backbone is frozen it still stands as it was built
+    # the same seed builds the same net, and a frozen backbone keeps it
     moved = {
         arm: not torch.equal(state['backbone.features.0.weight'], states['probe']['backbone.features.0.weight'])
         for arm, state in states.items()
@@ -97,7 +97,7 @@ def test_finished_runs_are_not_made_again(whole, tmp_path):
     again = compare(tiny_config(), ['scratch', 'finetune'], [0, 1], tmp_path / 'copy', log=said.append)
     assert [line.endswith('(made before)') for line in said] == [True, True, True, False, False]
     assert said[3].startswith('finetune, seed 1: run 4 of 4 continues; ')
-    # the last one had its checkpoint of the end, and went on from there: it is measured, not trained
+    # the last one continued from the checkpoint of its end: it is measured, not trained
     assert {p: p.stat().st_mtime_ns for p in times} == times
     assert [r.metrics for r in again.results] == [r.metrics for r in whole[1].results]
 
@@ -173,7 +173,8 @@ def test_a_fault_in_an_arm_stops_all_before_the_first_run(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_config_file_is_an_arm(tmp_path):
+def test_a_config_file_is_an_arm(whole, tmp_path):
+    shutil.copytree(whole[0] / 'finetune' / 'seed0', tmp_path / 'finetune' / 'seed0')
     tiny_config(**{'optim_wrapper.optimizer.lr': 0.}).dump(tmp_path / 'still.py')
     other = load_config(tmp_path / 'still.py')
     result = compare(tiny_config(), ['finetune', other], [0], tmp_path, log=lambda line: None)
