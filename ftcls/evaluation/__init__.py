@@ -1,9 +1,6 @@
 """What a validation measures."""
+from . import metrics
 from .direction import higher_is_better, resolve_rule
-from .metrics import (Accuracy, AveragePrecision, ConfusionMatrix, DiceMetric, IoUMetric, LossMetric, MultiLabelMetric,
-                      SingleLabelMetric)
+from .metrics import *  # noqa: F401,F403
 
-__all__ = [
-    'Accuracy', 'AveragePrecision', 'ConfusionMatrix', 'DiceMetric', 'IoUMetric', 'LossMetric', 'MultiLabelMetric',
-    'SingleLabelMetric', 'higher_is_better', 'resolve_rule'
-]
+__all__ = [*metrics.__all__, 'higher_is_better', 'resolve_rule']
