@@ -252,7 +252,7 @@ def weights_for_a_layer_that_there_is_not(place: Place) -> None:
                "depth=20, init_cfg=dict(type='Normal', layer='Conv2d', override=dict(type='Normal', name='nope'))")
 
 
-@wrong('class_weight has 1 values')
+@wrong('class_weight has 1 values', '2 classes')
 def class_weights_for_other_classes(place: Place) -> None:
     place.edit("loss=dict(type='CrossEntropyLoss')", "loss=dict(type='CrossEntropyLoss', class_weight=[1.])")
 
