@@ -115,4 +115,5 @@ def test_the_plain_command_without_data_and_network(tmp_path: Path, run_tool: Ca
     weights = 'resnet50_8xb32_in1k_20210831-ea4938fc.pth'
     assert f'https://download.openmmlab.com/mmclassification/v0/resnet/{weights}' in done.stderr
     assert f'put it at {tmp_path}/torch/hub/checkpoints/{weights}' in done.stderr
-    assert 'Traceback' not in done.stderr and not list(tmp_path.rglob('*.pth*'))
+    assert 'Traceback' not in done.stderr
+    assert all(file.suffix == '.lock' for file in tmp_path.rglob('*.pth*'))
