@@ -56,8 +56,6 @@ def _report(err: Exception) -> int:
         return 1
     if os.environ.get('FTCLS_TRACEBACK'):
         traceback.print_exc()
-    if failures == 1:
-        print(f'error: {text}', file=sys.stderr)
-    elif same == 1:
-        print(f'error{who}: {text}', file=sys.stderr)
+    if same == 1:  # the first of all failures needs no number
+        print(f'error: {text}' if failures == 1 else f'error{who}: {text}', file=sys.stderr)
     return 2

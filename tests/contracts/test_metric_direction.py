@@ -2,6 +2,7 @@
 from typing import Any
 
 import pytest
+from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 
 import ftcls.evaluation  # noqa: F401  (registers)
@@ -94,7 +95,7 @@ def test_all_agree(kind, name, monkeypatch):
     assert metric_directions(records) == directions
     assert _starred(records, name, monkeypatch) == worst_to_best[2]
 
-    cfg = dict(val_dataloader=dict(batch_size=1), val_evaluator=[dict(type=kind)])
+    cfg = Config(dict(val_dataloader=dict(batch_size=1), val_evaluator=[dict(type=kind)]))
     assert metric_of(cfg, name) == (name, better == 'less')
 
 
