@@ -20,7 +20,7 @@ def version() -> str:
 
 
 def config_packages() -> list[str]:
-    """Name the folders of ``configs/`` as packages of ``ftcls.configs``, where ``list_models`` finds them in a wheel."""
+    """Name the folders of ``configs/`` as packages of ``ftcls.configs``, where a wheel has them."""
     folders = {file.parent.relative_to(ROOT) for file in (ROOT / 'configs').glob('**/*.py')}
     return sorted('.'.join(('ftcls', *folder.parts)) for folder in folders)
 

@@ -10,7 +10,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where a package is imported under another name than it is installed by.
-DISTRIBUTIONS = {'annotated_types': 'annotated-types', 'PIL': 'pillow', 'cv2': 'opencv-python', 'sklearn': 'scikit-learn'}
+DISTRIBUTIONS = {
+    'annotated_types': 'annotated-types',
+    'PIL': 'pillow',
+    'cv2': 'opencv-python',
+    'sklearn': 'scikit-learn'
+}
 # Left to the user, who is told how: albumentations brings opencv-python-headless, which overwrites opencv-python's
 # files; ray is large and of use on several machines only.
 BY_HAND = {'albumentations', 'ray'}

@@ -38,12 +38,11 @@ def main() -> None:
         'work_dirs/demo',
         epochs=args.epochs,
         log=lambda line: print(f'   {line}', flush=True))
-    print(
-        f'\n{result.table()}\n\n'
-        'wrote work_dirs/demo/compare.png        the curves of the three arms\n'
-        '      work_dirs/demo/results.json       every number\n'
-        '      work_dirs/demo/<arm>/seed<k>/     log, preflight.txt, metrics.jsonl, curves.png, checkpoints\n'
-        f'{time.monotonic() - start:.0f} seconds')
+    print(f'\n{result.table()}\n\n'
+          'wrote work_dirs/demo/compare.png        the curves of the three arms\n'
+          '      work_dirs/demo/results.json       every number\n'
+          '      work_dirs/demo/<arm>/seed<k>/     log, preflight.txt, metrics.jsonl, curves.png, checkpoints\n'
+          f'{time.monotonic() - start:.0f} seconds')
 
 
 if __name__ == '__main__':

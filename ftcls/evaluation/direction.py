@@ -1,6 +1,6 @@
 """Whether more of a metric's result is better: stated by the metric's class and nowhere else."""
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from mmengine.evaluator import BaseMetric
 

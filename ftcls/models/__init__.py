@@ -1,14 +1,14 @@
 """Models: classifiers, segmentors, and what they are put together from."""
 from . import weight_init
-from .backbones import *
+from .backbones import *  # noqa: F401,F403
 from .batch_augments import CutMix, Mixup, RandomBatchAugment, ResizeMix
-from .classifiers import *
+from .classifiers import *  # noqa: F401,F403
 from .data_preprocessor import ClsDataPreprocessor
-from .decoders import *
-from .heads import *
-from .losses import *
-from .necks import *
-from .segmentors import *
+from .decoders import *  # noqa: F401,F403
+from .heads import *  # noqa: F401,F403
+from .losses import *  # noqa: F401,F403
+from .necks import *  # noqa: F401,F403
+from .segmentors import *  # noqa: F401,F403
 from .tta import AverageClsScoreTTA
 
 from . import backbones, classifiers, decoders, heads, losses, necks, segmentors  # isort: skip

@@ -38,9 +38,9 @@ def overlay_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def plot_images(images: Sequence[np.ndarray],
-                  titles: Sequence[str],
-                  out: str | os.PathLike,
-                  title: str | None = None) -> Path:
+                titles: Sequence[str],
+                out: str | os.PathLike,
+                title: str | None = None) -> Path:
     """Draw images in a grid, each with its title; no display is needed.
 
     Args:

@@ -46,8 +46,7 @@ def test_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('text, message', [
     ('file,label\na,b\n', "must name the columns, `path,label`, and names 'file', 'label'"),
-    ('foo,bar\na,b\n',
-     "names 'foo', 'bar'; allowed are path, img_path, filename, and label, labels, [^?]*label2 …$"),
+    ('foo,bar\na,b\n', "names 'foo', 'bar'; allowed are path, img_path, filename, and label, labels, [^?]*label2 …$"),
     ('pth,label\na,b\n', "allowed are path, .*did you mean 'path' by 'pth'"),
     ('a.jpg cat\n', "names 'a.jpg cat'"),
     ('path,label\na,b.jpg,cat\n', 'x.csv, line 2: 3 columns below a header of 2.*double quotes'),

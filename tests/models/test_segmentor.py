@@ -15,7 +15,6 @@ import ftcls.models  # noqa: F401
 from ftcls.apis import list_parameters
 from ftcls.engine.optimizers import AmpOptimWrapper
 from ftcls.models import ImageSegmentor, UNet
-from ftcls.models.heads import PixelHead
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError
