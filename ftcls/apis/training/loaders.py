@@ -62,12 +62,13 @@ class DataReport:
                 found[split] = empty
         return found
 
-    def describe(self, loaders: Mapping[str, DataLoader] = {}) -> list[str]:
+    def describe(self, loaders: Mapping[str, DataLoader] | None = None) -> list[str]:
         """Return the lines that the preflight shows: the classes, then one line per split.
 
         Args:
             loaders: Split name to dataloader, whose sampler may say what an epoch draws.
         """
+        loaders = loaders or {}
         lines = []
         if self.classes:
             lines.append(f'classes: {len(self.classes)} ({enumerate_names(self.classes)})')
