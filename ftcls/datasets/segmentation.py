@@ -11,7 +11,7 @@ from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean
 from ftcls.utils.types import Fraction
 from .base_dataset import BaseDataset, listed, missing_hint
-from .transforms.loading import MASK_MODES, binary_mask, many_channels, stored_mask
+from .transforms.mask_loading import MASK_MODES, binary_mask, many_channels, stored_mask
 
 __all__ = ['BinarySegDataset', 'CarvanaDataset']
 

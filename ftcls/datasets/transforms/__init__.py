@@ -9,7 +9,8 @@ from .cropping import CenterCrop, CornerCrop, RandomCrop, RandomResizedCrop
 from .erasing import RandomErasing
 from .formatting import PackClsInputs, PackInputs, PackSegInputs
 from .geometry import Pad, RandomFlip
-from .loading import LoadAnnotations, LoadImageFromFile
+from .loading import LoadImageFromFile
+from .mask_loading import LoadAnnotations
 from .resizing import Resize, ResizeEdge
 from .tta import TestTimeAug
 
