@@ -1,0 +1,151 @@
+"""What headers say: stored size, bits, channels, and what is wrong with a file that cannot be used."""
+import io
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from ftcls.datasets.headers import read_header, scan_headers
+
+RNG = np.random.default_rng(0)
+RGB = Image.fromarray(RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+GREY16 = Image.fromarray(RNG.integers(0, 4096, (24, 32), dtype=np.uint16))
+FRAMES = [RGB.rotate(angle) for angle in (30, 60)]
+
+
+def write(path: Path, img: Image.Image = RGB, **options) -> Path:
+    img.copy().save(path, **options)
+    return path
+
+
+# name, image, options of save, what the header says
+FORMATS = [
+    ('a.jpg', RGB, {}, dict(format='JPEG', mode='RGB', bits=8, channels=3)),
+    ('progressive.jpg', RGB, dict(progressive=True), dict(format='JPEG')),
+    ('cmyk.jpg', RGB.convert('CMYK'), {}, dict(mode='CMYK', channels=4, has_alpha=False)),
+    ('grey.jpg', RGB.convert('L'), {}, dict(mode='L', channels=1)),
+    ('a.jfif', RGB, {}, dict(format='JPEG')),
+    ('two.mpo', RGB, dict(save_all=True, append_images=FRAMES), dict(format='MPO', pages=3)),
+    ('a.png', RGB, {}, dict(format='PNG', bits=8, channels=3, has_alpha=False)),
+    ('grey16.png', GREY16, {}, dict(mode='I;16', bits=16, channels=1)),
+    ('alpha.png', RGB.convert('RGBA'), {}, dict(channels=4, has_alpha=True)),
+    ('la.png', RGB.convert('LA'), {}, dict(channels=2, has_alpha=True)),
+    ('palette.png', RGB.quantize(16), {}, dict(mode='P', bits=4, channels=1)),
+    ('clear.png', RGB.quantize(16), dict(transparency=0), dict(has_alpha=True)),
+    ('bits.png', RGB.convert('1'), {}, dict(mode='1', bits=1)),
+    ('frames.png', RGB, dict(save_all=True, append_images=FRAMES), dict(pages=3)),
+    ('a.gif', RGB, {}, dict(format='GIF', pages=1)),
+    ('frames.gif', RGB, dict(save_all=True, append_images=FRAMES), dict(pages=3)),
+    ('a.webp', RGB, {}, dict(format='WEBP', pages=1)),
+    ('frames.webp', RGB, dict(save_all=True, append_images=FRAMES), dict(pages=3)),
+    ('a.bmp', RGB, {}, dict(format='BMP', channels=3)),
+    ('a.tif', RGB, {}, dict(format='TIFF', channels=3, bits=8)),
+    ('lzw.tif', RGB, dict(compression='tiff_lzw'), dict(format='TIFF')),
+    ('big.tif', RGB, dict(big_tiff=True), dict(format='TIFF')),
+    ('pages.tif', RGB, dict(save_all=True, append_images=FRAMES), dict(pages=3)),
+    ('grey16.tif', GREY16, {}, dict(mode='I;16', bits=16, channels=1)),
+    ('float.tif', RGB.convert('F'), {}, dict(mode='F', bits=32, channels=1)),
+    ('a.ppm', RGB, {}, dict(format='PPM', channels=3)),
+    ('grey16.pgm', GREY16.convert('I'), {}, dict(bits=16)),
+    ('a.tga', RGB, {}, dict(format='TGA')),
+    ('a.jp2', RGB, {}, dict(format='JPEG2000')),
+]
+
+
+@pytest.mark.parametrize(('name', 'img', 'options', 'said'), FORMATS, ids=[case[0] for case in FORMATS])
+def test_formats_of_pillow(tmp_path, name, img, options, said):
+    header = read_header(write(tmp_path / name, img, **options))
+    assert header.fault is None
+    assert (header.width, header.height) == (32, 24)
+    assert {key: getattr(header, key) for key in said} == said
+
+
+# AVIF is left to the decoder
+CUT = [
+    'a.jpg', 'progressive.jpg', 'a.png', 'grey16.png', 'a.gif', 'a.webp', 'a.bmp', 'a.tif', 'lzw.tif', 'big.tif',
+    'a.ppm', 'a.tga', 'a.jp2', 'frames.gif'
+]
+
+
+@pytest.mark.parametrize('name', CUT)
+@pytest.mark.parametrize('share', [0.1, 0.6, 0.97])
+def test_cut_off(tmp_path, name, share):
+    img, options = next(case[1:3] for case in FORMATS if case[0] == name)
+    path = write(tmp_path / name, img, **options)
+    data = path.read_bytes()
+    path.write_bytes(data[:int(share * len(data))])
+    assert 'cut off' in read_header(path).fault
+
+
+@pytest.mark.parametrize('name', ['a.jpg', 'a.png', 'a.gif', 'a.bmp', 'a.tif', 'a.webp'])
+@pytest.mark.parametrize('extra', [b'\0' * 100, b'SEFH' + bytes(range(200)) * 30, b'\xff\xda' * 50])
+def test_data_after_the_end_is_no_fault(tmp_path, name, extra):
+    path = write(tmp_path / name)
+    path.write_bytes(path.read_bytes() + extra)
+    assert read_header(path).fault is None
+
+
+def test_thumbnail_is_not_the_end(tmp_path):
+    thumbnail = io.BytesIO()
+    RGB.save(thumbnail, 'jpeg')
+    path = write(tmp_path / 'a.jpg', exif=b'Exif\0\0' + thumbnail.getvalue())
+    assert read_header(path).fault is None
+    data = path.read_bytes()
+    path.write_bytes(data[:-40])
+    assert 'cut off' in read_header(path).fault
+
+
+def test_orientation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    header = read_header(write(tmp_path / 'a.jpg', exif=exif))
+    assert (header.orientation, header.width, header.height) == (6, 32, 24)
+
+
+CONTENTS = [(b'', 'is empty'), (b'\0' * 5000, 'only zeros'), (b'\n <!DOCTYPE html><html>Not found', 'web page'),
+            (b'version https://git-lfs.github.com/spec/v1\noid sha256:1', 'git lfs pull'),
+            ('Größe: keine'.encode(), 'is text'), (bytes(range(128, 256)), 'not an image'),
+            (b'\xff\xd8\xff\xe0\0\x10JFIF', 'cut off'), (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 'EPS'),
+            (b'\0\0\0\x18ftypheic\0\0\0\0mif1heic', "'heic'")]
+
+
+@pytest.mark.parametrize(('data', 'fault'), CONTENTS, ids=[case[1] for case in CONTENTS])
+def test_no_image(tmp_path, data, fault):
+    (tmp_path / 'a.jpg').write_bytes(data)
+    assert fault in read_header(tmp_path / 'a.jpg').fault
+
+
+def test_paths_that_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.jpg')
+    (tmp_path / 'link.jpg').symlink_to(tmp_path / 'gone.jpg')
+    (tmp_path / 'loop.jpg').symlink_to(tmp_path / 'loop.jpg')
+    faults = [
+        header.fault for header in scan_headers(
+            [str(tmp_path / name) for name in ('pipe.jpg', 'link.jpg', '', 'gone.jpg', 'a\0b', 'loop.jpg')])
+    ]
+    assert 'regular' in faults[0]
+    assert 'gone.jpg, which does not exist' in faults[1]
+    assert faults[2] == 'is a folder'
+    assert all('cannot be read' in fault for fault in faults[3:5])
+    assert 'link' in faults[5]
+
+
+def test_bomb_is_not_decoded(tmp_path, monkeypatch):
+    path = write(tmp_path / 'bomb.png', Image.new('1', (20_000, 20_000)))
+    assert path.stat().st_size < 60_000
+    assert '400000000' in read_header(path).fault
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10**9)
+    assert read_header(path).fault is None
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    assert 'too large' in read_header(write(tmp_path / 'a.tif')).fault
+
+
+def test_channels_that_pillow_has_no_mode_for(tmp_path):
+    path = tmp_path / 'a.tif'
+    if not cv2.imwrite(str(path), RNG.integers(0, 999, (24, 32, 4), dtype=np.uint16)):
+        pytest.skip('OpenCV writes no 16-bit TIFF of four channels')
+    header = read_header(path)
+    assert (header.format, header.channels, header.bits, header.fault) == ('TIFF', 4, 16, None)
