@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 from mmengine.dataset import BaseDataset as MMEngineBaseDataset
-from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from ftcls.registry import DATASETS, TRANSFORMS
@@ -18,9 +17,10 @@ from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import Fraction, PositiveInt
 from .drawing import draw_val, strata
+from .list_files import read_data, read_text
 from .worker_seed import EpochSeed
 
-__all__ = ['BaseDataset', 'array_sample', 'check_ann_file', 'listed', 'missing_hint', 'near_hint', 'relative_path']
+__all__ = ['BaseDataset', 'array_sample', 'listed', 'near_hint', 'relative_path']
 
 
 @DATASETS.register_module()
@@ -211,8 +211,7 @@ class BaseDataset(MMEngineBaseDataset):
             MissingFileError: If the file does not exist.
             DataError: If it has another form.
         """
-        check_ann_file(self.ann_file)
-        annotations = load(self.ann_file)
+        annotations = read_data(self.ann_file)
         if not isinstance(annotations, dict) or not {'metainfo', 'data_list'} <= set(annotations):
             raise DataError(
                 f'{self.ann_file} is not an OpenMMLab 2.0 file; for lines of `path label` use CustomDataset')
@@ -335,23 +334,6 @@ def array_sample(img: np.ndarray, label: int | list[int], channel_order: str = '
     return dict(img=img, gt_label=label, channel_order=channel_order, ori_shape=shape, img_shape=shape)
 
 
-def check_ann_file(path: str) -> None:
-    """Raise a MissingFileError if there is no annotation file at ``path``."""
-    if not os.path.isfile(path):
-        raise MissingFileError(f'ann_file={path!r}: no such file{missing_hint(path)}; check data_root and ann_file')
-
-
-def missing_hint(path: str) -> str:
-    """Return a hint at a file or folder beside ``path`` with a similar name, or at the first part that is missing."""
-    target = Path(path)
-    parent = target.parent
-    if parent.is_dir():
-        return did_you_mean(target.name, [entry.name for entry in parent.iterdir()])
-    while not parent.exists() and parent != parent.parent:
-        target, parent = parent, parent.parent
-    return f' (already {str(target)!r} is missing)'
-
-
 def near_hint(name: str, names: Iterable[str]) -> str:
     """Return ``"; did you mean 'a'?"`` for the nearest of the names, '' if none is near."""
     near = nearest(name, names, most=1)
@@ -382,7 +364,7 @@ def _read_classes(classes: str | os.PathLike | Sequence[str] | None) -> tuple[st
         if not path.is_file():
             raise MissingFileError(
                 f'classes={str(classes)!r}: no such file; give a file with a name per line, or a list of names')
-        classes = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()]
+        classes = [line.strip() for line in read_text(str(path)).splitlines() if line.strip()]
     names = tuple(classes) if isinstance(classes, Sequence) else ()
     if not names or not all(isinstance(name, str) for name in names):
         raise ConfigError(f'classes={classes!r}: must be a list of names, or a text file with one name per line')

@@ -1,7 +1,9 @@
-"""Lists of images and labels: CSV with a header, or JSON."""
+"""Lists of images and labels: CSV with a header, JSON or YAML."""
 import csv
-import json
+import io
 import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +11,19 @@ from mmengine.logging import print_log
 
 from ftcls.utils import DataError, nearest
 from ftcls.utils.tree import as_list
-from .base_dataset import check_ann_file, listed
+from .base_dataset import listed
+from .list_files import check_ann_file, is_data, read_data, read_text
 
-__all__ = ['Row', 'is_table', 'read_rows']
+__all__ = ['Row', 'check_labels', 'first_rows', 'is_table', 'read_rows']
 
 _PATH_NAMES = ('path', 'img_path', 'filename')
 _LABEL_NAME = re.compile(r'(gt_)?labels?[ _]?\d*', flags=re.IGNORECASE)
+_IMAGE_NAME = re.compile(r'.+\.(jpe?g|png|bmp|gif|tiff?|webp|p[gp]m)', flags=re.IGNORECASE)
+_NUMBER = re.compile(r'[-+.\d\s]*\d[-+.\d\s]*')
+_FLAGS = {'': False, '0': False, '0.0': False, 'false': False, '1': True, '1.0': True, 'true': True}
+
+# Where an entry of a list is in the file, and its cells: (name of the column, value).
+_Entry = tuple[str, list[tuple[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,7 @@ class Row:
     Attributes:
         path: As in the file.
         labels: Its labels, each once, in the file's order; numbers as text; () without any.
-        where: Where it is in the file, from 1: ``'line 3'``, in JSON ``'entry 3'``.
+        where: Where it is in the file, from 1: ``'line 3'``, in JSON and YAML ``'entry 3'``.
     """
     path: str
     labels: tuple[str, ...]
@@ -32,115 +41,199 @@ class Row:
 
 
 def is_table(ann_file: str) -> bool:
-    """Tell by its ending whether :func:`read_rows` reads a file: ``.csv``, ``.tsv`` or ``.json``."""
-    return ann_file.lower().endswith(('.csv', '.tsv', '.json'))
+    """Tell by its ending whether :func:`read_rows` reads a file: .csv, .tsv, .json, .yaml or .yml."""
+    return ann_file.lower().endswith(('.csv', '.tsv')) or is_data(ann_file)
 
 
-def read_rows(ann_file: str) -> list[Row]:
+def read_rows(ann_file: str, with_label: bool = True) -> list[Row]:
     """Read a list of images: ::
 
-        path,label          path,label,label2          [{"path": "a.jpg", "label": "cat"},
-        a.jpg,cat           a.jpg,cat,                  {"path": "b.jpg", "labels": ["cat", "dog"]}]
-        b.jpg,cat;dog       b.jpg,cat,dog
+        path,label          path,label,label2       path,cat,dog        [{"path": "a.jpg", "label": "cat"},
+        a.jpg,cat           a.jpg,cat,              a.jpg,1,0            {"path": "b.jpg", "labels": ["cat", "dog"]}]
+        b.jpg,cat;dog       b.jpg,cat,dog           b.jpg,1,1
 
-    A CSV file has a header; commas, tabs or semicolons separate its columns, and ``;`` the labels in a cell. The
+    A CSV file has a header; commas, tabs, semicolons or bars separate its columns, and ``;`` the labels in a cell. The
     images are in the column ``path`` (``img_path``, ``filename``), the labels in ``label``, ``labels``, ``label2`` …;
-    other columns are skipped, and the log names them. A JSON file is a list of dicts with the same keys; a label is
-    text, a whole number, or a list of these.
+    without these, columns of 0 and 1 are classes. Other columns are skipped, and the log names them. A JSON or YAML
+    file is a list of dicts with the same keys; a label is text, a whole number, or a list of these.
+
+    Args:
+        ann_file: The file.
+        with_label: Whether labels are needed.
 
     Raises:
         MissingFileError: If the file does not exist.
         DataError: If it has another form; the message names the line.
     """
     check_ann_file(ann_file)
-    try:
-        with open(ann_file, encoding='utf-8-sig', newline='') as file:
-            text = file.read()
-    except UnicodeDecodeError as err:
-        raise DataError(f'{ann_file} is not in UTF-8 ({err.reason} at byte {err.start}); save it as UTF-8') from None
-    rows = _from_json(ann_file, text) if ann_file.lower().endswith('.json') else _from_csv(ann_file, text)
-    if not rows:
+    entries = list(_from_data(ann_file) if is_data(ann_file) else _from_csv(ann_file))
+    if not entries:
         raise DataError(f'{ann_file} lists no images; it needs a header and a line `path,label` for each image')
-    return rows
+    names = list(dict.fromkeys(name for _, cells in entries for name, _ in cells))
+    paths = [name for path_name in _PATH_NAMES for name in names if name.lower() == path_name]
+    if not paths:
+        raise _no_path_column(ann_file, names, entries)
+    labels = [name for name in names if _LABEL_NAME.fullmatch(name)]
+    others = [name for name in names if name not in (*paths, *labels)]
+    flags = []
+    if with_label and not labels:
+        flags = _flag_columns(ann_file, others, entries)
+    if skipped := [name for name in others if name not in flags]:
+        print_log(f'{ann_file}: skipped the columns {listed(skipped)}', logger='current')
+    return [_row(ann_file, entry, paths, flags) for entry in entries]
 
 
-def _from_csv(ann_file: str, text: str) -> list[Row]:
+def _from_csv(ann_file: str) -> Iterator[_Entry]:
+    text = read_text(ann_file)
     first_line = text.lstrip().split('\n', 1)[0]
-    delimiter = next((mark for mark in ',\t;' if mark in first_line), ',')
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    delimiter = max(',\t;|', key=first_line.count)
+    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
+    header: list[str] = []
     try:
-        lines = [(f'line {reader.line_num}', [cell.strip() for cell in cells]) for cells in reader]
+        for cells in reader:
+            cells = [cell.strip() for cell in cells]
+            if not any(cells):
+                continue
+            if not header:
+                header = cells
+                continue
+            where = f'line {reader.line_num}'
+            if len(cells) > len(header):
+                raise DataError(
+                    f'{ann_file}, {where}: {len(cells)} columns below a header of {len(header)}; put a cell that '
+                    f'contains {delimiter!r} into double quotes')
+            cells += [''] * (len(header) - len(cells))
+            yield where, [(name, cell.split(';') if _LABEL_NAME.fullmatch(name) else cell)
+                          for name, cell in zip(header, cells)]
     except csv.Error as err:
         raise DataError(f'{ann_file}, line {reader.line_num}: {err}; is a double quote left open?') from None
-    lines = [(where, cells) for where, cells in lines if any(cells)]
-    if not lines:
-        return []
-    _, header = lines[0]
-    path_column, label_columns = _columns(ann_file, header)
-    rows = []
-    for where, cells in lines[1:]:
-        if len(cells) > len(header):
-            raise DataError(
-                f'{ann_file}, {where}: {len(cells)} columns below a header of {len(header)}; put a cell that '
-                f'contains {delimiter!r} into double quotes')
-        cells += [''] * (len(header) - len(cells))
-        labels = ';'.join(cells[column] for column in label_columns).split(';')
-        rows.append(_row(ann_file, where, cells[path_column], labels))
-    return rows
 
 
-def _columns(ann_file: str, header: list[str]) -> tuple[int, list[int]]:
-    """Return the column of the paths and those of the labels."""
-    names = [name.lower() for name in header]
-    path_names = [name for name in _PATH_NAMES if name in names]
-    if not path_names:
-        near = {name: nearest(name, _PATH_NAMES, most=1) for name in header}
-        hint = next((f'; did you mean {names[0]!r} by {name!r}?' for name, names in near.items() if names), '')
-        raise DataError(f'{ann_file}: the first line must name the columns, `path,label`, and names {listed(header)}; '
-                        f'allowed are {", ".join(_PATH_NAMES)}, and label, labels, gt_label, label2 …{hint}')
-    path_column = names.index(path_names[0])
-    labels = [column for column, name in enumerate(names) if _LABEL_NAME.fullmatch(name)]
-    others = [name for column, name in enumerate(header) if column not in (path_column, *labels)]
-    if others:
-        print_log(f'{ann_file}: skipped the columns {listed(others)}', logger='current')
-    return path_column, labels
-
-
-def _from_json(ann_file: str, text: str) -> list[Row]:
-    try:
-        entries = json.loads(text)
-    except json.JSONDecodeError as err:
-        raise DataError(f'{ann_file}, line {err.lineno}: this is not JSON: {err.msg}') from None
+def _from_data(ann_file: str) -> Iterator[_Entry]:
+    entries = read_data(ann_file)
     if isinstance(entries, dict) and 'data_list' in entries:
         raise DataError(f'{ann_file} is an OpenMMLab 2.0 annotation file: use BaseDataset to read it')
     if not isinstance(entries, list):
         raise DataError(f'{ann_file} must hold a list of {{"path": …, "label": …}}')
-    rows = []
     for number, entry in enumerate(entries, start=1):
         where = f'entry {number}'
-        if not isinstance(entry, dict):
+        if not isinstance(entry, Mapping):
             raise DataError(f'{ann_file}, {where}: expected {{"path": …, "label": …}}, got {str(entry)[:100]!r}')
-        path = next((entry[name] for name in _PATH_NAMES if name in entry), '')
-        if not isinstance(path, str):
-            raise DataError(f'{ann_file}, {where}: "path" must be text, got {path!r}')
-        labels: list[str] = []
-        for key, value in entry.items():
-            if _LABEL_NAME.fullmatch(key) and value is not None:
-                labels += _texts(f'{ann_file}, {where}', value)
-        rows.append(_row(ann_file, where, path, labels))
-    return rows
+        yield where, [(str(name), value) for name, value in entry.items()]
+
+
+def _no_path_column(ann_file: str, names: Sequence[str], entries: Sequence[_Entry]) -> DataError:
+    """Return the error on a list none of whose columns is named as paths are."""
+    where, cells = entries[0]
+    if any(map(_IMAGE_NAME.fullmatch, names)):
+        return DataError(
+            f'{ann_file}, line 1: {listed(names)} are no names of columns; add the line `path,label` above')
+    near = next((name for name in names if nearest(name, _PATH_NAMES)), None)
+    of_images = next((name for name, value in cells if _IMAGE_NAME.fullmatch(str(value))), near)
+    hint = f'; rename {of_images!r} to path' if of_images else ''
+    return DataError(f'{ann_file}: no column is named path, among {listed(names)}; '
+                     f'allowed are {", ".join(_PATH_NAMES)}, and label, labels, gt_label, label2 …{hint}')
+
+
+def _flag_columns(ann_file: str, names: Sequence[str], entries: Sequence[_Entry]) -> list[str]:
+    """Return the columns that have only 0 and 1, one for each class.
+
+    Raises:
+        DataError: If there are less than two.
+    """
+    others = {name for _, cells in entries for name, value in cells if str(value).strip().lower() not in _FLAGS}
+    flags = [name for name in names if name not in others]
+    if len(flags) < 2:
+        hint = f'; rename {names[0]!r} to label' if len(names) == 1 else ''
+        raise DataError(f'{ann_file} has no column of labels: name it label, labels, gt_label or label2 …, or give a '
+                        f'column of 0 and 1 for each class; there is {listed(names) or "none but the paths"}{hint}')
+    print_log(f'{ann_file}: read the classes from the columns of 0 and 1, {listed(flags)}', logger='current')
+    return flags
+
+
+def _row(ann_file: str, entry: _Entry, paths: Sequence[str], flags: Sequence[str]) -> Row:
+    where, cells = entry
+    by_name = dict(cells)
+    path = next((by_name[name] for name in paths if by_name.get(name) not in (None, '')), '')
+    if not isinstance(path, str):
+        raise DataError(f'{ann_file}, {where}: "path" must be text, got {path!r}; put it into quotes')
+    if not path.strip():
+        raise DataError(f'{ann_file}, {where}: has no path; give the image\'s under `path`')
+    labels: list[str] = []
+    for name, value in cells:
+        if _LABEL_NAME.fullmatch(name) and value is not None:
+            labels += _texts(f'{ann_file}, {where}', value)
+        elif name in flags and _FLAGS[str(value).strip().lower()]:
+            labels.append(name)
+    return Row(path.strip(), tuple(dict.fromkeys(label.strip() for label in labels if label.strip())), where)
 
 
 def _texts(place: str, value: Any) -> list[str]:
-    """Return the labels of a JSON value as text."""
+    """Return the labels of a cell as text."""
     labels = as_list(value)
     for label in labels:
         if not isinstance(label, str | int) or isinstance(label, bool):
-            raise DataError(f'{place}: a label must be text, a whole number, or a list of these; got {value!r}')
+            raise DataError(f'{place}: a label must be text (in quotes), a whole number, or a list of these; got '
+                            f'{value!r}')
     return [str(label) for label in labels]
 
 
-def _row(ann_file: str, where: str, path: str, labels: list[str]) -> Row:
-    if not path.strip():
-        raise DataError(f'{ann_file}, {where}: has no path; give the image\'s under `path`')
-    return Row(path.strip(), tuple(dict.fromkeys(label.strip() for label in labels if label.strip())), where)
+def first_rows(rows: Iterable[Row]) -> dict[str, Row]:
+    """Return each label with the first row that has it."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        for label in row.labels:
+            first.setdefault(label, row)
+    return first
+
+
+def check_labels(ann_file: str, first_row: Mapping[str, Row], classes: Sequence[str] | None) -> None:
+    """Refuse numbers that are no classes; without ``classes``, also gaps, and names that differ in case or spaces.
+
+    Args:
+        ann_file: The file.
+        first_row: Each label with the first row that has it.
+        classes: The names of the classes, if they are given.
+
+    Raises:
+        DataError: Naming the row.
+    """
+    numbers = [label for label in first_row if _NUMBER.fullmatch(label) and label not in (classes or ())]
+    is_numbered = len(numbers) == len(first_row)
+    for label in numbers:
+        if is_numbered and not label.isdecimal():
+            raise DataError(
+                f'{ann_file}, {first_row[label].where}: label {label!r} is a number, but no whole one from 0 '
+                'on; write 0, 1, 2 …, or names that are among `classes`, or in CSV a column of 0 and 1 '
+                'for each class')
+    if is_numbered or classes is not None:
+        _check_numbers(ann_file, {int(n): first_row[n] for n in numbers if re.fullmatch(r'-?\d+', n)}, classes)
+        return
+    alike: dict[str, str] = {}
+    for label, row in first_row.items():
+        folded = re.sub(r'[\s_-]+', ' ', unicodedata.normalize('NFKC', label).casefold())
+        other = alike.setdefault(folded, label)
+        if other != label and len(label) > 1:
+            raise DataError(
+                f'{ann_file}, {row.where}: label {label!r} differs from {other!r} ({first_row[other].where}) only in '
+                f'case or spaces; correct one, or set `classes` if both are meant')
+
+
+def _check_numbers(ann_file: str, first_row: Mapping[int, Row], classes: Sequence[str] | None) -> None:
+    """Refuse numbers out of the range of the classes, and without ``classes`` gaps in the numbers."""
+    if not first_row:
+        return
+    highest = max(first_row)
+    size = len(classes or range(highest + 1))
+    hint = '; number the classes from 0 on without gaps'
+    if 0 not in first_row and highest == len(classes or first_row):
+        hint = '; they count from 1: subtract 1'
+    for number, row in first_row.items():
+        if not 0 <= number < size:
+            raise DataError(f'{ann_file}, {row.where}: label {number} is not among the {size} classes; allowed: 0 to '
+                            f'{size - 1}, or a class name{hint}')
+    if classes is None and len(first_row) < size:
+        gap = next(number for number in range(size) if number not in first_row)
+        raise DataError(
+            f'{ann_file}: its labels are numbers up to {highest} ({first_row[highest].where}), and no image '
+            f'has {gap}{hint}, or set `classes`')

@@ -3,7 +3,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,16 @@ from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, MissingFileError, nearest
 from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.tree import as_list
-from .base_dataset import BaseDataset, check_ann_file, listed, missing_hint, near_hint, relative_path
-from .csv_annotations import Row, is_table, read_rows
+from .base_dataset import BaseDataset, listed, near_hint, relative_path
+from .csv_annotations import Row, check_labels, first_rows, is_table, read_rows
+from .list_files import check_ann_file, missing_hint, read_text
 
 __all__ = ['CustomDataset']
 
 _SPLIT_NAMES = {'train', 'training', 'val', 'valid', 'validation', 'test', 'testing'}
+_CLUTTER = ('__MACOSX', '__pycache__', '@eaDir', '#recycle', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
+_LOOSE = 'images beside the class folders'
+_LOOKED_INTO = 3  # of so many class folders, the folders in them are looked at
 _CHECKED_FILES = 20_000  # of more listed files, so many are looked up on the disk, evenly spread
 
 
@@ -34,19 +38,20 @@ class CustomDataset(BaseDataset):
         └── dog/
             └── 03.gif
 
-    Files of other kinds, hidden files and folders (``.ipynb_checkpoints``) and ``__MACOSX`` are skipped, and the log
-    names them. With ``ann_file``, each line is a path, relative to ``data_prefix``, and a label: ::
+    Files of other kinds, hidden files and folders (``.ipynb_checkpoints``), those of systems (``__MACOSX``) and images
+    beside the class folders are skipped, and the log names them. With ``ann_file``, each line is a path, relative to
+    ``data_prefix``, and a label: ::
 
         cat/01.jpg cat            a class name (it may contain spaces) …
         my images/03.gif 1        … or its number among the classes
 
-    A file that ends in .csv, .tsv or .json is read by :func:`.csv_annotations.read_rows` (``path,label``). If
+    A file that ends in .csv, .tsv, .json or .yaml is read by :func:`.csv_annotations.read_rows` (``path,label``). If
     ``classes`` are given, lines with a label that is not among them are left out, with a warning.
 
     Args:
         data_root: Folder that the others are relative to.
         data_prefix: Folder of the images.
-        ann_file: File with one line per image, CSV or JSON; '' for class folders.
+        ann_file: File with one line per image, CSV, JSON or YAML; '' for class folders.
         with_label: Whether there are labels; if not, the folder is searched for images, or the lines are paths alone.
         extensions: Endings of image files, in any case.
         exclude: Images to leave out, for example broken ones, by their paths relative to ``data_prefix``, with '/'.
@@ -93,7 +98,8 @@ class CustomDataset(BaseDataset):
             data_list = [{'img_path': path} for path in self._find_images(self.img_prefix)]
         if self.skipped:
             counts = ', '.join(f'{what} ({count})' for what, count in sorted(self.skipped.items()))
-            self.log(f'skipped in {self.img_prefix}: {counts}')
+            level = logging.WARNING if _LOOSE in self.skipped else logging.INFO
+            self.log(f'skipped in {self.img_prefix}: {counts}', level)
         if not data_list:
             raise DataError(f'no images in {self.img_prefix!r}: {self._why_none(folders)}')
         if self.empty_classes:
@@ -106,9 +112,12 @@ class CustomDataset(BaseDataset):
 
     def _class_folders(self) -> list[str]:
         """Return the names of the folders that may be classes, sorted."""
-        folders = sorted(entry.name for entry in os.scandir(self.img_prefix) if entry.is_dir())
+        folders = _folders_in(self.img_prefix)
         self.skipped.update(f'folder {name!r}' for name in folders if _is_clutter(name))
-        return [name for name in folders if not _is_clutter(name)]
+        folders = [name for name in folders if not _is_clutter(name)]
+        if loose := folders and self._loose_images():
+            self.skipped[_LOOSE] += loose
+        return folders
 
     def _load_folders(self, folders: list[str]) -> list[dict]:
         """Return the images of the class folders, with labels."""
@@ -129,9 +138,20 @@ class CustomDataset(BaseDataset):
 
     def folder_names(self, folders: list[str]) -> list[str]:
         """Return the class name of each of the (sorted) class folders: here, the folder's own."""
-        if self.given_classes is None and len(folders) > 1 and {folder.lower() for folder in folders} <= _SPLIT_NAMES:
-            raise DataError(f'{self.img_prefix!r} has the folders {listed(folders)}, parts of a dataset, not classes; '
-                            f'choose one with data_prefix={folders[0]!r}')
+        if self.given_classes is not None:
+            return folders
+        for place in ['', *folders[:_LOOKED_INTO]]:
+            path = os.path.join(self.img_prefix, place)
+            parts = [name for name in _folders_in(path) if name.lower() in _SPLIT_NAMES]
+            if len(parts) > 1:
+                train = os.path.join(path, next((name for name in parts if 'train' in name.lower()), parts[0]))
+                raise DataError(
+                    f'{path!r} has the folders {listed(parts)}, parts of a dataset, not classes; choose one '
+                    f'with data_prefix={relative_path(train, self.data_root)!r}')
+        inner = _folders_in(os.path.join(self.img_prefix, folders[0])) if len(folders) == 1 else []
+        if len(inner) > 1:
+            raise DataError(f'{self.img_prefix!r} has one class folder, {folders[0]!r}, and in it {listed(inner)}: add '
+                            f'{folders[0]!r} to data_prefix, or set classes={folders!r} if they are one class')
         return folders
 
     def _find_images(self, folder: str) -> list[str]:
@@ -161,10 +181,12 @@ class CustomDataset(BaseDataset):
             return endings
         if folders:
             return f'none of its folders {listed(folders)} has any; {endings}'
-        loose = [entry.name for entry in os.scandir(self.img_prefix) if self.is_valid_file(entry.name)]
-        if loose:
-            return f'it has {len(loose)} images but no class folders; make some, or set ann_file or with_label=False'
+        if loose := self._loose_images():
+            return f'it has {loose} images but no class folders; make some, or set ann_file or with_label=False'
         return 'it has no class folders; expected one folder per class with the images in it'
+
+    def _loose_images(self) -> int:
+        return sum(self.is_valid_file(entry.name) and entry.is_file() for entry in os.scandir(self.img_prefix))
 
     def _without_excluded(self, data_list: list[dict]) -> list[dict]:
         """Return the samples that ``exclude`` does not name, and log how many it has left out."""
@@ -189,34 +211,43 @@ class CustomDataset(BaseDataset):
     def _load_listed(self) -> list[dict]:
         """Return the images that the annotation file lists."""
         rows = self._rows()
-        samples = [{'img_path': os.path.join(self.img_prefix, row.path)} for row in rows]
+        samples = [{'img_path': file} for file in self._files_of(rows)]
         if self.with_label:
             index_of = self._match_labels(rows)
-            self._warn_of_unknown([row for row in rows if index_of[row.labels[0]] is None])
-            self._check_repeated(rows, index_of)
             for row, info in zip(rows, samples):
                 info['gt_label'] = index_of[row.labels[0]]
-            samples = [info for info in samples if info['gt_label'] is not None]
-        self._check_files(samples)
-        return samples
+            self._warn_of_unknown([row for row in rows if index_of[row.labels[0]] is None])
+            self._check_repeated(rows, samples)
+        kept = [(row, info) for row, info in zip(rows, samples) if not self.with_label or info['gt_label'] is not None]
+        self._check_files([row for row, _ in kept], [info['img_path'] for _, info in kept])
+        return [info for _, info in kept]
+
+    def _files_of(self, rows: Sequence[Row]) -> list[str]:
+        """Return the file of each row; a backslash is a separator, as on Windows, if the file is there that way."""
+        files = [os.path.join(self.img_prefix, row.path) for row in rows]
+        turned = {file: file.replace('\\', '/') for file in files if '\\' in file and not os.path.isfile(file)}
+        turned = {file: other for file, other in turned.items() if os.path.isfile(other)}
+        if turned:
+            self.log(f'{self.ann_file}: {plural(len(turned), "path")} with backslashes, read as {"/"!r}')
+        return [turned.get(file, file) for file in files]
 
     def _rows(self) -> list[Row]:
         """Return the rows of the annotation file; with labels, each has exactly one."""
         if not is_table(self.ann_file):
             return self._read_lines()
-        rows = read_rows(self.ann_file)
+        rows = read_rows(self.ann_file, self.with_label)
         for row in rows:
             if self.with_label and len(row.labels) != 1:
-                raise DataError(
-                    f'{self.ann_file}, {row.where}: {row.path!r} needs one label in the column `label`, has '
-                    f'{listed(row.labels) or "none"}; correct it, or set with_label=False')
+                instead = 'use MultiLabelDataset' if row.labels else 'set with_label=False'
+                raise DataError(f'{self.ann_file}, {row.where}: {row.path!r} needs one label, has '
+                                f'{listed(row.labels) or "none"}; correct it, or {instead}')
         return rows
 
     def _read_lines(self) -> list[Row]:
         """Return the rows of a text file with lines ``path label``."""
         check_ann_file(self.ann_file)
-        with open(self.ann_file, encoding='utf-8-sig') as file:
-            lines = [(f'line {number}', line.strip()) for number, line in enumerate(file, start=1) if line.strip()]
+        text = read_text(self.ann_file).replace('\r\n', '\n').replace('\r', '\n')
+        lines = [(f'line {n}', line.strip()) for n, line in enumerate(text.split('\n'), start=1) if line.strip()]
         if not lines:
             raise DataError(f'{self.ann_file} is empty; expected a line `path label` for each image')
         if not self.with_label:
@@ -235,7 +266,8 @@ class CustomDataset(BaseDataset):
         else:
             parts = line.rsplit(maxsplit=1)
         if len(parts) != 2:
-            raise DataError(f'{self.ann_file}, {where}: {line!r} has no label; add it, or set with_label=False')
+            hint = '; name a file with commas .csv' if ',' in line else ''
+            raise DataError(f'{self.ann_file}, {where}: {line!r} has no label; add it, or set with_label=False{hint}')
         return Row(parts[0].strip(), (parts[1].strip(), ), where)
 
     def _match_labels(self, rows: Sequence[Row], log_ignored: bool = False) -> dict[str, int | None]:
@@ -248,60 +280,54 @@ class CustomDataset(BaseDataset):
             rows: The rows of the file.
             log_ignored: Whether to log the labels that are left out; False if the caller warns of them.
         """
-        first_row = _first_rows(rows)
-        numbers = [int(label) for label in first_row if label.isdecimal()]
-        if self.CLASSES is None and len(numbers) == len(first_row):
-            self._metainfo['classes'] = tuple(str(index) for index in range(max(numbers) + 1))
-            self.log(
-                f'the labels in {self.ann_file} are numbers, without `classes` they are called 0 to {max(numbers)}')
+        first_row = first_rows(rows)
+        check_labels(self.ann_file, first_row, self.CLASSES)
+        if self.CLASSES is None and all(map(str.isdecimal, first_row)):
+            self._metainfo['classes'] = tuple(str(index) for index in range(max(map(int, first_row)) + 1))
+            self.log(f'the labels in {self.ann_file} are numbers, without `classes` they are called 0 to '
+                     f'{self.CLASSES[-1]}')
         elif self.CLASSES is None:
             self._metainfo['classes'] = tuple(sorted(first_row))
-        classes, class_to_idx = self.CLASSES, self.class_to_idx
+        class_to_idx = self.class_to_idx
         index_of: dict[str, int | None] = {label: class_to_idx.get(label) for label in first_row}
-        for label, row in first_row.items():
-            if index_of[label] is None and re.fullmatch(r'-?\d+', label):
+        for label in first_row:
+            if index_of[label] is None and label.isdecimal():
                 index_of[label] = int(label)
-                if not 0 <= int(label) < len(classes):
-                    raise DataError(f'{self.ann_file}, {row.where}: label {label} is not among the {len(classes)} '
-                                    f'classes; allowed: 0 to {len(classes) - 1}, or a class name')
-        self.note_classes(self._class_of(index_of).values(), log_ignored)
+        class_of = {label: label if index is None else self.CLASSES[index] for label, index in index_of.items()}
+        self.note_classes(class_of.values(), log_ignored)
         return index_of
-
-    def _class_of(self, index_of: dict[str, int | None]) -> dict[str, str]:
-        """Return the class name of each label, which may be that name or its number; an unknown label is kept."""
-        return {label: label if index is None else self.CLASSES[index] for label, index in index_of.items()}
 
     def _warn_of_unknown(self, rows: Sequence[Row]) -> None:
         """Warn of the rows that are left out because of their labels."""
         counts = Counter(row.labels[0] for row in rows)
         parts = []
-        for label, row in _first_rows(rows).items():
+        for label, row in first_rows(rows).items():
             hint = near_hint(label, self.CLASSES)
             parts.append(f'{label!r} ({plural(counts[label], "row")}, first in {row.where}{hint})')
         if parts:
             why = f'because the label is not among the {len(self.CLASSES)} classes: {enumerate_names(parts, 8)}'
             self.log(f'{self.ann_file}: {plural(len(rows), "row")} left out, {why}', logging.WARNING)
 
-    def _check_repeated(self, rows: Sequence[Row], index_of: dict[str, int | None]) -> None:
-        """Refuse images that are listed with different labels, and warn of those listed again with the same one."""
-        first: dict[str, Row] = {}
+    def _check_repeated(self, rows: Sequence[Row], samples: Sequence[dict]) -> None:
+        """Refuse images that are listed with different labels, and warn of those listed again with the same ones."""
+        first: dict[str, tuple[Row, dict]] = {}
         again: dict[str, tuple[Row, Row]] = {}
         wrong: dict[str, tuple[Row, Row]] = {}
         excluded = {self._file_of(path) for path in self.exclude}
-        class_of = self._class_of(index_of)
-        for row in rows:
-            file = self._file_of(row.path)
-            before = first.setdefault(file, row)
+        for row, info in zip(rows, samples):
+            file = os.path.normpath(info['img_path'])
+            before, other = first.setdefault(file, (row, info))
             if before is row or file in excluded:
                 continue
-            is_same = class_of[before.labels[0]] == class_of[row.labels[0]]
+            is_same = set(as_list(info['gt_label'])) == set(as_list(other['gt_label']))
             pairs = {True: again, False: wrong}[is_same]
             pairs.setdefault(file, (before, row))
         if wrong:
             one, other = next(iter(wrong.values()))
-            raise DataError(f'{self.ann_file} lists {other.path!r} twice with different labels: {one.labels[0]!r} in '
-                            f'{one.where} and {other.labels[0]!r} in {other.where} ({plural(len(wrong), "image")} so); '
-                            'correct it, or use MultiLabelDataset')
+            remedy = 'put all labels into one row' if self.multi_label else 'correct it, or use MultiLabelDataset'
+            raise DataError(f'{self.ann_file} lists {other.path!r} twice with different labels: {listed(one.labels)} '
+                            f'in {one.where} and {listed(other.labels)} in {other.where} '
+                            f'({plural(len(wrong), "image")} so); {remedy}')
         if again:
             one, other = next(iter(again.values()))
             text = f'{self.ann_file} lists {plural(len(again), "image")} more than once with the same label'
@@ -310,18 +336,30 @@ class CustomDataset(BaseDataset):
     def _file_of(self, path: str) -> str:
         return os.path.normpath(os.path.join(self.img_prefix, path))
 
-    def _check_files(self, samples: Sequence[dict]) -> None:
-        """Raise a MissingFileError if listed images do not exist."""
-        checked = samples[::max(1, len(samples) // _CHECKED_FILES)]
-        absent = [info['img_path'] for info in checked if not os.path.isfile(info['img_path'])]
+    def _check_files(self, rows: Sequence[Row], files: Sequence[str]) -> None:
+        """Raise a MissingFileError if listed images do not exist; an OpenMMLab file has no rows."""
+        checked = range(0, len(files), max(1, len(files) // _CHECKED_FILES))
+        absent = [index for index in checked if not os.path.isfile(files[index])]
         if absent:
-            count = f'{len(absent)} images that do not exist (of {len(checked)} checked)'
-            raise MissingFileError(
-                f'{self.ann_file} lists {count}, for example {absent[0]!r}{self._near_hint(absent[0])}; paths '
-                f'are relative to data_prefix, now {self.img_prefix!r}')
+            count = f'{plural(len(absent), "image")} that {"does" if len(absent) == 1 else "do"} not exist'
+            names = [files[index] for index in absent]
+            if rows:
+                names = [f'{rows[index].path!r} ({rows[index].where})' for index in absent]
+            raise MissingFileError(f'{self.ann_file} lists {count} (of {len(checked)} checked): '
+                                   f'{enumerate_names(names, 3)}{self._remedy(files[absent[0]])}; paths are relative '
+                                   f'to data_prefix, now {self.img_prefix!r}')
 
-    def _near_hint(self, path: str) -> str:
-        """Return a hint at images beside a missing one with similar names, endings aside, or at a missing folder."""
+    def _remedy(self, path: str) -> str:
+        """Return where a missing image is: below another folder, or beside it under a similar name."""
+        listed_path = os.path.relpath(path, self.img_prefix) if path.startswith(self.img_prefix) else path
+        parts = re.split(r'[\\/]', listed_path)
+        for first in range(1, len(parts)):
+            rest = '/'.join(parts[first:])
+            if os.path.isfile(os.path.join(self.img_prefix, rest)):
+                return f'; {rest!r} is there: remove {listed_path[:-len(rest)]!r} from the paths'
+        for folder in sorted(Path(self.img_prefix or '.').glob('*/')):
+            if (folder / listed_path).is_file():
+                return f'; it is in {str(folder)!r}: set data_prefix to this folder'
         target = Path(path)
         if not target.parent.is_dir():
             return missing_hint(path)
@@ -331,15 +369,10 @@ class CustomDataset(BaseDataset):
         return f'; did you mean {" or ".join(near)}?' if near else ''
 
 
-def _first_rows(rows: Iterable[Row]) -> dict[str, Row]:
-    """Return each label with the first row that has it."""
-    first: dict[str, Row] = {}
-    for row in rows:
-        for label in row.labels:
-            first.setdefault(label, row)
-    return first
+def _folders_in(path: str) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
 
 
 def _is_clutter(name: str) -> bool:
-    """Tell whether a file or folder is hidden, or is what macOS puts into archives."""
-    return name.startswith('.') or name == '__MACOSX'
+    """Tell whether a file or folder is hidden, or is one that an operating system or a program adds."""
+    return name.startswith('.') or name in _CLUTTER

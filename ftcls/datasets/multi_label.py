@@ -1,6 +1,5 @@
 """Your own images with any number of labels each."""
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -10,16 +9,18 @@ from ftcls.utils.tree import as_list
 from .base_dataset import BaseDataset
 from .csv_annotations import Row, is_table, read_rows
 from .custom import CustomDataset
+from .list_files import is_data, read_data
 
 __all__ = ['MultiLabelDataset']
 
 
 @DATASETS.register_module()
 class MultiLabelDataset(CustomDataset):
-    """Images with any number of labels each, or none, listed in a CSV or JSON file.
+    """Images with any number of labels each, or none, listed in a CSV, JSON or YAML file.
 
     The file is read by :func:`.csv_annotations.read_rows`: an image's labels are in one cell, separated by ``;``, in
-    several columns, or in a list. Or it is an OpenMMLab 2.0 annotation file, which numbers the classes: ::
+    several columns, in columns of 0 and 1 named by the classes, or in a list. Or it is an OpenMMLab 2.0 annotation
+    file, which numbers the classes: ::
 
         path,labels        [{"path": "a.jpg", "labels": ["beach", "sea"]},    {"metainfo": {"classes": ["beach"]},
         a.jpg,beach;sea     {"path": "b.jpg", "labels": []}]                   "data_list": [
@@ -28,7 +29,7 @@ class MultiLabelDataset(CustomDataset):
     The classes are ``classes``, else those of the OpenMMLab file, else the labels of the file in alphabetical order.
 
     Args:
-        ann_file: File that ends in .csv, .tsv or .json.
+        ann_file: File that ends in .csv, .tsv, .json or .yaml.
         metainfo: See :class:`BaseDataset`.
         data_root: Folder that the others are relative to.
         data_prefix: Folder that the images' paths are relative to.
@@ -53,7 +54,8 @@ class MultiLabelDataset(CustomDataset):
                  other_labels: Literal['error', 'ignore'] = 'error',
                  **kwargs: Any) -> None:
         if not is_table(ann_file):
-            raise ConfigError(f'ann_file={ann_file!r} must end in .csv, .tsv or .json; else use CustomDataset')
+            raise ConfigError(
+                f'ann_file={ann_file!r} must end in .csv, .tsv, .json, .yaml or .yml; save the list as one of these')
         self.other_labels = other_labels
         super().__init__(data_root=data_root, data_prefix=data_prefix, ann_file=ann_file, metainfo=metainfo, **kwargs)
 
@@ -61,22 +63,21 @@ class MultiLabelDataset(CustomDataset):
         """Return the images that the file lists."""
         if self._is_openmmlab():
             samples = BaseDataset.load_data_list(self)
-        else:
-            rows = read_rows(self.ann_file)
-            samples = [{'img_path': os.path.join(self.img_prefix, row.path)} for row in rows]
-            if self.with_label:
-                index_of = self._indices_of(rows)
-                for info, row in zip(samples, rows):
-                    indices = dict.fromkeys(index_of[label] for label in row.labels)
-                    info['gt_label'] = [index for index in indices if index is not None]
-        self._check_files(samples)
+            self._check_files((), [info['img_path'] for info in samples])
+            return samples
+        rows = read_rows(self.ann_file, self.with_label)
+        samples = [{'img_path': file} for file in self._files_of(rows)]
+        if self.with_label:
+            index_of = self._indices_of(rows)
+            for info, row in zip(samples, rows):
+                indices = dict.fromkeys(index_of[label] for label in row.labels)
+                info['gt_label'] = [index for index in indices if index is not None]
+            self._check_repeated(rows, samples)
+        self._check_files(rows, [info['img_path'] for info in samples])
         return samples
 
     def _is_openmmlab(self) -> bool:
-        if not self.ann_file.lower().endswith('.json') or not os.path.isfile(self.ann_file):
-            return False
-        with open(self.ann_file, 'rb') as file:
-            return file.read(1000).lstrip(b'\xef\xbb\xbf \t\r\n').startswith(b'{')
+        return is_data(self.ann_file) and isinstance(read_data(self.ann_file), dict)
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """Return a sample of an OpenMMLab file, its labels, ``gt_label`` or ``img_label``, as a list."""

@@ -10,7 +10,8 @@ from PIL import Image
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean
 from ftcls.utils.types import Fraction
-from .base_dataset import BaseDataset, listed, missing_hint
+from .base_dataset import BaseDataset, listed
+from .list_files import missing_hint
 from .transforms.mask_loading import MASK_MODES, binary_mask, many_channels, stored_mask
 
 __all__ = ['BinarySegDataset', 'CarvanaDataset']

@@ -7,7 +7,7 @@ from mmengine.device import get_device
 
 from ftcls.config.loading import load_config
 from ftcls.config.validation import validate_config
-from ftcls.datasets.base_dataset import missing_hint
+from ftcls.datasets.list_files import missing_hint
 from ftcls.utils import ConfigError, MissingFileError
 from .folder_report import FolderReport, report_folder
 from .hyperparameters import Hyperparameters, choose_hyperparameters

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ftcls.datasets.csv_annotations import Row, read_rows
+from ftcls.datasets.csv_annotations import Row, check_labels, read_rows
 from ftcls.utils import DataError, MissingFileError
 
 
@@ -44,17 +44,83 @@ def test_json(tmp_path: Path) -> None:
     ]  # yapf: disable
 
 
+@pytest.mark.parametrize('name, text', [
+    ('x.csv', 'path,cat,dog,width\na.jpg,1,0,7\nb.jpg,1.0,TRUE,8\nc.jpg,0,,9\n'),
+    ('x.tsv', 'path\tcat\tdog\na.jpg\t1\t0\nb.jpg\t1\t1\nc.jpg\t\t0\n'),
+    ('x.json', '[{"path": "a.jpg", "cat": 1, "dog": 0}, {"path": "b.jpg", "cat": true, "dog": 1}, {"path": "c.jpg"}]'),
+    ('x.yaml', '- {path: a.jpg, cat: 1}\n- {path: b.jpg, cat: 1, dog: 1}\n- {path: c.jpg, dog: 0}\n'),
+])
+def test_columns_of_0_and_1_are_classes(tmp_path: Path, name: str, text: str, log_records: list) -> None:
+    assert [row.labels for row in read(tmp_path, text, name)] == [('cat', ), ('cat', 'dog'), ()]
+    assert any("columns of 0 and 1, 'cat', 'dog'" in text for _, text in log_records)
+
+
+TABLE = 'path,label\nä.jpg,cat\n'
+
+
+@pytest.mark.parametrize('name', ['x.csv', 'x.json', 'x.yaml'])
+@pytest.mark.parametrize('content, message', [
+    (TABLE.encode('utf-16'), r'line 1: byte 0 \(0xff\) is not UTF-8, .*UTF-16; .*iconv -f UTF-16 -t UTF-8'),
+    (TABLE.encode('utf-16-le'), 'line 1: byte 1 .*UTF-16LE'),
+    (TABLE.encode('utf-16-be'), 'line 1: byte 0 .*UTF-16BE'),
+    (TABLE.encode('latin-1'), r'line 2: byte 11 \(0xe4\).*WINDOWS-1252'),
+    (b'PK\x03\x04xl/workbook', 'is a spreadsheet, .*save the table as CSV'),
+    (b'PAR1abc', 'save the table as CSV'),
+])
+def test_what_is_no_text_in_utf8(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, content, name)
+
+
+@pytest.mark.parametrize('labels, classes, message', [
+    (['1', '2', '3'], None, 'and no image has 0; they count from 1: subtract 1, or set `classes`'),
+    (['1', '2', '3'], 'abc', r'line 4: label 3 is not among the 3 classes.*they count from 1'),
+    (['0', '1', '7'], None, 'up to 7 .line 4., and no image has 2; number the classes'),
+    (['0', '9'], 'abc', 'line 3: label 9 is not among the 3 classes; allowed: 0 to 2.*number the classes'),
+    (['0', '4000000000'], None, 'no image has 1'),
+    (['0.0', '1.0'], None, "line 2: label '0.0' is a number, but no whole one"),
+    (['0', '3.5'], 'abc', "line 3: label '3.5' is a number"),
+    (['-1', '1'], None, "line 2: label '-1' is a number"),
+    (['1 0 0', '0 1 0'], None, "label '1 0 0' is a number, .*a column of 0 and 1 for each class"),
+    (['ants', 'bees', 'Ants'], None, r"line 4: label 'Ants' differs from 'ants' \(line 2\) only in case"),
+    (['red ant', 'red_ant'], None, "'red_ant' differs from 'red ant'"),
+    (['cafe\u0301', 'caf\u00e9'], None, 'only in case or spaces'),
+])
+def test_labels_that_are_no_classes(labels: list[str], classes: str | None, message: str) -> None:
+    rows = {label: Row('a.jpg', (label, ), f'line {number}') for number, label in enumerate(labels, start=2)}
+    with pytest.raises(DataError, match=message):
+        check_labels('x.csv', rows, classes and tuple(classes))
+
+
+@pytest.mark.parametrize(
+    'labels, classes',
+    [
+        (['a', 'A'], None),  # letters
+        (['1', '0'], None),
+        (['1.0', '2.0'], ('1.0', '2.0')),
+        (['1.0', '2.0'], ('1.0', )),  # the other is left out
+        (['7', 'x'], None),
+        (['Ants', 'ants'], ('Ants', 'ants')),
+    ])
+def test_labels_that_are_classes(labels: list[str], classes: tuple[str, ...] | None) -> None:
+    check_labels('x.csv', {label: Row('a.jpg', (label, ), 'line 2') for label in labels}, classes)
+
+
 @pytest.mark.parametrize('text, message', [
-    ('file,label\na,b\n', "must name the columns, `path,label`, and names 'file', 'label'"),
-    ('foo,bar\na,b\n', "names 'foo', 'bar'; allowed are path, img_path, filename, and label, labels, [^?]*label2 …$"),
-    ('pth,label\na,b\n', "allowed are path, .*did you mean 'path' by 'pth'"),
-    ('a.jpg cat\n', "names 'a.jpg cat'"),
+    ('file,label\na,b\n', "no column is named path, among 'file', 'label'"),
+    ('image,label\na.jpg,cat\n', "rename 'image' to path"),
+    ('path,class\na.jpg,cat\n', "no column of labels.*'class'; rename 'class' to label"),
+    ('path,sick,age\na.jpg,1,50\n', "no column of labels.*a column of 0 and 1 for each class"),
+    ('foo,bar\na,b\n', "among 'foo', 'bar'; allowed are path, img_path, filename, and label, labels, [^?]*label2 …"),
+    ('pth,label\na,b\n', "allowed are path, .*rename 'pth' to path"),
+    ('a.jpg cat\n', 'lists no images; it needs a header'),
+    ('a.jpg,cat\nb.jpg,dog\n', "line 1: 'a.jpg', 'cat' are no names of columns; add the line `path,label`"),
     ('path,label\na,b.jpg,cat\n', 'x.csv, line 2: 3 columns below a header of 2.*double quotes'),
     ('path,label\na.jpg,cat\n,cat\n', 'x.csv, line 3: has no path'),
     ('path,label\n"a.jpg,cat\n', 'x.csv, line 2: .*quote left open'),
     ('path,label\n', 'lists no images'),
     ('', 'lists no images'),
-    (b'path,label\n\xe4.jpg,cat\n', 'is not in UTF-8'),
+    (b'path,label\n\xe4.jpg,cat\n', r'line 2: byte 11 \(0xe4\) is not UTF-8, .*WINDOWS-1252'),
 ])
 def test_wrong_csv(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
@@ -66,14 +132,26 @@ def test_wrong_csv(tmp_path: Path, text: str | bytes, message: str) -> None:
     ('{"metainfo": {}, "data_list": []}', 'OpenMMLab 2.0.*BaseDataset'),
     ('{"a.jpg": "cat"}', 'must hold a list of'),
     ('["a.jpg"]', "entry 1: expected .*'a.jpg'"),
-    ('[{"label": "cat"}]', 'entry 1: has no path'),
-    ('[{"path": 3}]', '"path" must be text, got 3'),
-    ('[{"path": "a", "label": 0.5}]', 'a label must be text, a whole number.*0.5'),
+    ('[{"label": "cat"}]', "no column is named path, among 'label'"),
+    ('[{"path": "a", "label": 1}, {"label": 1}]', 'entry 2: has no path'),
+    ('[{"path": 3, "label": 1}]', '"path" must be text, got 3'),
+    ('[{"path": "a", "label": 0.5}]', 'a label must be text .in quotes., a whole number.*0.5'),
+    ('{"path": "a"}\n{"path": "b"}', 'line 2: this is not JSON: Extra data; one JSON value per line'),
     ('[]', 'lists no images'),
 ])
 def test_wrong_json(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(tmp_path, text, 'x.json')
+
+
+@pytest.mark.parametrize('text, message', [
+    ('- path: a.jpg\n  label: !!python/object/apply:os.getcwd []\n', 'x.yaml, line 2: this is not YAML: could not'),
+    ('- {path: a.jpg, label: no}\n', 'entry 1: a label must be text .in quotes., .*got False'),
+    ('- path: a.jpg\n label: b\n', 'x.yaml, line 2: this is not YAML'),
+])
+def test_wrong_yaml(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, text, 'x.yaml')
 
 
 def test_missing(tmp_path: Path) -> None:

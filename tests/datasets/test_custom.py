@@ -109,7 +109,9 @@ def test_list_with_names(folder: Path) -> None:
 
 def test_list_with_numbers(folder: Path) -> None:
     text = 'dog/b.JPG 0\ncat/2.png 2\n'
-    assert listed(folder, text).CLASSES == ('0', '1', '2')
+    assert listed(folder, text.replace('2\n', '1\n')).CLASSES == ('0', '1')
+    with pytest.raises(DataError, match=r'numbers up to 2 \(line 2\), and no image has 1.*or set `classes`'):
+        listed(folder, text)
     dataset = listed(folder, text, classes=['dog', 'fox', 'cat'])
     assert dataset.class_counts() == {'dog': 1, 'fox': 0, 'cat': 1} and dataset.ignored_classes == []
     with pytest.raises(DataError, match='line 2: label 2 is not among the 2 classes; allowed: 0 to 1'):
@@ -140,16 +142,18 @@ def test_tables(folder: Path) -> None:
     assert table(folder, 'list.json', numbers, classes=['cat', 'dog']).get_gt_labels().tolist() == [1, 0]
     with pytest.raises(DataError, match='list.json, entry 1: label 1 is not among the 1 classes'):
         table(folder, 'list.json', numbers, classes=['cat'])
-    with pytest.raises(DataError, match="list.csv, line 2: 'dog/b.JPG' needs one label .* has 'dog', 'cat'"):
+    with pytest.raises(DataError, match="list.csv, line 2: 'dog/b.JPG' needs one label, has 'dog', 'cat'.*MultiLabel"):
         table(folder, 'list.csv', 'path,label\ndog/b.JPG,dog;cat\n')
-    with pytest.raises(DataError, match='line 2: .* needs one label .* has none.*with_label=False'):
+    with pytest.raises(DataError, match='line 2: .* needs one label, has none.*with_label=False'):
         table(folder, 'list.csv', 'path,label\ndog/b.JPG\n')
     with pytest.raises(MissingFileError, match="did you mean 'list.csv'"):
         CustomDataset(data_root=str(folder), ann_file='lists.csv')
 
 
 def test_wrong_lists(folder: Path) -> None:
-    with pytest.raises(MissingFileError, match='lists 1 images that do not exist .of 2 checked.*dgo'):
+    with pytest.raises(
+            MissingFileError,
+            match=r"lists 1 image that does not exist \(of 2 checked\): 'dgo/b.JPG' \(line 1\).*dgo' is missing"):
         listed(folder, 'dgo/b.JPG dog\ncat/2.png cat\n')
     with pytest.raises(DataError, match='is empty'):
         listed(folder, '\n')
@@ -181,6 +185,55 @@ def test_an_image_that_is_listed_again_is_warned_of(folder: Path, log_records: l
     assert "list.txt lists 2 images more than once" in warning and "'./cat/2.png' in line 1 and line 3" in warning
 
 
+def test_backslashes_are_read_where_the_file_is_there(folder: Path, log_records: list) -> None:
+    dataset = listed(folder, '.\\cat\\2.png cat\ndog\\b.JPG dog\n')
+    assert [info['img_path'] for info in map(dataset.get_data_info, (0, 1))
+            ] == [f'{folder}/train/./cat/2.png', f'{folder}/train/dog/b.JPG']
+    assert [text for _, text in log_records if '2 paths with backslashes' in text]
+    with pytest.raises(DataError, match='twice with different labels'):
+        listed(folder, 'cat\\2.png cat\ncat/2.png dog\n')
+
+
+@pytest.mark.parametrize('path, remedy', [
+    (r'C:\data\pets\cat\2.png', r"'cat/2.png' is there: remove 'C:.*pets"),
+    ('/home/bob/pets/cat/2.png', "'cat/2.png' is there: remove '/home/bob/pets/' from the paths"),
+    ('train/cat/2.png', "'cat/2.png' is there: remove 'train/'"),
+    ('2.png', "it is in '.*train/cat': set data_prefix"),
+])
+def test_paths_from_elsewhere_get_a_remedy(folder: Path, path: str, remedy: str) -> None:
+    with pytest.raises(MissingFileError, match=remedy):
+        listed(folder, f'{path} cat\nx.png cat\ny.png cat\nz.png cat\n')
+    with pytest.raises(MissingFileError, match=r"4 images that do not exist .*line 1.*line 2.*line 3\) and 1 more"):
+        listed(folder, f'{path} cat\nx.png cat\ny.png cat\nz.png cat\n')
+
+
+@pytest.mark.parametrize('folders, loose, said', [
+    (['train/a', 'val/a', 'masks'], 0, "'train', 'val'.* parts of a dataset.*data_prefix='train'"),
+    (['Train/a', 'VALID/a'], 0, "data_prefix='Train'"),
+    (['pets/train/a', 'pets/validation/a'], 0, "data_prefix='pets/train'"),
+    (['ants/train', 'ants/val', 'bees/train', 'bees/val'], 0, "data_prefix='ants/train'"),
+    (['images/ants', 'images/bees'], 0, "one class folder, 'images', and in it 'ants', 'bees'"),
+    ([], 3, 'it has 3 images but no class folders'),
+])
+def test_folders_that_are_no_classes(tmp_path: Path, folders: list[str], loose: int, said: str) -> None:
+    for name in folders:
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / 'x.png').touch()
+    for number in range(loose):
+        (tmp_path / f'{number}.png').touch()
+    with pytest.raises(DataError, match=said):
+        CustomDataset(data_root=str(tmp_path))
+
+
+def test_clutter_and_loose_images_are_left_out_by_name(folder: Path, log_records: list) -> None:
+    for name in ('@eaDir', '__MACOSX', '.ipynb_checkpoints'):
+        (folder / 'train' / name).mkdir(exist_ok=True)
+    (folder / 'train' / 'loose.png').touch()
+    assert CustomDataset(data_root=str(folder / 'train')).CLASSES == ('cat', 'dog')
+    (warning, ) = [text for level, text in log_records if level == logging.WARNING]
+    assert "images beside the class folders (1)" in warning and "folder '@eaDir' (1)" in warning
+
+
 def test_labels_that_are_no_class_are_warned_of(folder: Path, log_records: list) -> None:
     text = 'path,label\ncat/2.png,cat\ndog/b.JPG,dgo\ncat/ä ö.gif,XY\ndog/deeper/a b.png,dgo\n'
     dataset = table(folder, 'list.csv', text, classes=['cat', 'dog'])
@@ -192,9 +245,9 @@ def test_labels_that_are_no_class_are_warned_of(folder: Path, log_records: list)
 
 
 def test_missing_image_names_only_similar_ones(folder: Path) -> None:
-    with pytest.raises(MissingFileError, match="cat/xy.webp'; did you mean 'x.y.webp'.; paths are relative"):
+    with pytest.raises(MissingFileError, match="cat/xy.webp' .line 1.; did you mean 'x.y.webp'.; paths are relative"):
         listed(folder, 'cat/xy.webp cat\n')
-    with pytest.raises(MissingFileError, match="cat/lost.png'; paths are relative"):
+    with pytest.raises(MissingFileError, match="cat/lost.png' .line 1.; paths are relative"):
         listed(folder, 'cat/lost.png cat\n')
 
 

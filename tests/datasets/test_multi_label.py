@@ -57,7 +57,7 @@ def test_the_kinds_of_list(root: Path, name: str, text: str) -> None:
 
 
 def test_numbers_for_labels(root: Path) -> None:
-    assert labels(build(root, 'path,labels\na.png,2;0\nb.png,\n')) == [['2', '0'], []]
+    assert labels(build(root, 'path,labels\na.png,1;0\nb.png,\n')) == [['1', '0'], []]
     assert labels(build(root, 'path,labels\na.png,1;0\nb.png,\n', classes=['x', 'y'])) == [['y', 'x'], []]
     assert build(root, 'path,labels\na.png,1;y\n', classes=['x', 'y']).get_cat_ids(0) == [1]
     with pytest.raises(DataError, match='ann.csv, line 2: label 2 is not among the 2 classes'):
@@ -77,7 +77,7 @@ def test_a_label_that_is_no_class_stops(root: Path) -> None:
 @pytest.mark.parametrize(('change', 'kind', 'said'), [
     (dict(text='path,labels\na.png,\n'), DataError, 'none of its 1 images has a label'),
     (dict(text='path,labels\nd.png,sea\n'), MissingFileError, 'd.png'),
-    (dict(text='x', name='ann.txt'), ConfigError, r"ann_file='ann.txt' must end in \.csv, \.tsv or"),
+    (dict(text='x', name='ann.txt'), ConfigError, r"ann_file='ann.txt' must end in .csv, .tsv, .json, .yaml or .yml"),
     (dict(other_labels='ignor'), ConfigError, "other_labels.*did you mean 'ignore'"),
     (dict(shots_per_class=1), ConfigError, 'needs one label per sample'),
     (dict(name='ann.json', text=json.dumps(dict(metainfo=dict(classes=['a']), data_list=[dict(img_path='a.png')]))),
@@ -90,6 +90,13 @@ def test_a_label_that_is_no_class_stops(root: Path) -> None:
 def test_wrong_input(root: Path, change: dict, kind: type, said: str) -> None:
     with pytest.raises(kind, match=said):
         build(root, **change)
+
+
+def test_an_image_in_two_rows(root: Path, log_records: list) -> None:
+    with pytest.raises(DataError, match=r"twice with different labels: 'sea' in line 2 and 'sky' .*into one row"):
+        build(root, 'path,labels\na.png,sea\na.png,sky\n')
+    assert len(build(root, 'path,labels\na.png,sea;sky\na.png,sky;sea\n')) == 2
+    assert any('more than once' in text for _, text in log_records)
 
 
 def test_a_drawn_split_divides_the_images(root: Path) -> None:

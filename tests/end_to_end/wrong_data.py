@@ -55,6 +55,11 @@ def a_class_in_val_only(place: Place) -> None:
     shutil.copytree(place.folder / 'data' / 'val' / 'bee', place.folder / 'data' / 'val' / 'wasp')
 
 
+@wrong('train_dataloader.dataset: no sample of cow', "classes=['ant', 'bee']")
+def an_empty_folder_beside_the_classes(place: Place) -> None:
+    (place.folder / 'data' / 'train' / 'cow').mkdir()
+
+
 @wrong('none of the classes', "'ant'", "'Ant'")
 def classes_of_other_names(place: Place) -> None:
     place.edit("data_prefix='train'", "data_prefix='train', classes=['Ant', 'Bee']")
@@ -65,7 +70,7 @@ def a_folder_of_splits(place: Place) -> None:
     place.edit("data_prefix='train', ", '')
 
 
-@wrong('lists 1 images', "'data/train/ant/9.png'", 'data_prefix')
+@wrong('lists 1 image that does not exist', "'ant/9.png' (line 2)", 'data_prefix')
 def a_listed_picture_that_is_not_there(place: Place) -> None:
     (place.folder / 'data' / 'list.txt').write_text('ant/0.png ant\nant/9.png ant\nbee/0.png bee\n')
     place.edit("data_prefix='train'", "data_prefix='train', ann_file='list.txt'")

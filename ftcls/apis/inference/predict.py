@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ftcls.datasets.base_dataset import missing_hint
+from ftcls.datasets.list_files import missing_hint
 from ftcls.models.segmentors import ImageSegmentor
 from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.names import enumerate_names, plural

@@ -30,7 +30,8 @@ def check_heads(cfg: Config, report: DataReport) -> None:
         value = (part or {}).get('num_classes')
         if value is not None and value > 0 and value != size:
             faults.append(f'{where}.num_classes is {value}, but the data has {size} classes '
-                          f'({enumerate_names(report.classes, 5)}); set {where}.num_classes={size}')
+                          f'({enumerate_names(report.classes, 5)}); set {where}.num_classes={size}, or choose the '
+                          'classes with `classes` of the datasets')
     for key in ('val_evaluator', 'test_evaluator'):
         for path, metric in _metric_configs(cfg.get(key), key):
             topk = metric.get('topk') or 0
@@ -53,8 +54,11 @@ def check_missing_classes(cfg: Config, report: DataReport) -> None:
         lines = [
             f'{split}_dataloader.dataset: no sample of {enumerate_names(names)}' for split, names in missing.items()
         ]
-        lines.append('add samples (a folder of that name), leave the class out by `classes`, or accept it with '
-                     'allow_missing_classes=True; the other classes keep their indices either way')
+        empty = {name for names in missing.values() for name in names}
+        chosen = enumerate_names(repr(name) for name in report.classes if name not in empty)
+        lines.append(
+            f'add samples (an empty folder is a class too), leave the class out with classes=[{chosen}] in each '
+            'dataset, or accept it with allow_missing_classes=True')
         raise DataError('\n'.join(lines))
 
 

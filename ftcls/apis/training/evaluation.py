@@ -62,8 +62,8 @@ def test(cfg: Config,
     except DataError as err:
         trained = f'{checkpoint} was trained on the classes {enumerate_names(classes)}: ' if classes else ''
         raise DataError(trained + str(unwrapped(err))) from err
-    check_heads(cfg, report)
     check_missing_classes(cfg, report)
+    check_heads(cfg, report)
     samples = first_samples(datasets)
     if tta:
         # The first view, as a sample.

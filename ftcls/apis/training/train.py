@@ -157,8 +157,8 @@ def _check_sources(cfg: Config, splits: Sequence[str],
     datasets, report, samples = {}, DataReport(), {}
     try:
         datasets, report = build_datasets(cfg, splits)
-        check_heads(cfg, report)
         check_missing_classes(cfg, report)
+        check_heads(cfg, report)
         samples = first_samples(datasets)
     except UserError as err:
         faults.append(str(unwrapped(err)))
