@@ -1,11 +1,16 @@
-"""Random numbers of the processes that load pictures, anew in each epoch."""
+"""Random numbers of the processes that load images: anew in each epoch, and taken up again within one."""
+import copy
+import itertools
 import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-__all__ = ['EpochSeed', 'seed_workers']
+__all__ = ['EpochSeed', 'RandomState', 'remaining', 'seed_workers', 'sending_states']
 
 
 class EpochSeed:
@@ -15,10 +20,12 @@ class EpochSeed:
     before left them, which a resumed run cannot know, and workers that are started anew would repeat the numbers of the
     first epoch.
     """
+    #: In a worker of a run that resumed: how many batches of the pass were loaded before.
+    batches_done: ClassVar[int] = 0
 
     def __init__(self) -> None:
         self._shared = torch.zeros((), dtype=torch.int64)
-        self._taken = 0
+        self.taken = 0
 
     def set(self, seed: int) -> None:
         """Set the seed, a positive number, for all workers, those to come and those that run."""
@@ -32,20 +39,125 @@ class EpochSeed:
         if worker is None:
             return
         seed = int(self._shared)
-        if seed == self._taken:
+        if seed == self.taken:
             return
-        self._taken = seed
-        seed = (seed + 104_729 * (worker.id + 1)) % 2**32  # a prime: no two workers share a seed
+        self.taken = seed
+        lane = (self.batches_done + worker.id) % worker.num_workers
+        seed = (seed + 104_729 * (lane + 1)) % 2**32  # a prime: no two workers share a seed
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
 
 
-def seed_workers(dataset: Dataset, seed: int) -> None:
-    """Give a seed to every dataset in a dataset that has an ``epoch_seed``, wrapped ones included."""
-    parts = list(getattr(dataset, 'datasets', ())) + [getattr(dataset, 'dataset', None)]
-    for part in parts:
+def _epoch_seeds(dataset: Dataset) -> Iterator[EpochSeed]:
+    """Yield the ``epoch_seed`` of every dataset in a dataset that has one, wrapped ones included."""
+    for part in [*getattr(dataset, 'datasets', ()), getattr(dataset, 'dataset', None)]:
         if part is not None:
-            seed_workers(part, seed)
+            yield from _epoch_seeds(part)
     if isinstance(getattr(dataset, 'epoch_seed', None), EpochSeed):
-        dataset.epoch_seed.set(seed)
+        yield dataset.epoch_seed
+
+
+def seed_workers(dataset: Dataset, seed: int) -> None:
+    """Give a seed to the workers of a dataset."""
+    for one in _epoch_seeds(dataset):
+        one.set(seed)
+
+
+@dataclass
+class RandomState:
+    """Where the random numbers of a process are: of Python, NumPy and torch, on the CPU and on GPUs.
+
+    ``taken`` are the seeds that the parts of a worker's dataset have taken up.
+    """
+    python: tuple
+    numpy: tuple
+    torch: np.ndarray
+    cuda: Sequence[torch.Tensor] = ()
+    taken: Sequence[int] = ()
+
+    @classmethod
+    def now(cls, dataset: Dataset | None = None) -> 'RandomState':
+        """Return the present state; ``dataset`` is that of a worker, which uses no GPU."""
+        state = cls(random.getstate(), np.random.get_state(), torch.get_rng_state().numpy())
+        if dataset is not None:
+            state.taken = [one.taken for one in _epoch_seeds(dataset)]
+        elif torch.cuda.is_initialized():
+            state.cuda = torch.cuda.get_rng_state_all()
+        return state
+
+    def restore(self, dataset: Dataset | None = None) -> None:
+        """Set the random numbers to this state."""
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        torch.set_rng_state(torch.from_numpy(self.torch))
+        if self.cuda:
+            torch.cuda.set_rng_state_all([one.cpu() for one in self.cuda])
+        for one, seed in zip(_epoch_seeds(dataset), self.taken):
+            one.taken = seed
+
+
+@dataclass
+class _SendState:
+    """A ``collate_fn`` that sends with each batch where the random numbers of the worker are after it."""
+    collate: Callable
+
+    def __call__(self, samples: list) -> Any:
+        batch, worker = self.collate(samples), get_worker_info()
+        return batch, RandomState.now(worker.dataset)
+
+
+@dataclass
+class _Rejoin:
+    """A ``worker_init_fn`` that takes the place of the worker whose turn it is after ``done`` batches."""
+    begin: Callable | None
+    done: int
+    states: Mapping[int, RandomState]
+
+    def __call__(self, number: int) -> None:
+        worker = get_worker_info()
+        lane = (self.done + number) % worker.num_workers
+        if self.begin is not None:
+            self.begin(lane)
+        EpochSeed.batches_done = self.done
+        if lane in self.states:
+            self.states[lane].restore(worker.dataset)
+
+
+@dataclass
+class _After:
+    """The batches of a sampler from the ``done``-th on; none before is loaded."""
+    sampler: Any
+    done: int
+
+    def __iter__(self) -> Iterator:
+        return itertools.islice(iter(self.sampler), self.done, None)
+
+    def __len__(self) -> int:
+        return len(self.sampler) - self.done
+
+
+def sending_states(loader: DataLoader) -> DataLoader:
+    """Return a copy of a loader that, if it has workers, gives pairs: a batch, and the worker's state after it."""
+    sending = copy.copy(loader)
+    if loader.num_workers:
+        sending.collate_fn = _SendState(loader.collate_fn)
+    return sending
+
+
+def remaining(loader: DataLoader, done: int, states: Mapping[int, RandomState]) -> DataLoader:
+    """Return a loader of a pass's batches after the first ``done``, equal to those of an uninterrupted pass.
+
+    Args:
+        loader: The loader of whole passes, with a batch sampler.
+        done: How many batches were given.
+        states: The random numbers of the workers, by the number of a batch modulo the number of workers.
+    """
+    rest = copy.copy(loader)
+    # past DataLoader's own guard, which is for a loader that is in use
+    vars(rest).update(
+        batch_sampler=_After(loader.batch_sampler, done),
+        worker_init_fn=_Rejoin(loader.worker_init_fn, done, states),
+        persistent_workers=False,
+        _iterator=None)
+    return rest

@@ -35,6 +35,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import MMLogger, print_log
@@ -50,7 +51,8 @@ from ftcls.utils.tree import as_list
 __all__ = [
     'AtomicLocalBackend', 'CompatRunner', 'accumulative_counts', 'build_late_parts', 'checkpoint_source', 'ddp_config',
     'drop_pretrained', 'is_resuming', 'is_training', 'keep_dataset_meta', 'log_level', 'make_plain', 'quiet_run',
-    'register_atomic_saving', 'set_test_loop', 'step_after_every_batch', 'unlocked_on_error', 'wrap_again'
+    'register_atomic_saving', 'restart_sampler', 'set_test_loop', 'step_after_every_batch', 'unlocked_on_error',
+    'wrap_again'
 ]
 
 # Counts the runs of this process.
@@ -196,13 +198,25 @@ class CompatRunner(Runner):
         elif is_main_process():
             self.cfg.dump(Path(self._log_dir) / Path(self.cfg.filename or 'config.py').name)
 
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build our loop where the config names none; MMEngine takes its own, past the registry."""
+        if isinstance(loop, dict) and 'by_epoch' in loop:
+            loop = dict(loop)
+            kind = {True: 'Epoch', False: 'Iter'}[bool(loop.pop('by_epoch'))]
+            loop['type'] = f'{kind}BasedTrainLoop'
+        return super().build_train_loop(loop)
+
     def _start_log(self, level: str) -> None:
         self.logger.setLevel(level)
         for handler in self.logger.handlers:
             # on the terminal, only the main process logs more than errors
             if is_main_process() or isinstance(handler, logging.FileHandler):
                 handler.setLevel(level)
-        noise = ['^Exp name:', 'will be deprecated in future', 'the former will be deprecated']
+        # the gradients that wait for their step are in the checkpoint
+        noise = [
+            '^Exp name:', '^Resumed iteration number is not divisible', 'will be deprecated in future',
+            'the former will be deprecated'
+        ]
         if not self._resume:  # SafeCheckpointHook reports what was loaded, but not the name of a resumed checkpoint
             noise.append('^Load checkpoint from ')
         pattern = re.compile('|'.join(noise))
@@ -246,6 +260,12 @@ def wrap_again(runner: Runner) -> None:
     runner.model = runner.wrap_model(config, runner.model)
     if compiled:
         runner._maybe_compile('train_step')
+
+
+def restart_sampler(sampler: Any) -> None:
+    """Let MMEngine's ``InfiniteSampler`` draw from its beginning; it continues otherwise where it was last left."""
+    if isinstance(sampler, InfiniteSampler):
+        sampler.indices = sampler._indices_of_rank()
 
 
 def is_resuming(runner: Runner) -> bool:

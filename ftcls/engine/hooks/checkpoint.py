@@ -4,7 +4,7 @@ import logging
 import os
 import random
 import re
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ftcls.datasets.worker_seed import seed_workers
-from ftcls.engine.mmengine_compat import (checkpoint_source, drop_pretrained, is_resuming, is_training,
-                                          keep_dataset_meta, make_plain, register_atomic_saving)
+from ftcls.engine.mmengine_compat import (AtomicLocalBackend, checkpoint_source, drop_pretrained, is_resuming,
+                                          is_training, keep_dataset_meta, make_plain, register_atomic_saving)
 from ftcls.evaluation import resolve_rule
 from ftcls.registry import HOOKS
 from ftcls.utils.checkpoint.loading import check_finite, check_report, log_report, register_safe_loading
@@ -77,10 +77,92 @@ class CheckpointHook(MMEngineCheckpointHook):
         barrier()  # `load_from` may be in this folder; all processes have read it now
         if is_main_process():
             self._make_way(runner)
+        self._set_best({key: self._own(path) for key, path in self._best_paths().items()})
+
+    def save_now(self, runner: Runner) -> None:
+        """Save at the iteration that just ended, within an epoch too; to be called in ``after_train_iter``.
+
+        A file beside those by epochs (``iter_N.pth``) is removed when the next one is whole.
+        """
+        if self.by_epoch:
+            step = runner.iter + 1
+            self._write(runner, f'iter_{step}.pth', dict(epoch=runner.epoch, iter=step), f'iter_{step}.pth')
+        elif not self._is_saved(runner.iter + 1):
+            self._save_checkpoint(runner)
+
+    def _is_saved(self, step: int) -> bool:
+        return self.last_ckpt is not None and Path(self.last_ckpt).name == self.filename_tmpl.format(step)
+
+    def _save_checkpoint(self, runner: Runner) -> None:
+        """Save a checkpoint that a validation may follow."""
+        step, meta = runner.epoch + 1, dict(epoch=runner.epoch + 1, iter=runner.iter)
+        if not self.by_epoch:
+            step, meta = runner.iter + 1, dict(epoch=runner.epoch, iter=runner.iter + 1)
+        self._save_checkpoint_with_step(runner, step, meta | dict(validation_due=True))
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        """Save a checkpoint, then remove those that are more than ``max_keep_ckpts``."""
+        kept = list(getattr(self, 'keep_ckpt_ids', ()))
+        if self.max_keep_ckpts > 0 and step not in kept[-1:]:
+            kept.append(step)
+            # one too many until the new file is whole: a run that is killed meanwhile removes it when it resumes
+            runner.message_hub.update_info('keep_ckpt_ids', kept)
+        self._write(runner, self.filename_tmpl.format(step), meta)
+        if self.max_keep_ckpts > 0:
+            for old in kept[:-self.max_keep_ckpts]:
+                self._remove(self.filename_tmpl.format(old))
+            self.keep_ckpt_ids = deque(kept[-self.max_keep_ckpts:], self.max_keep_ckpts)
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+
+    def _write(self, runner: Runner, name: str, meta: dict, interim: str | None = None) -> None:
+        """Write a checkpoint, then the pointer to it, then remove the one between two regular ones."""
+        position = getattr(runner.train_loop, 'position', lambda: None)()
+        if position is not None:
+            _share_pending(runner)
+            meta = meta | dict(position=position)
+        before = runner.message_hub.runtime_info.get('interim_ckpt')
+        if interim is not None:
+            runner.message_hub.update_info('interim_ckpt', interim)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(self.out_dir, name, self.file_client_args, self.save_optimizer, self.save_param_scheduler,
+                               meta, self.by_epoch, self.backend_args, **self.args)  # yapf: disable
+        if is_main_process():
+            AtomicLocalBackend().put(self.last_ckpt.encode(), Path(runner.work_dir) / _POINTER)
+        if before not in (None, name):
+            self._remove(before)
+            if interim is None:
+                runner.message_hub.pop_info('interim_ckpt')
+
+    def _remove(self, name: str) -> None:
+        path = self.file_backend.join_path(self.out_dir, name)
+        if is_main_process() and self.file_backend.isfile(path):
+            self.file_backend.remove(path)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """Save the best checkpoint so far, then remove the one before."""
+        before = self._best_paths()
+        self._set_best({})  # MMEngine would remove it first
+        super()._save_best_checkpoint(runner, metrics)
+        now = {key: path for key, path in self._best_paths().items() if path}
+        self._set_best(before | now)
+        for key, path in now.items():
+            if before.get(key) not in (None, path):
+                self._remove(Path(before[key]).name)
+
+    def _best_paths(self) -> dict[str, str | None]:
+        """Return the best checkpoint so far by metric."""
+        if not self.save_best:
+            return {}
+        if len(self.key_indicators) == 1:
+            return {'': self.best_ckpt_path}  # the key may be 'auto' until the first validation
+        return dict(self.best_ckpt_path_dict)
+
+    def _set_best(self, paths: dict[str, str | None]) -> None:
         if self.save_best and len(self.key_indicators) == 1:
-            self.best_ckpt_path = self._own(self.best_ckpt_path)
+            self.best_ckpt_path = next(iter(paths.values()), None)
         elif self.save_best:
-            self.best_ckpt_path_dict = {key: self._own(path) for key, path in self.best_ckpt_path_dict.items()}
+            self.best_ckpt_path_dict = {key: paths.get(key) for key in self.key_indicators}
 
     def _own(self, path: str | None) -> str | None:
         """Return the best checkpoint so far, which the next best one replaces, if it is in this run's own folder.
@@ -189,13 +271,7 @@ class SafeCheckpointHook(Hook):
 
         Accumulation does not stop at the end of an epoch; the step would make the same mean of them.
         """
-        size = get_world_size()
-        if size == 1 or not _are_pending(runner.optim_wrapper):
-            return
-        for param in unwrap_model(runner.model).parameters():
-            if param.requires_grad and param.grad is not None:
-                torch_dist.all_reduce(param.grad)
-                param.grad /= size
+        _share_pending(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add gradients that wait for their step, and turn the checkpoint into plain types."""
@@ -218,6 +294,7 @@ class SafeCheckpointHook(Hook):
         if is_resuming(runner) and is_training(runner):
             _check_resumable(checkpoint, tensors, model, source)
             keep_dataset_meta(runner, checkpoint)
+            runner.train_loop.resumed = checkpoint['meta']
             gradients = checkpoint.pop('pending_gradients', None) or {}
             for name, param in model.named_parameters():
                 if name in gradients and param.requires_grad:
@@ -239,6 +316,17 @@ class SafeCheckpointHook(Hook):
 def _are_pending(optim_wrapper: OptimWrapper) -> bool:
     """Tell whether there are gradients that no optimizer step has used yet."""
     return isinstance(optim_wrapper, OptimWrapper) and not optim_wrapper.should_update()
+
+
+def _share_pending(runner: Runner) -> None:
+    """Give all processes the mean of the gradients that wait for their step."""
+    size = get_world_size()
+    if size == 1 or not _are_pending(runner.optim_wrapper):
+        return
+    for param in unwrap_model(runner.model).parameters():
+        if param.requires_grad and param.grad is not None:
+            torch_dist.all_reduce(param.grad)
+            param.grad /= size
 
 
 def _untrained(report: LoadReport) -> str:

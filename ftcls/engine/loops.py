@@ -1,0 +1,176 @@
+"""MMEngine's loops, entered also in the middle of an epoch: no batch twice, none left out, the same random numbers."""
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop as MMEngineIterBasedTrainLoop
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ftcls.datasets.worker_seed import RandomState, remaining, sending_states
+from ftcls.registry import LOOPS
+from .mmengine_compat import restart_sampler
+
+__all__ = ['BatchStream', 'EpochBasedTrainLoop', 'IterBasedTrainLoop']
+
+
+class BatchStream:
+    """The batches of a loader, pass after pass, from any point on.
+
+    Attributes:
+        passes: How many passes over the data were completed.
+        batches: How many batches of the present pass were given; None between two passes.
+    """
+
+    def __init__(self, loader: DataLoader) -> None:
+        self.loader = sending_states(loader)
+        self.passes = 0
+        self.batches: int | None = None
+        self._states: dict[int, RandomState] = {}
+        self._iterator: Iterator = iter(())
+
+    def begin(self, position: Mapping | None = None, iterator: Iterator | None = None) -> None:
+        """Begin a pass, or take one up at the position that :meth:`position` gave, as far as it is known."""
+        self.batches, self._states, loader = 0, {}, self.loader
+        if position is not None:
+            self.passes, self.batches = position.get('passes', 0), position['batches']
+            processes = position.get('processes', ())
+            own = processes[get_rank()] if len(processes) == get_world_size() else {}
+            if own and own['num_workers'] == loader.num_workers:
+                self._states = {lane: RandomState(**state) for lane, state in own['workers'].items()}
+            restart_sampler(loader.sampler)
+            loader = remaining(loader, self.batches, dict(self._states))
+        self._iterator = iter(loader) if iterator is None else iterator
+        if position is not None and own:
+            RandomState(**own['main']).restore()
+
+    def position(self) -> dict[str, Any] | None:
+        """Return where the stream is, with the random numbers of all processes; None between two passes.
+
+        All processes must call it together.
+        """
+        if self.batches is None:
+            return None
+        own = dict(
+            main=vars(RandomState.now()),
+            workers={
+                lane: vars(state)
+                for lane, state in self._states.items()
+            },
+            num_workers=self.loader.num_workers)
+        return dict(passes=self.passes, batches=self.batches, processes=all_gather_object(own))
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self) -> Any:
+        batch = next(self._iterator)
+        if self.loader.num_workers:
+            batch, self._states[self.batches % self.loader.num_workers] = batch
+        self.batches += 1
+        return batch
+
+    def forever(self) -> Iterator:
+        """Yield the batches of one pass after another."""
+        while True:
+            yield from self
+            self.passes += 1
+            _set_epoch(self.loader, self.passes)
+            self.begin()
+
+
+def _set_epoch(loader: DataLoader, epoch: int) -> None:
+    for sampler in (loader.sampler, getattr(loader.batch_sampler, 'sampler', None)):
+        if hasattr(sampler, 'set_epoch'):
+            sampler.set_epoch(epoch)
+
+
+class _Resumable:
+    """What both loops add to MMEngine's."""
+    #: ``meta`` of the checkpoint that the run resumes.
+    resumed: Mapping[str, Any] = {}
+
+    def position(self) -> dict[str, Any] | None:
+        """Return where the loop is within a pass, see :meth:`BatchStream.position`."""
+        return self.stream.position()
+
+    def _validate(self, done: int, most: int) -> None:
+        """Validate where it is time to."""
+        self._decide_current_val_interval()
+        is_due = done >= self.val_begin and (done % self.val_interval == 0 or done == most)
+        if self.runner.val_loop is not None and is_due:
+            self.runner.val_loop.run()
+
+
+@LOOPS.register_module()
+class EpochBasedTrainLoop(_Resumable, MMEngineEpochBasedTrainLoop):
+    """MMEngine's loop by epochs; a run that was stopped within an epoch or before its validation goes on from there."""
+
+    def run(self) -> nn.Module:
+        """Train, and validate between the epochs."""
+        self.stream = BatchStream(self.dataloader)
+        self.runner.call_hook('before_train')
+        position = self._resumed_position()
+        if position is None and self.resumed.get('validation_due'):
+            self._validate(self._epoch, self._max_epochs)
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch(position)
+            position = None
+            self._validate(self._epoch, self._max_epochs)
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _resumed_position(self) -> Mapping | None:
+        within = self._iter - self._epoch * len(self.dataloader)
+        if self.resumed and 0 < within <= len(self.dataloader):
+            return self.resumed.get('position') or dict(batches=within)
+        return None
+
+    def run_epoch(self, position: Mapping | None = None) -> None:
+        """Train for an epoch, or for what is left of one."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        self.stream.begin(position)
+        for batch in self.stream:
+            self.run_iter(self.stream.batches - 1, batch)
+        self.stream.batches = None
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+
+@LOOPS.register_module()
+class IterBasedTrainLoop(_Resumable, MMEngineIterBasedTrainLoop):
+    """MMEngine's loop by iterations; a run that was stopped continues with the next batch, and loads none before it."""
+
+    def __init__(self,
+                 runner: Runner,
+                 dataloader: DataLoader,
+                 max_iters: int,
+                 val_begin: int = 1,
+                 val_interval: int = 1000,
+                 dynamic_intervals: Sequence[tuple[int, int]] | None = None) -> None:
+        self.stream = BatchStream(dataloader)
+        super().__init__(runner, self.stream.loader, max_iters, val_begin, val_interval, dynamic_intervals)
+        self.dataloader = dataloader
+        self.stream.begin(iterator=self.dataloader_iterator._iterator)
+        self.dataloader_iterator = self.stream.forever()
+
+    def run(self) -> nn.Module:
+        """Train, and validate at its intervals."""
+        self.runner.call_hook('before_train')
+        self.runner.call_hook('before_train_epoch')
+        if self._iter > 0:
+            position = self.resumed.get('position') or dict(batches=self._iter)
+            _set_epoch(self.dataloader, position.get('passes', 0))
+            self.stream.begin(position)
+        if self.resumed.get('validation_due'):
+            self._validate(self._iter, self._max_iters)
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+            self._validate(self._iter, self._max_iters)
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
