@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
 from torch import nn
 
 from ftcls.apis.training.train import TrainOptions, train
@@ -78,7 +77,6 @@ def recipe(work_dir: Path,
 def last_state(folder: Path) -> dict[str, Any]:
     """Return the last checkpoint's weights and optimizer."""
     checkpoint = read_checkpoint((folder / 'last_checkpoint').read_text())
-    assert not any(name.endswith('.part') for name in folder.iterdir() if isinstance(name, str))
     return {key: checkpoint[key] for key in ('state_dict', 'optimizer', 'param_schedulers') if key in checkpoint}
 
 

@@ -125,8 +125,9 @@ class CheckpointHook(MMEngineCheckpointHook):
             runner.message_hub.update_info('interim_ckpt', interim)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        runner.save_checkpoint(self.out_dir, name, self.file_client_args, self.save_optimizer, self.save_param_scheduler,
-                               meta, self.by_epoch, self.backend_args, **self.args)  # yapf: disable
+        settings = dict(save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler, **self.args)
+        runner.save_checkpoint(
+            self.out_dir, name, self.file_client_args, meta=meta, backend_args=self.backend_args, **settings)
         if is_main_process():
             AtomicLocalBackend().put(self.last_ckpt.encode(), Path(runner.work_dir) / _POINTER)
         if before not in (None, name):
