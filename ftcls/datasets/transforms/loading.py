@@ -1,53 +1,57 @@
 """Reading images."""
 import contextlib
-import io
 import os
-import warnings
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ftcls.registry import TRANSFORMS
-from ftcls.utils import DataError, MissingFileError
-from .base import BaseTransform, with_image
+from ftcls.utils import ConfigError, DataError, MissingFileError
+from .base import BaseTransform, reverse_channels, with_image
+from .decoding import StoredImage, check_complete, is_plain, read_stored
 from .image_ops import Backend
 
-__all__ = ['LoadImageFromFile']
+__all__ = ['LoadImageFromFile', 'suggest_range']
 
 _COLOR_TYPES = {
     'color': cv2.IMREAD_COLOR,
     'grayscale': cv2.IMREAD_GRAYSCALE,
-    'unchanged': cv2.IMREAD_UNCHANGED,
     'color_ignore_orientation': cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION,
     'grayscale_ignore_orientation': cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION,
 }
+_GROUNDS = dict(white=255, black=0)
 
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(BaseTransform):
     """Read an image from a file, as (H, W, C) in BGR order.
 
-    Whatever the file contains (16 bits, a palette, CMYK, transparency, a GIF's first frame), 'color' gives three
-    channels of uint8; transparency is dropped. The orientation that a camera wrote into the file is applied. What
-    OpenCV cannot read is read by Pillow. A file that is cut off is an error, not an image with a grey half.
+    A palette, CMYK and grey become BGR; of several pages or frames the first is read. The orientation that a camera
+    wrote into the file is applied. What OpenCV cannot read is read by Pillow, NumPy (``.npy``) or tifffile (many
+    channels). A file that is cut off is an error, not an image with a grey half.
 
     - reads: ``img_path``
-    - adds: ``img``, ``img_shape``, ``ori_shape`` (both (H, W)), ``channel_order`` ('bgr')
+    - adds: ``img``, ``img_shape``, ``ori_shape`` (both (H, W)), ``channel_order`` ('bgr'; 'rgb' if there are 2 or more
+      than 4 channels, in the file's order)
     - removes: nothing
 
     Args:
         to_float32: Give float32 (still 0 to 255) instead of uint8.
         color_type: 'color', 'grayscale' (H, W, 1), 'unchanged' (as stored: channels, bit depth), or the first two with
-            ``_ignore_orientation``.
+            ``_ignore_orientation``, which drop a fourth channel that is not alpha.
         imdecode_backend: The two decode JPEG with differences of a few grey levels.
         ignore_empty: Skip an image that cannot be read (the dataset then takes another) instead of stopping.
+        value_range: The stored values that become 0 and 255; values outside are clipped. Needed for more than 8 bits,
+            except by 'unchanged', which without it gives the stored values.
+        alpha: What transparent pixels show: 'white' or 'black' ground; 'drop': the colour beneath; 'keep': alpha is
+            the last channel, 255 in images without.
 
     Raises:
         MissingFileError: If the file does not exist.
-        DataError: If it cannot be read as an image.
+        DataError: If it cannot be read as an image, or ``value_range`` is missing or not for such values.
     """
 
     REQUIRED_KEYS = ('img_path', )
@@ -57,22 +61,28 @@ class LoadImageFromFile(BaseTransform):
                  color_type: Literal['color', 'grayscale', 'unchanged', 'color_ignore_orientation',
                                      'grayscale_ignore_orientation'] = 'color',
                  imdecode_backend: Backend = 'cv2',
-                 ignore_empty: bool = False) -> None:
+                 ignore_empty: bool = False,
+                 value_range: tuple[float, float] | None = None,
+                 alpha: Literal['white', 'black', 'drop', 'keep'] = 'white') -> None:
+        if value_range is not None and value_range[0] >= value_range[1]:
+            raise ConfigError(f'value_range={tuple(value_range)}: the first number must be below the second')
+        if color_type == 'unchanged' and alpha in ('black', 'drop'):
+            raise ConfigError(f"alpha={alpha!r}: color_type='unchanged' keeps alpha as a channel; set "
+                              "color_type='color', or remove alpha")
         self.to_float32, self.color_type = to_float32, color_type
         self.imdecode_backend, self.ignore_empty = imdecode_backend, ignore_empty
+        self.value_range, self.alpha = value_range, alpha
 
     def transform(self, results: dict) -> dict | None:
         """Read the image at ``img_path``."""
         path = os.fspath(results['img_path'])
         try:
-            img = self._decode(self._read(path), path)
+            img = self.convert(self.read(path), path)
         except (DataError, MissingFileError):
             if self.ignore_empty:
                 return None
             raise
-        if self.to_float32:
-            img = img.astype(np.float32)
-        results['channel_order'] = 'bgr'
+        results['channel_order'] = 'bgr' if img.shape[2] in (1, 3, 4) else 'rgb'
         results['ori_shape'] = img.shape[:2]
         return with_image(results, img)
 
@@ -89,62 +99,74 @@ class LoadImageFromFile(BaseTransform):
             raise DataError(f'the image {path} is empty (0 bytes); replace or remove it')
         return data
 
-    def _decode(self, data: bytes, path: str) -> np.ndarray:
-        """Return (H, W, C), from OpenCV if it can read the file, else from Pillow."""
-        img = None
-        # Pillow reads GIF, because which frame OpenCV gives, if any, depends on its version.
-        if self.imdecode_backend == 'cv2' and not data.startswith(b'GIF8'):
-            if not _is_complete(data):
-                _decode_pillow(data, path, self.color_type)  # raises if the image is cut off
+    def read(self, path: str) -> StoredImage:
+        """Return what a file holds, upright; files of 8 bits without alpha already as ``color_type`` asks."""
+        data = self._read(path)
+        check_complete(data, path)
+        plain = is_plain(data)
+        # Pillow 13 mixes up the rows of some TIFFs that are stored on their side
+        with_opencv = self.imdecode_backend == 'cv2' or data[:2] in (b'II', b'MM')
+        if with_opencv and plain and self.color_type in _COLOR_TYPES:
             with contextlib.suppress(cv2.error):
                 img = cv2.imdecode(np.frombuffer(data, np.uint8), _COLOR_TYPES[self.color_type])
-        if img is None:
-            img = _decode_pillow(data, path, self.color_type)
-        return np.atleast_3d(img)
+                if img is not None:
+                    return StoredImage(np.atleast_3d(img))
+        stored = read_stored(data, path, prefer_pillow=plain and not with_opencv)
+        return stored.upright() if self.color_type in ('color', 'grayscale') else stored
+
+    def convert(self, stored: StoredImage, name: str) -> np.ndarray:
+        """Return the image (H, W, C) that the arguments ask for."""
+        img, opacity = self._scale(stored.pixels, name), stored.opacity
+        channels = img.shape[2]
+        if self.color_type == 'unchanged':
+            if stored.alpha is not None:
+                img = np.dstack([img, stored.alpha if img.dtype == stored.alpha.dtype else opacity])
+        elif channels not in (1, 3, 4):
+            raise DataError(f"the image {name} has {channels} channels; for all of them set color_type='unchanged' in "
+                            f'LoadImageFromFile, in_channels={channels} and {channels} values in mean and std')
+        else:
+            img = self._to_channels(img[..., :3], opacity)
+        return img.astype(np.float32) if self.to_float32 else img
+
+    def _scale(self, img: np.ndarray, name: str) -> np.ndarray:
+        """Map ``value_range`` to 0 to 255; return uint8, or the stored values for 'unchanged'."""
+        is_8_bit = img.dtype == np.uint8
+        if self.value_range is None and (is_8_bit or self.color_type == 'unchanged'):
+            return img
+        if img.dtype.kind == 'f' and np.isnan(img).any():
+            raise DataError(f'the image {name} has NaN in {np.isnan(img).mean():.1%} of its values; replace them')
+        if self.value_range is None:
+            raise DataError(
+                f'the image {name} holds {img.dtype} of {img.min():g} to {img.max():g}, the network takes 0 '
+                f'to 255: set value_range={suggest_range(img.min(), img.max())} in LoadImageFromFile')
+        low, high = self.value_range
+        if is_8_bit and high > 255:
+            raise DataError(f'the image {name} has 8 bits, value_range={self.value_range} is for more; keep images of '
+                            'one kind in a dataset')
+        wide = img.astype(np.float64 if img.dtype.itemsize > 2 else np.float32)
+        return np.clip((wide - low) * (255 / (high - low)), 0, 255).round().astype(np.uint8)
+
+    def _to_channels(self, img: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:
+        """Turn uint8 grey or BGR into what ``color_type`` and ``alpha`` ask for."""
+        if opacity is not None and self.alpha in _GROUNDS and opacity.min() < 255:
+            share = opacity[..., np.newaxis].astype(np.uint16)
+            img = ((img * share + _GROUNDS[self.alpha] * (255 - share) + 127) // 255).astype(np.uint8)
+        if self.color_type.startswith('color') and img.shape[2] == 1:
+            img = np.repeat(img, 3, axis=2)
+        elif self.color_type.startswith('grayscale') and img.shape[2] == 3:
+            img = np.atleast_3d(np.asarray(Image.fromarray(reverse_channels(img)).convert('L')))
+        if self.alpha != 'keep':
+            return img
+        return np.dstack([img, np.full(img.shape[:2], 255, np.uint8) if opacity is None else opacity])
 
 
-def _is_complete(data: bytes) -> bool:
-    """Tell whether a JPEG or PNG has its end mark; other kinds are left to the decoder.
+def suggest_range(low: float, high: float) -> tuple[float, float]:
+    """Return the ``value_range`` that images with values from ``low`` to ``high`` probably have.
 
-    If not, the file may be cut off; OpenCV 4 fills the missing part with grey without an error, Pillow raises one.
+    Example:
+        >>> suggest_range(3, 4003), suggest_range(0.1, 0.9)
+        ((0, 4095), (0, 1))
     """
-    if data.startswith(b'\xff\xd8'):
-        return data.rstrip(b'\x00\r\n ').endswith(b'\xff\xd9')
-    return not data.startswith(b'\x89PNG') or b'IEND' in data[-64:]
-
-
-def _decode_pillow(data: bytes, path: str, color_type: str) -> np.ndarray:
-    """Read the first frame with Pillow: (H, W, 3) in BGR order, (H, W), or as stored."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # about odd metadata and large images
-            with Image.open(io.BytesIO(data)) as img:
-                img.load()
-                if not color_type.endswith('ignore_orientation') and color_type != 'unchanged':
-                    img = ImageOps.exif_transpose(img)
-                return _as_array(img, color_type)
-    except Image.DecompressionBombError as err:
-        raise DataError(f'the image {path} is too large: {err}; make it smaller') from err
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as err:
-        reason = 'not an image of a known kind' if 'BytesIO' in str(err) else err
-        raise DataError(
-            f'cannot read the image {path}: {reason}; it is broken or cut off: replace or remove it') from err
-
-
-def _as_array(img: Image.Image, color_type: str) -> np.ndarray:
-    """Convert Pillow's image to the array that OpenCV would give."""
-    if color_type == 'unchanged':
-        array = np.asarray(img)
-        if array.ndim == 3 and array.shape[2] >= 3:
-            array = np.concatenate([array[..., 2::-1], array[..., 3:]], axis=2)
-        return np.ascontiguousarray(array)
-    if img.mode.startswith('I') or img.mode == 'F':  # more than 8 bits: Pillow itself would clip them at 255
-        array = np.asarray(img).astype(np.float64)
-        if img.mode.startswith('I') and array.max() > 255:
-            array = array // 256
-        img = Image.fromarray(np.clip(array, 0, 255).astype(np.uint8))
-    if 'transparency' in img.info and img.mode == 'P':
-        img = img.convert('RGBA')
-    if color_type.startswith('grayscale'):
-        return np.asarray(img.convert('L'))
-    return np.ascontiguousarray(np.asarray(img.convert('RGB'))[..., ::-1])
+    if low < 0:
+        return int(np.floor(low)), int(np.ceil(high))
+    return 0, next((bound for bound in (1, 255, 1023, 4095, 16383, 65535) if high <= bound), int(np.ceil(high)))
