@@ -1,17 +1,20 @@
 """Reading a config file, with its ``_base_`` files, and overriding parts of it from the command line."""
 import ast
+import copy
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
+from ftcls.registry import Registry
+from ftcls.utils.arguments import argument_faults, matches_type, own_arguments
 from ftcls.utils.errors import ConfigError, MissingFileError
 from ftcls.utils.names import did_you_mean
 from ftcls.utils.tree import as_list, find_paths
-from .schema import TOP_LEVEL_KEYS
+from .schema import KEYS, TOP_LEVEL_KEYS, Key, default_type
 
 __all__ = ['apply_overrides', 'config_folder', 'load_config', 'parse_override', 'parse_value', 'resolve_config_path']
 
@@ -39,10 +42,10 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] |
     except Exception as err:
         raise ConfigError(_reading_error(err, path, files)) from err
     _check_unused_variables(path, cfg)
-    if overrides:
-        if not isinstance(overrides, Mapping):
-            overrides = dict(parse_override(item) for item in overrides)
-        apply_overrides(cfg, overrides)
+    overrides = overrides or {}
+    if not isinstance(overrides, Mapping):
+        overrides = dict(parse_override(item) for item in overrides)
+    apply_overrides(cfg, overrides)
     return cfg
 
 
@@ -261,19 +264,87 @@ def _split_commas(text: str) -> list[str]:
 
 
 def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
-    """Set nested keys and list items of a config in place.
+    """Set nested keys and list items of a config in place, then take back what is None.
 
-    Whether a *new* last key is one that its component accepts is checked with the whole config, by ``validate_config``.
+    ``a.b._delete_=True`` replaces the dict at ``a.b`` by the other keys that are set in it. A None for an argument that
+    does not take None means its default; a None in a list of components removes that item. Whether a *new* last key is
+    one that its component accepts is checked with the whole config, by ``validate_config``.
 
     Raises:
-        ConfigError: If the path leads nowhere, or ends at an intermediate variable that nothing reads any more.
+        ConfigError: If the path leads nowhere, ends at an intermediate variable that nothing reads any more, or would
+            leave an empty dict.
     """
     for path in overrides:
         _check_override_path(cfg, path)
-    try:
-        cfg.merge_from_dict(dict(overrides), allow_list_keys=True)
-    except (KeyError, TypeError, ValueError) as err:
-        raise ConfigError(f'--cfg-options: cannot set {", ".join(overrides)}: {err}') from err
+    replaced = {path.removesuffix('._delete_') for path, value in overrides.items() if value}.difference(overrides)
+    for place in replaced:
+        if sum(path.startswith(f'{place}.') for path in overrides) == 1:
+            raise ConfigError(f'--cfg-options {place}._delete_: this replaces {place} by what else is set in it, which '
+                              f'is nothing; set {place}=None to remove it')
+    values = {path: value for path, value in overrides.items() if path.removesuffix('._delete_') not in replaced}
+    for path, value in {**dict.fromkeys(replaced, {'_delete_': True}), **values}.items():
+        top, *keys = path.split('.')
+        try:
+            cfg[top] = _with(cfg.get(top), keys, value)
+        except (AttributeError, KeyError, TypeError, ValueError) as err:
+            raise ConfigError(f'--cfg-options: cannot set {path}: {err}') from err
+    for name, value in list(cfg.items()):
+        key = TOP_LEVEL_KEYS.get(name, Key())
+        if value is None and not matches_type(None, key.type):
+            del cfg._cfg_dict[name]
+        _take_back(name, value, key.registry)
+
+
+def _with(node: Any, keys: Sequence[str], value: Any) -> Any:
+    """Return a copy of a node of a config with the value at a path inside it; a dict is merged into a dict."""
+    if keys and isinstance(node, list | tuple):
+        items = list(node)
+        items[int(keys[0])] = _with(items[int(keys[0])], keys[1:], value)
+        return type(node)(items)
+    if keys:
+        node = node or {}
+        return ConfigDict({**node, keys[0]: _with(node.get(keys[0]), keys[1:], value)})
+    if not isinstance(value, Mapping) or value.get('_delete_') or not isinstance(node, list | Mapping):
+        return value
+    return Config._merge_a_into_b(copy.deepcopy(value), node, allow_list_keys=True)
+
+
+def _take_back(key: str, node: Any, registry: Registry | None) -> None:
+    """Remove from a node ``_delete_`` and each None by which nothing is set.
+
+    Args:
+        key: The name of the node.
+        node: A part of a config.
+        registry: Where the components in it are looked up.
+    """
+    if isinstance(node, list) and any(isinstance(item, Mapping) for item in node):
+        node[:] = [item for item in node if item is not None]
+    if isinstance(node, list | tuple):
+        for item in node:
+            _take_back(key, item, registry)
+    if not isinstance(node, Mapping):
+        return
+    absent = {name for name, value in node.items() if value is None and _is_unset(key, node, name, registry)}
+    if node.get('split', '') is None:
+        absent |= {'val_fraction', 'split_seed'}
+    for name in absent | {'_delete_'}:
+        node.pop(name, None)
+    for name, value in node.items():
+        _take_back(name, value, KEYS.get(name, Key()).registry or registry)
+
+
+def _is_unset(key: str, node: Mapping, name: str, registry: Registry | None) -> bool:
+    """Tell whether None stands for a default: the builder reads the item, or the annotation allows no None."""
+    if name in ('constructor', 'priority'):
+        return True
+    kind = node.get('type', default_type(key, node))
+    if kind is None:
+        annotation = KEYS.get(key, Key()).items.get(name)
+        return annotation in (Any, dict | None) or annotation is not None and not matches_type(None, annotation)
+    component = kind if callable(kind) else registry and registry.get(kind)
+    parameter = component and own_arguments(component).get(name)
+    return bool(parameter) and parameter.default is not parameter.empty and any(
+        argument_faults(component, {name: None}, name))
 
 
 def _check_override_path(cfg: Config, path: str) -> None:

@@ -121,6 +121,8 @@ def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Fac
         run.setdefault('model_wrapper_cfg', ddp_config(run.get('find_unused_parameters', False)))
     for split in ('train', 'val', 'test'):
         loader = run.get(f'{split}_dataloader')
+        if loader and 'shuffle' not in loader:  # MMEngine asks for the key
+            loader.setdefault('sampler', dict(type='DefaultSampler', shuffle=split == 'train'))
         if loader and not loader.get('num_workers') and loader.get('persistent_workers'):
             loader.persistent_workers = False  # torch refuses the pair
     for key in ('val_evaluator', 'test_evaluator'):

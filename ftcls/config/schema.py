@@ -81,7 +81,8 @@ TOP_LEVEL_KEYS: dict[str, Key] = dict(
     allow_missing_classes=Key(type=bool),
     arms=Key(type=dict),
     launcher=Key(type=Literal[LAUNCHERS]),
-    env_cfg=_plain(cudnn_benchmark=bool, mp_cfg=dict | None, dist_cfg=dict | None, resource_limit=int),
+    env_cfg=Key(
+        type=dict, items=dict(cudnn_benchmark=bool, mp_cfg=dict | None, dist_cfg=dict | None, resource_limit=int)),
     randomness=_plain(seed=int | None, diff_rank_seed=bool, deterministic=bool),
     custom_imports=_plain(imports=str | list, allow_failed_imports=bool),
     default_scope=Key(type=str),

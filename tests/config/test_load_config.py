@@ -163,3 +163,84 @@ def test_shipped_configs_are_found_in_a_wheel(tmp_path):
     environment = {**os.environ, 'PYTHONPATH': str(tmp_path)}
     out = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert Path(out.stdout.decode().strip()) == package / 'configs/_base_/models/unet.py'
+
+
+BASE = """
+model = dict(head=dict(type='LinearClsHead', num_classes=2, in_channels=4, topk=(1, ),
+                       loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1)), mean=[1.0, 2.0])
+train_dataloader = dict(
+    batch_size=2, collate_fn=dict(type='default_collate'), sampler=dict(type='DefaultSampler'), num_workers=2,
+    dataset=dict(type='CustomDataset', split='train', val_fraction=0.3, split_seed=4, exclude='a'))
+optim_wrapper = dict(type='OptimWrapper', clip_grad=dict(max_norm=1), constructor='X', optimizer=dict(type='SGD', lr=1))
+param_scheduler = [dict(type='LinearLR', end=3), dict(type='StepLR', step_size=2)]
+custom_hooks = [dict(type='CurvesHook')]
+log_level = 'DEBUG'
+env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork'))
+"""
+
+
+@pytest.mark.parametrize(
+    'path, value',
+    [
+        ('train_dataloader.dataset.val_fraction', None),  # takes None
+        ('train_dataloader.dataset.exclude', 'absent'),
+        ('train_dataloader.dataset.split_seed', 'absent'),
+        ('train_dataloader.collate_fn', 'absent'),
+        ('train_dataloader.sampler', 'absent'),
+        ('train_dataloader.num_workers', 'absent'),
+        ('optim_wrapper.clip_grad', None),
+        ('optim_wrapper.constructor', 'absent'),
+        ('optim_wrapper.optimizer.momentum', 'absent'),
+        ('optim_wrapper.optimizer.foreach', None),
+        ('model.head.topk', 'absent'),
+        ('model.head.num_classes', None),  # required: the check refuses it
+        ('model.head.loss', None),
+        ('env_cfg.mp_cfg', 'absent'),
+        ('log_level', 'absent'),
+        ('custom_hooks', None),
+    ])
+def test_none_takes_back_what_a_base_sets(tmp_path, path, value):
+    write(tmp_path, base=BASE)
+    lines = ['_base_ = "./base.py"']
+    top, *keys = path.split('.')
+    text = 'None'
+    for key in reversed(keys):
+        text = f'dict({key}={text})'
+    child = write(tmp_path, child='\n'.join([*lines, f'{top} = {text}\n']))
+    for cfg in (load_config(child), load_config(tmp_path / 'base.py', [f'{path}=None'])):
+        node = cfg
+        for key in [top, *keys][:-1]:
+            node = node[key]
+        assert node.get(path.rpartition('.')[2], 'absent') == value
+
+
+def test_no_split_needs_no_fraction(tmp_path):
+    cfg = load_config(write(tmp_path, base=BASE), ['train_dataloader.dataset.split=None'])
+    assert cfg.train_dataloader.dataset == dict(type='CustomDataset', split=None, exclude='a')
+
+
+def test_none_in_a_list_removes_a_component(tmp_path):
+    cfg = load_config(write(tmp_path, base=BASE), ['param_scheduler.0=None', 'model.mean.1=3'])
+    assert cfg.param_scheduler == [dict(type='StepLR', step_size=2)] and cfg.model.mean == [1.0, 3]
+
+
+@pytest.mark.parametrize('overrides', [
+    ['param_scheduler.0.type=StepLR', 'param_scheduler.0._delete_=True', 'param_scheduler.0.step_size=5'],
+    ['param_scheduler.0=dict(_delete_=True,type="StepLR",step_size=5)'],
+    ['param_scheduler=[dict(_delete_=True,type="StepLR",step_size=5),dict(_delete_=False,type="StepLR",step_size=2)]'],
+])
+def test_delete_reaches_lists(tmp_path, overrides):
+    cfg = load_config(write(tmp_path, base=BASE), overrides)
+    assert cfg.param_scheduler == [dict(type='StepLR', step_size=5), dict(type='StepLR', step_size=2)]
+
+
+def test_delete_in_a_file(tmp_path):
+    child = "_base_ = './base.py'\ncustom_hooks = [dict(_delete_=True, type='EMAHook')]\n" \
+        "optim_wrapper = dict(optimizer=dict(_delete_=True, type='Adam'))\n"
+    cfg = load_config(write(tmp_path, child=child, base=BASE))
+    assert cfg.custom_hooks == [dict(type='EMAHook')] and cfg.optim_wrapper.optimizer == dict(type='Adam')
+
+
+def test_delete_of_all_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r'param_scheduler\.0\._delete_: .*set param_scheduler\.0=None'):
+        load_config(write(tmp_path, base=BASE), ['param_scheduler.0._delete_=True'])
