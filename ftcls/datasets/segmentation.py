@@ -1,25 +1,23 @@
 """Images with masks of foreground and background."""
 import os
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Sequence, Sized
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
-from PIL import Image
+from annotated_types import MinLen
 
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean
-from ftcls.utils.types import Fraction
-from .base_dataset import BaseDataset, listed
+from .base_dataset import BaseDataset
+from .headers import ImageHeader, scan_headers
 from .list_files import missing_hint
-from .transforms.mask_loading import MASK_MODES, binary_mask, many_channels, stored_mask
+from .mask_values import MaskValues, count_values
+from .transforms.mask_loading import MaskCoding, MaskValue
 
 __all__ = ['BinarySegDataset', 'CarvanaDataset']
 
 _EXTENSIONS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
-_CHECKED_PAIRS = 5_000  # so many headers are read at most, evenly spread
-_COUNTED_MASKS = 24  # so many masks are read whole for the share of foreground
-_ORIENTATION = 0x0112  # EXIF; 5 to 8 mean that the image is stored turned by 90 degrees
 
 
 @DATASETS.register_module()
@@ -32,28 +30,29 @@ class BinarySegDataset(BaseDataset):
         └── masks/                  mask_dir
             └── 0_mask.png          mask_name='{stem}_mask.png'
 
-    Before training, each image is compared with its mask: the names of all, sizes and channels of up to 5,000 pairs
-    by the files' headers.
-
-    A split is drawn by the images' names, see :meth:`BaseDataset.draw_split`.
+    A split is drawn by the images' names, see :meth:`BaseDataset.draw_split`. :meth:`check_pairs` and
+    :meth:`count_values` compare all images with their masks, and the masks with what they are said to mean.
 
     Args:
         data_root: Folder that the others are relative to.
         img_dir: Folder of the images.
         mask_dir: Folder of the masks.
         mask_name: File name of an image's mask; ``{stem}`` is the image's name without its ending.
-        foreground: 'nonzero' (any pixel that is not 0; with a palette, not black), or the value (index) of foreground.
+        foreground: 'nonzero' (any pixel that is not 0 or black), or one or several values. A value is an integer, which
+            is an index in a mask with a palette, or a colour such as '#ff0000'.
         ignore_value: The value that is neither, which losses and metrics leave out; None for none.
-        split: 'train', 'val', or None for all images.
-        val_fraction: Share of 'val'; at least one image on each side.
-        split_seed: Seed of the split.
-        **kwargs: The other arguments of :class:`BaseDataset`, such as ``pipeline`` and ``indices``; ``classes`` gives
-            the two other names.
+        threshold: Pixels above it are foreground (with ``foreground=0``, the others), for soft or lossy masks; of a
+            colour, the brightness counts. None compares the values as they are.
+        alpha: True takes the mask from the alpha channel, False leaves that out; None stops if they differ.
+        mask_orientation: How masks without an EXIF orientation lie whose image has one: 'image' turns them as it turns
+            the image, 'own' leaves them. None decides by their size, and stops where both fit.
+        **kwargs: The other arguments of :class:`BaseDataset`; ``classes`` gives the two other names, ``val_fraction``
+            is 0.3 by default.
 
     Raises:
         MissingFileError: If a folder does not exist.
-        DataError: If a folder has no images, an image no mask, a mask no image, or the two do not match.
-        ConfigError: If ``mask_name`` has no ``{stem}``, or ``ignore_value`` is the foreground.
+        DataError: If a folder has no images, an image no mask, or a mask no image.
+        ConfigError: If ``mask_name`` has no ``{stem}``, or the settings of the masks contradict each other.
     """
 
     METAINFO = {'classes': ('background', 'foreground')}
@@ -63,40 +62,51 @@ class BinarySegDataset(BaseDataset):
                  img_dir: str = 'images',
                  mask_dir: str = 'masks',
                  mask_name: str = '{stem}_mask.png',
-                 foreground: Literal['nonzero'] | int = 'nonzero',
-                 ignore_value: int | None = None,
-                 split: Literal['train', 'val'] | None = None,
-                 val_fraction: Fraction = 0.3,
-                 split_seed: int = 0,
+                 foreground: MaskValue | Annotated[Sequence[MaskValue], MinLen(1)] = 'nonzero',
+                 ignore_value: MaskValue | None = None,
+                 threshold: float | None = None,
+                 alpha: bool | None = None,
+                 mask_orientation: Literal['image', 'own'] | None = None,
                  **kwargs: Any) -> None:
         if mask_name.count('{stem}') != 1 or mask_name.count('{') != 1:
             raise ConfigError(f"mask_name={mask_name!r}: must contain {{stem}} once, such as '{{stem}}_mask.png'")
-        if ignore_value is not None and ignore_value == foreground:
-            raise ConfigError(f'ignore_value={ignore_value} is also the value of foreground')
-        self.mask_name, self.foreground, self.ignore_value = mask_name, foreground, ignore_value
-        #: Share of foreground among the pixels of up to 24 masks of the split, 0 to 1.
-        self.foreground_share = 0.
-        if split is not None:
-            kwargs |= dict(split=split, val_fraction=val_fraction, split_seed=split_seed)
+        self.mask_name = mask_name
+        self.coding = MaskCoding(foreground, threshold, ignore_value, alpha, mask_orientation)
+        for name, value in vars(self.coding).items():
+            setattr(self, name, value)  # where the settings of two splits are compared
+        if kwargs.get('split') is not None:
+            kwargs.setdefault('val_fraction', 0.3)
+        else:
+            kwargs |= dict(val_fraction=None, split_seed=0)
         prefixes = dict(img_path=img_dir, mask_path=mask_dir)
         super().__init__('', data_root=data_root, data_prefix=prefixes, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Return ``dict(img_path, mask_path, foreground, ignore_value)`` for every image."""
+        """Return a dict of ``img_path``, ``mask_path`` and the fields of :class:`MaskCoding` for every image."""
         if len(self.CLASSES) != 2:
             raise ConfigError(f'classes={list(self.CLASSES)}: there must be two, background and foreground')
-        return [
-            dict(img_path=image, mask_path=mask, foreground=self.foreground, ignore_value=self.ignore_value)
-            for image, mask in self._pairs()
-        ]
+        coding = self.coding
+        if _ignores_orientation(self.pipeline.transforms):
+            coding = replace(coding, mask_orientation='stored')
+        return [dict(img_path=image, mask_path=mask, **vars(coding)) for image, mask in self._pairs()]
 
-    def filter_data(self) -> list[dict]:
-        """Return the samples of the split, whose images and masks match."""
-        kept = super().filter_data()
-        for info in _spread(kept, _CHECKED_PAIRS):
-            _check_pair(info['img_path'], info['mask_path'])
-        self._count_foreground([info['mask_path'] for info in _spread(kept, _COUNTED_MASKS)])
-        return kept
+    def check_masks(self) -> MaskValues:
+        """Compare all images with their masks by their headers, and count the masks' values.
+
+        Raises:
+            DataError: If a file cannot be read, two sizes differ, it is not clear which way up a mask lies, or the
+                values do not fit what the settings say.
+        """
+        infos = [self.get_data_info(index) for index in range(len(self))]
+        images, masks = (scan_headers([info[key] for info in infos]) for key in ('img_path', 'mask_path'))
+        faults = [_pair_fault(*pair, info['mask_orientation']) for *pair, info in zip(images, masks, infos)]
+        faults = [fault for fault in faults if fault]
+        if faults:
+            raise DataError(f'{faults[0]}{_more(faults)}')
+        values = count_values([mask.path for mask in masks], self.coding)
+        if fault := values.fault():
+            raise DataError(f'{self.data_prefix["mask_path"]}: {fault}')
+        return values
 
     def image_names(self, data_list: Sequence[dict]) -> list[str]:
         """Return the file name of each image without its ending: what a split is drawn by."""
@@ -136,36 +146,15 @@ class BinarySegDataset(BaseDataset):
             raise DataError(f'{folder!r} has no images ({", ".join(_EXTENSIONS)}); correct data_root or {argument}')
         return names
 
-    def _count_foreground(self, masks: Iterable[str]) -> None:
-        """Set :attr:`foreground_share`; refuse a value of foreground that no mask has."""
-        foreground = pixels = 0
-        values: set[int] = set()
-        for path in masks:
-            stored = stored_mask(path, self.foreground)
-            mask = binary_mask(stored, self.foreground, self.ignore_value)
-            foreground += int((mask == 1).sum())
-            pixels += int((mask != 255).sum())
-            values |= set(np.unique(stored).tolist())
-        self.foreground_share = foreground / max(pixels, 1)
-        if not foreground and self.foreground != 'nonzero':
-            raise DataError(f'foreground={self.foreground}: none of the masks checked, such as {path}, has that value; '
-                            f'they have {listed(map(str, sorted(values)))}')
-
     def class_counts(self) -> None:
         """Return None: images are not counted by class."""
-
-    @property
-    def drawn(self) -> str:
-        """The split and the share of foreground, for the preflight."""
-        share = f'{100 * self.foreground_share:.1f} % of the pixels are foreground'
-        return '; '.join(filter(None, [share, super().drawn]))
 
     def extra_repr(self) -> list[str]:
         """Lines of ``repr`` about where the data is."""
         split = f'split: {self.split}'
         if self.split is not None:
             split += f' (val_fraction={self.val_fraction:.3g}, split_seed={self.split_seed})'
-        masks = f'masks: {self.data_prefix["mask_path"]}, {self.mask_name}, foreground: {self.foreground}'
+        masks = f'masks: {self.data_prefix["mask_path"]}, {self.mask_name}, foreground: {self.coding.foreground}'
         return [f'images: {self.img_prefix}', masks, split]
 
 
@@ -201,33 +190,37 @@ def _more(names: Sized) -> str:
     return f' (and {len(names) - 1} more of this kind)' if len(names) > 1 else ''
 
 
-def _spread(infos: Sequence[dict], most: int) -> Sequence[dict]:
-    """Return at most so many of the samples, evenly spread."""
-    return infos[::-(-len(infos) // most)]
+def _ignores_orientation(transforms: Sequence) -> bool:
+    """Tell whether images are loaded as they are stored, not as EXIF says that they are shown."""
+    color_types = [getattr(step, 'color_type', '') for step in transforms]
+    return any(kind == 'unchanged' or kind.endswith('ignore_orientation') for kind in color_types)
 
 
-def _check_pair(image: str, mask: str) -> None:
-    """Compare an image with its mask by the files' headers.
+def _pair_fault(image: ImageHeader, mask: ImageHeader, orientation: str | None) -> str | None:
+    """Return why a mask does not fit its image; None if it does."""
+    for header in (image, mask):
+        if header.fault:
+            return f'{header.path} {header.fault}'
+    (mask_stored, size), (stored, expected) = _sizes(mask), _sizes(image)
+    if orientation == 'stored':
+        size, expected = mask_stored, stored
+    elif image.orientation != 1 and mask.orientation == 1 and orientation != 'own':
+        if orientation is None and size == expected == stored:
+            return (
+                f'{image.path} has the EXIF orientation {image.orientation}, its mask {mask.path} has none, and both '
+                "ways fit; set mask_orientation='image' if masks were drawn on the stored pixels, 'own' if on "
+                'images as shown')
+        if orientation == 'image' or size != expected:
+            expected = stored  # the mask is turned with the image
+    if size != expected:
+        turned = f' by its EXIF orientation {image.orientation}' if image.orientation != 1 else ''
+        return (f'{image.path} is {expected[0]}x{expected[1]} pixels (width x height){turned}, its mask {mask.path} '
+                f'{size[0]}x{size[1]}; resize one of them')
+    return None
 
-    Raises:
-        DataError: If a file is not an image, the mask has several channels, or their sizes differ.
-    """
-    size, _ = _header(image)
-    mask_size, mode = _header(mask)
-    if mode not in MASK_MODES:
-        raise many_channels(mask, mode)
-    if size != mask_size:
-        raise DataError(
-            f'{image} is {size[0]}x{size[1]} pixels, its mask {mask} {mask_size[0]}x{mask_size[1]} (width x '
-            'height); resize one of them')
 
-
-def _header(path: str) -> tuple[tuple[int, int], str]:
-    """Return the size (W, H), as the image is shown, and Pillow's mode of an image."""
-    try:
-        with Image.open(path) as img:
-            if img.getexif().get(_ORIENTATION, 1) >= 5:
-                return img.size[::-1], img.mode
-            return img.size, img.mode
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
-        raise DataError(f'{path} cannot be read as an image; it is broken or of another kind: replace it') from err
+def _sizes(header: ImageHeader) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return width and height as stored, and as EXIF says that the image is shown."""
+    size = (header.width, header.height)
+    turned = size[::-1] if header.orientation >= 5 else size
+    return (turned, size) if header.format == 'TIFF' else (size, turned)  # Pillow turns the size of TIFFs itself

@@ -30,7 +30,7 @@ def test_reads_image_and_mask(tmp_path):
     assert sample.gt_mask.dtype.is_floating_point is False and tuple(sample.gt_mask.shape) == (8, 12)
     assert sample.gt_mask[:, :3].eq(1).all() and sample.gt_mask[:, 3:].eq(0).all()
     assert sample.mask_path.endswith('0_mask.png')
-    assert dataset.foreground_share == 0.25 and '25.0 %' in dataset.drawn
+    assert dataset.check_masks().describe() == '0 (75 %), 255 (25 %); foreground 25 %, ignored 0 %'
     assert dataset.class_counts() is None and 'foreground: nonzero' in repr(dataset)
 
 
@@ -83,8 +83,9 @@ def test_split_is_disjoint_and_stable(tmp_path):
     assert len(stems(tmp_path, split='train', val_fraction=1 - 1e-9)) == 1
 
 
-def _rgb(root: Path) -> None:
-    Image.new('RGB', (12, 8)).save(root / 'masks' / '3_mask.png')
+def _pages(root: Path) -> None:
+    Image.new('L', (12, 8)).save(
+        root / 'masks' / '3_mask.png', save_all=True, append_images=[Image.new('L', (12, 8), 1)])
 
 
 def _small(root: Path) -> None:
@@ -103,11 +104,11 @@ WRONG = {
     'misnamed': (lambda root: (root / 'masks' / '3_mask.png').rename(root / 'masks' / '3_msk.png'), DataError,
                  'did you mean .3_msk.png'),
     'orphan': (lambda root: (root / 'images' / '3.png').unlink(), DataError, r'3_mask\.png is a mask without an image'),
-    'size': (_small, DataError, r'3\.png is 12x8 pixels, its mask .*3_mask\.png 12x7'),
-    'channels': (_rgb, DataError, r'3_mask\.png has several channels \(RGB\)'),
+    'size': (_small, DataError, r'3\.png is 12x8 pixels .*, its mask .*3_mask\.png 12x7'),
+    'pages': (_pages, DataError, r'3_mask\.png has 2 pages'),
     'empty': (_empty, DataError, 'images. has no images'),
     'no folder': (lambda root: (root / 'masks').rename(root / 'mask'), MissingFileError, "did you mean 'mask'"),
-    'no picture': (lambda root: (root / 'images' / '3.png').write_text('text'), DataError, r'3\.png cannot be read'),
+    'no picture': (lambda root: (root / 'images' / '3.png').write_text('text'), DataError, r'3\.png is text, not an image'),
     'two of a name': (lambda root: Image.new('L', (12, 8)).save(root / 'images' / '3.jpg'), DataError, 'the same mask'),
 }  # yapf: disable
 
@@ -117,27 +118,24 @@ def test_wrong_data_is_named_before_training(tmp_path, name):
     spoil, error, text = WRONG[name]
     spoil(make(tmp_path))
     with pytest.raises(error, match=text) as caught:
-        BinarySegDataset(str(tmp_path))
+        BinarySegDataset(str(tmp_path)).check_masks()
     assert '\n' not in str(caught.value)
 
 
 @pytest.mark.parametrize('arguments, text', [
-    (dict(mask_name='mask.png'), 'mask_name'), (dict(foreground='white'), 'foreground'), (dict(split='test'), 'split'),
+    (dict(mask_name='mask.png'), 'mask_name'), (dict(foreground='whitish'), 'foreground'), (dict(split='test'), 'split'),
     (dict(val_fraction=1.), 'val_fraction'), (dict(foreground=1, ignore_value=1), 'ignore_value'),
-    (dict(classes=['a', 'b', 'c']), 'two'),
+    (dict(classes=['a', 'b', 'c']), 'two'), (dict(ignore_value='#12'), 'ignore_value'), (dict(foreground=[]), 'foreground'),
+    (dict(foreground=[1, 2], ignore_value=2), 'ignore_value'), (dict(foreground=255, threshold=1), "'nonzero'.* or 0"),
+    (dict(threshold='half'), 'threshold'), (dict(alpha='white'), 'alpha'), (dict(mask_orientation='up'), 'mask_orient'),
 ])  # yapf: disable
 def test_wrong_arguments(tmp_path, arguments, text):
     with pytest.raises(ConfigError, match=text):
         DATASETS.build(dict(type='BinarySegDataset', data_root=str(make(tmp_path)), **arguments))
 
 
-def test_value_that_no_mask_has(tmp_path):
-    with pytest.raises(DataError, match="foreground=1: none .* have '0', '255'"):
-        BinarySegDataset(str(make(tmp_path)), foreground=1)
-
-
 def test_membranes(real_data):
     sets = [BinarySegDataset(str(real_data / 'membrane'), foreground=0, split=split, val_fraction=1 / 6)
             for split in ('train', 'val')]  # yapf: disable
     assert [len(one) for one in sets] == [20, 4]
-    assert 0.15 < sets[0].foreground_share < 0.3
+    assert sets[0].check_masks().describe() == '0 (22.6 %), 255 (77.4 %); foreground 22.6 %, ignored 0 %'

@@ -63,8 +63,9 @@ def test_two_processes_measure_what_one_does(place: Path, run_tool: Callable, mo
 
 @pytest.mark.parametrize('spoil, text', [
     (lambda masks: (masks / '3_mask.png').unlink(), '3.png has no mask'),
-    (lambda masks: Image.new('RGB', (32, 32)).save(masks / '3_mask.png'), '3_mask.png has several channels (RGB)'),
-], ids=['missing mask', 'three channels'])  # yapf: disable
+    (lambda masks: Image.open(masks / '3_mask.png').point(lambda v: v // 255 + 7).save(masks / '3_mask.png'),
+     'masks hold 0'),
+], ids=['missing mask', 'four values'])  # yapf: disable
 def test_wrong_masks_are_said_in_one_line(place: Path, run_tool: Callable, spoil: Callable, text: str) -> None:
     spoil(place / 'data' / 'masks')
     done = run_tool('train.py', 'config.py')

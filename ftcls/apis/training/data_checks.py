@@ -1,19 +1,22 @@
-"""Whether model and metrics fit the data: as many classes, as many labels per image, samples of every class."""
+"""Whether model and metrics fit the data: as many classes, as many labels per image, samples of every class, masks."""
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
+from torch.utils.data import Dataset
 
+from ftcls.datasets import BinarySegDataset
 from ftcls.evaluation.metrics.predictions import SingleLabelBase
 from ftcls.models.heads import ClsHead, MultiLabelClsHead
 from ftcls.registry import DATASETS, METRICS, MODELS
 from ftcls.utils import ConfigError, DataError
+from ftcls.utils.errors import located
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
-from .loaders import DataReport, dataset_configs
+from .loaders import DataReport, dataset_configs, inner_datasets
 
-__all__ = ['check_heads', 'check_missing_classes']
+__all__ = ['check_heads', 'check_masks', 'check_missing_classes']
 
 
 def check_heads(cfg: Config, report: DataReport) -> None:
@@ -60,6 +63,30 @@ def check_missing_classes(cfg: Config, report: DataReport) -> None:
             f'add samples (an empty folder is a class too), leave the class out with classes=[{chosen}] in each '
             'dataset, or accept it with allow_missing_classes=True')
         raise DataError('\n'.join(lines))
+
+
+def check_masks(cfg: Config, datasets: Mapping[str, Dataset]) -> list[str]:
+    """Look at all masks; return a line on each split that has some.
+
+    Raises:
+        DataError: If a mask does not fit its image, or the values do not fit the settings.
+        ConfigError: If a setting of the training set's masks is not made for another split.
+    """
+    lines = []
+    for split, dataset in datasets.items():
+        for inner in inner_datasets(dataset):
+            if isinstance(inner, BinarySegDataset):
+                with located(f'{split}_dataloader.dataset'):
+                    lines.append(f'{split}: {inner.check_masks().describe()}')
+    loaders = {split: cfg.get(f'{split}_dataloader') or {} for split in ('train', 'val', 'test')}
+    trained, *others = (next(dataset_configs(loader.get('dataset')), {}) for loader in loaders.values())
+    for split, other in zip(('val', 'test'), others):
+        for name in ('foreground', 'threshold', 'alpha'):
+            values = [dataset[name] for dataset in (trained, other) if name in dataset]
+            if lines and trained.get('type') == other.get('type') and len(values) == 1 and values[0] != 'nonzero':
+                raise ConfigError(f'{name}={values[0]!r} is set in only one of train_dataloader.dataset and '
+                                  f'{split}_dataloader.dataset; set it in both, so that their masks mean the same')
+    return lines
 
 
 def _metric_configs(evaluator: Any, path: str) -> Iterator[tuple[str, Mapping]]:

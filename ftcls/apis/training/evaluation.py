@@ -18,7 +18,7 @@ from ftcls.utils import CheckpointError, ConfigError, DataError
 from ftcls.utils.checkpoint.loading import read_checkpoint
 from ftcls.utils.errors import unwrapped
 from ftcls.utils.names import enumerate_names
-from .data_checks import check_heads, check_missing_classes
+from .data_checks import check_heads, check_masks, check_missing_classes
 from .distributed import init_distributed
 from .loaders import build_datasets, build_loaders
 from .sanity_checks import check_pass, first_samples
@@ -64,13 +64,14 @@ def test(cfg: Config,
         raise DataError(trained + str(unwrapped(err))) from err
     check_missing_classes(cfg, report)
     check_heads(cfg, report)
+    masks = check_masks(cfg, datasets)
     samples = first_samples(datasets)
     if tta:
         # The first view, as a sample.
         samples['test'] = {key: views[0] for key, views in samples['test'].items()}
     loaders = build_loaders(resolved.cfg, datasets)
     runner = build_runner(resolved.cfg, loaders)
-    for note in resolved.notes:
+    for note in [*resolved.notes, *(f'masks, {line}' for line in masks)]:
         print_log(note, logger='current')
     check_pass(runner, loaders, samples)
     if out and Path(out).suffix != '.json':

@@ -26,7 +26,7 @@ from .sanity_checks import config_errors
 __all__ = ['DataReport', 'build_datasets', 'build_loaders', 'dataset_configs', 'inner_datasets']
 
 # Two datasets over the same folder must agree on these for their labels to mean the same …
-_LABEL_SETTINGS = ('foreground', 'ignore_value')
+_LABEL_SETTINGS = ('foreground', 'threshold', 'ignore_value', 'alpha', 'mask_orientation')
 # … and on these so that the parts that they draw do not overlap.
 _DRAW_SETTINGS = ('val_fraction', 'split_seed')
 _MOST_COMPARED = 200_000  # images of the training set; a larger set has folders of its own
@@ -44,6 +44,7 @@ class DataReport:
         ignored: Classes in a split's data that are not among ``classes``.
         drawn: How the samples were drawn, for splits that do not use all.
         shared: How many images of a split are training images too.
+        masks: What the masks of the splits hold.
     """
     classes: tuple[str, ...] | None = None
     sizes: dict[str, int] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class DataReport:
     ignored: dict[str, list[str]] = field(default_factory=dict)
     drawn: dict[str, str] = field(default_factory=dict)
     shared: dict[str, int] = field(default_factory=dict)
+    masks: list[str] = field(default_factory=list)
 
     def missing(self) -> dict[str, list[str]]:
         """Return the classes without a sample, by split."""

@@ -28,7 +28,7 @@ from ftcls.utils.checkpoint.loading import locate_checkpoint, read_checkpoint
 from ftcls.utils.errors import unwrapped
 from ftcls.utils.tree import as_list
 from ftcls.version import __version__
-from .data_checks import check_heads, check_missing_classes
+from .data_checks import check_heads, check_masks, check_missing_classes
 from .distributed import init_distributed
 from .loaders import DataReport, build_datasets, build_loaders
 from .resume import check_same_recipe, find_resumed
@@ -77,7 +77,8 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
     if checkpoint:
         check_same_recipe(resolved.cfg, checkpoint, meta)
     loaders = build_loaders(resolved.cfg, datasets)
-    facts_shown = [('data', report.describe(loaders) + resolved.notes), ('batch', [resolved.batch.describe()]),
+    facts_shown = [('data', report.describe(loaders) + resolved.notes), ('masks', report.masks),
+                   ('batch', [resolved.batch.describe()]),
                    ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]
     start = StartHook()
     own = [PreflightHook(facts_shown), start]
@@ -159,6 +160,8 @@ def _check_sources(cfg: Config, splits: Sequence[str],
         datasets, report = build_datasets(cfg, splits)
         check_missing_classes(cfg, report)
         check_heads(cfg, report)
+        if is_main_process():
+            report.masks = check_masks(cfg, datasets)
         samples = first_samples(datasets)
     except UserError as err:
         faults.append(str(unwrapped(err)))

@@ -1,80 +1,193 @@
-"""Reading masks."""
+"""Reading masks: what their values, colours and transparency mean, and which way up they lie."""
 import os
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import reduce
+from typing import ClassVar, Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor, ImageOps
 
 from ftcls.registry import TRANSFORMS
-from ftcls.utils import DataError, MissingFileError
+from ftcls.utils import ConfigError, DataError, MissingFileError
+from ftcls.utils.tree import as_list
 from .base import IGNORED, BaseTransform
 
-__all__ = ['LoadAnnotations', 'MASK_MODES', 'binary_mask', 'many_channels', 'stored_mask']
+__all__ = ['COLOUR', 'LoadAnnotations', 'MaskCoding', 'MaskValue', 'codes']
 
-#: Pillow's modes of images with one channel.
-MASK_MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B', 'F')
+#: The value of a pixel that is not grey is this plus its colour, 0xRRGGBB.
+COLOUR = 1 << 24
+#: A grey level, in a mask with a palette an index, or a colour such as '#ff0000'.
+MaskValue = int | str
+_GREY_MODES = ('1', 'L', 'I', 'I;16', 'I;16B', 'I;16L', 'F')
+_ORIENTATION = 0x0112  # the tag of EXIF
+
+
+@dataclass(frozen=True)
+class MaskCoding:
+    """What the pixels of a mask mean: the arguments of :class:`BinarySegDataset` with these names.
+
+    The ``mask_orientation`` 'stored' leaves a mask as it is in the file.
+
+    Raises:
+        ConfigError: If a value is not a number or a colour, or two settings contradict each other.
+    """
+    foreground: MaskValue | Sequence[MaskValue] = 'nonzero'
+    threshold: float | None = None
+    ignore_value: MaskValue | None = None
+    alpha: bool | None = None
+    mask_orientation: Literal['image', 'own', 'stored'] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ('foreground', 'ignore_value'):
+            for value in as_list(getattr(self, name)):
+                try:
+                    codes(value)
+                except ValueError:
+                    raise ConfigError(f"{name}={value!r}: must be an integer, a colour such as 'red' or '#ff0000', or "
+                                      f'the default, {getattr(MaskCoding, name)!r}') from None
+        if self.ignore_value in as_list(self.foreground):
+            raise ConfigError(f'ignore_value={self.ignore_value!r} is also the value of foreground')
+        if self.threshold is not None and self.foreground not in ('nonzero', 0):
+            raise ConfigError(f"foreground={self.foreground!r}: with a threshold, it must be 'nonzero' (above the "
+                              'threshold) or 0 (the rest)')
+
+    @classmethod
+    def of(cls, sample: Mapping) -> 'MaskCoding':
+        """Return the coding that a sample's keys give."""
+        return cls(**{field.name: sample[field.name] for field in fields(cls) if field.name in sample})
+
+    def read(self, path: str | os.PathLike, orientation: int | None = None) -> np.ndarray:
+        """Read the values of a mask, (H, W), turned by an EXIF orientation, by default the file's own.
+
+        Raises:
+            MissingFileError: If the file does not exist.
+            DataError: If it cannot be read, has several pages, or its colours and its alpha channel differ.
+        """
+        try:
+            with Image.open(path) as img:
+                if getattr(img, 'n_frames', 1) > 1:
+                    raise DataError(f'the mask {path} has {img.n_frames} pages; save each as a mask of its own')
+                if orientation is not None:
+                    img.getexif()[_ORIENTATION] = orientation
+                return self._values(ImageOps.exif_transpose(img), path)
+        except FileNotFoundError as err:
+            raise MissingFileError(f'no mask at {path}; check data_root, mask_dir and mask_name') from err
+        except DataError:
+            raise
+        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as err:
+            raise DataError(f'the mask {path} cannot be read: it is broken or cut off; replace it') from err
+
+    def binary(self, values: np.ndarray) -> np.ndarray:
+        """Turn values, of any shape, into uint8: 0 background, 1 foreground, 255 ignored."""
+        levels = values if self.threshold is None else values > self.threshold
+        mask = _is_any(levels, as_list(self.foreground))
+        if self.foreground == 'nonzero':
+            mask = ~mask
+        mask = mask.astype(np.uint8)
+        if self.ignore_value is not None:
+            mask[_is_any(values, [self.ignore_value])] = IGNORED
+        return mask
+
+    def _values(self, img: Image.Image, path: str | os.PathLike) -> np.ndarray:
+        has_alpha = 'A' in img.getbands() or ('transparency' in img.info and img.mode in ('1', 'L', 'P', 'RGB'))
+        if self.alpha and not has_alpha:
+            raise DataError(f'alpha=True: the mask {path} has no alpha channel ({img.mode})')
+        if self.alpha:
+            return np.asarray(img.convert('RGBA'))[..., 3]
+        values = self._colours(img)
+        if self.alpha is None and has_alpha and _is_finer(np.asarray(img.convert('RGBA'))[..., 3], values):
+            raise DataError(f'the mask {path} has a shape in its alpha channel that its colours do not have; set '
+                            'alpha=True to take the mask from there, or alpha=False to leave it out')
+        return values
+
+    def _colours(self, img: Image.Image) -> np.ndarray:
+        """Return grey levels, indices of a palette, or colours."""
+        if img.mode in _GREY_MODES:
+            return np.array(img, dtype=np.uint8 if img.mode == '1' else None)
+        if self.threshold is not None:
+            return np.asarray(img.convert('L'))
+        if img.mode != 'P':
+            return _colour_values(np.asarray(img.convert('RGB')))
+        index, wanted = np.array(img), {*as_list(self.foreground), self.ignore_value}
+        if isinstance(self.foreground, int):
+            return index
+        palette = np.reshape(img.getpalette(), (-1, 3)).astype(np.uint8)
+        table = _colour_values(np.pad(palette, ((0, 256 - len(palette)), (0, 0)))).astype(np.int32)
+        for value in wanted & {*range(256)}:
+            table[table == value] = COLOUR + 0x010101 * value  # the colour, not the index
+            table[value] = value
+        return table[index]
 
 
 @TRANSFORMS.register_module()
 class LoadAnnotations(BaseTransform):
     """Read an image's mask.
 
-    - reads: ``mask_path``; ``foreground`` and ``ignore_value``, as :class:`BinarySegDataset` gives them;
-      ``img_shape`` (if there, to compare the mask with it)
+    - reads: ``mask_path``; ``foreground``, ``threshold``, ``ignore_value``, ``alpha`` and ``mask_orientation``, as
+      :class:`BinarySegDataset` gives them; ``img_path`` and ``img_shape`` (if there), which the mask must fit
     - adds: ``gt_mask`` (H, W) uint8: 0 background, 1 foreground, 255 to be ignored
     - removes: nothing
 
     Raises:
         MissingFileError: If the file does not exist.
-        DataError: If it cannot be read, has several channels, or another size than the image.
+        DataError: If it cannot be read, its alpha channel is not explained, or it has another size than the image.
     """
 
     REQUIRED_KEYS: ClassVar[tuple[str, ...]] = ('mask_path', )
 
     def transform(self, results: dict) -> dict:
         """Read the mask at ``mask_path``."""
-        foreground = results.get('foreground', 'nonzero')
-        stored = stored_mask(results['mask_path'], foreground)
-        results['gt_mask'] = binary_mask(stored, foreground, results.get('ignore_value'))
-        size = results.get('img_shape')
-        if size is not None and tuple(size) != stored.shape:
-            raise DataError(f'{results.get("img_path")} has shape {tuple(size)}, its mask {results["mask_path"]} '
-                            f'{stored.shape}; put LoadAnnotations right after LoadImageFromFile')
+        coding, path, image = MaskCoding.of(results), results['mask_path'], results.get('img_path')
+        size = tuple(results.get('img_shape', ()))
+        orientation = 1 if coding.mask_orientation == 'stored' else None
+        if coding.mask_orientation == 'image':
+            orientation = _orientation(image)
+        stored = coding.read(path, orientation)
+        if coding.mask_orientation is None and stored.shape != size == stored.shape[::-1]:
+            stored = coding.read(path, _orientation(image))  # drawn on the photo as it is stored
+        if size and stored.shape != size:
+            raise DataError(
+                f'{image} has shape {size}, its mask {path} {stored.shape}; put LoadAnnotations right after '
+                'LoadImageFromFile')
+        results['gt_mask'] = coding.binary(stored)
         return results
 
 
-def stored_mask(path: str | os.PathLike, foreground: str | int = 'nonzero') -> np.ndarray:
-    """Read a mask as (H, W); with a palette, 0 is black for 'nonzero', and the index counts for a value.
+def _orientation(path: str | os.PathLike) -> int:
+    with Image.open(path) as img:
+        return img.getexif().get(_ORIENTATION, 1)
+
+
+def codes(value: MaskValue | None) -> list[int | None]:
+    """Return the values that pixels of a grey level, an index or a colour can have; those of black for 'nonzero'.
 
     Raises:
-        MissingFileError: If the file does not exist.
-        DataError: If it cannot be read, or has several channels.
+        ValueError: If it is a string, but no colour.
     """
-    try:
-        with Image.open(path) as img:
-            if img.mode not in MASK_MODES:
-                raise many_channels(path, img.mode)
-            if img.mode == 'P' and foreground == 'nonzero':
-                return np.asarray(img.convert('RGB')).max(axis=2)
-            return np.array(img, dtype=np.uint8 if img.mode == '1' else None)
-    except FileNotFoundError as err:
-        raise MissingFileError(f'no mask at {path}; check data_root, mask_dir and mask_name') from err
-    except DataError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError) as err:
-        raise DataError(f'the mask {path} cannot be read: it is broken or cut off; replace it') from err
+    if not isinstance(value, str):
+        return [value]
+    red, green, blue = ImageColor.getrgb('black' if value == 'nonzero' else value)
+    code = COLOUR + (red << 16) + (green << 8) + blue
+    return [code, red] if red == green == blue else [code]
 
 
-def many_channels(path: str | os.PathLike, mode: str) -> DataError:
-    """Return the error on a mask with several channels."""
-    return DataError(f'the mask {path} has several channels ({mode}); a mask has one: save it again as grey, '
-                     "Image.open(path).convert('L').save(path) with Pillow")
+def _is_any(values: np.ndarray, wanted: Sequence[MaskValue]) -> np.ndarray:
+    """Tell where values are one of those wanted."""
+    return reduce(np.logical_or, [values == code for value in wanted for code in codes(value)])
 
 
-def binary_mask(stored: np.ndarray, foreground: str | int = 'nonzero', ignore_value: int | None = None) -> np.ndarray:
-    """Turn stored values (H, W) into uint8: 0 background, 1 foreground, 255 at ``ignore_value``."""
-    is_foreground = stored != 0 if foreground == 'nonzero' else stored == foreground
-    mask = is_foreground.astype(np.uint8)
-    if ignore_value is not None:
-        mask[stored == ignore_value] = IGNORED
-    return mask
+def _colour_values(rgb: np.ndarray) -> np.ndarray:
+    """Return grey levels where a colour (…, 3) uint8 is grey, else ``COLOUR`` plus the colour."""
+    red, green, blue = np.moveaxis(rgb, -1, 0)
+    is_grey = (red == green) & (red == blue)
+    if is_grey.all():
+        return red
+    code = COLOUR + (red.astype(np.int32) << 16) + (green.astype(np.int32) << 8) + blue
+    return np.where(is_grey, red, code)
+
+
+def _is_finer(alpha: np.ndarray, values: np.ndarray) -> bool:
+    """Tell whether pixels of one value differ in alpha."""
+    pairs = np.unique(values.ravel().astype(np.int64) << 8 | alpha.ravel())
+    return len(np.unique(pairs >> 8)) < len(pairs)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from ftcls.apis import ImageSegmentationInferencer, browse_dataset, get_model, predict_files
 from ftcls.apis import test as measure
@@ -14,7 +15,7 @@ from ftcls.apis.analysis.browse import _denormalised, _preprocessed
 from ftcls.apis.training.loaders import build_datasets
 from ftcls.models.data_preprocessor import ClsDataPreprocessor
 from ftcls.registry import DATASETS
-from ftcls.utils import ConfigError, MissingFileError
+from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.visualization import overlay_mask
 
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='Resize', scale=(32, 24)),
@@ -68,7 +69,8 @@ def test_train_test_predict(cfg: Config, tmp_path: Path) -> None:
     run = tmp_path / 'run'
     best = next(run.glob('best_dice_*.pth'))
     preflight = (run / 'preflight.txt').read_text()
-    assert 'train: 3 samples; ' in preflight and '% of the pixels are foreground' in preflight
+    assert 'train: 3 samples; ' in preflight and 'masks     train: 0 (79' in preflight
+    assert '255 (20.8 %); foreground 20.8 %, ignored 0 %' in preflight
     assert (run / 'curves.png').stat().st_size > 10_000
     metrics = measure(cfg, str(best))
     assert {'dice', 'dice_set', 'iou', 'iou_set', 'loss'} <= set(metrics)
@@ -102,6 +104,44 @@ def test_refuses_what_cannot_be_laid_over(cfg: Config) -> None:
     model._config.test_dataloader.dataset.pipeline.insert(2, dict(type='CenterCrop', crop_size=32))
     with pytest.raises(ConfigError, match='CenterCrop'):
         ImageSegmentationInferencer(model)
+
+
+@pytest.mark.parametrize('color_type, size', [('color', (64, 48)), ('color_ignore_orientation', (48, 64))])
+def test_masks_of_turned_photos_lie_as_in_training(cfg: Config, tmp_path: Path, color_type: str, size: tuple) -> None:
+    """A photo and its mask, both stored turned: prediction and drawing have the size that training sees."""
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.pipeline = [dict(type='LoadImageFromFile', color_type=color_type), PIPELINE[1], PIPELINE[3]]
+        loader.dataset.mask_name = '{stem}_mask.png'
+    exif = Image.Exif()
+    exif[0x112] = 6
+    for path in sorted((tmp_path / 'images').iterdir()):
+        Image.open(path).save(path, exif=exif)
+    dataset = build_datasets(cfg, ['train'])[0]['train']
+    dataset.check_masks()
+    assert dataset[0]['data_samples'].gt_mask.shape == dataset[0]['inputs'].shape[1:] == size
+    inferencer = ImageSegmentationInferencer(get_model(cfg, pretrained=False, device='cpu'))
+    result = inferencer(dataset.get_data_info(0)['img_path'], show_dir=tmp_path / 'shown')[0]
+    assert result['pred_mask'].shape == size
+    for drawn in (tmp_path / 'shown').iterdir():
+        assert cv2.imread(str(drawn)).shape[:2] == size
+
+
+@pytest.mark.parametrize('setting', [dict(foreground=0), dict(threshold=127)], ids=str)
+def test_masks_mean_the_same_in_each_split(cfg: Config, tmp_path: Path, setting: dict) -> None:
+    cfg.train_dataloader.dataset.update(setting)
+    cfg.val_dataloader.dataset.update(setting)
+    name, = setting
+    with pytest.raises(ConfigError, match=f'{name}={setting[name]} is set in only one of train.* and test_dataloader'):
+        train(cfg)
+
+
+def test_masks_that_do_not_fit_are_refused_before_an_evaluation(cfg: Config, tmp_path: Path) -> None:
+    torch.save(dict(state_dict=get_model(cfg, pretrained=False, device='cpu').state_dict()), tmp_path / 'w.pth')
+    for path in (tmp_path / 'masks').iterdir():
+        cv2.imwrite(str(path), cv2.imread(str(path), 0) // 255 + 1)
+    with pytest.raises(
+            DataError, match="test_dataloader.dataset: .*masks: foreground='nonzero' takes 100 %.*foreground=2"):
+        measure(cfg, str(tmp_path / 'w.pth'))
 
 
 def test_two_sizes_of_batches_measure_the_same(cfg: Config, tmp_path: Path) -> None:
