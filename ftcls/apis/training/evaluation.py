@@ -71,7 +71,7 @@ def test(cfg: Config,
         samples['test'] = {key: views[0] for key, views in samples['test'].items()}
     loaders = build_loaders(resolved.cfg, datasets)
     runner = build_runner(resolved.cfg, loaders)
-    for note in [*resolved.notes, *(f'masks, {line}' for line in masks)]:
+    for note in [*report.describe_images(), *resolved.notes, *(f'masks, {line}' for line in masks)]:
         print_log(note, logger='current')
     check_pass(runner, loaders, samples)
     if out and Path(out).suffix != '.json':

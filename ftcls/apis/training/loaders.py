@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ftcls.config.resolve import dataset_configs
 from ftcls.datasets.samplers import sample_labels
+from ftcls.datasets.survey import survey_images
+from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.arguments import accepted_arguments
@@ -45,6 +47,7 @@ class DataReport:
         drawn: How the samples were drawn, for splits that do not use all.
         shared: How many images of a split are training images too.
         masks: What the masks of the splits hold.
+        images: What the image files of a split hold, and what of it the network gets.
     """
     classes: tuple[str, ...] | None = None
     sizes: dict[str, int] = field(default_factory=dict)
@@ -54,6 +57,7 @@ class DataReport:
     drawn: dict[str, str] = field(default_factory=dict)
     shared: dict[str, int] = field(default_factory=dict)
     masks: list[str] = field(default_factory=list)
+    images: dict[str, list[str]] = field(default_factory=dict)
 
     def missing(self) -> dict[str, list[str]]:
         """Return the classes without a sample, by split."""
@@ -63,6 +67,12 @@ class DataReport:
             if empty:
                 found[split] = empty
         return found
+
+    def describe_images(self) -> list[str]:
+        """Return the lines on the images that the preflight shows, once if they are the same for all splits."""
+        if len(set(map(tuple, self.images.values()))) == 1:
+            return next(iter(self.images.values()))
+        return [f'{split}: {line}' for split, lines in self.images.items() for line in lines]
 
     def describe(self, loaders: Mapping[str, DataLoader] | None = None) -> list[str]:
         """Return the lines that the preflight shows: the classes, then one line per split.
@@ -126,6 +136,7 @@ def build_datasets(cfg: Config,
             report.drawn[split] = '; '.join(dict.fromkeys(_drawn(dataset)))
             report.counts[split] = _counts(dataset)
             report.several[split] = _describe_labels(dataset)
+            report.images[split] = _survey(dataset)
             if 'train' in datasets and split != 'train':
                 report.shared[split] = _compare_with_training(datasets['train'], dataset, split)
         datasets[split] = dataset
@@ -247,6 +258,21 @@ def _describe_labels(dataset: Dataset) -> str:
         return ''
     unlabelled = f', {numbers.count(0):,} without any' if 0 in numbers else ''
     return f'{sum(numbers) / len(numbers):.2f} labels per image{unlabelled}'
+
+
+def _survey(dataset: Dataset) -> list[str]:
+    """Return what the files of a dataset hold, [] without files; raise a DataError if the network cannot get it."""
+    steps = getattr(getattr(inner_datasets(dataset)[0], 'pipeline', None), 'transforms', ())
+    loader = next((step for step in steps if isinstance(step, LoadImageFromFile)), None)
+    if loader is None:
+        return []
+    survey = survey_images(list(_paths(dataset)), loader)
+    if survey.fault:
+        raise DataError(survey.fault)
+    for line in survey.lines:
+        if line.startswith('WARNING'):
+            print_log(line.removeprefix('WARNING '), logger='current', level=logging.WARNING)
+    return survey.lines
 
 
 def _compare_with_training(train: Dataset, other: Dataset, split: str) -> int:

@@ -77,8 +77,8 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
     if checkpoint:
         check_same_recipe(resolved.cfg, checkpoint, meta)
     loaders = build_loaders(resolved.cfg, datasets)
-    facts_shown = [('data', report.describe(loaders) + resolved.notes), ('masks', report.masks),
-                   ('batch', [resolved.batch.describe()]),
+    facts_shown = [('data', report.describe(loaders) + resolved.notes), ('images', report.describe_images()),
+                   ('masks', report.masks), ('batch', [resolved.batch.describe()]),
                    ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]
     start = StartHook()
     own = [PreflightHook(facts_shown), start]
