@@ -1,10 +1,31 @@
 """What all command-line tools share: an error that the user can fix is a plain message, not a traceback."""
+import argparse
 import hashlib
 import os
 import sys
 from collections.abc import Callable
 
-__all__ = ['run_tool']
+__all__ = ['add_config_options', 'run_tool']
+
+
+class _AllowImports(argparse.Action):
+
+    def __call__(self, *args: object) -> None:
+        from ftcls.utils.plain_files import allow_imports
+        allow_imports()
+
+
+def add_config_options(parser: argparse.ArgumentParser, overrides: bool = True) -> None:
+    """Add the options of every tool that reads a config; without ``overrides`` those that change no part of it."""
+    if overrides:
+        parser.add_argument(
+            '--cfg-options',
+            nargs='+',
+            default=[],
+            metavar='KEY=VALUE',
+            help='override parts of the config, e.g. train_dataloader.batch_size=8 model.head.num_classes=2')
+    parser.add_argument(
+        '--allow-imports', nargs=0, action=_AllowImports, help='let a JSON or YAML config import code; only if trusted')
 
 
 def run_tool(main: Callable[[], int | None]) -> None:

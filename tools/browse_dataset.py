@@ -15,8 +15,7 @@ def main() -> None:
     parser.add_argument('--number', type=int, default=12, metavar='N', help='how many samples (default: 12)')
     parser.add_argument('--out', default='browse.png', metavar='FILE', help='the PNG file (default: browse.png)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the random transforms (default: 0)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    apis.add_config_options(parser)
     args = parser.parse_args()
     cfg = apis.load_config(args.config, args.cfg_options)
     _, lines = apis.browse_dataset(cfg, args.split, args.number, args.out, args.seed)

@@ -14,8 +14,7 @@ def parse_args() -> argparse.Namespace:
         help='folder for calibrated.pth, calibration.json, reliability.png; default: <work dir>/calibration')
     parser.add_argument('--bins', type=int, default=15, help='bins of the reliability figure (default: 15)')
     parser.add_argument('--device', help='for example cpu or cuda:0; default: the GPU if there is one')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    apis.add_config_options(parser)
     return parser.parse_args()
 
 

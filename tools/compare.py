@@ -35,8 +35,7 @@ def parse_args() -> argparse.Namespace:
         default='0/1',
         help='execute the runs I, I + N, … only (counted from 0), and report nothing')
     parser.add_argument('--gather', action='store_true', help='execute no run; report the finished ones')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    apis.add_config_options(parser)
     parser.add_argument('--launcher', choices=apis.LAUNCHERS, default='none', help='who started the processes')
     args = parser.parse_args()
     try:

@@ -20,8 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--shard', metavar='I/N', default='0/1', help='train the folds I, I + N, … only (counted from 0)')
     parser.add_argument('--gather', action='store_true', help='train nothing; report the finished folds')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    apis.add_config_options(parser)
     parser.add_argument('--launcher', choices=apis.LAUNCHERS, default='none', help='who started the processes')
     args = parser.parse_args()
     try:

@@ -15,8 +15,7 @@ def main() -> None:
     parser.add_argument('--amp', action='store_true', help='half precision, see train.py')
     parser.add_argument('--batch-policy', choices=apis.BATCH_POLICIES, help='see train.py')
     parser.add_argument('--seed', type=int, help='seed of all random numbers, see train.py')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    apis.add_config_options(parser)
     args = parser.parse_args()
     result = apis.find_lr(
         apis.load_config(args.config, args.cfg_options),

@@ -27,6 +27,7 @@ def parse_args() -> argparse.Namespace:
         '--show-dir',
         metavar='DIR',
         help='write the images with their predictions to this folder; for a segmentor also the masks')
+    apis.add_config_options(parser, overrides=False)
     return parser.parse_args()
 
 

@@ -8,8 +8,7 @@ def main() -> None:
     """Read, check and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    apis.add_config_options(parser)
     args = parser.parse_args()
     cfg = apis.load_config(args.config, args.cfg_options)
     apis.validate_config(cfg)

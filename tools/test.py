@@ -16,8 +16,7 @@ def parse_args() -> argparse.Namespace:
         '--tta',
         action='store_true',
         help='average over views: the config\'s tta_pipeline, else the image and its mirror image')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    apis.add_config_options(parser)
     parser.add_argument('--launcher', choices=apis.LAUNCHERS, default='none', help='who started the processes')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
     args = parser.parse_args()

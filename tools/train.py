@@ -24,12 +24,7 @@ def parse_args() -> argparse.Namespace:
         '--batch-policy',
         choices=apis.BATCH_POLICIES,
         help='what to do if batch size x processes is not auto_scale_lr.base_batch_size; default: accumulate')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        default=[],
-        metavar='KEY=VALUE',
-        help='override parts of the config, e.g. train_dataloader.batch_size=8 model.head.num_classes=2')
+    apis.add_config_options(parser)
     parser.add_argument('--launcher', choices=apis.LAUNCHERS, default='none', help='who started the processes')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
     parser.add_argument('--seed', type=int, help='seed of all random numbers')

@@ -25,8 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--prune', action='store_true', help='stop a trial that is worse than the median of the others')
     parser.add_argument('--storage', help='address of Optuna\'s storage, for workers on several machines')
     parser.add_argument('--backend', choices=('optuna', 'ray'), default='optuna', help='who distributes the trials')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    apis.add_config_options(parser)
     return parser.parse_args()
 
 

@@ -13,8 +13,7 @@ def main() -> None:
     length.add_argument('--dataset-size', type=int, help='samples of the training set; default: read it')
     length.add_argument('--iters-per-epoch', type=int, help='iterations of an epoch, instead of a number of samples')
     parser.add_argument('--gpus', type=int, default=1, help='number of processes (default: 1)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    apis.add_config_options(parser)
     args = parser.parse_args()
     schedule = apis.draw_schedule(
         apis.load_config(args.config, args.cfg_options), args.out,

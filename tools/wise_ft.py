@@ -20,8 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--split', choices=('val', 'test'), default='val', help='the data to measure on; default: val')
     parser.add_argument(
         '--same-classes', action='store_true', help='average the classifiers even if no file names its classes')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    apis.add_config_options(parser)
     return parser.parse_args()
 
 

@@ -19,7 +19,7 @@ _NAMES = {
     'ftcls.apis.training.distributed': ('close_distributed', 'init_distributed'),
     'ftcls.apis.training.evaluation': ('test', ),
     'ftcls.apis.training.train': ('train', ),
-    'ftcls.cli': ('run_tool', ),
+    'ftcls.cli': ('add_config_options', 'run_tool'),
     'ftcls.config.batch_policy': ('BatchPlan', 'apply_batch_policy'),
     'ftcls.config.choices': ('BATCH_POLICIES', 'LAUNCHERS'),
     'ftcls.config.loading': ('apply_overrides', 'load_config'),
@@ -33,6 +33,7 @@ _NAMES = {
     'ftcls.experiments.tune': ('SearchOptions', 'tune'),
     'ftcls.experiments.tune_ray': ('tune_on_ray', ),
     'ftcls.scaffold.new_config': ('NewConfig', 'new_config'),
+    'ftcls.utils.plain_files': ('allow_imports', ),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

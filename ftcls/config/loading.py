@@ -1,9 +1,9 @@
 """Reading a config file, with its ``_base_`` files, and overriding parts of it from the command line."""
 import ast
 import copy
+import re
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,25 @@ from mmengine.config import Config, ConfigDict
 
 from ftcls.registry import Registry
 from ftcls.utils.arguments import argument_faults, matches_type, own_arguments
-from ftcls.utils.errors import ConfigError, MissingFileError
+from ftcls.utils.errors import ConfigError, MissingFileError, UserError
 from ftcls.utils.names import did_you_mean
 from ftcls.utils.tree import as_list, find_paths
+from .reading import config_folder, is_foreign, read_config, resolve_config_path
 from .schema import KEYS, TOP_LEVEL_KEYS, Key, default_type
 
-__all__ = ['apply_overrides', 'config_folder', 'load_config', 'parse_override', 'parse_value', 'resolve_config_path']
+__all__ = [
+    'apply_overrides', 'config_folder', 'load_config', 'parse_override', 'parse_value', 'read_config',
+    'resolve_config_path', 'used_names'
+]
 
-# Begins the path of a config that comes with ftcls, as in ``_base_ = 'ftcls::_base_/models/resnet50.py'``.
-_SHIPPED = 'ftcls::'
 _WORDS = {'true': True, 'false': False, 'none': None, 'null': None}
 
 
 def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] | None = None) -> Config:
     """Read a config file and apply overrides to it.
+
+    A ``.py`` config is a program, which is run. One in JSON or YAML is data: it imports nothing, and each of its types
+    must be registered, unless :func:`ftcls.utils.plain_files.allow_imports` was called.
 
     Args:
         path: A ``.py``, ``.json`` or ``.yaml`` config; ``'ftcls::tutorial/…'`` names one that comes with ftcls.
@@ -32,13 +37,15 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] |
 
     Raises:
         MissingFileError: If the file or one of its ``_base_`` files does not exist.
-        ConfigError: For a syntax error, a circular ``_base_``, an override of something that does not exist, or a
-            variable of a ``_base_`` file that is set again where that changes nothing.
+        ConfigError: For a syntax error, a circular ``_base_``, an override of something that does not exist, a
+            variable of a ``_base_`` file that is set again where that changes nothing, or code in a JSON config.
     """
     path = resolve_config_path(path)
     files = _check_file(path, chain=())
     try:
-        cfg = _read(path)
+        cfg = read_config(path)
+    except UserError:
+        raise
     except Exception as err:
         raise ConfigError(_reading_error(err, path, files)) from err
     _check_unused_variables(path, cfg)
@@ -47,53 +54,6 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] |
         overrides = dict(parse_override(item) for item in overrides)
     apply_overrides(cfg, overrides)
     return cfg
-
-
-def config_folder() -> Path:
-    """Return the folder of the configs that come with ftcls: inside an installed package, beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    if (package / 'configs').is_dir():
-        return package / 'configs'
-    return package.parent / 'configs'
-
-
-def resolve_config_path(path: str | Path, folder: Path = Path()) -> Path:
-    """Return the file that a path means: relative to ``folder``, or for ``ftcls::…`` to :func:`config_folder`.
-
-    Raises:
-        MissingFileError: If no config of this name comes with ftcls.
-    """
-    if not str(path).startswith(_SHIPPED):
-        return folder / Path(path).expanduser()
-    name = str(path).removeprefix(_SHIPPED)
-    file = config_folder() / name
-    if not file.is_file():
-        names = [one.relative_to(config_folder()).as_posix() for one in config_folder().rglob('*.py')]
-        raise MissingFileError(f'{path}: ftcls has no such config{did_you_mean(name, names)}')
-    return file
-
-
-def _read(path: Path) -> Config:
-    # MMEngine's guess whether a config is of the lazy-import kind is fooled by an import before `_base_`.
-    with _shipped_bases():
-        return Config.fromfile(path, lazy_import=False)
-
-
-@contextmanager
-def _shipped_bases() -> Iterator[None]:
-    """Let MMEngine 0.10.7 find ``ftcls::…`` bases; its own search needs ``pkg_resources``, and fails in a checkout."""
-    original = Config._get_cfg_path
-
-    def find(base: str, filename: str) -> tuple[str, str | None]:
-        if base.startswith(_SHIPPED):
-            return str(resolve_config_path(base)), None
-        return original(base, filename)
-
-    Config._get_cfg_path = staticmethod(find)
-    try:
-        yield
-    finally:
-        Config._get_cfg_path = staticmethod(original)
 
 
 def _reading_error(err: Exception, path: Path, files: set[Path]) -> str:
@@ -123,7 +83,7 @@ def _check_file(path: Path, chain: tuple[Path, ...]) -> set[Path]:
         return {resolved}
     files = {resolved}
     for base in _bases(_parse(path), path):
-        if not _is_foreign(base):
+        if not is_foreign(base):
             files |= _check_file(resolve_config_path(base, path.parent), chain + (resolved, ))
     return files
 
@@ -158,9 +118,20 @@ def _bases(tree: ast.Module, path: Path) -> list[str]:
     return []
 
 
-def _is_foreign(base: str) -> bool:
-    """Tell whether a base is in another installed package, as ``mmengine::…`` is."""
-    return '::' in base and not base.startswith(_SHIPPED)
+def used_names(path: str | Path | None) -> set[str] | None:
+    """Return the variables that a config file and its bases use, None where there is no file."""
+    if path is None or not Path(path).is_file():
+        return None
+    used: set[str] = set()
+    for file in _check_file(Path(path), chain=()):
+        used.update(re.findall(r'_base_\.(\w+)', file.read_text(encoding='utf-8')))
+        if file.suffix == '.py':
+            used |= _used(_parse(file))
+    return used
+
+
+def _used(tree: ast.Module) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
 
 
 def _check_unused_variables(path: Path, cfg: Config) -> None:
@@ -168,16 +139,16 @@ def _check_unused_variables(path: Path, cfg: Config) -> None:
     if path.suffix != '.py':
         return
     tree = _parse(path)
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    used = _used(tree)
     unused: dict[str, int] = {}
     for node in tree.body:
         for target in getattr(node, 'targets', ()):
             name = getattr(target, 'id', None)
             if name in cfg and name not in used and name not in TOP_LEVEL_KEYS:
                 unused[name] = node.lineno
-    bases = [base for base in _bases(tree, path) if unused and not _is_foreign(base)]
+    bases = [base for base in _bases(tree, path) if unused and not is_foreign(base)]
     for base in bases:
-        base_cfg = _read(resolve_config_path(base, path.parent))
+        base_cfg = read_config(resolve_config_path(base, path.parent))
         for name, line in unused.items():
             if name in base_cfg and base_cfg[name] != cfg[name]:
                 raise ConfigError(f'{path}, line {line}: {_variable_advice(base_cfg, [name], base)}')

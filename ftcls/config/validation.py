@@ -1,5 +1,5 @@
 """Checking a whole config before anything is built: types, arguments and values, with all faults in one message."""
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,10 @@ from ftcls import registry as R
 from ftcls.utils.arguments import (accepted_arguments, argument_faults, describe_type_error, matches_type, name_of,
                                    own_arguments, required_arguments)
 from ftcls.utils.errors import ConfigError
-from ftcls.utils.names import did_you_mean, edits, nearest, plural
-from ftcls.utils.tree import find_paths
+from ftcls.utils.names import did_you_mean, edits, plural
+from ftcls.utils.plain_files import imports
+from ftcls.utils.tree import find_paths, walk
+from .loading import used_names
 from .schema import (COMPONENT_KEYS, KEYS, NESTED_KEYS, NESTING_REGISTRIES, OPAQUE_KEYS, PASSED_ON, TOP_LEVEL_KEYS, Key,
                      default_type)
 
@@ -21,6 +23,8 @@ _BUILDER_KEYS = frozenset({'type', '_scope_', '_delete_'})
 # The Runner needs the keys of a group all together or not at all.
 _GROUPS = (('train_dataloader', 'train_cfg', 'optim_wrapper'), ('val_dataloader', 'val_cfg', 'val_evaluator'),
            ('test_dataloader', 'test_cfg', 'test_evaluator'))
+# MMEngine's; another name is another hook.
+_DEFAULT_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 _TORCHVISION = 'torchvision/'
 _SCALAR = str | int | float
 _CONTAINER = Mapping | list | tuple
@@ -32,18 +36,24 @@ def validate_config(cfg: Config) -> None:
     Raises:
         ConfigError: With one line per fault, each naming its path in the config, the value, and the nearest valid name.
     """
-    faults = list(dict.fromkeys(_config_faults(cfg._cfg_dict)))
+    faults = list(dict.fromkeys(_config_faults(cfg._cfg_dict, used_names(cfg.filename))))
     if faults:
         head = f'{cfg.filename or "the config"}: {plural(len(faults), "fault")}:'
         raise ConfigError('\n  '.join([head, *faults]))
 
 
-def _config_faults(root: Mapping) -> Iterator[str]:
+def _config_faults(root: Mapping, used: set[str] | None) -> Iterator[str]:
     for name, value in root.items():
         if name in TOP_LEVEL_KEYS:
             yield from _key_faults(value, name, KEYS[name])
-        else:
-            yield from _misspelt_top_level(root, name, value)
+        elif not _is_variable(root, name, value, used):
+            yield from _misspelt(name, name, (*TOP_LEVEL_KEYS, '_base_'))
+    for path, node in walk(root):
+        for name in node if isinstance(node, Mapping) else ():
+            if str(name).startswith('_') and name not in ('_base_', '_scope_') and path:
+                yield from _misspelt(f'{path}.{name}', name, ('_delete_', ))
+    for name in root.get('default_hooks') or {}:
+        yield from _misspelt(f'default_hooks.{name}', name, _DEFAULT_HOOKS)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if isinstance(root.get(name), Mapping):
             yield from _missing_in_dataloader(root[name], name)
@@ -60,17 +70,18 @@ def _key_faults(value: Any, path: str, key: Key) -> Iterator[str]:
         yield from _plain_dict_faults(value, path, key.items)
 
 
-def _misspelt_top_level(root: Mapping, name: str, value: Any) -> Iterator[str]:
-    """Find a name nearly like a key, whose value is used nowhere else: it is not a variable of the config file."""
-    near = [known for known in nearest(name, TOP_LEVEL_KEYS) if root.get(known) is None]
-    if not near:
-        return
-    if isinstance(value, _CONTAINER):
-        is_misspelt = edits(name, near[0]) <= 2 and len(find_paths(root, value)) == 1
-    else:  # an expression may use a number or a word, which leaves no trace in the config
-        is_misspelt = edits(name, near[0]) <= 1
-    if is_misspelt:
-        yield f'{name}: nothing reads this name; did you mean {near[0]!r}?'
+def _is_variable(root: Mapping, name: str, value: Any, used: set[str] | None) -> bool:
+    """Tell whether the config's files use a name; without files, whether its list or dict is in the config again."""
+    if used is not None:
+        return name in used
+    return isinstance(value, _CONTAINER) and len(find_paths(root, value)) > 1
+
+
+def _misspelt(path: str, name: str, known: Collection[str]) -> Iterator[str]:
+    """Find a name that is nearly one of those known."""
+    near = min(known, key=lambda one: edits(name.lower(), one))
+    if name not in known and edits(name.lower(), near) <= 2:
+        yield f'{path}: nothing reads this name; did you mean {near!r}?'
 
 
 def _missing_keys(root: Mapping) -> Iterator[str]:
@@ -139,7 +150,10 @@ class _Types:
 
     def unknown(self, name: Any) -> str:
         """Return the sentence on a name that is not registered."""
-        return f'{name!r} is not a registered {self.registry.name}{did_you_mean(str(name), self.names())}'
+        text = f'{name!r} is not a registered {self.registry.name}{did_you_mean(str(name), self.names())}'
+        if imports.closed and '.' in str(name):
+            text += '; a JSON or YAML config imports nothing, unless --allow-imports is given'
+        return text
 
     def inside(self, name: Any) -> '_Types':
         """Return where the components inside of the one with this name are looked up."""

@@ -205,11 +205,12 @@ class BaseDataset(MMEngineBaseDataset):
         return '; '.join(parts)
 
     def load_data_list(self) -> list[dict]:
-        """Read an OpenMMLab 2.0 annotation file: ``{"metainfo": {"classes": […]}, "data_list": [{"img_path": …}]}``.
+        """Read an OpenMMLab 2.0 annotation file: ``{"metainfo": {"classes": […]}, "data_list": [{"img_path": …}]}``, in
+        JSON or YAML.
 
         Raises:
             MissingFileError: If the file does not exist.
-            DataError: If it has another form.
+            DataError: If it has another form, or is of another kind: a pickle could run code.
         """
         annotations = read_data(self.ann_file)
         if not isinstance(annotations, dict) or not {'metainfo', 'data_list'} <= set(annotations):

@@ -1,7 +1,6 @@
 """What a hyper-parameter search draws from: a distribution for each config key."""
 import ast
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ftcls.config.loading import apply_overrides, parse_value
+from ftcls.config.loading import apply_overrides, parse_value, read_config
 from ftcls.config.validation import validate_config
 from ftcls.utils import ConfigError, MissingFileError, did_you_mean
 from ftcls.utils.errors import located
+from ftcls.utils.plain_files import close_imports, load_plain
 
 __all__ = ['Dimension', 'read_space', 'check_space', 'with_values']
 
@@ -132,11 +132,12 @@ def _read_file(path: Path) -> Mapping[str, str]:
             raise MissingFileError('no such file')
         try:
             if path.suffix == '.json':
-                space = json.loads(path.read_text(encoding='utf-8'))
+                close_imports()
+                space = load_plain(path)
             else:
-                space = Config.fromfile(path, lazy_import=False).get('space')
+                space = read_config(path).get('space')
         except (SyntaxError, ValueError) as err:
-            raise ConfigError(f'cannot be read: {err}') from None
+            raise ConfigError(str(err)) from None
         if not isinstance(space, Mapping) or not all(isinstance(text, str) for text in space.values()):
             raise ConfigError("must hold space = {'key': 'distribution', …}")
     return space

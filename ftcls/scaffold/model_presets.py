@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from ftcls.config.loading import config_folder
+from ftcls.config.loading import config_folder, read_config
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
 
@@ -86,7 +85,7 @@ def _base_preset(name: str) -> ModelPreset:
     if stem not in known:
         raise ConfigError(f'--backbone {name}: unknown{did_you_mean(name, known)}; or CifarResNet-{{20,32,44,56,110}}, '
                           'torchvision:<name>, timm:<name>')
-    channels = Config.fromfile(bases[stem], lazy_import=False).model.head.in_channels
+    channels = read_config(bases[stem]).model.head.in_channels
     if stem in _OPENMMLAB_CIFAR:
         return ModelPreset(stem, stem, {}, _OPENMMLAB_CIFAR[stem], channels, 'cifar', side=32)
     return ModelPreset(stem, stem, {}, f'torchvision://{stem}', channels, 'imagenet')

@@ -1,4 +1,5 @@
 """The text of a new config: ``config_template.txt`` and the lines that depend on the folder and the network."""
+import json
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -17,7 +18,9 @@ VAL_FRACTION = 0.2
 
 def config_text(path: Path, report: FolderReport, preset: ModelPreset, chosen: Hyperparameters, seed: int) -> str:
     """Return the text of a config for the file ``path``."""
-    values = dict(path=path.as_posix(), report=report, preset=preset, chosen=chosen, why=chosen.why, seed=seed)
+    # names that end neither the docstring nor a line of it
+    shown = [json.dumps(name, ensure_ascii=False)[1:-1] for name in (path.as_posix(), report.root)]
+    values = dict(path=shown[0], root=shown[1], report=report, preset=preset, chosen=chosen, why=chosen.why, seed=seed)
     values |= dict(
         num_classes=len(report.classes), eval_batch=2 * chosen.batch, val_interval=max(1, chosen.epochs // 20))
     values |= _model_lines(preset, chosen) | _pipeline_lines(preset, chosen)

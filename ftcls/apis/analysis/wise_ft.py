@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from ftcls.apis.inference.model_zoo import build_model, checkpoint_meta
+from ftcls.apis.inference.model_zoo import build_model
 from ftcls.apis.training.evaluation import test
 from ftcls.apis.training.sanity_checks import config_errors
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.utils import CheckpointError, ConfigError
-from ftcls.utils.checkpoint.loading import check_finite, find_state_dict, match_state_dict, read_checkpoint
+from ftcls.utils.checkpoint.loading import (check_finite, checkpoint_meta, find_state_dict, match_state_dict,
+                                            read_checkpoint)
 from ftcls.utils.checkpoint.matching import is_classifier, own_tensors
 from ftcls.utils.checkpoint.report import fold_names
 from ftcls.utils.table import render_table

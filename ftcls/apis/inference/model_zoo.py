@@ -20,13 +20,13 @@ from torch import nn
 from ftcls.config.loading import config_folder, load_config, resolve_config_path
 from ftcls.registry import DATASETS, MODELS
 from ftcls.utils import CheckpointError, ConfigError, MissingFileError, did_you_mean
-from ftcls.utils.checkpoint.loading import load_pretrained, read_checkpoint
+from ftcls.utils.checkpoint.loading import checkpoint_meta, load_pretrained, read_checkpoint
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 
 __all__ = [
-    'CHECKPOINT_SUFFIXES', 'build_model', 'checkpoint_meta', 'find_checkpoint', 'find_config', 'get_model',
-    'list_models', 'load_weights', 'resolve_model', 'validation_dataset'
+    'CHECKPOINT_SUFFIXES', 'build_model', 'find_checkpoint', 'find_config', 'get_model', 'list_models', 'load_weights',
+    'resolve_model', 'validation_dataset'
 ]
 
 CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.th', '.ckpt', '.bin', '.safetensors')
@@ -192,12 +192,6 @@ def load_weights(model: nn.Module, source: str | os.PathLike) -> None:
     model._dataset_meta = dict(getattr(model, '_dataset_meta', None) or {})
     if classes:
         model._dataset_meta['classes'] = list(classes)
-
-
-def checkpoint_meta(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return ``meta`` of a checkpoint; {} if it is missing or not a dict."""
-    meta = checkpoint.get('meta')
-    return meta if isinstance(meta, Mapping) else {}
 
 
 def validation_dataset(cfg: Config) -> Mapping:

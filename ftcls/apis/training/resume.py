@@ -88,6 +88,9 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
     """
     before = _read_config(meta.get('cfg'))
     if before is None:
+        if 'cfg' in meta:
+            text = f'--resume {checkpoint}: the config in it cannot be read, so nothing of it is compared with this one'
+            print_log(text, logger='current', level=logging.WARNING)
         return
     changed = [line for key in _RESTORED for line in _describe(key, _get(before, key), _get(cfg, key))]
     if _hooks(before, _PLANS):
@@ -107,14 +110,12 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
 
 
 def _read_config(text: Any) -> dict[str, Any] | None:
-    """Read the config that a checkpoint carries without running it; None if it is another tool's."""
-    if not isinstance(text, str):
-        return None
+    """Read the config that a checkpoint carries without running it; None if that is not possible."""
     try:
         assignments = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
-    except SyntaxError:
+        return {ast.unparse(node.targets[0]): parse_value(ast.unparse(node.value)) for node in assignments} or None
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         return None
-    return {ast.unparse(node.targets[0]): parse_value(ast.unparse(node.value)) for node in assignments}
 
 
 def _get(cfg: Mapping[str, Any], path: str, default: Any = None) -> Any:

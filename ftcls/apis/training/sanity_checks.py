@@ -22,6 +22,7 @@ from ftcls.utils import ConfigError, UserError, did_you_mean, nearest
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.errors import located, unwrapped
 from ftcls.utils.tree import as_list
+from .learning import check_learning
 from .soft_labels import check_soft_labels
 
 __all__ = ['StartHook', 'check_pass', 'config_errors', 'first_samples']
@@ -30,16 +31,26 @@ _PACKAGE = str(Path(__file__).resolve().parents[2])
 
 
 class StartHook(Hook):
-    """Notes that all preparations are done and training begins: ``begun``, and at which iteration."""
+    """Notes that all preparations are done and training begins: ``begun``, and at which iteration.
+
+    Raises:
+        ConfigError: At the first step, if nothing would learn.
+    """
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self.begun = False
+        self.begun = self.is_checked = False
         self.first_iteration = 0
 
     def before_train(self, runner: Runner) -> None:
         """Note it."""
         self.begun, self.first_iteration = True, runner.iter
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Check the model and the optimizer once, as all hooks have left them."""
+        if not self.is_checked:
+            check_learning(runner)
+        self.is_checked = True
 
 
 @contextmanager

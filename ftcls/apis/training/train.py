@@ -1,5 +1,6 @@
 """From a config to a trained model: everything is checked first, then MMEngine's Runner does the work."""
 import copy
+import os
 import platform
 import random
 import warnings
@@ -19,17 +20,20 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
+from ftcls.config.loading import config_folder
 from ftcls.config.resolve import EvalOptions, Facts, TrainOptions, iter_pretrained, resolve, work_dir_of
 from ftcls.config.validation import validate_config
 from ftcls.engine.hooks import DryRunFinished, DryRunHook, PreflightHook, ProgressHook
 from ftcls.engine.mmengine_compat import CompatRunner, build_late_parts
 from ftcls.utils import ConfigError, UserError
-from ftcls.utils.checkpoint.loading import locate_checkpoint, read_checkpoint
+from ftcls.utils.checkpoint.loading import checkpoint_meta, locate_checkpoint, read_checkpoint
+from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.errors import unwrapped
 from ftcls.utils.tree import as_list
 from ftcls.version import __version__
 from .data_checks import check_heads, check_masks, check_missing_classes
 from .distributed import init_distributed
+from .learning import check_last_batch
 from .loaders import DataReport, build_datasets, build_loaders
 from .resume import check_same_recipe, find_resumed
 from .sanity_checks import StartHook, check_pass, config_errors, first_samples
@@ -67,7 +71,7 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
                           'optim_wrapper')
     checkpoint = find_resumed(cfg, options)
     world_size = init_distributed(options.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
-    meta = (checkpoint and read_checkpoint(checkpoint).get('meta')) or {}
+    meta = checkpoint_meta(read_checkpoint(checkpoint)) if checkpoint else {}
     splits = ['train']
     if options.validate and cfg.get('val_dataloader'):
         splits.append('val')
@@ -87,6 +91,7 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
     runner = build_runner(resolved.cfg, loaders, [*own, *hooks])
     build_late_parts(runner, config_errors)
     check_pass(runner, loaders, samples)
+    check_last_batch(unwrap_model(runner.model), loaders['train'], samples['train'])
     _run(runner, start)
     return runner
 
@@ -170,7 +175,7 @@ def _check_sources(cfg: Config, splits: Sequence[str],
             if is_main_process():  # the others find the file in the cache
                 locate_checkpoint(source)
         except UserError as err:
-            faults.append(str(err))
+            faults.append(f'{err}{_maker_hint(source, cfg)}')
     shared = [faults]
     broadcast_object_list(shared)
     faults += [fault for fault in shared[0] if fault not in faults]
@@ -178,6 +183,15 @@ def _check_sources(cfg: Config, splits: Sequence[str],
     if faults:
         raise ConfigError('\n\n'.join(faults))
     return datasets, report, samples
+
+
+def _maker_hint(source: str, cfg: Config) -> str:
+    """Return the command that makes a checkpoint in a work dir, which is named after its config; else ''."""
+    near = Path(cfg.filename or '.').parent.glob('*.py')
+    makers = [file for file in (*near, *config_folder().rglob('*.py')) if file.stem == Path(source).parent.name]
+    if not makers or '://' in source:
+        return ''
+    return f'. Make it first: python tools/train.py {os.path.relpath(makers[0])}'
 
 
 def _weight_sources(cfg: Config) -> list[str]:

@@ -25,7 +25,8 @@ from ftcls.engine.mmengine_compat import (AtomicLocalBackend, checkpoint_source,
                                           is_training, keep_dataset_meta, make_plain, register_atomic_saving)
 from ftcls.evaluation import resolve_rule
 from ftcls.registry import HOOKS
-from ftcls.utils.checkpoint.loading import check_finite, check_report, log_report, register_safe_loading
+from ftcls.utils.checkpoint.loading import (check_finite, check_report, checkpoint_meta, log_report,
+                                            register_safe_loading)
 from ftcls.utils.checkpoint.matching import find_state_dict, match_state_dict, unwrap_model
 from ftcls.utils.checkpoint.plain import from_plain
 from ftcls.utils.checkpoint.report import LoadReport, fold_names
@@ -343,7 +344,7 @@ def _untrained(report: LoadReport) -> str:
 def _check_resumable(checkpoint: dict, tensors: dict[str, torch.Tensor], model: nn.Module, source: str) -> None:
     """Raise a CheckpointError unless the checkpoint was written by a run of this very model."""
     missing = [key for key in ('meta', 'message_hub') if key not in checkpoint]
-    if missing or 'epoch' not in checkpoint['meta']:
+    if missing or 'epoch' not in checkpoint_meta(checkpoint):
         raise CheckpointError(f'{source} cannot be resumed from: it has no {", ".join(missing) or "epoch"} of a run. '
                               'To start a new run from its weights, give it as load_from, without --resume')
     if 'optimizer' not in checkpoint:  # MMEngine's best_….pth

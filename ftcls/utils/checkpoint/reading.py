@@ -19,7 +19,7 @@ from ftcls.utils.names import did_you_mean, enumerate_names, nearest
 from ftcls.utils.tree import walk
 from .restricted_pickle import read_restricted
 
-__all__ = ['locate_checkpoint', 'read_checkpoint', 'register_safe_loading']
+__all__ = ['checkpoint_meta', 'locate_checkpoint', 'read_checkpoint', 'register_safe_loading']
 
 MapLocation = str | torch.device | None
 _SUFFIXES = ('.pth', '.th', '.pt', '.bin', '.safetensors', '.tar', '.ckpt')
@@ -111,7 +111,7 @@ def _web_address(text: str, scheme: str, rest: str) -> str:
 
 
 def _fetch(url: str) -> Path:
-    name = urllib.parse.unquote(Path(urllib.parse.urlsplit(url).path).name)
+    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name  # after unquoting: `%2F` is a slash
     return Path(download(url, Path(torch.hub.get_dir()) / 'checkpoints' / name, hash_prefix=hash_from_name(name)))
 
 
@@ -228,6 +228,12 @@ def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu'
     return content
 
 
+def checkpoint_meta(checkpoint: dict) -> dict:
+    """Return ``meta`` of a checkpoint; {} if it is missing or not a dict."""
+    meta = checkpoint.get('meta')
+    return meta if isinstance(meta, dict) else {}
+
+
 def _read(path: Path, map_location: MapLocation) -> Any:
     with open(path, 'rb') as file:
         if _is_safetensors(file.read(9)):
@@ -239,7 +245,9 @@ def load_from_ftcls(filename: str, map_location: str | torch.device | Callable |
     """Read a checkpoint for MMEngine's ``CheckpointLoader``, which calls it with these two arguments."""
     if callable(map_location) or isinstance(map_location, dict):
         map_location = 'cpu'  # MMEngine copies the tensors to the model's device anyway
-    return read_checkpoint(filename, map_location)
+    checkpoint = read_checkpoint(filename, map_location)
+    checkpoint_meta(checkpoint).pop('config', None)  # MMEngine's `Runner.resume` would execute it
+    return checkpoint
 
 
 def _load_silently(loader: type, filename: str, map_location: MapLocation = None, logger: Any = 'current') -> Any:

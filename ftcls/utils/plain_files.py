@@ -1,0 +1,71 @@
+"""JSON and YAML files, read as data: nothing in them is executed or imported.
+
+What MMEngine 0.10.7 leaves open is closed by importing this module: its YAML builds any Python object, its datasets run
+pickles, and its registries import the module that a `type` such as ``os.system`` names.
+"""
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import yaml
+from mmengine.dataset import base_dataset
+from mmengine.fileio import load, register_handler
+from mmengine.fileio.handlers import YamlHandler
+from mmengine.registry import registry
+from mmengine.utils import get_object_from_string
+
+from ftcls.utils.errors import DataError
+
+__all__ = ['PLAIN_SUFFIXES', 'allow_imports', 'close_imports', 'imports', 'load_plain']
+
+PLAIN_SUFFIXES = ('.json', '.yaml', '.yml')
+# Whether JSON and YAML configs may import code in this process, and whether registries find only what is registered.
+imports = SimpleNamespace(allowed=False, closed=False)
+
+
+def allow_imports() -> None:
+    """Let the JSON and YAML configs of this process import and run Python code, as ``--allow-imports`` does."""
+    imports.allowed, imports.closed = True, False
+
+
+def close_imports() -> None:
+    """From now on, registries find what is registered and import nothing else, unless imports are allowed."""
+    imports.closed = not imports.allowed
+
+
+def load_plain(path: str | Path, **kwargs: Any) -> Any:
+    """Return the content of a JSON or YAML file.
+
+    Raises:
+        DataError: If it is another kind of file, or cannot be read.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in PLAIN_SUFFIXES:
+        raise DataError('must be .json, .yaml or .yml; other kinds of file, for example pickles, can run code when '
+                        'they are read. Convert it with a script of your own')
+    try:
+        return load(path, file_format=suffix[1:], **kwargs)
+    except (ValueError, yaml.YAMLError, RecursionError) as err:
+        raise DataError(f'cannot be read as {suffix[1:]}: {" ".join(str(err).split())}') from None
+
+
+@register_handler(['yaml', 'yml'])
+class _SafeYamlHandler(YamlHandler):
+
+    def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
+        return yaml.load(file, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
+
+
+def _import_package(name: str) -> ModuleType:
+    if imports.closed and not name.startswith(('ftcls.', 'mmengine.')):
+        raise ImportError(f'{name} is not imported for a JSON or YAML config')
+    return import_module(name)
+
+
+def _find_object(name: str) -> Any:
+    return None if imports.closed else get_object_from_string(name)
+
+
+base_dataset.load = load_plain
+registry.import_module, registry.get_object_from_string = _import_package, _find_object
