@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from mmengine.dataset import BaseDataset as MMEngineBaseDataset
 from mmengine.logging import print_log
 
 from ftcls.registry import DATASETS, TRANSFORMS
@@ -16,6 +15,7 @@ from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean, 
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import Fraction, PositiveInt
+from .bad_samples import TolerantDataset
 from .drawing import draw_val, strata
 from .list_files import read_data, read_text
 from .worker_seed import EpochSeed
@@ -24,7 +24,7 @@ __all__ = ['BaseDataset', 'array_sample', 'listed', 'near_hint', 'relative_path'
 
 
 @DATASETS.register_module()
-class BaseDataset(MMEngineBaseDataset):
+class BaseDataset(TolerantDataset):
     """A dataset of images with class labels, on top of MMEngine's; by itself it reads OpenMMLab 2.0 annotation files.
 
     ``metainfo['classes']`` is the tuple of class names, in the order of the labels. If ``classes`` is given, it is
@@ -45,8 +45,8 @@ class BaseDataset(MMEngineBaseDataset):
         split: 'train' or 'val': the part of the samples that :meth:`draw_split` gives; None for all.
         val_fraction: Share of 'val' in each class; with ``split`` 0.2 by default.
         split_seed: Seed of the split.
-        **kwargs: ``indices``, ``serialize_data``, ``test_mode``, ``lazy_init`` and ``max_refetch`` of MMEngine's
-            dataset.
+        **kwargs: ``check``, ``on_bad_sample`` and ``bad_sample_limit`` of :class:`.TolerantDataset`; ``indices``,
+            ``serialize_data``, ``test_mode``, ``lazy_init`` and ``max_refetch`` of MMEngine's dataset.
     """
 
     #: Whether an image may have several labels or none; set if the annotations have lists of labels.
@@ -135,6 +135,7 @@ class BaseDataset(MMEngineBaseDataset):
             raise DataError(f'{type(self).__name__} has no samples ({"; ".join(self.extra_repr())})')
         if self.val_fraction is not None:
             kept = self.draw_split(kept)
+        kept = self.without_bad(kept)
         if self.shots_per_class is not None:
             kept = self.draw_shots(kept)
         return kept

@@ -1,28 +1,36 @@
 """What an image file says about itself, and whether it is whole, without decoding it."""
+import io
 import os
 import stat
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import BinaryIO
 
 import cv2
+import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
+from ftcls.utils import DataError
 from ftcls.utils.tree import as_list
 
-__all__ = ['ImageHeader', 'max_pixels', 'read_header', 'scan_headers']
+__all__ = ['IMAGE_SUFFIXES', 'ImageHeader', 'check_pixels', 'is_image', 'max_pixels', 'read_header', 'scan_headers']
 
+#: Endings by which a file is taken for an image without a look into it.
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp', '.gif')
+_FORMATS = ('JPEG', 'MPO', 'PNG', 'PPM', 'BMP', 'TIFF', 'WEBP', 'GIF', 'AVIF', 'JPEG2000')
 _ORIENTATION = 0x0112
 _BITS = {'1': 1, 'I': 32, 'F': 32}
 # Numbers of the TIFF tags: bits and samples of a pixel; offsets and sizes of strips or tiles.
 _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277
 _BLOCKS = ((273, 279), (324, 325))
-_MAGIC = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM', b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-_PNG_END = b'IEND\xaeB`\x82'
-_NOT_READABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
-                 AttributeError, MemoryError, RuntimeError, Image.DecompressionBombError)
+_TIFF, _NUMPY, _PNG_END = (b'II*\0', b'MM\0*'), b'\x93NUMPY', b'IEND\xaeB`\x82'
+_MAGIC = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM', b'II+\0', b'MM\0+', _NUMPY, *_TIFF)
+_NOT_READABLE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError, AttributeError,
+                 RuntimeError)
+_CUT_OFF = 'is cut off: its end is missing'
 
 if 'FTCLS_MAX_PIXELS' in os.environ:
     Image.MAX_IMAGE_PIXELS = int(os.environ['FTCLS_MAX_PIXELS']) // 2
@@ -34,7 +42,7 @@ class ImageHeader:
 
     Attributes:
         path: The file.
-        format: Pillow's name of the format, such as 'JPEG'; '' if unknown.
+        format: Pillow's name of the format, such as 'JPEG', or 'NPY'; '' if unknown.
         width: Pixels, as stored (``orientation`` is not applied); 0 if unknown.
         height: As ``width``.
         mode: Pillow's mode, such as 'RGB' or 'I;16'; '' where Pillow has none, for example for six channels.
@@ -59,30 +67,52 @@ class ImageHeader:
 
 
 def max_pixels() -> float:
-    """Return the number of pixels from which an image counts as a bomb: Pillow's limit, or ``FTCLS_MAX_PIXELS``."""
+    """Return how many pixels an image may have: twice Pillow's ``MAX_IMAGE_PIXELS``, or ``FTCLS_MAX_PIXELS``."""
     return 2 * (Image.MAX_IMAGE_PIXELS or float('inf'))
 
 
-def read_header(path: str | os.PathLike) -> ImageHeader:
-    """Read the header and the end of an image file; a file that cannot be used gets a ``fault``, not an exception."""
+def check_pixels(data: bytes, path: str) -> None:
+    """Raise a DataError if the image of a file's bytes has more pixels than :func:`max_pixels`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as err:
+        raise DataError(f'the image {path} {_bomb_fault(err)}') from None
+    except _NOT_READABLE:
+        return
+
+
+def read_header(path: str | os.PathLike, decode: bool = False) -> ImageHeader:
+    """Read the header and the end of an image file; a file that cannot be used gets a ``fault``, not an exception.
+
+    Args:
+        path: The file.
+        decode: Whether to decode the first page too, which finds more faults.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # about odd metadata and large images
-        return _read(os.fspath(path))
+        return _read(os.fspath(path), decode)
 
 
-def scan_headers(paths: Iterable[str], workers: int = 8) -> list[ImageHeader]:
-    """Read many headers at once, in the order of ``paths``."""
+def scan_headers(paths: Iterable[str], workers: int = 8, decode: bool = False) -> list[ImageHeader]:
+    """Read many headers at once, see :func:`read_header`, in the order of ``paths``."""
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         warnings.simplefilter('ignore')
-        return list(pool.map(_read, paths, chunksize=64))
+        return list(pool.map(partial(_read, decode=decode), paths))
 
 
-def _read(path: str) -> ImageHeader:
+def is_image(path: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
+    """Tell by its ending, or else by its first bytes, whether a file is an image."""
+    return path.lower().endswith(suffixes) or read_header(path).format in _FORMATS
+
+
+def _read(path: str, decode: bool) -> ImageHeader:
     try:
         fault = _path_fault(path)
         if fault is None:
             with open(path, 'rb') as file:
-                return _header(path, file)
+                return _header(path, file, decode)
     except (OSError, ValueError) as err:
         fault = f'cannot be read: {getattr(err, "strerror", None) or err}'
     return ImageHeader(path, fault=fault)
@@ -98,23 +128,26 @@ def _path_fault(path: str) -> str | None:
     return None if stat.S_ISREG(mode) else 'is not a regular file'
 
 
-def _header(path: str, file: BinaryIO) -> ImageHeader:
+def _header(path: str, file: BinaryIO, decode: bool) -> ImageHeader:
     head = file.read(1024)
     file.seek(0)
     try:
         with Image.open(file) as img:
             header = _from_pillow(path, img, head)
-            if header.width * header.height > max_pixels():
-                raise Image.DecompressionBombError
-            return replace(header, fault=_decoding_fault(img, file, head))
+            return replace(header, fault=_decoding_fault(img, file, head, decode))
     except Image.DecompressionBombError as err:
-        size = str(err).partition(',')[0] or f'Image size ({header.width * header.height} pixels)'
-        return ImageHeader(
-            path,
-            fault=f'is too large: {size}, the limit is {max_pixels():.0f}; make it smaller, or set '
-            'FTCLS_MAX_PIXELS')
+        return ImageHeader(path, fault=_bomb_fault(err))
     except _NOT_READABLE:
-        return _without_pillow(path, file, head)
+        header = _without_pillow(path, file, head)
+    if header.width * header.height > max_pixels():
+        return replace(header, fault=_bomb_fault(header.width * header.height))
+    return header
+
+
+def _bomb_fault(what: object) -> str:
+    pixels = int(''.join(filter(str.isdigit, str(what).partition('pixels')[0])))
+    return (f'has {pixels:,} pixels, more than the limit of {max_pixels():,}; make it smaller, or set FTCLS_MAX_PIXELS '
+            'in the environment')
 
 
 def _from_pillow(path: str, img: Image.Image, head: bytes) -> ImageHeader:
@@ -140,16 +173,20 @@ def _from_pillow(path: str, img: Image.Image, head: bytes) -> ImageHeader:
 
 
 def _without_pillow(path: str, file: BinaryIO, head: bytes) -> ImageHeader:
-    """Return the header of what OpenCV alone reads, or the fault of what nothing reads."""
-    if head[:4] in (b'II*\0', b'MM\0*'):
-        try:
+    """Return the header of what Pillow does not read, or the fault of what nothing reads."""
+    try:
+        if head.startswith(_NUMPY):
+            array = np.load(path, mmap_mode='r')
+            height, width, channels = (*array.shape, 1)[:3]
+            return ImageHeader(path, 'NPY', width, height, '', 8 * array.itemsize, channels)
+        if head.startswith(_TIFF):
             tags = TiffImagePlugin.ImageFileDirectory_v2(head[:8])
             file.seek(tags.next)
             tags.load(file)
             bits, channels = max(tags.get(_BITS_PER_SAMPLE, (1, ))), tags.get(_SAMPLES_PER_PIXEL, 1)
             return ImageHeader(path, 'TIFF', tags[256], tags[257], '', bits, channels, fault=_tags_fault(tags, file))
-        except _NOT_READABLE:
-            pass
+    except _NOT_READABLE:
+        pass
     fault = _content_fault(head)
     if fault is None and not cv2.haveImageReader(path):
         fault = 'is not an image of a known kind'
@@ -171,7 +208,7 @@ def _content_fault(head: bytes) -> str | None:
         return f'is of the kind {head[8:12].decode("latin-1")!r}, which is not read here; save it as JPEG or PNG'
     if head.startswith(_MAGIC) or head[8:12] == b'WEBP':
         return 'is broken or cut off in its header'
-    if start.startswith((b'#?', b'p')):
+    if head.startswith(b'#?'):  # a Radiance image begins like a text
         return None
     try:
         head[:-4].decode()  # the last character may be cut
@@ -180,19 +217,20 @@ def _content_fault(head: bytes) -> str | None:
     return 'is text, not an image'
 
 
-def _decoding_fault(img: Image.Image, file: BinaryIO, head: bytes) -> str | None:
-    """Return why an image whose header is right cannot be decoded; only one without its end is decoded to see."""
+def _decoding_fault(img: Image.Image, file: BinaryIO, head: bytes, decode: bool) -> str | None:
+    """Return why an image whose header is right cannot be decoded; one without its end is decoded to see."""
     if isinstance(img, ImageFile.StubImageFile) or img.format == 'EPS':
         return f'is of the kind {img.format}, which is not read here; save it as JPEG or PNG'
-    if _has_end(img, file, head):
+    is_whole = _has_end(img, file, head)
+    if is_whole and not decode:
         return None
     try:
         img.load()
         if img.format == 'GIF':
             img.seek(img.n_frames - 1)
             img.load()
-    except _NOT_READABLE:
-        return 'is cut off: its end is missing'
+    except _NOT_READABLE as err:
+        return f'cannot be decoded: {err}' if is_whole else _CUT_OFF
     return None
 
 
@@ -225,10 +263,7 @@ def _has_end(img: Image.Image, file: BinaryIO, head: bytes) -> bool:
 
 def _tags_fault(tags: TiffImagePlugin.ImageFileDirectory_v2, file: BinaryIO) -> str | None:
     size = os.fstat(file.fileno()).st_size
-    blocks = [
-        block for offsets, counts in _BLOCKS
-        for block in zip(as_list(tags.get(offsets, ())), as_list(tags.get(counts, ())))
-    ]
+    blocks = [block for keys in _BLOCKS for block in zip(*(as_list(tags.get(key, ())) for key in keys))]
     if not blocks or any(offset + count > size for offset, count in blocks):
-        return 'is cut off: its end is missing'
+        return _CUT_OFF
     return None

@@ -48,6 +48,8 @@ class KFoldDataset(Dataset):
         in_fold = fold_numbers(list(zip(self._names(), strata(sample_labels(self.dataset)))), num_splits, seed) == fold
         #: The numbers of the samples in ``dataset``, (len(self), ) int64.
         self.indices = np.flatnonzero(in_fold == test_mode)
+        if not test_mode:
+            self.dataset.drawable = self.indices  # not an image of the fold for validation, in place of a bad one
 
     def _names(self) -> list[str]:
         size = len(self.dataset)

@@ -11,7 +11,7 @@ from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from ftcls.config.resolve import EvalOptions, resolve
+from ftcls.config.resolve import EvalOptions, resolve, work_dir_of
 from ftcls.engine.mmengine_compat import set_test_loop
 from ftcls.registry import LOOPS
 from ftcls.utils import CheckpointError, ConfigError, DataError
@@ -20,6 +20,7 @@ from ftcls.utils.errors import unwrapped
 from ftcls.utils.names import enumerate_names
 from .data_checks import check_heads, check_masks, check_missing_classes
 from .distributed import init_distributed
+from .file_scan import BadSampleHook, scan_files
 from .loaders import build_datasets, build_loaders
 from .sanity_checks import check_pass, first_samples
 from .train import build_runner, check_config
@@ -64,14 +65,16 @@ def test(cfg: Config,
         raise DataError(trained + str(unwrapped(err))) from err
     check_missing_classes(cfg, report)
     check_heads(cfg, report)
+    scan = scan_files(datasets, work_dir_of(cfg, options))
     masks = check_masks(cfg, datasets)
     samples = first_samples(datasets)
     if tta:
         # The first view, as a sample.
         samples['test'] = {key: views[0] for key, views in samples['test'].items()}
     loaders = build_loaders(resolved.cfg, datasets)
-    runner = build_runner(resolved.cfg, loaders)
-    for note in [*report.describe_images(), *resolved.notes, *(f'masks, {line}' for line in masks)]:
+    runner = build_runner(resolved.cfg, loaders, [BadSampleHook()])
+    described = [*scan.describe(), *report.describe_images(), *resolved.notes, *(f'masks, {line}' for line in masks)]
+    for note in described:
         print_log(note, logger='current')
     check_pass(runner, loaders, samples)
     if out and Path(out).suffix != '.json':

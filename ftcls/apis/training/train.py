@@ -33,6 +33,7 @@ from ftcls.utils.tree import as_list
 from ftcls.version import __version__
 from .data_checks import check_heads, check_masks, check_missing_classes
 from .distributed import init_distributed
+from .file_scan import BadSampleHook, FileScan, scan_files
 from .learning import check_last_batch
 from .loaders import DataReport, build_datasets, build_loaders
 from .resume import check_same_recipe, find_resumed
@@ -75,17 +76,18 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
     splits = ['train']
     if options.validate and cfg.get('val_dataloader'):
         splits.append('val')
-    datasets, report, samples = _check_sources(cfg, splits, [] if checkpoint else _weight_sources(cfg))
+    weights = [] if checkpoint else _weight_sources(cfg)
+    datasets, report, scan, samples = _check_sources(cfg, splits, weights, work_dir_of(cfg, options))
     facts = Facts(world_size, checkpoint, meta, report.counts['train'] or {}, _draw_seed())
     resolved = resolve(cfg, options, facts)
     if checkpoint:
         check_same_recipe(resolved.cfg, checkpoint, meta)
     loaders = build_loaders(resolved.cfg, datasets)
-    facts_shown = [('data', report.describe(loaders) + resolved.notes), ('images', report.describe_images()),
-                   ('masks', report.masks), ('batch', [resolved.batch.describe()]),
+    facts_shown = [('data', report.describe(loaders) + resolved.notes), ('scan', scan.describe()),
+                   ('images', report.describe_images()), ('masks', report.masks), ('batch', [resolved.batch.describe()]),
                    ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]
     start = StartHook()
-    own = [PreflightHook(facts_shown), start]
+    own = [PreflightHook(facts_shown), start, BadSampleHook()]
     if options.dry_run:
         own.append(DryRunHook())
     runner = build_runner(resolved.cfg, loaders, [*own, *hooks])
@@ -156,15 +158,16 @@ def _draw_seed() -> int:
     return drawn[0]
 
 
-def _check_sources(cfg: Config, splits: Sequence[str],
-                   weights: Sequence[str]) -> tuple[dict[str, Dataset], DataReport, dict[str, Any]]:
-    """Build the datasets, read a sample of each, and find the weights; what is missing in either is one message."""
+def _check_sources(cfg: Config, splits: Sequence[str], weights: Sequence[str],
+                   work_dir: str) -> tuple[dict[str, Dataset], DataReport, FileScan, dict[str, Any]]:
+    """Build the datasets, scan their files, and find the weights; what is missing in either is one message."""
     faults: list[str] = []
-    datasets, report, samples = {}, DataReport(), {}
+    datasets, report, scan, samples = {}, DataReport(), FileScan(), {}
     try:
         datasets, report = build_datasets(cfg, splits)
         check_missing_classes(cfg, report)
         check_heads(cfg, report)
+        scan = scan_files(datasets, work_dir)
         if is_main_process():
             report.masks = check_masks(cfg, datasets)
         samples = first_samples(datasets)
@@ -182,7 +185,7 @@ def _check_sources(cfg: Config, splits: Sequence[str],
     barrier()
     if faults:
         raise ConfigError('\n\n'.join(faults))
-    return datasets, report, samples
+    return datasets, report, scan, samples
 
 
 def _maker_hint(source: str, cfg: Config) -> str:

@@ -10,7 +10,9 @@ from PIL import Image
 
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, DataError, MissingFileError
+from ..headers import check_pixels
 from .base import BaseTransform, reverse_channels, with_image
+from .decoder_errors import noted_errors
 from .decoding import StoredImage, check_complete, is_plain, read_stored
 from .image_ops import Backend
 
@@ -102,6 +104,11 @@ class LoadImageFromFile(BaseTransform):
     def read(self, path: str) -> StoredImage:
         """Return what a file holds, upright; files of 8 bits without alpha already as ``color_type`` asks."""
         data = self._read(path)
+        check_pixels(data, path)
+        with noted_errors(path):
+            return self._decode(data, path)
+
+    def _decode(self, data: bytes, path: str) -> StoredImage:
         check_complete(data, path)
         plain = is_plain(data)
         # Pillow 13 mixes up the rows of some TIFFs that are stored on their side
