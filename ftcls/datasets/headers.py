@@ -159,7 +159,7 @@ def _from_pillow(path: str, img: Image.Image, head: bytes) -> ImageHeader:
         bits, channels = max(img.tag_v2.get(_BITS_PER_SAMPLE, (1, ))), img.tag_v2.get(_SAMPLES_PER_PIXEL, 1)
     elif img.format == 'PPM' and img.mode == 'I':
         bits = 16
-    orientation = img.getexif().get(_ORIENTATION, 1)
+    orientation = Image.Image.getexif(img).get(_ORIENTATION, 1)  # PNG's own decodes the image
     return ImageHeader(
         path,
         img.format or '',

@@ -1,7 +1,7 @@
 """A look at all image files before the first step, and at what turns out about them later."""
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from ftcls.datasets.bad_samples import IS_BAD, IS_DAMAGED, iter_samples, sample_files
 from ftcls.datasets.headers import ImageHeader, scan_headers
 from ftcls.utils import DataError
-from ftcls.utils.names import enumerate_names, plural
+from ftcls.utils.names import plural
 from .loaders import inner_datasets
 
 __all__ = ['BadSampleHook', 'FileScan', 'scan_files']
@@ -23,6 +23,8 @@ __all__ = ['BadSampleHook', 'FileScan', 'scan_files']
 _LIST = 'bad_samples.txt'
 _MANY = 200_000  # files that take longer than some seconds
 _SHOWN = 5
+_FINDINGS = ((IS_BAD, 'unreadable image', 'others were drawn in their place'), (IS_DAMAGED, 'damaged image',
+                                                                                'decoded as far as possible'))
 
 
 @dataclass
@@ -93,18 +95,18 @@ def _report(scan: FileScan, listing: Path) -> None:
         bad = {header.path: header.fault for header in headers if header.fault}
         left_out = scan.left_out.get(split, {})
         _append(listing, split, {**bad, **left_out})
-        names = enumerate_names([f'{path} {why}' for path, why in (bad or left_out).items()], _SHOWN)
+        files = _shown([f'{path} {why}' for path, why in (bad or left_out).items()])
         where = f'{split}_dataloader.dataset'
         if bad:
-            faults.append(f'{where}: {len(bad):,} of {plural(len(headers), "file")} cannot be used: {names}')
+            faults.append(f'{where}: {len(bad):,} of {plural(len(headers), "file")} cannot be used:{files}')
         elif left_out:
             text = f"{where}: the samples of {plural(len(left_out), 'bad file')} are left out (on_bad_sample='skip')"
             if split != 'train':
-                text += f', the scores are over the other {len(headers):,} files'
-            print_log(f'{text}: {names}', 'current', logging.WARNING)
+                text += f', the scores are over the files of the others, {len(headers):,}'
+            print_log(f'{text}:{files}', 'current', logging.WARNING)
     if faults:
-        faults.append(f"{listing} lists them all; replace or remove them, or set on_bad_sample='skip' of the dataset "
-                      '(check=False skips this scan)')
+        faults.append(f"Replace or remove them (all are in {listing}), or set on_bad_sample='skip' of the dataset; "
+                      'check=False skips this scan')
         raise DataError('\n'.join(faults))
 
 
@@ -144,11 +146,18 @@ class BadSampleHook(Hook):
             all_reduce(marks, 'max')
             new = marks & ~self._reported.get(id(inner), torch.zeros_like(marks))
             self._reported[id(inner)] = marks
-            for mark, what in ((IS_BAD, 'could not be read, others were drawn in their place'),
-                               (IS_DAMAGED, 'are damaged, and were decoded as far as possible')):
+            for mark, noun, done in _FINDINGS:
                 infos = [inner.get_data_info(index) for index in (new & mark).nonzero().flatten().tolist()]
-                files = [file for info in infos for file in sample_files(info)[:1]]
+                files = [sample_files(info)[0] for info in infos]
                 if files and is_main_process():
-                    _append(Path(runner.work_dir, _LIST), split, dict.fromkeys(files, what))
-                    text = f'{split}_dataloader.dataset: {plural(len(files), "image")} {what}'
-                    print_log(f'{text}: {enumerate_names(files, _SHOWN)}; see {_LIST}', 'current', logging.WARNING)
+                    _append(Path(runner.work_dir, _LIST), split, dict.fromkeys(files, f'{noun}, {done}'))
+                    text = f'{split}_dataloader.dataset: {plural(len(files), noun)}, {done}; see {_LIST}'
+                    print_log(text + _shown(files), 'current', logging.WARNING)
+
+
+def _shown(files: Sequence[str]) -> str:
+    """Return the first files, one per line, and how many more there are."""
+    lines = list(files[:_SHOWN])
+    if len(files) > _SHOWN:
+        lines.append(f'and {len(files) - _SHOWN:,} more')
+    return ''.join(f'\n  {line}' for line in lines)
