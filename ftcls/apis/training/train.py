@@ -84,7 +84,8 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
         check_same_recipe(resolved.cfg, checkpoint, meta)
     loaders = build_loaders(resolved.cfg, datasets)
     facts_shown = [('data', report.describe(loaders) + resolved.notes), ('scan', scan.describe()),
-                   ('images', report.describe_images()), ('masks', report.masks), ('batch', [resolved.batch.describe()]),
+                   ('images', report.describe_images()),
+                   ('masks', report.masks), ('batch', [resolved.batch.describe()]),
                    ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]
     start = StartHook()
     own = [PreflightHook(facts_shown), start, BadSampleHook()]
