@@ -92,7 +92,7 @@ class LoadImageFromFile(BaseTransform):
     def _read(path: str) -> bytes:
         """Return the file's bytes; Python opens names outside ASCII, which OpenCV does not."""
         if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
-            raise DataError(f'the image {path} is a folder or not a regular file')
+            raise DataError(f'cannot read the image {path}: it is a folder, or not a regular file')
         try:
             data = Path(path).read_bytes()
         except FileNotFoundError as err:
