@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from ftcls.signals import RunStopped, stop_signals
+
 __all__ = ['add_config_options', 'run_tool']
 
 
@@ -29,19 +31,29 @@ def add_config_options(parser: argparse.ArgumentParser, overrides: bool = True) 
 
 
 def run_tool(main: Callable[[], int | None]) -> None:
-    """Run a tool's ``main`` and exit: 0 done, 1 a defect (with traceback), 2 an error of the user, 130 Ctrl-C.
+    """Run a tool's ``main`` and exit: 0 done, 1 a defect (with traceback), 2 an error of the user.
+
+    A signal ends it with 128 + its number: 130 Ctrl-C, 143 SIGTERM, 138 SIGUSR1.
 
     ``FTCLS_TRACEBACK=1`` in the environment shows the traceback of user errors too. If several processes fail, the
     first one prints why; the others add a line only if they know something else.
     """
+    with stop_signals():
+        sys.exit(_exit_code(main))
+
+
+def _exit_code(main: Callable[[], int | None]) -> int:
+    """Run ``main``, print what went wrong and return the exit code."""
     try:
         code = main() or 0
         sys.stdout.flush()
     except BrokenPipeError:  # the reader (`| head`) has seen enough; nothing must be written at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except KeyboardInterrupt:
-        print('interrupted; continue a training run from its last checkpoint with --resume', file=sys.stderr)
+    except RunStopped as stop:
+        print(stop.text, file=sys.stderr, end='\n' * bool(stop.text))
+        code = 128 + stop.signum
+    except KeyboardInterrupt:  # raised by a program
         code = 130
     except Exception as err:
         code = _report(err)
@@ -51,7 +63,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
             close_distributed()
     sys.stdout.flush()
     sys.stderr.flush()
-    sys.exit(code)
+    return code
 
 
 def _report(err: Exception) -> int:

@@ -8,6 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = dict(
     registry=0,
     structures=0,
+    signals=0,
     utils=0,
     version=0,
     datasets=1,

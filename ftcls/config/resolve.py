@@ -25,6 +25,8 @@ __all__ = [
 # What every run has, even if its config does not say so.
 _DEFAULT_HOOKS = ('SafeCheckpointHook', 'MetricsRecordHook', 'CurvesHook', 'ProgressHook')
 _FLIPS = [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)]
+_PATIENCE = 240  # seconds to wait for a batch of a worker
+_WITH_WORKERS = dict(persistent_workers=False, timeout=0)
 _MOST_SEEDS = 2**32
 
 
@@ -123,8 +125,10 @@ def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Fac
         loader = run.get(f'{split}_dataloader')
         if loader and 'shuffle' not in loader:  # MMEngine asks for the key
             loader.setdefault('sampler', dict(type='DefaultSampler', shuffle=split == 'train'))
-        if loader and not loader.get('num_workers') and loader.get('persistent_workers'):
-            loader.persistent_workers = False  # torch refuses the pair
+        if loader and loader.get('num_workers'):
+            loader.setdefault('timeout', _PATIENCE)
+        elif loader:  # torch refuses these without workers
+            loader.update({key: off for key, off in _WITH_WORKERS.items() if key in loader})
     for key in ('val_evaluator', 'test_evaluator'):
         if run.get(key):
             run[key] = with_loss_metric(run[key])

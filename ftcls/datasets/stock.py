@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import is_main_process
 
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, DownloadError, MissingFileError, did_you_mean
 from ftcls.utils.download import download
+from ftcls.utils.processes import patient_barrier
 from ftcls.utils.types import Fraction
 from .base_dataset import BaseDataset, array_sample
 from .categories import CIFAR10_CATEGORIES, CIFAR100_CATEGORIES, FASHIONMNIST_CATEGORIES, MNIST_CATEGORIES
@@ -104,9 +105,9 @@ class StockDataset(BaseDataset):
             try:
                 self._ensure_files()
             finally:
-                barrier()  # also after an error: the other processes wait here
+                patient_barrier()  # also after an error: the other processes wait here
         else:
-            barrier()
+            patient_barrier()
             self._ensure_files()  # they exist by now, unless this machine has a disk of its own
         images, labels = self.read([self.find(name) for name, _ in self.files])
         own = self.METAINFO['classes']

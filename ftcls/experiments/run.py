@@ -23,7 +23,7 @@ from ftcls.config.resolve import dataset_configs
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.utils import ConfigError, UserError, did_you_mean
 from ftcls.utils.download import file_digest
-from ftcls.utils.errors import unwrapped
+from ftcls.utils.errors import RunningError, unwrapped
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import differences, walk
 
@@ -104,6 +104,8 @@ class Run:
         try:
             with quiet_run():
                 result = self.measure(train(self.cfg, options, hooks))
+        except RunningError:
+            raise
         except Exception:
             (self.folder / 'error.txt').write_text(traceback.format_exc(), encoding='utf-8')
             raise
@@ -261,7 +263,8 @@ def execute_runs(runs: Sequence[Run], workers: Workers, metric: str | None, log:
             try:
                 batch.results[name] = run.execute(workers.launcher)
             except Exception as err:
-                if workers.launcher != 'none':  # the other processes cannot know of it
+                # the other processes cannot know of it; another call of this command makes the same runs
+                if workers.launcher != 'none' or isinstance(err, RunningError):
                     raise
                 batch.failures[name] = describe_error(err)
                 log(f'{name}: FAILED: {batch.failures[name]}')

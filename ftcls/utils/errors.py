@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 __all__ = [
-    'UserError', 'ConfigError', 'DataError', 'CheckpointError', 'MissingFileError', 'DownloadError', 'located',
-    'unwrapped'
+    'UserError', 'ConfigError', 'DataError', 'CheckpointError', 'MissingFileError', 'DownloadError', 'MachineError',
+    'RunningError', 'located', 'unwrapped'
 ]
 
 
@@ -63,6 +63,14 @@ class MissingFileError(UserError, FileNotFoundError):
 
 class DownloadError(UserError, OSError):
     """A file could not be fetched, or its content is not the expected one."""
+
+
+class RunningError(ConfigError):
+    """A training runs in the folder that another is to use."""
+
+
+class MachineError(UserError, RuntimeError):
+    """Memory, disk, open files, a worker or another process gave out during a run."""
 
 
 def unwrapped(err: UserError) -> UserError:

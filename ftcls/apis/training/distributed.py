@@ -22,6 +22,8 @@ _NAMES = {
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
     'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK')
 }
+# Seconds to wait for another process, for example at the exchange of gradients; torch waits 10 or 30 minutes.
+_PATIENCE = 240
 _STARTERS = {'pytorch': 'tools/dist_train.sh or torchrun', 'slurm': 'tools/slurm_train.sh or srun', 'mpi': 'mpirun'}
 
 
@@ -30,7 +32,7 @@ def init_distributed(launcher: str, dist_cfg: dict[str, Any] | None = None) -> i
 
     Args:
         launcher: One of ``LAUNCHERS``.
-        dist_cfg: The config's ``env_cfg.dist_cfg`` (``backend``, ``timeout`` …).
+        dist_cfg: The config's ``env_cfg.dist_cfg`` (``backend``, ``timeout`` in seconds …).
 
     Returns:
         The number of processes.
@@ -42,7 +44,7 @@ def init_distributed(launcher: str, dist_cfg: dict[str, Any] | None = None) -> i
         return 1
     if is_distributed():
         return torch_dist.get_world_size()
-    options = dict(dist_cfg or {})
+    options = {'timeout': _PATIENCE, **(dist_cfg or {})}
     _set_environment(launcher)
     local_world = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     gpus = torch.cuda.device_count()
@@ -53,8 +55,8 @@ def init_distributed(launcher: str, dist_cfg: dict[str, Any] | None = None) -> i
         init_dist('pytorch', **{'backend': 'nccl', **options})
     else:
         # MMEngine's init_dist calls torch.cuda.set_device, which fails without a GPU.
-        options['backend'] = 'gloo'
-        torch_dist.init_process_group(**options)
+        seconds = timedelta(seconds=options.pop('timeout'))
+        torch_dist.init_process_group(**{**options, 'backend': 'gloo', 'timeout': seconds})
     return torch_dist.get_world_size()
 
 
@@ -97,8 +99,8 @@ def _first_slurm_node(nodelist: str) -> str:
     return done.stdout.split()[0]
 
 
-def count_event(name: str) -> int:
-    """Count an event over all processes of the run, for messages that are printed once.
+def count_event(name: str, times: int = 1) -> int:
+    """Count an event over all processes of the run (or with ``times=0`` look), for messages that are printed once.
 
     The count is kept in the store at which the processes met; it needs neither a process group nor the other processes.
 
@@ -117,7 +119,7 @@ def count_event(name: str) -> int:
             wait_for_workers=False,
             timeout=timedelta(seconds=5))
         # A restart by torchrun meets at the same store.
-        return store.add(f'ftcls/{env.get("TORCHELASTIC_RESTART_COUNT", 0)}/{name}', 1)
+        return store.add(f'ftcls/{env.get("TORCHELASTIC_RESTART_COUNT", 0)}/{name}', times)
     except (KeyError, RuntimeError):
         return 1 if int(env.get('LOCAL_RANK', 0)) == 0 else 2
 

@@ -22,12 +22,14 @@ from .data_checks import check_heads, check_masks, check_missing_classes
 from .distributed import init_distributed
 from .file_scan import BadSampleHook, scan_files
 from .loaders import build_datasets, build_loaders
+from .machine_faults import machine_errors
 from .sanity_checks import check_pass, first_samples
 from .train import build_runner, check_config
 
 __all__ = ['evaluate_runner', 'test']
 
 
+@machine_errors()
 def test(cfg: Config,
          checkpoint: str,
          out: str | None = None,

@@ -23,6 +23,7 @@ from ftcls.utils import ConfigError, DataError
 from ftcls.utils.arguments import accepted_arguments
 from ftcls.utils.errors import located
 from ftcls.utils.names import enumerate_names
+from .machine_faults import prepare_workers
 from .sanity_checks import config_errors
 
 __all__ = ['DataReport', 'build_datasets', 'build_loaders', 'dataset_configs', 'inner_datasets']
@@ -160,6 +161,7 @@ def build_loaders(cfg: Config, datasets: Mapping[str, Dataset]) -> dict[str, Dat
             if isinstance(dataset, Sized) and isinstance(loader.sampler, Sized) and len(loader) == 0:
                 raise ConfigError(f'{len(dataset)} samples make no whole batch of {settings["batch_size"]}; set '
                                   f'{where}.drop_last=False, or a smaller batch_size')
+        prepare_workers(loader, split)
         loaders[split] = loader
     return loaders
 

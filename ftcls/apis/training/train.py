@@ -5,6 +5,7 @@ import platform
 import random
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import mmengine
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
@@ -23,12 +24,15 @@ from torch.utils.data import DataLoader, Dataset
 from ftcls.config.loading import config_folder
 from ftcls.config.resolve import EvalOptions, Facts, TrainOptions, iter_pretrained, resolve, work_dir_of
 from ftcls.config.validation import validate_config
-from ftcls.engine.hooks import DryRunFinished, DryRunHook, PreflightHook, ProgressHook
+from ftcls.engine.hooks import DryRunFinished, DryRunHook, PreflightHook, ProgressHook, StopHook
 from ftcls.engine.mmengine_compat import CompatRunner, build_late_parts
+from ftcls.signals import StopSignals
 from ftcls.utils import ConfigError, UserError
 from ftcls.utils.checkpoint.loading import checkpoint_meta, locate_checkpoint, read_checkpoint
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.errors import unwrapped
+from ftcls.utils.processes import patient_barrier
+from ftcls.utils.run_lock import run_lock
 from ftcls.utils.tree import as_list
 from ftcls.version import __version__
 from .data_checks import check_heads, check_masks, check_missing_classes
@@ -36,6 +40,7 @@ from .distributed import init_distributed
 from .file_scan import BadSampleHook, FileScan, scan_files
 from .learning import check_last_batch
 from .loaders import DataReport, build_datasets, build_loaders
+from .machine_faults import machine_errors
 from .resume import check_same_recipe, find_resumed
 from .sanity_checks import StartHook, check_pass, config_errors, first_samples
 
@@ -70,8 +75,14 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
     if not cfg.get('train_dataloader'):
         raise ConfigError('train_dataloader: missing; which dataset should be used for training? Add it, train_cfg and '
                           'optim_wrapper')
+    with machine_errors() as signals:
+        world_size = init_distributed(options.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
+        with run_lock(work_dir_of(cfg, options)) if is_main_process() else nullcontext():
+            return _train(cfg, options, hooks, world_size, signals)
+
+
+def _train(cfg: Config, options: TrainOptions, hooks: Sequence[Hook], world_size: int, signals: StopSignals) -> Runner:
     checkpoint = find_resumed(cfg, options)
-    world_size = init_distributed(options.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
     meta = checkpoint_meta(read_checkpoint(checkpoint)) if checkpoint else {}
     splits = ['train']
     if options.validate and cfg.get('val_dataloader'):
@@ -88,14 +99,15 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
                    ('masks', report.masks), ('batch', [resolved.batch.describe()]),
                    ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]
     start = StartHook()
-    own = [PreflightHook(facts_shown), start, BadSampleHook()]
+    own = [PreflightHook(facts_shown), start, BadSampleHook(), StopHook(signals)]
     if options.dry_run:
         own.append(DryRunHook())
     runner = build_runner(resolved.cfg, loaders, [*own, *hooks])
     build_late_parts(runner, config_errors)
     check_pass(runner, loaders, samples)
     check_last_batch(unwrap_model(runner.model), loaders['train'], samples['train'])
-    _run(runner, start)
+    with signals.deferred():
+        _run(runner, start)
     return runner
 
 
@@ -180,10 +192,10 @@ def _check_sources(cfg: Config, splits: Sequence[str], weights: Sequence[str],
                 locate_checkpoint(source)
         except UserError as err:
             faults.append(f'{err}{_maker_hint(source, cfg)}')
+    patient_barrier()
     shared = [faults]
     broadcast_object_list(shared)
     faults += [fault for fault in shared[0] if fault not in faults]
-    barrier()
     if faults:
         raise ConfigError('\n\n'.join(faults))
     return datasets, report, scan, samples

@@ -1,0 +1,72 @@
+"""Ending a training on a signal, with a checkpoint."""
+from signal import Signals
+from typing import Any
+
+from mmengine.dist import all_gather_object, barrier, is_main_process
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import Runner
+
+from ftcls.signals import RunStopped, StopSignals
+from ftcls.utils.processes import Agreement
+from .checkpoint import CheckpointHook
+from .dry_run import DryRunHook
+
+__all__ = ['StopHook']
+
+
+class StopHook(Hook):
+    """Saves a checkpoint and ends the training at the step after a signal; of several processes, all at the same step.
+
+    In a validation this happens after a batch; a resumed run continues with the next epoch.
+
+    Raises:
+        RunStopped: After the checkpoint.
+    """
+    priority = 'LOWEST'
+
+    def __init__(self, signals: StopSignals) -> None:
+        self.signals, self._agreement, self._is_even = signals, Agreement(), True
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Stop if a process got a signal before its last step."""
+        self._stop_if_asked(runner, runner.iter + 1)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Ask during the validation only if all processes have as many batches."""
+        self._is_even = len(set(all_gather_object(len(runner.val_dataloader)))) == 1
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Stop if a process got a signal before its last batch."""
+        if self._is_even:
+            self._stop_if_asked(runner, runner.iter)
+
+    def after_train(self, runner: Runner) -> None:
+        """Leave no question open."""
+        self._agreement.finish()
+
+    def _stop_if_asked(self, runner: Runner, done: int) -> None:
+        signum = self._agreement.exchange(self.signals.signum or 0)
+        if not signum:
+            return
+        self.signals.signum = signum
+        self._agreement.finish()
+        if done == runner.iter:  # in a validation
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook):
+                    hook.after_val_epoch(runner)  # puts the trained weights back
+        path = self._save(runner)
+        barrier()  # the launcher ends all processes where one of them ends
+        self.signals.is_ending = True
+        text = f'{Signals(signum).name}: stopped after iteration {done} of {runner.max_iters}'
+        text += f'; {path} holds it, and the same command with --resume continues' if path else ', without a checkpoint'
+        runner.logger.warning(text)
+        raise RunStopped(signum, text if is_main_process() else '')
+
+    def _save(self, runner: Runner) -> str | None:
+        savers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+        if not savers or any(isinstance(hook, DryRunHook) for hook in runner.hooks):
+            return None
+        if hasattr(savers[0], 'save_now'):
+            return str(savers[0].save_now(runner))
+        savers[0]._save_checkpoint_with_step(runner, runner.iter + 1, dict(epoch=runner.epoch, iter=runner.iter + 1))
+        return str(savers[0].last_ckpt)
