@@ -80,16 +80,23 @@ class CheckpointHook(MMEngineCheckpointHook):
             self._make_way(runner)
         self._set_best({key: self._own(path) for key, path in self._best_paths().items()})
 
-    def save_now(self, runner: Runner) -> None:
-        """Save at the iteration that just ended, within an epoch too; to be called in ``after_train_iter``.
+    def save_now(self, runner: Runner, validating: bool = False) -> str:
+        """Save where the run is: after an iteration, also within an epoch, or within the validation that follows it.
 
         A file beside those by epochs (``iter_N.pth``) is removed when the next one is whole.
+
+        Returns:
+            The path of the checkpoint.
         """
-        if self.by_epoch:
-            step = runner.iter + 1
-            self._write(runner, f'iter_{step}.pth', dict(epoch=runner.epoch, iter=step), f'iter_{step}.pth')
-        elif not self._is_saved(runner.iter + 1):
+        step = runner.iter + (not validating)
+        if self.by_epoch or validating:
+            of_validation = runner.epoch if self.by_epoch else step
+            meta = dict(epoch=runner.epoch, iter=step, validation_due=validating)
+            if not (validating and self._is_saved(of_validation)):
+                self._write(runner, f'iter_{step}.pth', meta, f'iter_{step}.pth')
+        elif not self._is_saved(step):
             self._save_checkpoint(runner)
+        return self.last_ckpt
 
     def _is_saved(self, step: int) -> bool:
         return self.last_ckpt is not None and Path(self.last_ckpt).name == self.filename_tmpl.format(step)

@@ -2,7 +2,7 @@
 from signal import Signals
 from typing import Any
 
-from mmengine.dist import all_gather_object, barrier, is_main_process
+from mmengine.dist import all_gather_object, barrier, get_world_size, is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
@@ -17,7 +17,7 @@ __all__ = ['StopHook']
 class StopHook(Hook):
     """Saves a checkpoint and ends the training at the step after a signal; of several processes, all at the same step.
 
-    In a validation this happens after a batch; a resumed run continues with the next epoch.
+    In a validation this happens after a batch; a resumed run begins with the validation.
 
     Raises:
         RunStopped: After the checkpoint.
@@ -50,23 +50,16 @@ class StopHook(Hook):
             return
         self.signals.signum = signum
         self._agreement.finish()
-        if done == runner.iter:  # in a validation
-            for hook in runner.hooks:
-                if isinstance(hook, EMAHook):
-                    hook.after_val_epoch(runner)  # puts the trained weights back
-        path = self._save(runner)
-        barrier()  # the launcher ends all processes where one of them ends
-        self.signals.is_ending = True
+        validating = done == runner.iter
+        for hook in runner.hooks:
+            if validating and isinstance(hook, EMAHook):
+                hook.after_val_epoch(runner)  # puts the trained weights back
+        savers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
         text = f'{Signals(signum).name}: stopped after iteration {done} of {runner.max_iters}'
-        text += f'; {path} holds it, and the same command with --resume continues' if path else ', without a checkpoint'
+        if savers and not any(isinstance(hook, DryRunHook) for hook in runner.hooks):
+            path = savers[0].save_now(runner, validating)
+            text += f'; {path} holds it, and the same command with --resume continues'
+        barrier()  # the launcher ends all processes where one of them ends
+        self.signals.is_ending = get_world_size() > 1
         runner.logger.warning(text)
         raise RunStopped(signum, text if is_main_process() else '')
-
-    def _save(self, runner: Runner) -> str | None:
-        savers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
-        if not savers or any(isinstance(hook, DryRunHook) for hook in runner.hooks):
-            return None
-        if hasattr(savers[0], 'save_now'):
-            return str(savers[0].save_now(runner))
-        savers[0]._save_checkpoint_with_step(runner, runner.iter + 1, dict(epoch=runner.epoch, iter=runner.iter + 1))
-        return str(savers[0].last_ckpt)

@@ -1,6 +1,7 @@
 """What launchers say in the environment, and what is made of it; the processes themselves are in tests/end_to_end."""
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from unittest import mock
 
@@ -64,7 +65,7 @@ def test_without_gpu_gloo_takes_the_place_of_nccl(joined: list[dict]) -> None:
     os.environ.update(_torchrun(2))
     given = dict(backend='nccl')
     assert init_distributed('pytorch', given) == 2
-    assert joined == [dict(backend='gloo')] and given == dict(backend='nccl')
+    assert joined == [dict(backend='gloo', timeout=timedelta(minutes=4))] and given == dict(backend='nccl')
 
 
 def test_torchrun_is_missing() -> None:
@@ -102,7 +103,7 @@ def test_slurm(joined: list[dict], tmp_path: Path) -> None:
         MASTER_ADDR='node3',
         MASTER_PORT='29500',
         PORT=None)
-    assert joined == [dict(backend='gloo')]
+    assert joined == [dict(backend='gloo', timeout=timedelta(minutes=4))]
 
 
 def test_slurm_takes_what_the_user_set(joined: list[dict]) -> None:
@@ -152,7 +153,7 @@ def test_mpi(joined: list[dict]) -> None:
         MASTER_ADDR='host',
         MASTER_PORT='29500',
         PORT=None)
-    assert joined == [dict(backend='gloo')]
+    assert joined == [dict(backend='gloo', timeout=timedelta(minutes=4))]
 
 
 def test_events_are_counted_over_processes() -> None:
