@@ -23,7 +23,8 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
         mean, std: Of each channel, 0 to 255, in the order that the model takes; None for no normalising.
         pad_size_divisor: Height and width are padded, below and at the right, to a multiple of this.
         pad_value: Value of the padding, after normalising.
-        to_rgb: The model takes RGB: images whose ``channel_order`` is 'bgr' (or is not given) are reversed.
+        to_rgb: The model takes RGB: of three or four channels the first three are reversed in images whose
+            ``channel_order`` is 'bgr' (or is not given).
         to_onehot: Set ``gt_score`` from ``gt_label``.
         num_classes: Number of classes, for ``to_onehot``; None for the samples' own ``num_classes``.
         batch_augments: Arguments of :class:`RandomBatchAugment`, used in training; implies ``to_onehot``.
@@ -100,12 +101,13 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
         return [s is None or s.metainfo.get('channel_order') in (None, 'bgr') for s in samples]
 
     def _order(self, x: torch.Tensor, is_bgr: list[bool]) -> torch.Tensor:
-        """Return images (N, 3, H, W) as RGB if the model takes that; other images are returned as they are."""
-        if not self.to_rgb or x.shape[1] != 3 or not any(is_bgr):
+        """Return images (N, 3 or 4, H, W) in RGB order if the model takes that; others are returned as they are."""
+        if not self.to_rgb or x.shape[1] not in (3, 4) or not any(is_bgr):
             return x
+        flipped = torch.cat([x[:, :3].flip(1), x[:, 3:]], dim=1)
         if all(is_bgr):
-            return x.flip(1)
-        return torch.where(torch.tensor(is_bgr, device=x.device).view(-1, 1, 1, 1), x.flip(1), x)
+            return flipped
+        return torch.where(torch.tensor(is_bgr, device=x.device).view(-1, 1, 1, 1), flipped, x)
 
     def _normalize(self, x: torch.Tensor) -> torch.Tensor:
         """Return images (N, C, H, W) as float32, normalised where statistics are given."""
@@ -114,7 +116,8 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
             return x
         if len(self.mean) not in (1, x.shape[1]):
             raise DataError(
-                f'images have {x.shape[1]} channels, but data_preprocessor.mean has {len(self.mean)} values')
+                f'images have {x.shape[1]} channels, but data_preprocessor.mean has {len(self.mean)} values; '
+                f'give mean and std {x.shape[1]} values, or load other channels (color_type)')
         return (x - self.mean) / self.std
 
     def _pad(self, x: torch.Tensor) -> torch.Tensor:

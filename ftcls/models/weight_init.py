@@ -1,12 +1,14 @@
 """How weights start: the default initialization, and ``init_cfg=dict(type='Pretrained', …)``."""
 import copy
 from collections.abc import Sequence
+from typing import Literal
 
 from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from torch import nn
 
 from ftcls.registry import WEIGHT_INITIALIZERS
+from ftcls.utils.arguments import check_arguments
 from ftcls.utils.checkpoint.loading import load_pretrained
 from ftcls.utils.tree import as_list
 
@@ -50,21 +52,26 @@ class PretrainedInit:
         map_location: Device that the file is read onto.
         allow_partial: Continue although less than nearly all of the module, without its classifier, is in the file, or
             a quarter or more of the file's weights for it do not fit (a deeper or another network).
+        adapt_input: How the first convolution is fitted to another number of channels, see :func:`match_state_dict`.
     """
 
     def __init__(self,
                  checkpoint: str,
                  prefix: str | None = None,
                  map_location: str = 'cpu',
-                 allow_partial: bool = False) -> None:
+                 allow_partial: bool = False,
+                 adapt_input: Literal['sum', 'repeat', 'mean'] | None = None) -> None:
+        check_arguments(PretrainedInit, dict(checkpoint=checkpoint, adapt_input=adapt_input), 'init_cfg')
         self.checkpoint = checkpoint
         self.prefix = prefix
         self.map_location = map_location
         self.allow_partial = allow_partial
+        self.adapt_input = adapt_input
 
     def __call__(self, module: nn.Module) -> None:
         """Load the weights into ``module``, in place; raise a MissingFileError or a CheckpointError if that fails."""
-        load_pretrained(module, self.checkpoint, self.prefix, self.map_location, self.allow_partial)
+        load_pretrained(
+            module, self.checkpoint, self.prefix, self.map_location, self.allow_partial, adapt_input=self.adapt_input)
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=f'{type(self).__name__}: load from {self.checkpoint}')
 

@@ -153,3 +153,14 @@ def test_random_batch_augment() -> None:
                                                                                      probs=1.5), 'at most 1')):
         with pytest.raises(ConfigError, match=words):
             RandomBatchAugment(**args)
+
+
+def test_of_four_channels_the_first_three_are_turned() -> None:
+    x = image(channels=4)
+    got = ClsDataPreprocessor(to_rgb=True)(dict(inputs=[x, x], data_samples=[sample('bgr'), sample('rgb')]))['inputs']
+    assert torch.equal(got[0], x[[2, 1, 0, 3]].float()) and torch.equal(got[1], x.float())
+    x = image(channels=6)
+    got = ClsDataPreprocessor([1.] * 6, [2.] * 6, to_rgb=True)(dict(inputs=[x], data_samples=[sample('rgb')]))['inputs']
+    torch.testing.assert_close(got[0], (x.float() - 1) / 2)
+    with pytest.raises(DataError, match='6 channels.*mean has 3 values.*6 values'):
+        ClsDataPreprocessor(MEAN, STD)(dict(inputs=[x], data_samples=[sample('rgb')]))

@@ -94,7 +94,7 @@ class Albumentations(BaseTransform):
         if not isinstance(img, np.ndarray):
             raise ConfigError('Albumentations: leave out ToTensorV2; PackInputs makes the tensor')
         img = np.atleast_3d(img)
-        if bgr and img.shape[2] == 3:
+        if bgr and img.shape[2] in (3, 4):
             img = reverse_channels(img)
         results.update({key: out[target] for key, target in self.keymap.items() if key in results})
         if self._normalizes:

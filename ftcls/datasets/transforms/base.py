@@ -57,13 +57,13 @@ def with_image(results: dict, img: np.ndarray, move_mask: Callable[[np.ndarray],
 
 
 def is_bgr(results: dict) -> bool:
-    """Tell whether the sample's image has three channels in BGR order."""
-    return results['img'].shape[2] == 3 and results.get('channel_order', 'bgr') == 'bgr'
+    """Tell whether the sample's image has three or four channels, of which the first are in BGR order."""
+    return results['img'].shape[2] in (3, 4) and results.get('channel_order', 'bgr') == 'bgr'
 
 
 def reverse_channels(img: np.ndarray) -> np.ndarray:
-    """Turn BGR (H, W, 3) into RGB, or back, as a contiguous array."""
-    return np.ascontiguousarray(img[..., ::-1])
+    """Turn BGR (H, W, 3) into RGB, or back, as a contiguous array; a fourth channel stays the last."""
+    return np.ascontiguousarray(img[..., ::-1] if img.shape[2] == 3 else img[..., [2, 1, 0, 3]])
 
 
 def as_pair(value: float | Sequence[float]) -> tuple:

@@ -62,7 +62,7 @@ class ColorJitter(BaseTransform):
         img = uint8_image(results, 'ColorJitter')
         channels = img.shape[2]
         if channels not in (1, 3):
-            raise DataError(f'ColorJitter takes images of 1 or 3 channels, got shape {img.shape}')
+            raise DataError(f'ColorJitter takes images of 1 or 3 channels, got shape {img.shape}; remove it')
         bgr = is_bgr(results)
         if bgr:
             img = reverse_channels(img)
@@ -111,6 +111,8 @@ class RandomGrayscale(BaseTransform):
         img = results['img']
         if np.random.rand() >= self.prob or img.shape[2] == 1:
             return with_image(results, img)
+        if img.shape[2] != 3:
+            raise DataError(f'RandomGrayscale takes images of 1 or 3 channels, got shape {img.shape}; remove it')
         weights = np.asarray(self.channel_weights, np.float64) / sum(self.channel_weights)
         if results.get('channel_order', 'bgr') != self.color_format:
             weights = weights[::-1]
@@ -156,9 +158,9 @@ class Normalize(BaseTransform):
         if img.shape[2] != len(self.mean):
             raise ConfigError(f'Normalize has {len(self.mean)} means, the image has {img.shape[2]} channels')
         img = img.astype(np.float32)
-        if self.to_rgb and img.shape[2] == 3:
+        if self.to_rgb and img.shape[2] in (3, 4):
             if is_bgr(results):
-                img = img[..., ::-1]
+                img = reverse_channels(img)
             results['channel_order'] = 'rgb'
         results['img_norm_cfg'] = {'mean': self.mean, 'std': self.std, 'to_rgb': self.to_rgb}
         return with_image(results, np.ascontiguousarray((img - self.mean) / self.std))

@@ -10,6 +10,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ftcls.utils import DataError
+from .base import reverse_channels
 
 __all__ = ['StoredImage', 'check_complete', 'from_array', 'from_pillow', 'is_plain', 'read_stored']
 
@@ -109,7 +110,7 @@ def from_array(array: np.ndarray, bgr: bool = False) -> StoredImage:
     if array.ndim not in (2, 3) or array.dtype.kind not in 'uif' or not array.size:
         raise DataError(f'an array must be (H, W) or (H, W, C) of integers or floats, got {array.shape} {array.dtype}')
     array = np.atleast_3d(array).astype(array.dtype.newbyteorder('='), copy=False)
-    return StoredImage(array if bgr else _swapped(array))
+    return StoredImage(array if bgr or array.shape[2] not in (3, 4) else reverse_channels(array))
 
 
 def from_pillow(img: Image.Image) -> StoredImage:
@@ -118,7 +119,7 @@ def from_pillow(img: Image.Image) -> StoredImage:
         return from_array(np.asarray(img))
     if img.has_transparency_data:
         rgba = np.asarray(img.convert('RGBA'))
-        return StoredImage(_swapped(rgba[..., :3]), rgba[..., 3])
+        return StoredImage(reverse_channels(rgba[..., :3]), rgba[..., 3])
     return from_array(np.asarray(img.convert('L' if img.mode in ('1', 'L') else 'RGB')))
 
 
@@ -136,13 +137,6 @@ def open_pillow(data: bytes, path: str) -> Image.Image:
         reason = 'not an image of a known kind' if 'BytesIO' in str(err) else err
         raise DataError(
             f'cannot read the image {path}: {reason}; it is broken or cut off: replace or remove it') from err
-
-
-def _swapped(array: np.ndarray) -> np.ndarray:
-    """Turn RGB into BGR, or back, in an array (H, W, C) of three or four channels; others are returned as they are."""
-    if array.shape[2] not in (3, 4):
-        return array
-    return np.ascontiguousarray(array[..., [2, 1, 0, 3][:array.shape[2]]])
 
 
 def _tags(data: bytes) -> dict:

@@ -76,8 +76,8 @@ class TorchvisionTransform(BaseTransform):
         if not isinstance(outputs, torch.Tensor):
             outputs = F.pil_to_tensor(outputs)
         out = outputs.numpy().transpose(1, 2, 0)
-        if bgr and out.shape[2] == 3:
-            out = out[..., ::-1]
+        if bgr and out.shape[2] in (3, 4):
+            out = reverse_channels(out)
         if self.wrapped is v2.Normalize:
             results['img_norm_cfg'] = {'mean': self.t.mean, 'std': self.t.std, 'to_rgb': False}
         return with_image(results, np.ascontiguousarray(out))
@@ -88,7 +88,7 @@ class TorchvisionTransform(BaseTransform):
             with warnings.catch_warnings():
                 warnings.filterwarnings('ignore', message='.*currently passing through inputs')
                 return self.t(*inputs)
-        except TypeError as err:
+        except (TypeError, ValueError, RuntimeError) as err:
             raise ConfigError(f'torchvision/{type(self).__name__} cannot be used on this sample: {err}') from err
 
     def __repr__(self) -> str:

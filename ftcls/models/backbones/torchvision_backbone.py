@@ -8,6 +8,7 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
+from ftcls.utils.types import PositiveInt
 from ..weight_init import InitCfg
 from . import wrapping
 from .base_backbone import BaseBackbone, Stage, check_out_indices
@@ -32,6 +33,15 @@ def _build(model_name: str, model_args: dict | None) -> nn.Module:
             return tv_models.get_model(model_name, weights=None, **(model_args or {}))
     except TypeError as err:
         raise ConfigError(f"model_args={model_args!r}: torchvision's {model_name} does not take them: {err}") from None
+
+
+def _set_in_channels(model: nn.Module, in_channels: int) -> None:
+    """Replace the first convolution by one for images of ``in_channels`` channels."""
+    name, old = next((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    if in_channels != old.in_channels:
+        new = nn.Conv2d(
+            in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None)
+        model.set_submodule(name, new)
 
 
 def _cut_classifier(model: nn.Module) -> tuple[str, bool]:
@@ -68,6 +78,7 @@ class TorchvisionBackbone(BaseBackbone):
         model_name: Name of the network, as in ``torchvision.models.list_models()``.
         out_indices: Stages whose output is returned, 0 the first after the stem, -1 the last.
         frozen_stages, norm_eval, init_cfg: See :class:`BaseBackbone`.
+        in_channels: Channels of the images.
         model_args: Further arguments of the network's constructor, for example ``dict(image_size=32)`` of a ViT.
 
     Example:
@@ -81,16 +92,18 @@ class TorchvisionBackbone(BaseBackbone):
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  init_cfg: InitCfg = None,
-                 model_args: dict | None = None) -> None:
+                 model_args: dict | None = None,
+                 in_channels: PositiveInt = 3) -> None:
         super().__init__(init_cfg, norm_eval=norm_eval)
         self.model_name = model_name
         self.model = _build(model_name, model_args)
+        _set_in_channels(self.model, in_channels)
         last_point = _cut_classifier(self.model)
 
         points = {_LAST: (self.model.get_submodule(last_point[0]), last_point[1])}
         # Only ViT and MaxViT fix the size.
         size = getattr(self.model, 'image_size', None) or (model_args or {}).get('input_size', 224)
-        groups, shapes, _ = wrapping.find_stages(self.model, wrapping.image_shape(3, size), points)
+        groups, shapes, _ = wrapping.find_stages(self.model, wrapping.image_shape(in_channels, size), points)
         self._stage_names = [[name for name, _ in group] for group in groups]
         last = len(groups) - 2
         self.out_indices = check_out_indices(out_indices, last + 1, f"torchvision's {model_name}")
@@ -109,7 +122,7 @@ class TorchvisionBackbone(BaseBackbone):
         return wrapping.resolve(self.model, self._stage_names)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return feature maps (N, C, H', W') float, or (N, C) of some last stages, of images (N, 3, H, W) float."""
+        """Return feature maps (N, C, H', W') float, or (N, C) of some last stages, of images (N, C, H, W) float."""
         points = {i: (self.model.get_submodule(name), is_input) for i, (name, is_input) in self._points.items()}
         with wrapping.recorded(points) as kept:
             self.model(x)

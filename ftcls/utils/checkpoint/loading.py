@@ -55,6 +55,11 @@ def check_report(report: LoadReport,
             over, if that is a quarter or more of the file's tensors for this module, or belongs to layers that were
             loaded.
     """
+    if report.input_channels and not report.adapt_input:
+        theirs, ours = report.input_channels
+        raise CheckpointError(
+            f'{report.source} was trained on images of {theirs} channels, the model takes {ours}: set '
+            f"adapt_input='repeat' ('sum', 'mean') in init_cfg, or in_channels={theirs}")
     if report.required and report.fraction >= min_loaded:
         if report.half_loaded:
             raise CheckpointError(f'{report.half_loaded_text()}, or load what fits: {way_on}')
@@ -97,7 +102,8 @@ def load_pretrained(module: nn.Module,
                     prefix: str | None = None,
                     map_location: str | torch.device = 'cpu',
                     allow_partial: bool = False,
-                    min_loaded: float = 0.95) -> LoadReport:
+                    min_loaded: float = 0.95,
+                    adapt_input: str | None = None) -> LoadReport:
     """Load weights into a module, in place, and keep the report as ``module.load_report``.
 
     What became of it goes to the log, see :func:`log_report`. Numbers are turned into the module's own types: a file
@@ -111,6 +117,7 @@ def load_pretrained(module: nn.Module,
         allow_partial: Go on where less than ``min_loaded`` fits, where the file holds a deeper network, or where
             weights are not finite.
         min_loaded: Share of the module's tensors, classifier apart, that must be loaded (0 to 1).
+        adapt_input: See :func:`match_state_dict`.
 
     Returns:
         What became of every tensor.
@@ -122,7 +129,7 @@ def load_pretrained(module: nn.Module,
     name = os.fspath(source)
     try:
         state_dict, container = find_state_dict(read_checkpoint(source, map_location))
-        matched, report = match_state_dict(state_dict, module, prefix)
+        matched, report = match_state_dict(state_dict, module, prefix, adapt_input)
     except CheckpointError as err:
         if name in str(err):
             raise

@@ -172,11 +172,25 @@ def _under_prefix(state_dict: Tensors, prefix: str, module: nn.Module) -> tuple[
     raise CheckpointError(text)
 
 
+def _adapt_input(weight: torch.Tensor, channels: int, how: str) -> torch.Tensor:
+    """Return the first layer's weight (N, C, h, w) for ``channels`` instead of C, see :func:`match_state_dict`."""
+    own = weight.shape[1]
+    if how == 'sum':
+        return weight.sum(1, keepdim=True).repeat(1, channels, 1, 1) / channels
+    if how == 'repeat':
+        return weight[:, [i % own for i in range(channels)]] * (own / channels)
+    mean = weight.mean(1, keepdim=True)
+    if channels < own:
+        return mean.repeat(1, channels, 1, 1)
+    return torch.cat([weight, mean.repeat(1, channels - own, 1, 1)], dim=1)
+
+
 class _Matcher:
     """Pairs the file's names with the module's, and keeps account."""
 
-    def __init__(self, theirs: Tensors, ours: Tensors, strip: str, add: str) -> None:
-        self.theirs, self.ours = theirs, ours
+    def __init__(self, theirs: Tensors, ours: Tensors, strip: str, add: str, adapt_input: str | None = None) -> None:
+        self.theirs, self.ours, self.adapt_input = theirs, ours, adapt_input
+        self.input_layer = next((name for name, tensor in ours.items() if tensor.ndim == 4), '')
         self.report = LoadReport(strip=strip, add=add)
         self.pairs: dict[str, str] = {}  # the module's name -> the file's
         self.wrapped = _strip_wrappers(theirs)
@@ -211,7 +225,7 @@ class _Matcher:
             if name not in self.pairs:
                 self._note_missing(name)
                 continue
-            value = self.theirs[self.pairs[name]]
+            value = self._for_input(name, self.theirs[self.pairs[name]], tensor.shape)
             if value.shape != tensor.shape:
                 self._note_mismatch(name, tuple(value.shape), tuple(tensor.shape))
                 continue
@@ -228,6 +242,14 @@ class _Matcher:
         self._find_left_over(matched)
         self._count(matched, casts)
         return matched, report
+
+    def _for_input(self, name: str, value: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """Return a weight, the first layer's for the model's number of channels if that is asked."""
+        if name != self.input_layer or value.shape == shape or value[:, :1].shape != (shape[0], 1, *shape[2:]):
+            return value
+        self.report.input_channels = (value.shape[1], shape[1])
+        self.report.adapt_input = self.adapt_input or ''
+        return _adapt_input(value, shape[1], self.adapt_input) if self.adapt_input else value
 
     def _find_left_over(self, matched: Tensors) -> None:
         """Find what the file has among loaded tensors, and has no place in the model.
@@ -292,7 +314,8 @@ class _Matcher:
 
 def match_state_dict(state_dict: Tensors,
                      module: nn.Module | Tensors,
-                     prefix: str | None = None) -> tuple[Tensors, LoadReport]:
+                     prefix: str | None = None,
+                     adapt_input: str | None = None) -> tuple[Tensors, LoadReport]:
     """Fit the names of weights to those of a module.
 
     Without a ``prefix`` the beginnings of the names are exchanged so that most tensors fit by name and shape
@@ -304,6 +327,9 @@ def match_state_dict(state_dict: Tensors,
         state_dict: Tensors by name; not changed.
         module: The module, or a state dict with its names; not changed. Wrappers are looked through.
         prefix: Beginning of the wanted names in the file, ``'backbone'`` or ``'backbone.'``.
+        adapt_input: How the first convolution is fitted to images of n channels instead of the file's k: 'sum': each
+            channel gets the sum of the k weights / n (for grey, as timm does); 'repeat': the weights in turn, times
+            k / n; 'mean': the k weights, and for further channels their mean (RGB is seen as before). None does not.
 
     Returns:
         The tensors that fit by name and shape, under the module's names, and what became of all of them.
@@ -313,10 +339,10 @@ def match_state_dict(state_dict: Tensors,
     """
     ours = own_tensors(module)
     if not prefix:
-        matcher = _Matcher(state_dict, ours, *_best_prefixes(state_dict, ours))
+        matcher = _Matcher(state_dict, ours, *_best_prefixes(state_dict, ours), adapt_input)
     else:
         inside, taken = _under_prefix(state_dict, prefix.rstrip('.') + '.', module)
         strip, add = _best_prefixes(inside, ours)
-        matcher = _Matcher({taken + k: v for k, v in inside.items()}, ours, taken + strip, add)
+        matcher = _Matcher({taken + k: v for k, v in inside.items()}, ours, taken + strip, add, adapt_input)
     matcher.pair_classifiers()
     return matcher.match()

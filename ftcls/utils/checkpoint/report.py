@@ -45,6 +45,8 @@ class LoadReport:
             else.
         part_size: How many tensors the file has for the parts that were loaded, those left over included (whole
             numbers, as of ``num_batches_tracked``, and the classifier apart).
+        input_channels: How many channels the images have in the file and in the model, if these differ.
+        adapt_input: How the first convolution was fitted to that; '' if it was not.
         expected: Names of either side that make up the classifier and differ as they do in any fine-tuning, with what
             became of them. They are in none of the lists above.
         casts: Changes of type, as ``{'float16 -> float32': number of tensors}``.
@@ -65,6 +67,8 @@ class LoadReport:
     left_over: list[str] = field(default_factory=list)
     half_loaded: list[str] = field(default_factory=list)
     part_size: int = 0
+    input_channels: tuple[int, int] | None = None
+    adapt_input: str = ''
     expected: dict[str, str] = field(default_factory=dict)
     casts: dict[str, int] = field(default_factory=dict)
     required: int = 0
@@ -141,6 +145,10 @@ class LoadReport:
             lines.append(f'  in the file only ({len(self.unexpected)}): {fold_names(self.unexpected)}')
         if self.mismatched:
             lines.append(f'  {self.mismatched_text()}')
+        if self.adapt_input:
+            theirs, ours = self.input_channels
+            lines.append(
+                f'  first convolution fitted from {theirs} to {ours} channels (adapt_input={self.adapt_input!r})')
         lines += [f'  types changed: {cast} ({count} tensors)' for cast, count in self.casts.items()]
         return '\n'.join(lines)
 
