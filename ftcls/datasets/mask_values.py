@@ -52,23 +52,22 @@ class MaskValues:
 
     def fault(self) -> str | None:
         """Return why the coding does not fit the values, and the setting that would; None if it fits."""
+        foreground, threshold = self.coding.foreground, self.coding.threshold
         counted = sorted(value for value in self.pixels if self._kind(value) != 255)
-        setting = f'foreground={self.coding.foreground!r}'
-        if self.coding.threshold is not None:
-            setting = f'threshold={self.coding.threshold:g}'
-        elif self._is_soft(counted):
-            return (
-                f'{setting} takes {_percent(self._share())} of the pixels: the masks hold {self._held()}, as JPEG or '
-                f'resizing leaves them, for example {self.example[counted[1]]}; {self._threshold(counted)}')
-        elif self.coding.foreground == 'nonzero' and len(counted) > 2:
-            return f'{setting}: the masks hold {self._held()}; {self._choices(counted)}'
-        if 0 < self._share() < 1:
+        is_open = threshold is None
+        if is_open and self._is_soft(counted):
+            remedy = self._threshold(counted)
+        elif is_open and foreground == 'nonzero' and len(counted) > 2:
+            remedy = self._choices(counted)
+        elif 0 < self._share() < 1:
             return None
-        remedy = 'are these the right masks? See mask_dir and mask_name'
-        if len(counted) > 1:
+        elif len(counted) < 2:
+            remedy = 'are these the right masks? See mask_dir and mask_name'
+        elif is_open:
             remedy = f'set foreground={_show(min(counted, key=self.pixels.get))}, or another of these values'
-            if self.coding.threshold is not None:
-                remedy = f'set threshold={_middle(counted):g}'
+        else:
+            remedy = f'set threshold={_middle(counted):g}'
+        setting = f'foreground={foreground!r}' if is_open else f'threshold={threshold:g}'
         return f'{setting} takes {_percent(self._share())} of the pixels: the masks hold {self._held()}; {remedy}'
 
     def _share(self) -> float:
@@ -91,11 +90,13 @@ class MaskValues:
         return is_edge and len(counted) > _FEW and high - low > 64
 
     def _threshold(self, counted: list[float]) -> str:
+        """Return the setting for soft or lossy masks."""
         if counted[-1] >= COLOUR:
-            return 'set threshold=127, or correct mask_dir if these are no masks'
+            return 'set threshold=127 if JPEG or resizing has left so many; if these are no masks, correct mask_dir'
         above = sum(self.pixels[value] for value in counted if value > _middle(counted)) / sum(self.kinds.values())
-        remedy = f'set threshold={_middle(counted):g} to take the {_percent(above)} above it'
-        return remedy if self.coding.foreground == 'nonzero' else f"{remedy} (foreground='nonzero'), or the rest (0)"
+        other = '' if self.coding.foreground == 'nonzero' else " (foreground='nonzero'), or the others (0)"
+        return (f'JPEG or resizing leaves such values, for example in {self.example[counted[1]]}: set '
+                f'threshold={_middle(counted):g} to take the {_percent(above)} above it{other}')
 
     def _choices(self, counted: list[float]) -> str:
         """Return the settings for masks of several values."""

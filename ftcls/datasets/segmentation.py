@@ -99,8 +99,8 @@ class BinarySegDataset(BaseDataset):
         """
         infos = [self.get_data_info(index) for index in range(len(self))]
         images, masks = (scan_headers([info[key] for info in infos]) for key in ('img_path', 'mask_path'))
-        faults = [_pair_fault(*pair, info['mask_orientation']) for *pair, info in zip(images, masks, infos)]
-        faults = [fault for fault in faults if fault]
+        pairs = zip(images, masks)
+        faults = [fault for pair in pairs if (fault := _pair_fault(*pair, infos[0]['mask_orientation']))]
         if faults:
             raise DataError(f'{faults[0]}{_more(faults)}')
         values = count_values([mask.path for mask in masks], self.coding)

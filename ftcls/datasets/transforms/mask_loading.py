@@ -3,6 +3,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.tree import as_list
 from .base import IGNORED, BaseTransform
+from .decoding import open_pillow
 
 __all__ = ['COLOUR', 'LoadAnnotations', 'MaskCoding', 'MaskValue', 'codes']
 
@@ -65,26 +67,20 @@ class MaskCoding:
             DataError: If it cannot be read, has several pages, or its colours and its alpha channel differ.
         """
         try:
-            with Image.open(path) as img:
-                if getattr(img, 'n_frames', 1) > 1:
-                    raise DataError(f'the mask {path} has {img.n_frames} pages; save each as a mask of its own')
-                if orientation is not None:
-                    img.getexif()[_ORIENTATION] = orientation
-                return self._values(ImageOps.exif_transpose(img), path)
-        except FileNotFoundError as err:
+            img = open_pillow(Path(path).read_bytes(), os.fspath(path))
+        except OSError as err:
             raise MissingFileError(f'no mask at {path}; check data_root, mask_dir and mask_name') from err
-        except DataError:
-            raise
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as err:
-            raise DataError(f'the mask {path} cannot be read: it is broken or cut off; replace it') from err
+        if getattr(img, 'n_frames', 1) > 1:
+            raise DataError(f'the mask {path} has {img.n_frames} pages; save each as a mask of its own')
+        if orientation is not None:
+            img.getexif()[_ORIENTATION] = orientation
+        return self._values(ImageOps.exif_transpose(img), path)
 
     def binary(self, values: np.ndarray) -> np.ndarray:
         """Turn values, of any shape, into uint8: 0 background, 1 foreground, 255 ignored."""
         levels = values if self.threshold is None else values > self.threshold
-        mask = _is_any(levels, as_list(self.foreground))
-        if self.foreground == 'nonzero':
-            mask = ~mask
-        mask = mask.astype(np.uint8)
+        is_nonzero = self.foreground == 'nonzero'  # all but black
+        mask = (_is_any(levels, as_list(self.foreground)) != is_nonzero).astype(np.uint8)
         if self.ignore_value is not None:
             mask[_is_any(values, [self.ignore_value])] = IGNORED
         return mask
