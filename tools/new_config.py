@@ -8,7 +8,10 @@ def main() -> None:
     """Write the config, and print what was found and chosen."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--data', required=True, help='folder that holds class folders, or train and perhaps val and test')
+        '--data',
+        required=True,
+        help='folder that holds class folders, or train and perhaps val and test, '
+        'or images and masks')
     parser.add_argument('--out', help='the config to write; default: <name of the folder>.py')
     parser.add_argument(
         '--backbone',
@@ -21,9 +24,22 @@ def main() -> None:
         '--device', choices=('cpu', 'cuda'), help='device of the training; default: that of this machine')
     parser.add_argument(
         '--check', type=int, default=20_000, help='images per split that are read to find broken ones (default: 20000)')
+    parser.add_argument(
+        '--masks',
+        nargs='+',
+        default=(),
+        metavar='NAME=VALUE',
+        help='what masks mean, for example foreground=1 or threshold=127')
     args = parser.parse_args()
     done = apis.new_config(
-        args.data, args.out, args.backbone, weights=args.weights, seed=args.seed, device=args.device, check=args.check)
+        args.data,
+        args.out,
+        args.backbone,
+        weights=args.weights,
+        seed=args.seed,
+        device=args.device,
+        check=args.check,
+        masks=args.masks)
     print('\n'.join(done.describe()))
 
 

@@ -5,18 +5,25 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ftcls.datasets import CustomDataset
+from ftcls.datasets.headers import scan_headers
 from ftcls.datasets.transforms import LoadImageFromFile
+from ftcls.datasets.transforms.loading import suggest_range
 from ftcls.engine.mmengine_compat import log_level
 from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.download import file_digest
 from ftcls.utils.names import enumerate_names
 
-__all__ = ['UNEVEN', 'FolderReport', 'SplitReport', 'report_folder']
+__all__ = [
+    'SPLITS', 'UNEVEN', 'FolderReport', 'SplitReport', 'loading_arguments', 'report_folder', 'spread', 'subfolders'
+]
 
-_SPLITS = dict(train='train', training='train', val='val', valid='val', validation='val', test='test', testing='test')
+SPLITS = dict(train='train', training='train', val='val', valid='val', validation='val', test='test', testing='test')
+_MOST_READ = 64  # of images with more than 8 bits, for the range of their values
 UNEVEN = 3  # the largest class has this many times as many images as the smallest
 
 Pairs = list[tuple[str, str]]
@@ -57,6 +64,8 @@ class FolderReport:
         stray: Folders beside those of the splits.
         shared: Images with the same bytes in different splits, or anywhere if there is no 'val' yet.
         contradicting: Images with the same bytes in different classes.
+        loading: Arguments of ``LoadImageFromFile``.
+        notes: What is said of these.
     """
     root: str
     splits: dict[str, SplitReport]
@@ -64,6 +73,8 @@ class FolderReport:
     stray: list[str]
     shared: Pairs
     contradicting: Pairs
+    loading: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
@@ -102,6 +113,7 @@ class FolderReport:
             lines += self._describe_split(name)
         lines += _line_of('WARNING train: class folders without images, left out', self.empty)
         sides = sorted(side for size in self.sizes for side in size)
+        lines += self.notes
         lines.append(f'sizes: median area {self.side:.0f}x{self.side:.0f} pixels, sides from {sides[0]} to {sides[-1]}')
         if self.imbalance >= UNEVEN:
             lines.append(
@@ -152,32 +164,58 @@ def report_folder(data: str | os.PathLike, check: int = 20_000) -> FolderReport:
         raise ConfigError(f'--check {check}: must be at least 1')
     prefixes, stray = _find_splits(root)
     with log_level('ERROR'):  # the report has the warnings of the datasets
-        splits = {name: _read_split(root, prefix, check) for name, prefix in prefixes.items()}
+        train = CustomDataset(data_root=os.fspath(root), data_prefix=prefixes['train'])
+        loading, notes = loading_arguments([train.get_data_info(i)['img_path'] for i in range(len(train))])
+        read = LoadImageFromFile(**loading)
+        splits = {name: _read_split(root, prefix, check, read) for name, prefix in prefixes.items()}
     classes = list(splits['train'].counts)
     if len(classes) < 2:
-        folders = _subfolders(root)
-        hint = f'; are they in {root / folders[0]}?' if len(folders) == 1 else ''
         raise DataError(f'--data {data}: training needs at least two classes, and the images have {len(classes)} '
-                        f'({enumerate_names(classes)}); expected one folder per class{hint}')
-    return FolderReport(os.fspath(data), splits, classes, stray, *_find_duplicates(root, splits))
+                        f'({enumerate_names(classes)}); expected one folder per class')
+    return FolderReport(os.fspath(data), splits, classes, stray, *_find_duplicates(root, splits), loading, notes)
 
 
-def _subfolders(root: Path) -> list[str]:
+def subfolders(root: Path) -> list[str]:
+    """Return the names of the folders in a folder that are not hidden."""
     return sorted(folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith('.'))
+
+
+def spread(paths: Sequence[str], most: int) -> list[str]:
+    """Return at most so many of the paths, evenly spread."""
+    if len(paths) <= most:
+        return list(paths)
+    return [paths[i * len(paths) // most] for i in range(most)]
+
+
+def loading_arguments(paths: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the arguments by which ``LoadImageFromFile`` reads most of the images, and what to say of them."""
+    wide = [header.path for header in scan_headers(paths) if header.bits > 8 and not header.fault]
+    if 2 * len(wide) <= len(paths):
+        return {}, []
+    read = LoadImageFromFile(color_type='unchanged')
+    pixels = [read(dict(img_path=path))['img'] for path in spread(wide, _MOST_READ)]
+    low, high = min(img.min() for img in pixels), max(img.max() for img in pixels)
+    value_range = suggest_range(low, high)
+    return dict(value_range=value_range), [
+        f'{len(wide):,} of {len(paths):,} images have more than 8 bits, with values '
+        f'from {low:g} to {high:g}: value_range={value_range} makes them 0 to 255'
+    ]
 
 
 def _find_splits(root: Path) -> tuple[dict[str, str], list[str]]:
     """Return split to folder name, and the folders of no split; the root is 'train' if there are no splits."""
     found: dict[str, str] = {}
     stray = []
-    for name in _subfolders(root):
-        split = _SPLITS.get(name.lower())
+    for name in subfolders(root):
+        split = SPLITS.get(name.lower())
         if split in found:
             raise DataError(f'--data {root}: both {found[split]!r} and {name!r} are a {split} set; keep one')
         if split:
             found[split] = name
         elif name != '__MACOSX':
             stray.append(name)
+    if not found and len(stray) == 1 and len(subfolders(root / stray[0])) > 1:
+        raise DataError(f'--data {root}: its one folder {stray[0]!r} has folders in it; give --data {root / stray[0]}')
     if not found:
         return {'train': ''}, []
     if 'train' not in found:
@@ -185,19 +223,18 @@ def _find_splits(root: Path) -> tuple[dict[str, str], list[str]]:
     return {split: found[split] for split in ('train', 'val', 'test') if split in found}, stray
 
 
-def _read_split(root: Path, prefix: str, check: int) -> SplitReport:
+def _read_split(root: Path, prefix: str, check: int, read: LoadImageFromFile) -> SplitReport:
     dataset = CustomDataset(data_root=os.fspath(root), data_prefix=prefix)
     folder, classes = dataset.img_prefix, dataset.CLASSES
     label_of = {}
     for i in range(len(dataset)):
         info = dataset.get_data_info(i)
         label_of[Path(os.path.relpath(info['img_path'], folder)).as_posix()] = classes[info['gt_label']]
-    paths = list(label_of)
-    if len(paths) > check:
-        paths = [paths[i * len(paths) // check] for i in range(check)]
+    paths = spread(list(label_of), check)
     split = SplitReport(prefix, label_of, dict(dataset.skipped), list(dataset.empty_classes))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # OpenCV decodes without Python's lock
-        for path, result in zip(paths, pool.map(_size_or_fault, [os.path.join(folder, path) for path in paths])):
+        files = [os.path.join(folder, path) for path in paths]
+        for path, result in zip(paths, pool.map(partial(_size_or_fault, read), files)):
             if isinstance(result, str):
                 split.broken[path] = result
                 del label_of[path]
@@ -206,10 +243,10 @@ def _read_split(root: Path, prefix: str, check: int) -> SplitReport:
     return split
 
 
-def _size_or_fault(path: str) -> tuple[int, int] | str:
+def _size_or_fault(read: LoadImageFromFile, path: str) -> tuple[int, int] | str:
     """Return (width, height) of an image, or why it cannot be read."""
     try:
-        height, width = LoadImageFromFile()(dict(img_path=path))['ori_shape']
+        height, width = read(dict(img_path=path))['ori_shape']
     except (DataError, MissingFileError) as err:
         fault = str(err).split(';')[0]  # "cannot read the image PATH: FAULT", "the image PATH is FAULT"
         return fault.partition(path)[2].lstrip(': ').removeprefix('is ') or fault

@@ -1,5 +1,6 @@
 """From a folder of images to a readable config; tools/new_config.py calls it."""
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from ftcls.datasets.list_files import missing_hint
 from ftcls.utils import ConfigError, MissingFileError
 from .folder_report import FolderReport, report_folder
 from .hyperparameters import Hyperparameters, choose_hyperparameters
+from .mask_folders import find_masks
 from .model_presets import ModelPreset, make_preset
 from .template import VAL_FRACTION, config_text
+from .unet import NewUNet, write_unet_config
 
 __all__ = ['NewConfig', 'new_config']
 
@@ -49,11 +52,13 @@ def new_config(data: str | os.PathLike,
                weights: str | None = None,
                seed: int = 0,
                device: str | None = None,
-               check: int = 20_000) -> NewConfig:
-    """Report on a folder of images, and write a config that fine-tunes a network on them.
+               check: int = 20_000,
+               masks: Sequence[str] = ()) -> 'NewConfig | NewUNet':
+    """Report on a folder of images, and write a config that fine-tunes a network on them; with masks, a U-Net.
 
     Args:
-        data: The folder, with class folders in it, or with ``train`` and perhaps ``val`` and ``test``.
+        data: The folder, with class folders in it, or with ``train`` and perhaps ``val`` and ``test``; or with images
+            and masks, see :func:`.mask_folders.find_masks`.
         out: The config to write; None for the folder's name with ``.py``. An existing file is not overwritten.
         backbone: See :func:`.model_presets.make_preset`; None for ``resnet50`` on a GPU, ``resnet18`` on a CPU, and
             ``cifar_resnet20`` for images of at most 48 pixels per side.
@@ -61,6 +66,7 @@ def new_config(data: str | os.PathLike,
         seed: Of the run, and of the drawn split if there is one.
         device: 'cpu' or 'cuda', where the training will run; None for what this machine has.
         check: How many images per split are read to find broken ones.
+        masks: Arguments of :class:`BinarySegDataset` that say what the masks mean, as ``'foreground=1'``.
     """
     path = Path(out or f'{Path(data).expanduser().resolve().name}.py')
     if path.suffix != '.py':
@@ -68,6 +74,19 @@ def new_config(data: str | os.PathLike,
     if path.exists():
         raise ConfigError(f'--out {path}: exists already; give another name, or remove the file')
     device = device or get_device()
+    folder = find_masks(Path(data).expanduser()) if Path(data).expanduser().is_dir() else None
+    if folder:
+        given = dict(backbone=backbone, weights=weights)
+        if any(given.values()):
+            name = next(name for name, value in given.items() if value)
+            raise ConfigError(
+                f'--{name}: {data} has images and masks, for which a U-Net is trained from random weights; '
+                'leave the option out, or edit the config')
+        done = write_unet_config(path, folder, masks, seed, device != 'cpu')
+        validate_config(load_config(path))
+        return done
+    if masks:
+        raise ConfigError(f'--masks {masks[0]}: {data} has no folders `images` and `masks`')
     report = report_folder(data, check)
     if weights is not None and '://' not in weights and not Path(weights).expanduser().is_file():
         raise MissingFileError(f'--weights {weights}: no such file{missing_hint(weights)}')

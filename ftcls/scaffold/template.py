@@ -2,6 +2,7 @@
 import json
 import os
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from pprint import pformat
 from textwrap import indent, wrap
@@ -11,7 +12,7 @@ from .folder_report import UNEVEN, FolderReport
 from .hyperparameters import Hyperparameters
 from .model_presets import ModelPreset
 
-__all__ = ['VAL_FRACTION', 'config_text']
+__all__ = ['VAL_FRACTION', 'call', 'config_text', 'fill']
 
 VAL_FRACTION = 0.2
 
@@ -23,16 +24,22 @@ def config_text(path: Path, report: FolderReport, preset: ModelPreset, chosen: H
     values = dict(path=shown[0], root=shown[1], report=report, preset=preset, chosen=chosen, why=chosen.why, seed=seed)
     values |= dict(
         num_classes=len(report.classes), eval_batch=2 * chosen.batch, val_interval=max(1, chosen.epochs // 20))
-    values |= _model_lines(preset, chosen) | _pipeline_lines(preset, chosen)
+    values |= _model_lines(preset, chosen) | _pipeline_lines(report, preset, chosen)
     values |= _data_lines(report, seed) | _metric_lines(report)
-    return _fill(Path(__file__).with_name('config_template.txt').read_text(encoding='utf-8'), values)
+    return fill('config_template.txt', values)
 
 
-def _fill(template: str, values: dict[str, Any]) -> str:
-    """Fill in values, '' for one that is not given; their lines are indented like the field, comments are wrapped."""
+def call(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return the line of a transform in a pipeline."""
+    items = ', '.join(f'{key}={value!r}' for key, value in dict(type=name, **arguments).items())
+    return f'dict({items}),'
+
+
+def fill(name: str, values: Mapping[str, Any]) -> str:
+    """Fill values into the template of this name, '' for one that is not given; their lines are indented like the field, comments are wrapped."""
     values = defaultdict(str, values)
     lines: list[str] = []
-    for line in template.splitlines():
+    for line in Path(__file__).with_name(name).read_text(encoding='utf-8').splitlines():
         filled = line.strip().format_map(values).rstrip()
         if line and not filled:
             continue
@@ -66,11 +73,12 @@ def _model_lines(preset: ModelPreset, chosen: Hyperparameters) -> dict[str, Any]
     return lines
 
 
-def _pipeline_lines(preset: ModelPreset, chosen: Hyperparameters) -> dict[str, str]:
+def _pipeline_lines(report: FolderReport, preset: ModelPreset, chosen: Hyperparameters) -> dict[str, str]:
     resizing = "backend='pillow'"  # pillow antialiases, as in the training of the weights
     if preset.interpolation != 'bilinear':
         resizing += f', interpolation={preset.interpolation!r}'
     lines = dict(
+        loading=call('LoadImageFromFile', report.loading),
         train_steps=f"dict(type='Resize', scale={chosen.resize}, {resizing}),",
         test_steps=f"dict(type='Resize', scale={chosen.crop}, {resizing}),")
     if chosen.random_size:
