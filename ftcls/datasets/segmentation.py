@@ -17,7 +17,7 @@ from .transforms.mask_loading import MaskCoding, MaskValue
 
 __all__ = ['BinarySegDataset', 'CarvanaDataset']
 
-_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 
 
 @DATASETS.register_module()
@@ -141,9 +141,9 @@ class BinarySegDataset(BaseDataset):
         """Return the names of the images in a folder, sorted."""
         if not os.path.isdir(folder):
             raise MissingFileError(f'no folder {folder!r}{missing_hint(folder)}; correct data_root or {argument}')
-        names = sorted(n for n in os.listdir(folder) if n.lower().endswith(_EXTENSIONS) and not n.startswith('.'))
+        names = sorted(n for n in os.listdir(folder) if n.lower().endswith(EXTENSIONS) and not n.startswith('.'))
         if not names:
-            raise DataError(f'{folder!r} has no images ({", ".join(_EXTENSIONS)}); correct data_root or {argument}')
+            raise DataError(f'{folder!r} has no images ({", ".join(EXTENSIONS)}); correct data_root or {argument}')
         return names
 
     def class_counts(self) -> None:

@@ -36,7 +36,10 @@ def call(name: str, arguments: Mapping[str, Any]) -> str:
 
 
 def fill(name: str, values: Mapping[str, Any]) -> str:
-    """Fill values into the template of this name, '' for one that is not given; their lines are indented like the field, comments are wrapped."""
+    """Fill values into the template of this name, '' for one that is not given.
+
+    The lines of a value are indented like its field, and comments are wrapped.
+    """
     values = defaultdict(str, values)
     lines: list[str] = []
     for line in Path(__file__).with_name(name).read_text(encoding='utf-8').splitlines():

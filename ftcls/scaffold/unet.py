@@ -101,7 +101,11 @@ def _masks(dataset: BinarySegDataset) -> str:
         DataError: With the option of new_config.py that says what the values mean.
     """
     try:
-        return f'masks hold {dataset.check_masks().describe()}'
+        values = dataset.check_masks()
+        hint = ''
+        if values.kinds[1] > values.kinds[0] and dataset.coding.foreground == 'nonzero':
+            hint = '; foreground is the larger part: for the reverse give `--masks foreground=0`'
+        return f'masks hold {values.describe()}{hint}'
     except DataError as err:
         raise DataError(
             f'{err}; give the setting with `--masks NAME=VALUE`, for example `--masks foreground=1`') from None
