@@ -214,7 +214,7 @@ def _find_splits(root: Path) -> tuple[dict[str, str], list[str]]:
             found[split] = name
         elif name != '__MACOSX':
             stray.append(name)
-    if not found and len(stray) == 1 and len(subfolders(root / stray[0])) > 1:
+    if not found and len(stray) == 1 and subfolders(root / stray[0]):
         raise DataError(f'--data {root}: its one folder {stray[0]!r} has folders in it; give --data {root / stray[0]}')
     if not found:
         return {'train': ''}, []

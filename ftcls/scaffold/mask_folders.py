@@ -27,10 +27,12 @@ class MaskFolder:
         splits: 'train', and 'val' and 'test' if there are folders for them, to the folders of the images and of the
             masks, relative to the root.
         mask_name: Name of an image's mask, with ``{stem}``.
+        left_out: Folders in the root that are not used.
     """
     root: Path
     splits: dict[str, tuple[str, str]]
     mask_name: str
+    left_out: list[str]
 
 
 def find_masks(root: Path) -> MaskFolder | None:
@@ -60,7 +62,8 @@ def find_masks(root: Path) -> MaskFolder | None:
     if not found.get('train'):
         return None
     splits = {split: found[split] for split in ('train', 'val', 'test') if found.get(split)}
-    return MaskFolder(root, splits, _mask_name(root, *splits['train']))
+    used = {folder.split('/')[0] for pair in splits.values() for folder in pair}
+    return MaskFolder(root, splits, _mask_name(root, *splits['train']), [name for name in names if name not in used])
 
 
 def _images(folder: Path) -> list[str]:
@@ -104,8 +107,8 @@ def _mask_name(root: Path, images: str, masks: str) -> str:
         return _side_by_side(files)
     if not mask_files:
         others = Counter(Path(file.name).suffix or file.name for file in (root / masks).iterdir())
-        raise DataError(f'--data {root}: {masks} has no images of masks, but {enumerate_names(others, 3)}; boxes and '
-                        'polygons are not supported: draw masks from them')
+        hint = f', but {enumerate_names(others, 3)}; boxes and polygons are not supported' if others else ''
+        raise DataError(f'--data {root}: the folder {masks!r} has no masks that are images{hint}; add one per image')
     found: Counter = Counter()
     for name in files[:100]:
         stem = Path(name).stem

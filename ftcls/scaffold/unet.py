@@ -62,32 +62,28 @@ def write_unet_config(path: Path, folder: MaskFolder, settings: Sequence[str], s
     Raises:
         DataError: If an image has no mask, or the masks' values do not say what is foreground.
     """
-    coding = dict(parse_override(setting) for setting in settings)
+    coding = {'mask_name': folder.mask_name, **dict(parse_override(setting) for setting in settings)}
     facts, images = [], {}
     for split, (img_dir, mask_dir) in folder.splits.items():
-        dataset = DATASETS.build(
-            dict(
-                type='BinarySegDataset',
-                data_root=os.fspath(folder.root),
-                img_dir=img_dir,
-                mask_dir=mask_dir,
-                **{
-                    'mask_name': folder.mask_name,
-                    **coding
-                }))
+        place = dict(type='BinarySegDataset', data_root=os.fspath(folder.root), img_dir=img_dir, mask_dir=mask_dir)
+        dataset = DATASETS.build(place | coding)
         images[split] = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
-        facts.append(f'{split}: {len(dataset)} images in {img_dir or folder.root}, with masks {folder.mask_name} in '
-                     f'{mask_dir or folder.root}')
+        facts.append(f'{split}: {len(dataset)} images in {img_dir or folder.root}, with masks '
+                     f'{coding["mask_name"]} in {mask_dir or folder.root}')
         facts.append(f'{split}: {_masks(dataset)}')
-    headers = scan_headers([image for paths in images.values() for image in paths])
-    count = len(images['train'])
-    values, why = _choose(count if 'val' in images else round(count * (1 - VAL_FRACTION)), headers, gpu)
+    if folder.left_out:
+        facts.append(f'WARNING folders without images and masks, left out: {enumerate_names(folder.left_out)}')
+    sizes = [_size(header) for header in scan_headers([image for paths in images.values() for image in paths])]
+    shown = enumerate_names((f'{width}x{height}' for width, height in sorted(set(sizes))), 3)
     loading, lines = _loading(images['train'])
+    facts += [*lines, f'sizes: {shown} pixels']
+    count = len(images['train'])
+    if 'val' not in images:
+        count = round(count * (1 - VAL_FRACTION))
+    values, why = _choose(count, sizes, gpu)
     values |= _data_lines(folder, seed) | loading
     values |= dict(path=path.as_posix(), root=os.fspath(folder.root), why=why, seed=seed)
     values['settings'] = '\n'.join(f'{name}={value!r},' for name, value in coding.items())
-    values['mask_name'] = coding.pop('mask_name', folder.mask_name)
-    facts += [*lines, *_sizes(headers)]
     values['facts'] = '\n'.join('# ' + ' '.join(line.split()) for line in facts)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(fill('unet_template.txt', values), encoding='utf-8')
@@ -111,35 +107,36 @@ def _masks(dataset: BinarySegDataset) -> str:
             f'{err}; give the setting with `--masks NAME=VALUE`, for example `--masks foreground=1`') from None
 
 
-def _choose(count: int, headers: Sequence[ImageHeader], gpu: bool) -> tuple[dict[str, Any], dict[str, str]]:
+def _size(header: ImageHeader) -> tuple[int, int]:
+    """Return width and height as the image is shown."""
+    size = header.width, header.height
+    return size[::-1] if header.orientation >= 5 and header.format != 'TIFF' else size
+
+
+def _choose(count: int, sizes: Sequence[tuple[int, int]], gpu: bool) -> tuple[dict[str, Any], dict[str, str]]:
     """Return sizes, rate and length of the training for so many images, and the reasons."""
     channels, lr, crop, longest, batch, steps, source = _RECIPES[gpu]
-    sides = [side for header in headers for side in (header.width, header.height)]
-    is_same_size = len({(header.width, header.height) for header in headers}) == 1
     batch = min(batch, max(1, count))
     per_epoch = math.ceil(count / batch)
     epochs = max(10, math.ceil(steps / per_epoch))
+    crop = max(16, min(crop, 16 * (min(map(min, sizes)) // 16)))
     values = dict(
-        base_channels=channels, lr=lr, batch=batch, epochs=epochs, val_interval=max(1, epochs // 10), eval_batch=1)
-    values['crop'] = max(16, min(crop, 16 * (min(min(sides), longest) // 16)))
-    if is_same_size:
-        values['eval_batch'] = batch
-    if max(sides) > longest:
-        values['resizing'] = f"# sides of up to {max(sides)} pixels cost time and memory\n" \
-            f"dict(type='ResizeEdge', scale={longest}, edge='long'),"
+        base_channels=channels, lr=lr, batch=batch, epochs=epochs, val_interval=max(1, epochs // 10), crop=crop)
     why = dict(
         base_channels=f'{channels} channels in the first stage, from random weights, as in {source}',
-        crop=f'crops of {values["crop"]} pixels, a multiple of 16, as in {source}',
+        crop=f'crops of {crop} pixels, a multiple of 16, as in {source}',
         masks='what the masks mean: by default each value that is not 0 is foreground; foreground=0 is the reverse',
-        eval_batch='images of one size make a batch' if is_same_size else 'images of different sizes: one at a time',
+        eval_batch='images of one size make a batch',
         lr=f'{lr} for {channels} channels, as in {source}',
         epochs=f'{epochs} epochs of {per_epoch} steps: at least {steps} steps, one crop of each image per epoch')
+    values['eval_batch'] = batch
+    if len(set(sizes)) > 1:
+        values['eval_batch'] = 1
+        why['eval_batch'] = 'images of different sizes: one at a time'
+    if (side := max(map(max, sizes))) > longest:
+        values['resizing'] = f"# sides of up to {side} pixels cost time and memory\n" \
+            f"dict(type='ResizeEdge', scale={longest}, edge='long'),"
     return values, why
-
-
-def _sizes(headers: Sequence[ImageHeader]) -> list[str]:
-    sizes = sorted({(header.width, header.height) for header in headers})
-    return [f'sizes: {enumerate_names((f"{width}x{height}" for width, height in sizes), 3)} pixels']
 
 
 def _loading(paths: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -152,7 +149,7 @@ def _loading(paths: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         pixels = [img[..., :1] for img in pixels]
     flat = np.concatenate([img.reshape(-1, img.shape[2])[::max(1, img.size // 100_000)] for img in pixels])
     mean, std = (statistic(flat, axis=0)[::-1].round(2).tolist() for statistic in (np.mean, np.std))
-    lines.append(f'images: {len(mean)} channels are used ({arguments.get("color_type", "color")})')
+    lines.append(f'images: read as {arguments.get("color_type", "color")}')
     std = [max(value, 1.) for value in std]
     return dict(
         loading=call('LoadImageFromFile', arguments), channels=len(mean), mean=mean, std=std,
