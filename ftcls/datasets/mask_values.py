@@ -15,7 +15,7 @@ __all__ = ['MaskValues', 'count_values']
 
 _MOST_VALUES = 70_000  # 16 bits have fewer; with more, counting stops
 _FEW = 8  # soft edges leave more values than this
-_LOSSY = ('.jpg', '.jpeg', '.webp')
+_LOSSY = ('.jpg', '.jpeg')
 
 
 @dataclass
@@ -93,10 +93,11 @@ class MaskValues:
         """Return the setting for soft or lossy masks."""
         if counted[-1] >= COLOUR:
             return 'set threshold=127 if JPEG or resizing has left so many; if these are no masks, correct mask_dir'
-        above = sum(self.pixels[value] for value in counted if value > _middle(counted)) / sum(self.kinds.values())
+        middle = _middle(counted)
+        above = sum(self.pixels[value] for value in counted if value > middle) / (self.kinds[0] + self.kinds[1])
         other = '' if self.coding.foreground == 'nonzero' else " (foreground='nonzero'), or the others (0)"
         return (f'JPEG or resizing leaves such values, for example in {self.example[counted[1]]}: set '
-                f'threshold={_middle(counted):g} to take the {_percent(above)} above it{other}')
+                f'threshold={middle:g} to take the {_percent(above)} above it{other}')
 
     def _choices(self, counted: list[float]) -> str:
         """Return the settings for masks of several values."""

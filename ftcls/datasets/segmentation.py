@@ -103,6 +103,11 @@ class BinarySegDataset(BaseDataset):
         faults = [fault for pair in pairs if (fault := _pair_fault(*pair, infos[0]['mask_orientation']))]
         if faults:
             raise DataError(f'{faults[0]}{_more(faults)}')
+        with_palette = [mask.path for mask in masks if mask.mode == 'P']
+        if isinstance(self.foreground, int) and 0 < len(with_palette) < len(masks):
+            raise DataError(
+                f'foreground={self.foreground} is an index in {with_palette[0]}, which has a palette, and a grey '
+                'level in masks without; save all in the same way, or give a colour')
         values = count_values([mask.path for mask in masks], self.coding)
         if fault := values.fault():
             raise DataError(f'{self.data_prefix["mask_path"]}: {fault}')
@@ -151,11 +156,9 @@ class BinarySegDataset(BaseDataset):
 
     def extra_repr(self) -> list[str]:
         """Lines of ``repr`` about where the data is."""
-        split = f'split: {self.split}'
-        if self.split is not None:
-            split += f' (val_fraction={self.val_fraction:.3g}, split_seed={self.split_seed})'
-        masks = f'masks: {self.data_prefix["mask_path"]}, {self.mask_name}, foreground: {self.coding.foreground}'
-        return [f'images: {self.img_prefix}', masks, split]
+        return [
+            f'images: {self.img_prefix}', f'masks: {self.data_prefix["mask_path"]}, {self.mask_name}, {self.coding}'
+        ]
 
 
 @DATASETS.register_module()

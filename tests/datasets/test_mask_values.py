@@ -73,6 +73,11 @@ REFUSED = {
     'threshold': (Image.fromarray(DISC), '.png', dict(threshold=127), 'threshold=127 takes 0 %.*threshold=0.5'),
     'alpha': (with_alpha('RGBA', 0), '.png', {}, 'alpha=True'),
     'alpha, white': (with_alpha('LA', 255), '.png', {}, 'alpha=True'),
+    'NaN': (Image.fromarray(np.where(DISC > 0, np.nan, np.float32(0))), '.tif', {}, 'NaN'),
+    'void of a signed type': (Image.fromarray(np.where(CLASSES == 3, np.int32(-1), DISC)), '.tif', {},
+                              'ignore_value=-1'),
+    'instances': (Image.fromarray(np.uint16(range(64)) // 4 * np.ones((48, 1), np.uint16) + np.uint16(999) * DISC), '.png', {},
+                  r'and \d+ more values.*threshold=0 for all'),
     'no alpha': (Image.fromarray(255 * DISC), '.png', dict(alpha=True), 'alpha=True.*no alpha'),
 }  # yapf: disable
 
@@ -129,6 +134,17 @@ def test_void_of_a_palette_is_its_index_or_its_colour(tmp_path: Path, void: int 
     dataset = save(tmp_path, palette(mask, p1=colour, p255=(224, 224, 192)), ignore_value=void)
     assert np.array_equal(truth(dataset), mask)
     assert 'ignored 6.2 %' in dataset.check_masks().describe()
+
+
+def test_palettes_and_grey_levels_are_not_mixed(tmp_path: Path) -> None:
+    dataset = save(tmp_path, palette(DISC, p1=(255, 255, 255)), foreground=1)
+    dataset.check_masks()
+    Image.fromarray(255 * DISC).save(tmp_path / 'masks' / 'b_mask.png')
+    with pytest.raises(DataError, match='foreground=1 is an index in .*a_mask.png.*give a colour'):
+        dataset.check_masks()
+    dataset = BinarySegDataset(str(tmp_path), foreground='white', pipeline=PIPELINE)
+    assert '255 (20 %); foreground 20 %' in dataset.check_masks().describe()
+    assert np.array_equal(truth(dataset), DISC)
 
 
 def test_what_never_occurs_is_said(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_reads_image_and_mask(tmp_path):
     assert sample.gt_mask[:, :3].eq(1).all() and sample.gt_mask[:, 3:].eq(0).all()
     assert sample.mask_path.endswith('0_mask.png')
     assert dataset.check_masks().describe() == '0 (75 %), 255 (25 %); foreground 25 %, ignored 0 %'
-    assert dataset.class_counts() is None and 'foreground: nonzero' in repr(dataset)
+    assert dataset.class_counts() is None and "foreground='nonzero'" in repr(dataset)
 
 
 @pytest.mark.parametrize('foreground, ignore, columns', [(255, None, (1, 0, 0)), (7, None, (0, 1, 0)),

@@ -75,7 +75,7 @@ def check_masks(cfg: Config, datasets: Mapping[str, Dataset]) -> list[str]:
     lines = []
     for split, dataset in datasets.items():
         for inner in inner_datasets(dataset):
-            if isinstance(inner, BinarySegDataset):
+            if isinstance(inner, BinarySegDataset) and getattr(inner, 'check', True):
                 with located(f'{split}_dataloader.dataset'):
                     lines.append(f'{split}: {inner.check_masks().describe()}')
     loaders = {split: cfg.get(f'{split}_dataloader') or {} for split in ('train', 'val', 'test')}

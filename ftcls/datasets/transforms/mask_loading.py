@@ -64,7 +64,7 @@ class MaskCoding:
 
         Raises:
             MissingFileError: If the file does not exist.
-            DataError: If it cannot be read, has several pages, or its colours and its alpha channel differ.
+            DataError: If it cannot be read, has several pages or NaN, or its colours and its alpha differ.
         """
         try:
             img = open_pillow(Path(path).read_bytes(), os.fspath(path))
@@ -74,7 +74,10 @@ class MaskCoding:
             raise DataError(f'the mask {path} has {img.n_frames} pages; save each as a mask of its own')
         if orientation is not None:
             img.getexif()[_ORIENTATION] = orientation
-        return self._values(ImageOps.exif_transpose(img), path)
+        values = self._values(ImageOps.exif_transpose(img), path)
+        if values.dtype.kind == 'f' and not np.isfinite(values).all():
+            raise DataError(f'the mask {path} has values that are not finite (NaN); give them a number of their own')
+        return values
 
     def binary(self, values: np.ndarray) -> np.ndarray:
         """Turn values, of any shape, into uint8: 0 background, 1 foreground, 255 ignored."""
