@@ -32,6 +32,7 @@ _NAMES = {
     'ftcls.experiments.search_space': ('Dimension', 'read_space'),
     'ftcls.experiments.tune': ('SearchOptions', 'tune'),
     'ftcls.experiments.tune_ray': ('tune_on_ray', ),
+    'ftcls.scaffold.check_data': ('DataCheck', 'check_data'),
     'ftcls.scaffold.new_config': ('NewConfig', 'new_config'),
     'ftcls.utils.plain_files': ('allow_imports', ),
 }

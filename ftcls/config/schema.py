@@ -79,6 +79,7 @@ TOP_LEVEL_KEYS: dict[str, Key] = dict(
     work_dir=Key(type=str | None),
     experiment_name=Key(type=str | None),
     allow_missing_classes=Key(type=bool),
+    allow_shared_images=Key(type=bool),
     arms=Key(type=dict),
     launcher=Key(type=Literal[LAUNCHERS]),
     env_cfg=Key(

@@ -114,7 +114,10 @@ class CustomDataset(BaseDataset):
         """Return the names of the folders that may be classes, sorted."""
         folders = _folders_in(self.img_prefix)
         self.skipped.update(f'folder {name!r}' for name in folders if _is_clutter(name))
-        folders = [name for name in folders if not _is_clutter(name)]
+        above = _above(os.path.join(self.img_prefix, 'class'))
+        circles = [name for name in folders if os.path.realpath(os.path.join(self.img_prefix, name)) in above]
+        self.skipped.update(f'link {name!r} to a folder above it' for name in circles)
+        folders = [name for name in folders if not _is_clutter(name) and name not in circles]
         if loose := folders and self._loose_images():
             self.skipped[_LOOSE] += loose
         return folders
@@ -156,10 +159,12 @@ class CustomDataset(BaseDataset):
 
     def _find_images(self, folder: str) -> list[str]:
         """Return the paths of the images in ``folder`` at any depth, sorted; count what is skipped."""
-        paths, seen = [], set()
+        # the folders above it, by its name and by what a link stands for: their other classes are none of its own
+        paths, seen = [], _above(folder) | _above(os.path.realpath(folder))
         for root, dirs, files in os.walk(folder, followlinks=True):
             real = os.path.realpath(root)
-            if real in seen:  # a link to a folder above: a circle
+            if real in seen:
+                self.skipped[f'link {os.path.basename(root)!r} to a folder above it, or read already'] += 1
                 dirs.clear()
                 continue
             seen.add(real)
@@ -371,6 +376,12 @@ class CustomDataset(BaseDataset):
 
 def _folders_in(path: str) -> list[str]:
     return sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
+
+
+def _above(folder: str) -> set[str]:
+    """Return the real paths of the folders above one."""
+    parent = Path(os.path.realpath(Path(os.path.abspath(folder)).parent))
+    return {str(parent), *map(str, parent.parents)}
 
 
 def _is_clutter(name: str) -> bool:

@@ -1,7 +1,7 @@
 """What a folder of images holds: splits, classes, sizes, and what is wrong with it."""
 import os
 import statistics
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ftcls.datasets import CustomDataset
+from ftcls.datasets.duplicates import Image, Look, compare_images, look_at
 from ftcls.datasets.headers import scan_headers
 from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.datasets.transforms.loading import suggest_range
 from ftcls.engine.mmengine_compat import log_level
 from ftcls.utils import ConfigError, DataError, MissingFileError
-from ftcls.utils.download import file_digest
-from ftcls.utils.names import enumerate_names
+from ftcls.utils.names import enumerate_names, plural
 
 __all__ = [
     'SPLITS', 'UNEVEN', 'FolderReport', 'SplitReport', 'loading_arguments', 'report_folder', 'spread', 'subfolders'
@@ -25,8 +25,6 @@ __all__ = [
 SPLITS = dict(train='train', training='train', val='val', valid='val', validation='val', test='test', testing='test')
 _MOST_READ = 64  # of images with more than 8 bits, for the range of their values
 UNEVEN = 3  # the largest class has this many times as many images as the smallest
-
-Pairs = list[tuple[str, str]]
 
 
 @dataclass
@@ -40,6 +38,7 @@ class SplitReport:
         empty: Class folders without images.
         broken: Path of each image that cannot be read to the reason.
         sizes: (width, height) of the images that were read; the others are assumed to be readable.
+        looks: Path of each image that was read to what it is compared by.
     """
     prefix: str
     label_of: dict[str, str]
@@ -47,6 +46,7 @@ class SplitReport:
     empty: list[str]
     broken: dict[str, str] = field(default_factory=dict)
     sizes: list[tuple[int, int]] = field(default_factory=list)
+    looks: dict[str, Look] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -62,8 +62,7 @@ class FolderReport:
         splits: 'train', and 'val' and 'test' if there are folders for them.
         classes: The classes of the training images, sorted.
         stray: Folders beside those of the splits.
-        shared: Images with the same bytes in different splits, or anywhere if there is no 'val' yet.
-        contradicting: Images with the same bytes in different classes.
+        doubles: Sentences on images that are there twice, or nearly, or are unlike all others.
         loading: Arguments of ``LoadImageFromFile``.
         notes: What is said of these.
     """
@@ -71,8 +70,7 @@ class FolderReport:
     splits: dict[str, SplitReport]
     classes: list[str]
     stray: list[str]
-    shared: Pairs
-    contradicting: Pairs
+    doubles: list[str]
     loading: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -119,12 +117,7 @@ class FolderReport:
             lines.append(
                 f'WARNING uneven classes: the largest has {self.imbalance:.1f} times the images of the smallest')
         lines += _line_of('WARNING folders beside the splits, left out', self.stray)
-        where = 'in two splits' if 'val' in self.splits else 'twice, and one may be drawn for validation'
-        doubled = {f'{where}, so that scores look better than they are': self.shared}
-        doubled['in two classes'] = self.contradicting
-        for text, pairs in doubled.items():
-            lines += _line_of(f'WARNING the same image {text}: {len(pairs)}', [' = '.join(pair) for pair in pairs])
-        return lines
+        return lines + self.doubles
 
     def _describe_split(self, name: str) -> list[str]:
         split = self.splits[name]
@@ -162,7 +155,7 @@ def report_folder(data: str | os.PathLike, check: int = 20_000) -> FolderReport:
         raise MissingFileError(f'--data {data}: {what}; give the folder that holds train and val, or the class folders')
     if check < 1:
         raise ConfigError(f'--check {check}: must be at least 1')
-    prefixes, stray = _find_splits(root)
+    prefixes, stray = find_splits(root)
     with log_level('ERROR'):  # the report has the warnings of the datasets
         train = CustomDataset(data_root=os.fspath(root), data_prefix=prefixes['train'])
         loading, notes = loading_arguments([train.get_data_info(i)['img_path'] for i in range(len(train))])
@@ -172,7 +165,7 @@ def report_folder(data: str | os.PathLike, check: int = 20_000) -> FolderReport:
     if len(classes) < 2:
         raise DataError(f'--data {data}: training needs at least two classes, and the images have {len(classes)} '
                         f'({enumerate_names(classes)}); expected one folder per class')
-    return FolderReport(os.fspath(data), splits, classes, stray, *_find_duplicates(root, splits), loading, notes)
+    return FolderReport(os.fspath(data), splits, classes, stray, _compare_images(root, splits), loading, notes)
 
 
 def subfolders(root: Path) -> list[str]:
@@ -202,7 +195,7 @@ def loading_arguments(paths: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     ]
 
 
-def _find_splits(root: Path) -> tuple[dict[str, str], list[str]]:
+def find_splits(root: Path) -> tuple[dict[str, str], list[str]]:
     """Return split to folder name, and the folders of no split; the root is 'train' if there are no splits."""
     found: dict[str, str] = {}
     stray = []
@@ -234,39 +227,39 @@ def _read_split(root: Path, prefix: str, check: int, read: LoadImageFromFile) ->
     split = SplitReport(prefix, label_of, dict(dataset.skipped), list(dataset.empty_classes))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # OpenCV decodes without Python's lock
         files = [os.path.join(folder, path) for path in paths]
-        for path, result in zip(paths, pool.map(partial(_size_or_fault, read), files)):
+        for path, result in zip(paths, pool.map(partial(_look_or_fault, read), files)):
             if isinstance(result, str):
                 split.broken[path] = result
                 del label_of[path]
             else:
-                split.sizes.append(result)
+                size, split.looks[path] = result
+                split.sizes.append(size)
     return split
 
 
-def _size_or_fault(read: LoadImageFromFile, path: str) -> tuple[int, int] | str:
-    """Return (width, height) of an image, or why it cannot be read."""
+def _look_or_fault(read: LoadImageFromFile, path: str) -> tuple[tuple[int, int], Look] | str:
+    """Return (width, height) of an image and its look, or why it cannot be read."""
     try:
-        height, width = read(dict(img_path=path))['ori_shape']
+        results = read(dict(img_path=path))
     except (DataError, MissingFileError) as err:
         fault = str(err).split(';')[0]  # "cannot read the image PATH: FAULT", "the image PATH is FAULT"
         return fault.partition(path)[2].lstrip(': ').removeprefix('is ') or fault
-    return width, height
+    return results['ori_shape'][::-1], look_at(results['img'])
 
 
-def _find_duplicates(root: Path, splits: Mapping[str, SplitReport]) -> tuple[Pairs, Pairs]:
-    """Return pairs of files with the same bytes in two splits, and in two classes; a copy is paired with the first."""
-    by_size: dict[int, list[tuple[str, str, str]]] = defaultdict(list)
+def _compare_images(root: Path, splits: Mapping[str, SplitReport]) -> list[str]:
+    """Return sentences on images that are there twice, or nearly, or are unlike all others."""
+    images, looks = [], {}
     for name, split in splits.items():
         for path, label in split.label_of.items():
-            path = os.path.join(split.prefix, path)
-            by_size[(root / path).stat().st_size].append((path, name, label))
-    shared, contradicting = [], []
-    for files in [group for group in by_size.values() if len(group) > 1]:
-        first_of: dict[str, tuple[str, str, str]] = {}
-        for path, name, label in files:
-            first, first_name, first_label = first_of.setdefault(file_digest(root / path), (path, name, label))
-            if name != first_name or (path != first and 'val' not in splits):
-                shared.append((first, path))
-            if label != first_label:
-                contradicting.append((first, path))
-    return sorted(shared), sorted(contradicting)
+            file = os.path.join(split.prefix, path)
+            images.append(Image(file, name, label, str(root / file)))
+        looks.update({os.path.join(split.prefix, path): look for path, look in split.looks.items()})
+    lines = []
+    for level, split, text, names in compare_images(images, looks):
+        if 'val' not in splits and level == 'note':
+            text += ', and one may be drawn for validation'
+            level = 'WARNING'
+        if level != 'note':
+            lines += _line_of(f'WARNING {split}: {text}: {plural(len(names), "image")}', names)
+    return lines

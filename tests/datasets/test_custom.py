@@ -276,3 +276,35 @@ def test_excluded_images_are_left_out_and_logged(folder: Path, log_records: list
     assert dataset.class_counts() == {'cat': 2, 'dog': 1}
     assert dataset.drawn == '2 left out by exclude'
     assert any("2 images" in text and "not found: 'dog/gone.png'" in text for _, text in log_records)
+
+
+def in_classes(root: Path, log_records: list, **settings: object) -> dict[str, int]:
+    """Return the counts, after a look whether the log names the links that are left out."""
+    dataset = CustomDataset(data_root=str(root), data_prefix='train', **settings)
+    assert 'a folder above it' in '\n'.join(text for _, text in log_records)
+    return dataset.class_counts()
+
+
+@pytest.mark.parametrize('link, target', [('cat/up', '..'), ('cat/deep/up', '../..'), ('cat/top', '../..'),
+                                          ('self', '.'), ('up', '..'), ('cat/self', '.')])  # yapf: disable
+def test_links_to_folders_above_are_not_followed(folder: Path, log_records: list, link: str, target: str) -> None:
+    (folder / 'train' / link).parent.mkdir(exist_ok=True)
+    (folder / 'train' / link).symlink_to(target)
+    assert in_classes(folder, log_records) == {'cat': 3, 'dog': 2}
+
+
+def test_a_loop_inside_a_linked_class(folder: Path, tmp_path_factory: pytest.TempPathFactory,
+                                      log_records: list) -> None:
+    store = tmp_path_factory.mktemp('store')
+    for name in ('fox', 'hen'):
+        image(store / name / '1.png')
+    (store / 'fox' / 'up').symlink_to('..')
+    (folder / 'train' / 'fox').symlink_to(store / 'fox')
+    assert in_classes(folder, log_records) == {'cat': 3, 'dog': 2, 'fox': 1}
+
+
+def test_a_loop_without_labels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / 'train' / 'cat' / 'up').symlink_to('..')
+    assert len(CustomDataset(data_root=str(folder), data_prefix='train/', with_label=False)) == 5
+    monkeypatch.chdir(folder / 'train')
+    assert len(CustomDataset(data_prefix='.')) == 5

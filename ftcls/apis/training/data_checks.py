@@ -1,12 +1,15 @@
-"""Whether model and metrics fit the data: as many classes, as many labels per image, samples of every class, masks."""
+"""Whether model, metrics and data fit: numbers of classes and labels, samples of every class, masks, no image twice."""
 import inspect
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from ftcls.datasets import BinarySegDataset
+from ftcls.datasets.duplicates import DOUBLES, describe_pair, find_doubles, images_of, same_content
 from ftcls.evaluation.metrics.predictions import SingleLabelBase
 from ftcls.models.heads import ClsHead, MultiLabelClsHead
 from ftcls.registry import DATASETS, METRICS, MODELS
@@ -16,7 +19,12 @@ from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 from .loaders import DataReport, dataset_configs, inner_datasets
 
-__all__ = ['check_heads', 'check_masks', 'check_missing_classes']
+__all__ = ['check_contents', 'check_heads', 'check_masks', 'check_missing_classes']
+
+_MOST_COMPARED = 200_000  # images in all splits; to list more takes seconds
+_REMEDIES = dict(
+    shared="give the split other images, or split='val' and the training set split='train'",
+    conflict='correct the labels, or remove the images')
 
 
 def check_heads(cfg: Config, report: DataReport) -> None:
@@ -87,6 +95,28 @@ def check_masks(cfg: Config, datasets: Mapping[str, Dataset]) -> list[str]:
                 raise ConfigError(f'{name}={values[0]!r} is set in only one of train_dataloader.dataset and '
                                   f'{split}_dataloader.dataset; set it in both, so that their masks mean the same')
     return lines
+
+
+def check_contents(cfg: Config, datasets: Mapping[str, Dataset], report: DataReport) -> None:
+    """Compare the images by content: warn of those of a split that are training images, or have two labels.
+
+    Raises:
+        DataError: If all images of a split are training images, unless the config says ``allow_shared_images = True``.
+    """
+    if sum(map(len, datasets.values())) > _MOST_COMPARED:
+        report.notes.append(f'images not compared by content, since there are more than {_MOST_COMPARED:,}; '
+                            'tools/check_data.py compares them')
+        return
+    images = [image for split, dataset in datasets.items() for image, _ in images_of(dataset, split)]
+    for (kind, split), pairs in find_doubles(same_content(images)).items():
+        size = len(datasets[split])
+        text = (f'{split}_dataloader.dataset: {DOUBLES[kind]}: {len(pairs):,} of {size:,} images '
+                f'({len(pairs) / size:.1%}), for example {describe_pair(pairs[0])}; {_REMEDIES.get(kind)}')
+        report.doubles[kind, split] = len(pairs)
+        if kind == 'shared' and len(pairs) == size and not cfg.get('allow_shared_images', False):
+            raise DataError(f'{text}, or accept it with allow_shared_images=True')
+        if kind in _REMEDIES:
+            print_log(text, logger='current', level=logging.WARNING)
 
 
 def _metric_configs(evaluator: Any, path: str) -> Iterator[tuple[str, Mapping]]:

@@ -72,7 +72,7 @@ def test(cfg: Config,
     samples = first_samples(datasets)
     if tta:
         # The first view, as a sample.
-        samples['test'] = {key: views[0] for key, views in samples['test'].items()}
+        samples['test'] = [{key: views[0] for key, views in sample.items()} for sample in samples['test']]
     loaders = build_loaders(resolved.cfg, datasets)
     runner = build_runner(resolved.cfg, loaders, [BadSampleHook()])
     described = [*scan.describe(), *report.describe_images(), *resolved.notes, *(f'masks, {line}' for line in masks)]

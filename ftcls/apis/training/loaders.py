@@ -2,7 +2,6 @@
 import copy
 import itertools
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from ftcls.config.resolve import dataset_configs
+from ftcls.datasets.duplicates import DOUBLES, child_datasets, sample_infos
 from ftcls.datasets.samplers import sample_labels
 from ftcls.datasets.survey import survey_images
 from ftcls.datasets.transforms import LoadImageFromFile
@@ -32,7 +32,6 @@ __all__ = ['DataReport', 'build_datasets', 'build_loaders', 'dataset_configs', '
 _LABEL_SETTINGS = ('foreground', 'threshold', 'ignore_value', 'alpha', 'mask_orientation')
 # … and on these so that the parts that they draw do not overlap.
 _DRAW_SETTINGS = ('val_fraction', 'split_seed')
-_MOST_COMPARED = 200_000  # images of the training set; a larger set has folders of its own
 
 
 @dataclass
@@ -46,9 +45,10 @@ class DataReport:
         several: How many labels an image has, for splits whose images can have several.
         ignored: Classes in a split's data that are not among ``classes``.
         drawn: How the samples were drawn, for splits that do not use all.
-        shared: How many images of a split are training images too.
+        doubles: How many images of a split are there twice, by kind and split, see :func:`find_doubles`.
         masks: What the masks of the splits hold.
         images: What the image files of a split hold, and what of it the network gets.
+        notes: Further lines, such as on what was not compared.
     """
     classes: tuple[str, ...] | None = None
     sizes: dict[str, int] = field(default_factory=dict)
@@ -56,9 +56,10 @@ class DataReport:
     several: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, list[str]] = field(default_factory=dict)
     drawn: dict[str, str] = field(default_factory=dict)
-    shared: dict[str, int] = field(default_factory=dict)
+    doubles: dict[tuple[str, str], int] = field(default_factory=dict)
     masks: list[str] = field(default_factory=list)
     images: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def missing(self) -> dict[str, list[str]]:
         """Return the classes without a sample, by split."""
@@ -97,14 +98,15 @@ class DataReport:
             sampler = getattr(loaders.get(split), 'sampler', None)
             if hasattr(sampler, 'describe'):
                 parts.append(sampler.describe())
-            if self.shared.get(split):
-                parts.append(f'{self.shared[split]:,} OF THEM ARE TRAINING IMAGES TOO')
+            for kind in ('shared', 'conflict'):
+                if self.doubles.get((kind, split)):
+                    parts.append(f'{DOUBLES[kind].upper()}: {self.doubles[kind, split]:,}')
             if split in missing:
                 parts.append(f'NONE of {enumerate_names(missing[split])}')
             if self.ignored[split]:
                 parts.append(f'ignored, since not among the classes: {enumerate_names(self.ignored[split])}')
             lines.append('; '.join(filter(None, parts)))
-        return lines
+        return lines + self.notes
 
 
 def build_datasets(cfg: Config,
@@ -138,8 +140,9 @@ def build_datasets(cfg: Config,
             report.counts[split] = _counts(dataset)
             report.several[split] = _describe_labels(dataset)
             report.images[split] = _survey(dataset)
-            if 'train' in datasets and split != 'train':
-                report.shared[split] = _compare_with_training(datasets['train'], dataset, split)
+            if 'train' in datasets:
+                for ours, theirs in itertools.product(*map(inner_datasets, (datasets['train'], dataset))):
+                    _check_same_settings(ours, theirs, split)
         datasets[split] = dataset
     return datasets, report
 
@@ -214,11 +217,7 @@ def _check_classes(dataset: Dataset, settings: Mapping[str, Any], report: DataRe
 
 def inner_datasets(dataset: Dataset) -> list[Dataset]:
     """Return the datasets that a wrapper wraps, or the dataset itself."""
-    if hasattr(dataset, 'datasets'):
-        return [inner for child in dataset.datasets for inner in inner_datasets(child)]
-    if hasattr(dataset, 'dataset'):
-        return inner_datasets(dataset.dataset)
-    return [dataset]
+    return [inner for child in child_datasets(dataset) for inner in inner_datasets(child)] or [dataset]
 
 
 def _ignored(dataset: Dataset) -> list[str]:
@@ -231,9 +230,8 @@ def _drawn(dataset: Dataset) -> Iterator[str]:
         yield f'{len(dataset.dataset):,} samples, some repeated (oversample_thr {dataset.oversample_thr:g})'
     if getattr(dataset, 'drawn', ''):
         yield dataset.drawn
-    for child in getattr(dataset, 'datasets', [getattr(dataset, 'dataset', None)]):
-        if child is not None:
-            yield from _drawn(child)
+    for child in child_datasets(dataset):
+        yield from _drawn(child)
 
 
 def _counts(dataset: Dataset) -> dict[str, int] | None:
@@ -268,36 +266,13 @@ def _survey(dataset: Dataset) -> list[str]:
     loader = next((step for step in steps if isinstance(step, LoadImageFromFile)), None)
     if loader is None:
         return []
-    survey = survey_images(list(_paths(dataset)), loader)
+    survey = survey_images([info['img_path'] for info in sample_infos(dataset) if info.get('img_path')], loader)
     if survey.fault:
         raise DataError(survey.fault)
     for line in survey.lines:
         if line.startswith('WARNING'):
             print_log(line.removeprefix('WARNING '), logger='current', level=logging.WARNING)
     return survey.lines
-
-
-def _compare_with_training(train: Dataset, other: Dataset, split: str) -> int:
-    """Return how many images of a split are in the training set too, by their paths; the log warns of them.
-
-    A training set of more than 200,000 is not compared.
-
-    Raises:
-        ConfigError: If both are over the same folder and their masks or their draws contradict each other.
-    """
-    for ours in inner_datasets(train):
-        for theirs in inner_datasets(other):
-            _check_same_settings(ours, theirs, split)
-    if len(train) > _MOST_COMPARED:
-        return 0
-    shared = set(_paths(train)) & set(_paths(other))
-    if shared:
-        text = (
-            f'{split}_dataloader.dataset: {len(shared):,} of its {len(other):,} images are in the training set too, '
-            f"for example {min(shared)}; its scores will be too high. Give it other images, or split='val' and the "
-            "training set split='train'")
-        print_log(text, logger='current', level=logging.WARNING)
-    return len(shared)
 
 
 def _check_same_settings(train: Dataset, other: Dataset, split: str) -> None:
@@ -314,14 +289,3 @@ def _check_same_settings(train: Dataset, other: Dataset, split: str) -> None:
             with located(f'{split}_dataloader.dataset.{name}'):
                 raise ConfigError(f'{theirs!r}, but train_dataloader.dataset.{name} is {ours!r}, of the same folder: '
                                   f'{why}; give both the same')
-
-
-def _paths(dataset: Dataset) -> Iterator[str]:
-    """Yield the paths of the images, where a dataset knows them."""
-    if hasattr(dataset, 'get_data_info'):  # also of a wrapper, which may use only a part of what it wraps
-        paths = (dataset.get_data_info(index).get('img_path') for index in range(len(dataset)))
-        yield from (os.path.abspath(path) for path in paths if path is not None)
-        return
-    for inner in inner_datasets(dataset):
-        if inner is not dataset:
-            yield from _paths(inner)

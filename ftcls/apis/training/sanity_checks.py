@@ -1,7 +1,11 @@
-"""What is tried before the first step: a sample of each split, its pass through the model, its metrics."""
+"""What is tried before the first step: a batch of each split, its pass through the model, its metrics."""
 import copy
+import logging
+import site
+import sysconfig
+import textwrap
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,11 +13,16 @@ from typing import Any
 import torch
 from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from ftcls.config.resolve import type_name
 from ftcls.datasets import BaseDataset
+from ftcls.datasets.headers import scan_headers
+from ftcls.datasets.transforms.base import as_pair
 from ftcls.engine.mmengine_compat import unlocked_on_error
 from ftcls.evaluation import DiceMetric, IoUMetric, resolve_rule
 from ftcls.models.headed_model import HeadedModel
@@ -21,13 +30,16 @@ from ftcls.registry import METRICS
 from ftcls.utils import ConfigError, UserError, did_you_mean, nearest
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.errors import located, unwrapped
-from ftcls.utils.tree import as_list
+from ftcls.utils.tree import as_list, walk
 from .learning import check_learning
 from .soft_labels import check_soft_labels
 
-__all__ = ['StartHook', 'check_pass', 'config_errors', 'first_samples']
+__all__ = ['StartHook', 'check_pass', 'config_errors', 'describe_sizes', 'first_samples']
 
 _PACKAGE = str(Path(__file__).resolve().parents[2])
+_INSTALLED = ('<', _PACKAGE, sysconfig.get_path('stdlib'), *map(str, site.getsitepackages()))
+_MOST_HEADERS = 500  # files per split whose sizes are compared
+_ALIKE = 1.1  # aspects that differ by less are taken for the same
 
 
 class StartHook(Hook):
@@ -54,26 +66,27 @@ class StartHook(Hook):
 
 
 @contextmanager
-def config_errors(where: str, start: StartHook | None = None) -> Iterator[None]:
-    """Turn what MMEngine, torch or timm say of a config into a ConfigError; an error in our own code stays what it is.
+def config_errors(where: str, start: StartHook | None = None, keep_own: bool = True) -> Iterator[None]:
+    """Turn what MMEngine, torch, timm or the user's own code raise into a ConfigError.
 
     After any error, MMEngine's lock is released, so that a server's other threads do not wait for it.
 
     Args:
         where: The config keys that the code inside works on.
         start: Errors after the beginning that this hook notes stay what they are.
+        keep_own: An error on a line of ftcls, called by no code of the user's, is a defect and stays what it is.
 
     Raises:
-        ConfigError: In place of an assertion, a missing package, or an error on a value, a type, a key or an attribute.
+        ConfigError: In place of any other exception, with the line of the user's code that raised it.
     """
     try:
         with unlocked_on_error():
             yield
     except UserError:
         raise
-    except (AssertionError, TypeError, ValueError, KeyError, AttributeError, ImportError, RuntimeError) as err:
+    except Exception as err:
         has_begun = start is not None and start.begun
-        if has_begun or _is_raised_here(err):
+        if has_begun or (keep_own and _is_raised_here(err) and not _own_line(err)):
             raise
         with located(where):
             raise ConfigError(f'{_describe(err)} (FTCLS_TRACEBACK=1 shows where)') from err
@@ -88,36 +101,115 @@ def _describe(err: BaseException) -> str:
     """Return what an error says, with its type where the text alone would not be clear."""
     if isinstance(err, UserError):
         return str(unwrapped(err))
-    text = str(err).strip() or 'no text'
-    return text if isinstance(err, ValueError) else f'{type(err).__name__}: {text}'
+    text = textwrap.shorten(str(err), 400).rstrip('.') or 'no text'
+    if not isinstance(err, ValueError):
+        text = f'{type(err).__name__}: {text}'
+    return text + _own_line(err)
 
 
-def first_samples(datasets: Mapping[str, Dataset]) -> dict[str, Any]:
-    """Read the first sample of each split and send it through its pipeline.
+def _own_line(err: BaseException) -> str:
+    """Return the innermost line of the user's own code that an error went through; '' if there is none."""
+    for frame in reversed(traceback.extract_tb(err.__traceback__)):
+        if not frame.filename.startswith(_INSTALLED):
+            return f', in {frame.filename}:{frame.lineno}'
+    return ''
 
-    This finds a pipeline that cannot work, and a folder of files that are no images; a broken image further on is found
-    when it is read.
+
+def first_samples(datasets: Mapping[str, Dataset]) -> dict[str, list]:
+    """Read the first sample of each split, one amid it, and those with the smallest and largest sides of their files.
+
+    This finds a pipeline that cannot work, and one that leaves images in different sizes.
 
     Args:
         datasets: Split name to dataset.
 
     Returns:
-        Split name to sample.
+        Split name to samples.
 
     Raises:
-        UserError: Naming the split, if the sample cannot be read.
+        UserError: Naming the split, if a sample cannot be read.
         ConfigError: If the pipeline of one of our datasets does not end with ``PackInputs``.
     """
-    samples = {}
+    samples: dict[str, list] = {split: [] for split in datasets}
     for split, dataset in datasets.items():
-        with located(f'{split}_dataloader.dataset: the first sample cannot be read'):
-            sample = dataset[0]
-        if isinstance(dataset, BaseDataset) and not (isinstance(sample, Mapping) and 'inputs' in sample):
-            raise ConfigError(
-                f"{split}_dataloader.dataset.pipeline: must end with dict(type='PackInputs'), which makes "
-                "the model's `inputs` and `data_samples`")
-        samples[split] = sample
+        for index in _extremes(dataset):
+            what = f'sample {index}' if index else 'the first sample'
+            where = f'{split}_dataloader.dataset: {what} cannot be read'
+            with located(where), config_errors(where, keep_own=False):
+                sample = dataset[index]
+            if isinstance(dataset, BaseDataset) and not (isinstance(sample, Mapping) and 'inputs' in sample):
+                raise ConfigError(
+                    f"{split}_dataloader.dataset.pipeline: must end with dict(type='PackInputs'), which makes "
+                    "the model's `inputs` and `data_samples`")
+            samples[split].append(sample)
     return samples
+
+
+def _extremes(dataset: Dataset) -> list[int]:
+    """Return the indices of the first sample, of one amid them, and of the smallest and largest sides of 500 files."""
+    found = [0, len(dataset) // 2]
+    indices = range(0, len(dataset), -(-len(dataset) // _MOST_HEADERS))
+    infos = [dataset.get_data_info(index) for index in indices if hasattr(dataset, 'get_data_info')]
+    sides = [getattr(info.get('img'), 'shape', (0, 0))[:2] for info in infos]
+    if infos and all(info.get('img_path') for info in infos):
+        headers = scan_headers(info['img_path'] for info in infos)
+        sides = [(one.width, one.height) if one.orientation >= 5 else (one.height, one.width) for one in headers]
+    known = {index: side for index, side in zip(indices, sides) if 0 not in side}
+    for side in (0, 1) if known else ():
+        order = sorted(known, key=lambda index: known[index][side])  # noqa: B023
+        found += [order[0], order[-1]]
+    return list(dict.fromkeys(found))
+
+
+def _shape(sample: Any) -> tuple[int, ...]:
+    """Return the shape of a sample's image (C, H, W); () of one of another kind."""
+    inputs = sample.get('inputs') if isinstance(sample, Mapping) else as_list(sample)[0]
+    return tuple(getattr(inputs, 'shape', ()))
+
+
+def describe_sizes(cfg: Mapping[str, Any], samples: Mapping[str, Sequence]) -> list[str]:
+    """Return the sizes of the images that each split gives; the log warns if train and val have other aspects.
+
+    Args:
+        cfg: The config, whose keys a warning names.
+        samples: As from :func:`first_samples`.
+    """
+    sizes = {split: sorted({_shape(one)[-2:] for one in several}) for split, several in samples.items()}
+    shown = {split: ' to '.join(f'{size[0]}×{size[1]}' for size in dict.fromkeys((found[0], found[-1])))
+             for split, found in sizes.items() if found[0]}  # yapf: disable
+    if not shown:
+        return []
+    lines = ['sizes (height×width): ' + ', '.join(f'{split} {size}' for split, size in shown.items())]
+    train, val = sizes.get('train', ()), sizes.get('val', ())
+    if len(train) == len(val) == 1 and _is_other_aspect(cfg, train[0], val[0]):
+        parts = [
+            f'{split}_dataloader gives {shown[split]} by {_size_setting(cfg, split) or "its files"}'
+            for split in ('train', 'val')
+        ]
+        lines.append(f'WARNING {" and ".join(parts)} (height×width); RandomResizedCrop and RandomCrop take (h, w), '
+                     'Resize and CenterCrop (w, h)')
+        print_log(lines[-1].removeprefix('WARNING '), logger='current', level=logging.WARNING)
+    return lines
+
+
+def _is_other_aspect(cfg: Mapping[str, Any], one: Sequence[int], other: Sequence[int]) -> bool:
+    """Tell whether sizes (H, W) are turned, or their aspects differ though the pipelines set both."""
+    if one == other[::-1]:
+        return one != other
+    ratio = one[0] * other[1] / (one[1] * other[0])
+    return max(ratio, 1 / ratio) > _ALIKE and all(_size_setting(cfg, split) for split in ('train', 'val'))
+
+
+def _size_setting(cfg: Mapping[str, Any], split: str) -> str:
+    """Return the last key of a split's pipeline that sets both sides of the images, with its value; '' if none does."""
+    found = ''
+    for path, node in walk(cfg.get(f'{split}_dataloader'), f'{split}_dataloader'):
+        if not isinstance(node, Mapping) or type_name(node) == 'ResizeEdge' or node.get('keep_ratio'):
+            continue
+        for key in ('scale', 'crop_size', 'size'):
+            if '.pipeline.' in path and all(isinstance(side, int) for side in as_list(node.get(key))):
+                found = f'{path}.{key}={node[key]}'
+    return found
 
 
 def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mapping[str, Any]) -> None:
@@ -142,11 +234,11 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
     training = model.training
     model.eval()
     try:
-        for split, sample in samples.items():
-            batch = loaders[split].collate_fn([sample])
+        for split, several in samples.items():
+            batch = _trial_batch(loaders[split], several, split)
             if split == 'train':
                 check_soft_labels(model, batch)
-            outputs = _pass(model, batch, split)
+            outputs = _pass(model, batch, split, runner.cfg)
             if split == 'val':
                 tried = _try_metrics(runner.val_loop.evaluator.metrics, batch, outputs, 'val_evaluator')
                 _check_monitored(runner, tried)
@@ -158,21 +250,58 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
         model.train(training)
 
 
-def _pass(model: HeadedModel, batch: Any, split: str) -> list:
-    """Return the model's predictions for a batch of one."""
+def _trial_batch(loader: DataLoader, samples: Sequence, split: str) -> Any:
+    """Return a batch of the samples whose shapes differ; all of them must make one."""
+    of_shape: dict[tuple[int, ...], Any] = {}
+    for sample in samples:
+        of_shape.setdefault(_shape(sample), sample)
+    try:
+        with located(f'{split}_dataloader'):
+            loader.collate_fn(samples[:loader.batch_size])
+            return loader.collate_fn(list(of_shape.values())[:loader.batch_size])
+    except UserError:
+        raise
+    except Exception as err:
+        raise ConfigError(f'{split}_dataloader.collate_fn: samples make no batch: {_describe(err)}'
+                          f'{_different_sizes(of_shape, split)} (FTCLS_TRACEBACK=1 shows where)') from err
+
+
+def _different_sizes(shapes: Collection[Sequence[int]], split: str) -> str:
+    if len(shapes) < 2:
+        return ''
+    listed = ' and '.join(sorted({'x'.join(map(str, shape)) for shape in shapes})[:2])
+    return (f'; the pipeline leaves images of different sizes ({listed}): end it with Resize(scale=(w, h)) or a crop, '
+            f'or set {split}_dataloader.batch_size=1')
+
+
+def _pass(model: HeadedModel, batch: Any, split: str, cfg: Mapping[str, Any]) -> list:
+    """Return the model's predictions for a batch."""
     try:
         with torch.no_grad(), located(f'{split}_dataloader: its first image does not go through the model'):
             return model.test_step(batch)
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, UserError):
         raise
-    except UserError:
-        raise
-    except (RuntimeError, ValueError, IndexError) as err:
-        shape = 'x'.join(map(str, getattr(batch['inputs'][0], 'shape', ())))
+    except Exception as err:
+        shapes = dict.fromkeys(tuple(getattr(image, 'shape', ())) for image in batch['inputs'])
+        remedy = _different_sizes(shapes, split) or _fitting_size(
+            model, next(iter(shapes)), split,
+            cfg) or ('; do the pipeline, data_preprocessor.mean and model.backbone (in_channels) fit each other?')
+        shape = 'x'.join(map(str, next(iter(shapes))))
         raise ConfigError(
             f'{split}_dataloader: its first image ({shape} after the pipeline) does not go through the model: '
-            f'{str(err).splitlines()[0]}; do the pipeline, data_preprocessor.mean and model.backbone (in_channels) fit '
-            'each other? (FTCLS_TRACEBACK=1 shows where it stops)') from err
+            f'{_describe(err)}{remedy} (FTCLS_TRACEBACK=1 shows where it stops)') from err
+
+
+def _fitting_size(model: nn.Module, shape: Sequence[int], split: str, cfg: Mapping[str, Any]) -> str:
+    """Return how to give a network the only size that it takes, if it says so and the image has another."""
+    for module in model.modules():
+        size = getattr(module, 'img_size', None) or getattr(module, 'image_size', None)
+        if size is not None and tuple(shape[-2:]) != (size := as_pair(size)):
+            setting = _size_setting(cfg, split) or f'the last Resize of {split}_dataloader.dataset.pipeline'
+            return (
+                f'; the backbone takes {size[0]}x{size[1]} only: replace {setting} by scale={size[::-1]} of Resize, '
+                'or give the backbone img_size')
+    return ''
 
 
 def _is_same_kind(cfg: Mapping[str, Any]) -> bool:
@@ -200,7 +329,7 @@ def _try_metrics(metrics: Sequence[BaseMetric], batch: Any, outputs: list, where
     for metric in tried:
         try:
             metric.process(batch, samples)
-        except (UserError, LookupError, AttributeError, TypeError, ValueError, RuntimeError) as err:
+        except Exception as err:
             why = _fitting_metrics(metric, samples) or f'{_describe(err)} (FTCLS_TRACEBACK=1 shows where)'
             raise ConfigError(f'{where}: {type(metric).__name__} cannot judge what the model predicts: {why}') from err
     return tried

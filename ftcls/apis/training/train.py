@@ -35,14 +35,14 @@ from ftcls.utils.processes import patient_barrier
 from ftcls.utils.run_lock import run_lock
 from ftcls.utils.tree import as_list
 from ftcls.version import __version__
-from .data_checks import check_heads, check_masks, check_missing_classes
+from .data_checks import check_contents, check_heads, check_masks, check_missing_classes
 from .distributed import init_distributed
 from .file_scan import BadSampleHook, FileScan, scan_files
 from .learning import check_last_batch
 from .loaders import DataReport, build_datasets, build_loaders
 from .machine_faults import machine_errors
 from .resume import check_same_recipe, find_resumed
-from .sanity_checks import StartHook, check_pass, config_errors, first_samples
+from .sanity_checks import StartHook, check_pass, config_errors, describe_sizes, first_samples
 
 __all__ = ['TrainOptions', 'build_runner', 'check_config', 'train']
 
@@ -94,8 +94,8 @@ def _train(cfg: Config, options: TrainOptions, hooks: Sequence[Hook], world_size
     if checkpoint:
         check_same_recipe(resolved.cfg, checkpoint, meta)
     loaders = build_loaders(resolved.cfg, datasets)
-    facts_shown = [('data', report.describe(loaders) + resolved.notes), ('scan', scan.describe()),
-                   ('images', report.describe_images()),
+    lines = report.describe(loaders) + describe_sizes(resolved.cfg, samples) + resolved.notes
+    facts_shown = [('data', lines), ('scan', scan.describe()), ('images', report.describe_images()),
                    ('masks', report.masks), ('batch', [resolved.batch.describe()]),
                    ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]
     start = StartHook()
@@ -105,7 +105,7 @@ def _train(cfg: Config, options: TrainOptions, hooks: Sequence[Hook], world_size
     runner = build_runner(resolved.cfg, loaders, [*own, *hooks])
     build_late_parts(runner, config_errors)
     check_pass(runner, loaders, samples)
-    check_last_batch(unwrap_model(runner.model), loaders['train'], samples['train'])
+    check_last_batch(unwrap_model(runner.model), loaders['train'], samples['train'][0])
     with signals.deferred():
         _run(runner, start)
     return runner
@@ -181,8 +181,9 @@ def _check_sources(cfg: Config, splits: Sequence[str], weights: Sequence[str],
         check_missing_classes(cfg, report)
         check_heads(cfg, report)
         scan = scan_files(datasets, work_dir)
-        if is_main_process():
+        if is_main_process():  # only its log and preflight are read
             report.masks = check_masks(cfg, datasets)
+            check_contents(cfg, datasets, report)
         samples = first_samples(datasets)
     except UserError as err:
         faults.append(str(unwrapped(err)))

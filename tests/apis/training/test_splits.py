@@ -1,4 +1,4 @@
-"""Validation pictures that are training pictures, and settings that contradict each other."""
+"""Validation images that are training images, and settings that contradict each other."""
 import logging
 from pathlib import Path
 
@@ -7,16 +7,17 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from ftcls.apis.training.loaders import build_datasets
-from ftcls.utils import ConfigError
+from ftcls.apis.training.data_checks import check_contents
+from ftcls.apis.training.loaders import DataReport, build_datasets
+from ftcls.utils import ConfigError, DataError
 
 
 def config(root: Path, **val: object) -> Config:
-    """A training and a validation set of eight pictures with masks."""
+    """A training and a validation set of eight images with masks."""
     for folder, ending in (('images', ''), ('masks', '_mask')):
         (root / folder).mkdir(exist_ok=True)
         for i in range(8):
-            Image.fromarray(np.uint8([[0, 255], [255, 0]])).save(root / folder / f'{i}{ending}.png')
+            Image.fromarray(np.uint8([[i, 255], [255, 0]])).save(root / folder / f'{i}{ending}.png')
     dataset = dict(type='BinarySegDataset', data_root=str(root), split='train', val_fraction=0.5)
     loader = dict(batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
     return Config(
@@ -24,18 +25,58 @@ def config(root: Path, **val: object) -> Config:
              val_dataloader=dict(**loader, dataset={**dataset, 'split': 'val', **val})))  # yapf: disable
 
 
+def compare(cfg: Config) -> DataReport:
+    datasets, report = build_datasets(cfg, ['train', 'val'])
+    check_contents(cfg, datasets, report)
+    return report
+
+
 def test_parts_that_share_nothing(tmp_path: Path, log_records: list) -> None:
-    _, report = build_datasets(config(tmp_path), ['train', 'val'])
-    assert report.shared == {'val': 0} and not [r for r in log_records if r[0] >= logging.WARNING]
+    report = compare(config(tmp_path))
+    assert not report.doubles and not [r for r in log_records if r[0] >= logging.WARNING]
     assert not [line for line in report.describe() if 'TOO' in line]
 
 
-def test_pictures_in_both_are_counted_and_warned_of(tmp_path: Path, log_records: list) -> None:
-    _, report = build_datasets(config(tmp_path, split=None), ['train', 'val'])
-    assert report.shared == {'val': 4}
-    assert 'val: 8 samples' in report.describe()[-1] and '4 OF THEM ARE TRAINING IMAGES TOO' in report.describe()[-1]
+def test_images_in_both_are_counted_and_warned_of(tmp_path: Path, log_records: list) -> None:
+    report = compare(config(tmp_path, split=None))
+    assert report.doubles == {('shared', 'val'): 4}
+    assert 'val: 8 samples' in report.describe()[-1] and 'TRAINING IMAGES TOO: 4' in report.describe()[-1]
     warning, = [text for level, text in log_records if level == logging.WARNING]
-    assert '4 of its 8 images are in the training set too' in warning
+    assert 'val_dataloader.dataset: training images too: 4 of 8 images (50.0%)' in warning and '.png = ' in warning
+
+
+def test_copies_under_other_names_are_counted(tmp_path: Path) -> None:
+    cfg = config(tmp_path)
+    for path in (tmp_path / 'images').glob('*.png'):
+        path.write_bytes((tmp_path / 'images' / '0.png').read_bytes())
+    cfg.allow_shared_images = True
+    assert compare(cfg).doubles['shared', 'val'] == 4
+
+
+def test_a_validation_set_inside_the_training_set_is_refused(tmp_path: Path) -> None:
+    cfg = config(tmp_path, split='train')
+    with pytest.raises(DataError, match='val_dataloader.dataset: .* 4 of 4 .*allow_shared_images=True'):
+        compare(cfg)
+    cfg.allow_shared_images = True
+    assert compare(cfg).doubles == {('shared', 'val'): 4}
+
+
+def test_one_image_with_two_labels(tmp_path: Path, log_records: list) -> None:
+    cfg = classes_of(tmp_path)
+    for split in ('train', 'val'):
+        cfg[f'{split}_dataloader'].dataset.update(split='train')
+    (tmp_path / 'dog' / '0.png').write_bytes((tmp_path / 'cat' / '0.png').read_bytes())
+    del cfg.train_dataloader.dataset['split'], cfg.train_dataloader.dataset['val_fraction']
+    datasets, report = build_datasets(cfg, ['train'])
+    check_contents(cfg, datasets, report)
+    assert report.doubles == {('conflict', 'train'): 1}
+    warning, = [text for level, text in log_records if level == logging.WARNING]
+    assert 'another label: 1 of 20' in warning and 'cat/0.png' in warning and 'dog/0.png' in warning
+
+
+def test_too_many_images_are_not_compared_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('ftcls.apis.training.data_checks._MOST_COMPARED', 7)
+    assert 'not compared' in compare(config(tmp_path, split=None)).describe()[-1]
 
 
 @pytest.mark.parametrize('setting', [dict(split_seed=1), dict(val_fraction=0.25), dict(foreground=255)], ids=str)
@@ -45,18 +86,23 @@ def test_contradictions_stop(tmp_path: Path, setting: dict) -> None:
         build_datasets(config(tmp_path, **setting), ['train', 'val'])
 
 
-def test_class_folders_are_split_alike(tmp_path: Path) -> None:
-    for name in ('cat', 'dog'):
+def classes_of(tmp_path: Path) -> Config:
+    """Two classes of ten images, of which three validate."""
+    for number, name in enumerate(('cat', 'dog')):
         (tmp_path / name).mkdir()
         for i in range(10):
-            Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / name / f'{i}.png')
+            Image.fromarray(np.full((2, 2, 3), 10 * number + i, np.uint8)).save(tmp_path / name / f'{i}.png')
     loader = dict(batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
     dataset = dict(type='CustomDataset', data_root=str(tmp_path), val_fraction=0.3)
-    cfg = Config(
+    return Config(
         {f'{split}_dataloader': dict(**loader, dataset=dict(dataset, split=split))
          for split in ('train', 'val')})
-    _, report = build_datasets(cfg, ['train', 'val'])
-    assert report.counts == dict(train=dict(cat=7, dog=7), val=dict(cat=3, dog=3)) and report.shared == dict(val=0)
+
+
+def test_class_folders_are_split_alike(tmp_path: Path) -> None:
+    cfg = classes_of(tmp_path)
+    report = compare(cfg)
+    assert report.counts == dict(train=dict(cat=7, dog=7), val=dict(cat=3, dog=3)) and not report.doubles
     assert report.describe()[-1] == 'val: 6 samples (cat 3, dog 3); 30 % for val, drawn with split_seed 0'
     cfg.val_dataloader.dataset.val_fraction = 0.2
     with pytest.raises(ConfigError, match='val_dataloader.dataset.val_fraction: 0.2, but'):
