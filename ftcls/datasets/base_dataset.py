@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 
 from ftcls.registry import DATASETS, TRANSFORMS
 from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean, nearest
+from ftcls.utils.errors import located
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import Fraction, PositiveInt
@@ -214,7 +215,8 @@ class BaseDataset(TolerantDataset):
             DataError: If it has another form, or is of another kind: a pickle could run code.
         """
         annotations = read_data(self.ann_file)
-        if not isinstance(annotations, dict) or not {'metainfo', 'data_list'} <= set(annotations):
+        parts = [annotations.get(key) for key in ('metainfo', 'data_list')] if isinstance(annotations, dict) else []
+        if [type(part) for part in parts] != [dict, list] or not all(isinstance(raw, dict) for raw in parts[1]):
             raise DataError(
                 f'{self.ann_file} is not an OpenMMLab 2.0 file; for lines of `path label` use CustomDataset')
         metainfo = dict(annotations['metainfo'])
@@ -231,7 +233,8 @@ class BaseDataset(TolerantDataset):
             if absent:
                 raise DataError(f'{self.ann_file}: a sample has no {absent[0]!r}: {str(raw)[:200]}')
             data_list.append(self.parse_data_info(dict(raw)))
-        return self.match_classes(data_list, metainfo.get('classes') or self.CLASSES or ())
+        with located(self.ann_file):
+            return self.match_classes(data_list, metainfo.get('classes') or self.CLASSES or ())
 
     def match_classes(self, data_list: list[dict], own: Sequence[str]) -> list[dict]:
         """Renumber labels that count in ``own`` to those of :attr:`CLASSES`, by name.

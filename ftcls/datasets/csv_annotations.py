@@ -102,6 +102,10 @@ def _from_csv(ann_file: str) -> Iterator[_Entry]:
                 raise DataError(
                     f'{ann_file}, {where}: {len(cells)} columns below a header of {len(header)}; put a cell that '
                     f'contains {delimiter!r} into double quotes')
+            other = next((mark for mark in '\t|;' if mark in cells[0]), None)
+            if len(cells) == 1 < len(header) and other:
+                raise DataError(
+                    f'{ann_file}, {where}: {other!r} separates the columns here, {delimiter!r} in the header')
             cells += [''] * (len(header) - len(cells))
             yield where, [(name, cell.split(';') if _LABEL_NAME.fullmatch(name) else cell)
                           for name, cell in zip(header, cells)]
@@ -147,8 +151,14 @@ def _flag_columns(ann_file: str, names: Sequence[str], entries: Sequence[_Entry]
         hint = f'; rename {names[0]!r} to label' if len(names) == 1 else ''
         raise DataError(f'{ann_file} has no column of labels: name it label, labels, gt_label or label2 …, or give a '
                         f'column of 0 and 1 for each class; there is {listed(names) or "none but the paths"}{hint}')
-    print_log(f'{ann_file}: read the classes from the columns of 0 and 1, {listed(flags)}', logger='current')
+    empty = set(flags) - {name for _, cells in entries for name, value in cells if _is_set(value)}
+    hint = f'; no image has {listed(sorted(empty))}, which are classes only if `classes` says so' if empty else ''
+    print_log(f'{ann_file}: read the classes from the columns of 0 and 1, {listed(flags)}{hint}', logger='current')
     return flags
+
+
+def _is_set(value: Any) -> bool:
+    return _FLAGS.get(str(value).strip().lower(), False)
 
 
 def _row(ann_file: str, entry: _Entry, paths: Sequence[str], flags: Sequence[str]) -> Row:
@@ -163,7 +173,7 @@ def _row(ann_file: str, entry: _Entry, paths: Sequence[str], flags: Sequence[str
     for name, value in cells:
         if _LABEL_NAME.fullmatch(name) and value is not None:
             labels += _texts(f'{ann_file}, {where}', value)
-        elif name in flags and _FLAGS[str(value).strip().lower()]:
+        elif name in flags and _is_set(value):
             labels.append(name)
     return Row(path.strip(), tuple(dict.fromkeys(label.strip() for label in labels if label.strip())), where)
 
@@ -211,7 +221,7 @@ def check_labels(ann_file: str, first_row: Mapping[str, Row], classes: Sequence[
         return
     alike: dict[str, str] = {}
     for label, row in first_row.items():
-        folded = re.sub(r'[\s_-]+', ' ', unicodedata.normalize('NFKC', label).casefold())
+        folded = re.sub(r'[\s\u200b-\u200d\ufeff_-]+', ' ', unicodedata.normalize('NFKC', label).casefold()).strip()
         other = alike.setdefault(folded, label)
         if other != label and len(label) > 1:
             raise DataError(

@@ -39,19 +39,18 @@ def read_text(path: str) -> str:
     data = Path(path).read_bytes()
     if data.startswith(_BINARY):
         raise DataError(f'{path} is a spreadsheet, a table of Parquet or an archive, not text; save the table as CSV')
-    at, guess = data.find(b'\0'), 'UTF-16LE'
-    if data[:1] == b'\0':
-        guess = 'UTF-16BE'
-    if data.startswith((b'\xff\xfe', b'\xfe\xff')):
-        at, guess = 0, 'UTF-16'
-    if at < 0:
+    at, guess = 0, 'UTF-16'
+    if data[:2] not in (b'\xff\xfe', b'\xfe\xff'):
+        guess = {0: 'UTF-16BE', 1: 'UTF-16LE'}.get(data[:2].find(b'\0'))
+    if guess is None:
         try:
             return data.decode('utf-8-sig')
         except UnicodeDecodeError as err:
             at, guess = err.start, 'WINDOWS-1252'
     line = data.count(b'\n', 0, at) + 1
-    raise DataError(f'{path}, line {line}: byte {at} ({data[at]:#04x}) is not UTF-8, the file may be in {guess}; save '
-                    f'it as UTF-8, for example `iconv -f {guess} -t UTF-8`')
+    raise DataError(
+        f'{path}, line {line}: byte {at} ({data[at]:#04x}) is not UTF-8; save the file as UTF-8: from {guess}, '
+        f'for example, by `iconv -f {guess} -t UTF-8`')
 
 
 def is_data(path: str) -> bool:
@@ -70,7 +69,7 @@ def read_data(path: str) -> Any:
 
     check_ann_file(path)
     if not is_data(path):
-        raise DataError(f'{path}: must end in {", ".join(_DATA)}; save its content as JSON')
+        raise DataError(f'{path}: must end in {", ".join(_DATA)}; for other lists use CustomDataset')
     text = read_text(path)
     try:
         return json.loads(text) if path.lower().endswith('.json') else yaml.safe_load(text)

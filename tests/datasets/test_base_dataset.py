@@ -121,3 +121,15 @@ def test_shots_are_drawn_by_class_and_seed(tmp_path: Path) -> None:
     for wrong in (dict(shots_per_class=0), dict(split='train', val_fraction=1.), dict(split='test')):
         with pytest.raises(ConfigError, match=f'{list(wrong)[-1]}='):
             DATASETS.build(dict(type='BaseDataset', ann_file='ann.json', data_root=str(tmp_path), **wrong))
+
+
+@pytest.mark.parametrize('content, message', [
+    ('{"metainfo": null, "data_list": []}', 'is not an OpenMMLab 2.0 file'),
+    ('{"metainfo": {"classes": ["a"]}, "data_list": ["a.jpg"]}', 'is not an OpenMMLab 2.0 file'),
+    ('{"metainfo": {"classes": ["a"]}, "data_list": [{"img_path": "a.jpg", "gt_label": 3}]}',
+     r'x\.json: label 3 is not among the 1 classes'),
+])
+def test_other_files_are_named(tmp_path, content, message):
+    (tmp_path / 'x.json').write_text(content)
+    with pytest.raises(DataError, match=message):
+        BaseDataset(ann_file=str(tmp_path / 'x.json'))

@@ -60,8 +60,8 @@ TABLE = 'path,label\nä.jpg,cat\n'
 
 @pytest.mark.parametrize('name', ['x.csv', 'x.json', 'x.yaml'])
 @pytest.mark.parametrize('content, message', [
-    (TABLE.encode('utf-16'), r'line 1: byte 0 \(0xff\) is not UTF-8, .*UTF-16; .*iconv -f UTF-16 -t UTF-8'),
-    (TABLE.encode('utf-16-le'), 'line 1: byte 1 .*UTF-16LE'),
+    (TABLE.encode('utf-16'), r'line 1: byte 0 \(0xff\) is not UTF-8; .*iconv -f UTF-16 -t UTF-8'),
+    (TABLE.encode('utf-16-le'), 'line 1: byte 0 .*UTF-16LE'),
     (TABLE.encode('utf-16-be'), 'line 1: byte 0 .*UTF-16BE'),
     (TABLE.encode('latin-1'), r'line 2: byte 11 \(0xe4\).*WINDOWS-1252'),
     (b'PK\x03\x04xl/workbook', 'is a spreadsheet, .*save the table as CSV'),
@@ -85,6 +85,7 @@ def test_what_is_no_text_in_utf8(tmp_path: Path, name: str, content: bytes, mess
     (['ants', 'bees', 'Ants'], None, r"line 4: label 'Ants' differs from 'ants' \(line 2\) only in case"),
     (['red ant', 'red_ant'], None, "'red_ant' differs from 'red ant'"),
     (['cafe\u0301', 'caf\u00e9'], None, 'only in case or spaces'),
+    (['ants', 'ants\u200b'], None, 'only in case or spaces'),
 ])
 def test_labels_that_are_no_classes(labels: list[str], classes: str | None, message: str) -> None:
     rows = {label: Row('a.jpg', (label, ), f'line {number}') for number, label in enumerate(labels, start=2)}
@@ -109,6 +110,7 @@ def test_labels_that_are_classes(labels: list[str], classes: tuple[str, ...] | N
 @pytest.mark.parametrize('text, message', [
     ('file,label\na,b\n', "no column is named path, among 'file', 'label'"),
     ('image,label\na.jpg,cat\n', "rename 'image' to path"),
+    ('path,label\na.jpg\tcat\n', r"x.csv, line 2: '\\t' separates the columns here, ',' in the header"),
     ('path,class\na.jpg,cat\n', "no column of labels.*'class'; rename 'class' to label"),
     ('path,sick,age\na.jpg,1,50\n', "no column of labels.*a column of 0 and 1 for each class"),
     ('foo,bar\na,b\n', "among 'foo', 'bar'; allowed are path, img_path, filename, and label, labels, [^?]*label2 …"),
@@ -120,7 +122,7 @@ def test_labels_that_are_classes(labels: list[str], classes: tuple[str, ...] | N
     ('path,label\n"a.jpg,cat\n', 'x.csv, line 2: .*quote left open'),
     ('path,label\n', 'lists no images'),
     ('', 'lists no images'),
-    (b'path,label\n\xe4.jpg,cat\n', r'line 2: byte 11 \(0xe4\) is not UTF-8, .*WINDOWS-1252'),
+    (b'path,label\n\xe4.jpg,cat\n', r'line 2: byte 11 \(0xe4\) is not UTF-8; .*WINDOWS-1252'),
 ])
 def test_wrong_csv(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
