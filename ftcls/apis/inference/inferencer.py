@@ -1,13 +1,15 @@
 """Predicting the classes of images, prepared exactly as in validation."""
+import functools
 import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
+import PIL.Image
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
@@ -15,6 +17,8 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from ftcls.datasets.transforms import LoadImageFromFile
+from ftcls.datasets.transforms.decoding import from_array, from_pillow
 from ftcls.models.heads import MultiLabelClsHead
 from ftcls.registry import TRANSFORMS
 from ftcls.structures import DataSample
@@ -26,11 +30,12 @@ from .model_zoo import get_model, list_models, load_weights, validation_dataset
 
 __all__ = ['ImageClassificationInferencer', 'ValidationPipeline', 'inference_model']
 
-Image = str | os.PathLike | np.ndarray
+Image = str | os.PathLike | np.ndarray | PIL.Image.Image
+ChannelOrder = Literal['bgr', 'rgb']
 
 
 class ValidationPipeline:
-    """Prepares an image, a file or an array, as the validation prepares its own.
+    """Prepares an image, a file, a PIL image or an array, as the validation prepares its own.
 
     Datasets of arrays, such as CIFAR-10, have no ``LoadImageFromFile`` in their pipeline and hold their images in RGB.
     Other images, which are BGR, are converted to that order here, and to grey if the model takes one channel.
@@ -51,8 +56,13 @@ class ValidationPipeline:
             self.load, *steps = [TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in steps]
         self.prepare = Compose(steps)
 
-    def __call__(self, image: Image) -> tuple[dict, np.ndarray]:
-        """Prepare one image: a path, or an array (H, W, 3) BGR or (H, W) grey, uint8.
+    def __call__(self, image: Image, channel_order: ChannelOrder | None = None) -> tuple[dict, np.ndarray]:
+        """Prepare one image.
+
+        Args:
+            image: A path, a PIL image, or an array (H, W, 3), (H, W) grey or of the model's channels (H, W, C), uint8,
+                or of more bits if the config has ``value_range``.
+            channel_order: Of an array; None for 'bgr', which the log says once.
 
         Returns:
             The packed sample, ``dict(inputs=(C, H, W) uint8, data_samples=DataSample)``, and the image to draw on,
@@ -62,12 +72,10 @@ class ValidationPipeline:
             MissingFileError: If there is no such file.
             DataError: If the image cannot be read or prepared.
         """
-        name = 'the array' if isinstance(image, np.ndarray) else str(image)
+        name = str(image) if isinstance(image, str | os.PathLike) else f'the {type(image).__name__}'
         try:
-            sample = self._convert_channels(self._read(image))
-            drawing = sample['img'].copy()
-            if sample['channel_order'] == 'bgr':
-                drawing = drawing[..., ::-1].copy()
+            sample = self._convert_channels(self._read(image, channel_order))
+            drawing = _drawable(sample)
             packed = self.prepare(sample)
         except UserError:
             raise
@@ -77,18 +85,25 @@ class ValidationPipeline:
             raise DataError(f'{name}: the validation pipeline returned nothing for it')
         return packed, drawing
 
-    def _read(self, image: Image) -> dict:
-        if not isinstance(image, np.ndarray):
+    def _read(self, image: Image, channel_order: ChannelOrder | None) -> dict:
+        if isinstance(image, str | os.PathLike):
             if not Path(image).is_file():
                 raise MissingFileError(f'{image} does not exist, or is not a file')
             sample = self.load(dict(img_path=str(image)))
             if sample is None or sample.get('img') is None:
                 raise DataError(f'{image} cannot be read as an image')
             return sample
-        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (1, ), (3, )):
-            raise DataError(f'an array must be (H, W, 3) BGR or (H, W) of uint8, got {image.shape} {image.dtype}')
-        size = image.shape[:2]
-        return dict(img=np.atleast_3d(image), img_path=None, ori_shape=size, img_shape=size, channel_order='bgr')
+        loader = self.load if isinstance(self.load, LoadImageFromFile) else LoadImageFromFile()
+        if isinstance(image, PIL.Image.Image):
+            stored = from_pillow(image).upright()
+        else:
+            shape, is_wide = image.shape, image.dtype != np.uint8 and loader.value_range is None
+            if is_wide or image.ndim not in (2, 3) or shape[2:] not in ((), (1, ), (3, ), (self.in_channels, )):
+                raise DataError(f'an array must be (H, W, 3) or (H, W) of uint8, got {shape} {image.dtype}')
+            if channel_order is None and shape[2:] not in ((), (1, )):
+                _note_order()
+            stored = from_array(image, bgr=channel_order != 'rgb')
+        return loader.with_loaded(dict(img_path=None), loader.convert(stored, f'the {type(image).__name__}'))
 
     def _convert_channels(self, sample: dict) -> dict:
         image, order = sample['img'], sample.get('channel_order', 'bgr')
@@ -155,16 +170,18 @@ class ImageClassificationInferencer:
                  batch_size: int = 1,
                  show_dir: str | os.PathLike | None = None,
                  topk: int | None = None,
-                 skip_broken: bool = False) -> list[dict | DataSample | None]:
+                 skip_broken: bool = False,
+                 channel_order: ChannelOrder | None = None) -> list[dict | DataSample | None]:
         """Predict the classes of one or several images.
 
         Args:
-            inputs: A path, an array (H, W, 3) BGR or (H, W) grey of uint8, or a list of these.
+            inputs: A path, a PIL image, an array (see :class:`ValidationPipeline`), or a list of these.
             return_datasamples: Return the model's own data samples.
             batch_size: Images that go through the model at once; it does not change the result.
             show_dir: A folder for the images with their predictions drawn on them.
             topk: Also list the ``topk`` best classes.
             skip_broken: Skip an image that cannot be read instead of raising.
+            channel_order: Of arrays, 'rgb' or 'bgr'; None for 'bgr', which the log says once.
 
         Returns:
             A dict for each image: ``pred_label``, ``pred_score`` (its probability), ``pred_class`` (its name, if it is
@@ -184,7 +201,7 @@ class ImageClassificationInferencer:
         names = _drawing_names(images)
         results, samples = [], []
         for start in range(0, len(images), batch_size):
-            prepared = [self._prepare(image, skip_broken) for image in images[start:start + batch_size]]
+            prepared = [self._prepare(image, skip_broken, channel_order) for image in images[start:start + batch_size]]
             predictions = self._predict([ready[0] for ready in prepared if not isinstance(ready, UserError)])
             for ready in prepared:
                 if isinstance(ready, UserError):
@@ -197,9 +214,10 @@ class ImageClassificationInferencer:
                     self._draw(ready[1], samples[-1], Path(show_dir) / names[len(samples) - 1])
         return samples if return_datasamples else results
 
-    def _prepare(self, image: Image, skip_broken: bool) -> tuple[dict, np.ndarray] | UserError:
+    def _prepare(self, image: Image, skip_broken: bool,
+                 channel_order: ChannelOrder | None) -> tuple[dict, np.ndarray] | UserError:
         try:
-            return self.pipeline(image)
+            return self.pipeline(image, channel_order)
         except (DataError, MissingFileError) as err:
             if not skip_broken:
                 raise
@@ -254,12 +272,31 @@ def inference_model(model: str | os.PathLike | Config | nn.Module,
                     device: str | torch.device | None = None,
                     classes: Sequence[str] | None = None,
                     show_dir: str | os.PathLike | None = None,
-                    topk: int | None = None) -> dict[str, Any]:
+                    topk: int | None = None,
+                    channel_order: ChannelOrder | None = None) -> dict[str, Any]:
     """Predict the class of one image, as :class:`ImageClassificationInferencer` does.
 
     The result has ``pred_label``, ``pred_score``, ``pred_class``, ``pred_scores``. Give a built model for many images.
     """
-    return ImageClassificationInferencer(model, pretrained, device, classes)(img, show_dir=show_dir, topk=topk)[0]
+    inferencer = ImageClassificationInferencer(model, pretrained, device, classes)
+    return inferencer(img, show_dir=show_dir, topk=topk, channel_order=channel_order)[0]
+
+
+@functools.cache
+def _note_order() -> None:
+    """Say once which channel order is assumed."""
+    print_log("arrays are taken as BGR, OpenCV's order; give channel_order='rgb' for RGB (PIL images are always RGB)",
+              'current')
+
+
+def _drawable(sample: dict) -> np.ndarray:
+    """Return the image of a sample as (H, W, 3) RGB or (H, W, 1), uint8."""
+    image = sample['img']
+    if image.dtype != np.uint8:
+        image = np.atleast_3d(cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX)).astype(np.uint8)
+    if image.shape[2] < 3:
+        return image[..., :1].copy()
+    return image[..., [2, 1, 0] if sample['channel_order'] == 'bgr' else [0, 1, 2]]
 
 
 def _type_name(step: Any) -> str:
@@ -274,7 +311,7 @@ def _drawing_names(images: Sequence[Image]) -> list[str]:
     """Name the drawings like the images; repeated names get a number."""
     names, seen = [], Counter()
     for index, image in enumerate(images):
-        stem = str(index) if isinstance(image, np.ndarray) else Path(image).stem
+        stem = Path(image).stem if isinstance(image, str | os.PathLike) else str(index)
         seen[stem] += 1
         if seen[stem] > 1:
             stem += f'_{seen[stem]}'

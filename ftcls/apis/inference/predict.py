@@ -1,4 +1,5 @@
 """Predicting many images, and the predictions as a table or a file; tools/predict.py calls it."""
+import contextlib
 import csv
 import glob
 import json
@@ -12,7 +13,10 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from ftcls.datasets.headers import IMAGE_SUFFIXES
 from ftcls.datasets.list_files import missing_hint
+from ftcls.datasets.survey import survey_images
+from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.models.segmentors import ImageSegmentor
 from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.names import enumerate_names, plural
@@ -23,7 +27,6 @@ from .segmentation import ImageSegmentationInferencer
 
 __all__ = ['PredictionReport', 'find_images', 'predict_files', 'split_checkpoint']
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 _NO_IMAGES = 'is a folder without images'
 
 
@@ -137,7 +140,7 @@ def find_images(inputs: Sequence[str | os.PathLike]) -> tuple[list[str], list[st
             images[name] = None
             continue
         files = [file for file in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(file)]
-        hits = [file for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
+        hits = [file for file in files if file.lower().endswith((*IMAGE_SUFFIXES, '.npy'))]
         if len(files) > len(hits):
             notes.append(f'{name}: skipped {plural(len(files) - len(hits), "file")} without the suffix of an image')
         images.update(dict.fromkeys(hits or [name]))
@@ -203,6 +206,9 @@ def predict_files(model: str | os.PathLike,
     if topk is None and not inferencer.is_multi_label:
         topk = 1
     results = inferencer(files, batch_size=batch_size, show_dir=show_dir, topk=topk, skip_broken=True)
+    if isinstance(inferencer.pipeline.load, LoadImageFromFile):
+        with contextlib.suppress(DataError):  # each file has an error of its own
+            notes += survey_images(files, inferencer.pipeline.load).lines[1:]
     report = PredictionReport(notes=notes)
     for file, result in zip(files, results):
         if os.path.isdir(file):

@@ -70,7 +70,7 @@ def check_complete(data: bytes, path: str) -> None:
 def is_plain(data: bytes) -> bool:
     """Tell from the header whether a file holds 8 bits of grey or colour only, as nearly all do."""
     if data.startswith(_PNG):
-        return data[24:25] <= b'\x08' and data[25:26] in b'\0\2\3' and b'tRNS' not in data[:data.find(b'IDAT')]
+        return data[24:25] <= b'\x08' and data[25:26] in b'\0\2\3' and not _has_colour_key(data)
     if data.startswith(_TIFF):
         tags = _tags(data)
         is_8_bit = max(tags.get(_BITS, (1, ))) <= 8 and max(tags.get(_SAMPLE_FORMAT, (1, ))) == 1
@@ -88,13 +88,12 @@ def read_stored(data: bytes, path: str, prefer_pillow: bool = False) -> StoredIm
         return from_array(_read_numpy(data, path))
     stored, is_tiff = None, data.startswith(_TIFF)
     # Pillow reads GIF, because which frame OpenCV gives depends on its version, and single colours that are transparent
-    if not prefer_pillow and not data.startswith(b'GIF8') and b'tRNS' not in data[:data.find(b'IDAT')]:
+    if not prefer_pillow and not data.startswith(b'GIF8') and not _has_colour_key(data):
         stored = _from_opencv(data)
     if is_tiff and (stored is None or stored.pixels.shape[2] < _tags(data).get(_SAMPLES, 1)):
         stored = _from_tiff(data, path) or stored
     if stored is None:
-        img = open_pillow(data, path)
-        return replace(from_pillow(img), orientation=img.getexif().get(_ORIENTATION, 1))
+        return from_pillow(open_pillow(data, path))
     if not is_tiff:  # those OpenCV has turned
         with contextlib.suppress(*_NOT_READABLE), Image.open(io.BytesIO(data)) as img:
             stored = replace(stored, orientation=img.getexif().get(_ORIENTATION, 1))
@@ -115,12 +114,14 @@ def from_array(array: np.ndarray, bgr: bool = False) -> StoredImage:
 
 def from_pillow(img: Image.Image) -> StoredImage:
     """Return what Pillow has opened as a stored image; palettes and other colour spaces become RGB."""
-    if img.mode.startswith('I') or img.mode == 'F':
-        return from_array(np.asarray(img))
+    img.load()
+    orientation = img.getexif().get(_ORIENTATION, 1)  # after loading, since Pillow turns a TIFF then
     if img.has_transparency_data:
         rgba = np.asarray(img.convert('RGBA'))
-        return StoredImage(reverse_channels(rgba[..., :3]), rgba[..., 3])
-    return from_array(np.asarray(img.convert('L' if img.mode in ('1', 'L') else 'RGB')))
+        return StoredImage(reverse_channels(rgba[..., :3]), rgba[..., 3], orientation)
+    if not img.mode.startswith(('I', 'F')):
+        img = img.convert('L' if img.mode in ('1', 'L') else 'RGB')
+    return replace(from_array(np.asarray(img)), orientation=orientation)
 
 
 def open_pillow(data: bytes, path: str) -> Image.Image:
@@ -137,6 +138,11 @@ def open_pillow(data: bytes, path: str) -> Image.Image:
         reason = 'not an image of a known kind' if 'BytesIO' in str(err) else err
         raise DataError(
             f'cannot read the image {path}: {reason}; it is broken or cut off: replace or remove it') from err
+
+
+def _has_colour_key(data: bytes) -> bool:
+    """Tell whether a PNG has transparent colours instead of an alpha channel."""
+    return data.startswith(_PNG) and b'tRNS' in data[:data.find(b'IDAT')]
 
 
 def _tags(data: bytes) -> dict:

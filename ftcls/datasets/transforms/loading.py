@@ -84,6 +84,11 @@ class LoadImageFromFile(BaseTransform):
             if self.ignore_empty:
                 return None
             raise
+        return self.with_loaded(results, img)
+
+    @staticmethod
+    def with_loaded(results: dict, img: np.ndarray) -> dict:
+        """Put an image that :meth:`convert` gave into the sample."""
         results['channel_order'] = 'bgr' if img.shape[2] in (1, 3, 4) else 'rgb'
         results['ori_shape'] = img.shape[:2]
         return with_image(results, img)
