@@ -20,6 +20,7 @@ name                           fault of MMEngine 0.10.7
 ``set_test_loop`` stand for attributes that MMEngine has no public name for.
 """
 import contextlib
+import errno
 import gc
 import inspect
 import io
@@ -27,7 +28,7 @@ import itertools
 import logging
 import os
 import re
-import uuid
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -44,6 +45,7 @@ from mmengine.utils import manager
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ftcls.utils.checkpoint.folder import draft_of
 from ftcls.utils.checkpoint.plain import to_plain
 from ftcls.utils.errors import CheckpointError
 from ftcls.utils.tree import as_list
@@ -114,20 +116,30 @@ class AtomicLocalBackend(LocalBackend):
             CheckpointError: If the file cannot be written: the disk is full, or the folder is not writable.
         """
         path = Path(filepath)
-        part = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.part')
+        draft = draft_of(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open('xb') as file:
+            with draft.open('xb') as file:
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(path)
+            draft.replace(path)
         except OSError as err:
-            raise CheckpointError(f'{filepath} ({len(obj) / 2**20:.1f} MiB) cannot be written: {err.strerror or err}. '
-                                  'Fix that, or give another --work-dir, and continue with --resume') from err
+            raise CheckpointError(_cannot_write(path, len(obj), err)) from err
         finally:
             with contextlib.suppress(OSError):
-                part.unlink()
+                draft.unlink()
+
+
+def _cannot_write(path: Path, size: int, err: OSError) -> str:
+    """Say why a file cannot be written, and what to do."""
+    text = f'{path} ({size / 2**20:.1f} MiB) cannot be written: {err.strerror or err}. '
+    if err.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = shutil.disk_usage(path.parent).free / 2**20
+        text += f'{free:.1f} MiB are free in {path.parent.absolute()}. Remove files there'
+    else:
+        text += 'Make the folder writable'
+    return f'{text}, or give another --work-dir; then continue with --resume PATH. The checkpoint before is kept'
 
 
 def register_atomic_saving() -> None:

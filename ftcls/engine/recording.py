@@ -138,8 +138,10 @@ class MetricsFile:
         kept = next(name for name in names if not name.exists())
         return self.path.replace(kept)
 
-    def cut_after(self, step: int) -> int:
+    def cut_after(self, step: int, is_val_due: bool = False) -> int:
         """Drop the records past iteration ``step`` of the run, which a resumed run makes again; return how many.
+
+        ``is_val_due`` drops the validation at ``step`` too.
 
         A line that was cut off when the run was killed is dropped too. A crash leaves the old file or the new one.
 
@@ -150,6 +152,8 @@ class MetricsFile:
             return 0
         lines = self.path.read_text(encoding='utf-8').splitlines()
         kept = [record for record in read_records(self.path) if record.get('step', 0) <= step]
+        if is_val_due:
+            kept = [record for record in kept if (record['kind'], record.get('step')) != ('val', step)]
         draft = self.path.with_name(f'{self.path.name}.draft')
         draft.write_text(''.join(json.dumps(record) + '\n' for record in kept), encoding='utf-8')
         draft.replace(self.path)
@@ -229,6 +233,11 @@ class MetricsRecordHook(Hook):
         self._take_means()
         self._skipped = getattr(runner.optim_wrapper, 'skipped_steps', 0)
         self._position = dict(epoch=runner.epoch, iter=0, step=runner.iter)
+        resumed = getattr(runner.train_loop, 'resumed', {})
+        if resumed.get('unrecorded'):
+            self._iterations, sums, counts, self._position, self._rates = resumed['unrecorded']
+            self._sums.update(sums)
+            self._counts.update(counts)
         if self.interval is None:
             self.interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
         if not is_main_process():
@@ -238,8 +247,15 @@ class MetricsRecordHook(Hook):
             kept = self._file.move_old()
             if kept is not None:
                 runner.logger.info(f'the metrics of an earlier run in this work dir are kept in {kept}')
-        elif dropped := self._file.cut_after(runner.iter):
+        elif dropped := self._file.cut_after(runner.iter, resumed.get('validation_due', False)):
             runner.logger.info(f'{self._file.path}: resuming, dropped {dropped} records past iteration {runner.iter}')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep what is not written yet."""
+        checkpoint['meta']['unrecorded'] = [
+            self._iterations, dict(self._sums),
+            dict(self._counts), self._position, self._rates
+        ]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Add the iteration to the means, check its loss, and write a record where one is due."""

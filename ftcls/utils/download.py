@@ -1,5 +1,6 @@
 """Fetching files over http(s): checked, retried, never half a file under the final name."""
 import contextlib
+import glob
 import hashlib
 import http.client
 import os
@@ -94,6 +95,8 @@ def download(url: str,
                     return path
                 print_log(f'{path} is not the file at {_shown(url)} ({problem}); it is fetched again', logger='current')
             part = path.with_name(path.name + '.part')
+            for left in path.parent.glob(f'{glob.escape(part.name)}.*.partial'):  # torch.hub's, of a killed process
+                left.unlink(missing_ok=True)
             try:
                 _fetch_with_retries(url, part, path, progress, retries)
                 problem = _mismatch(part, wanted)

@@ -9,9 +9,12 @@ from mmengine.config import Config
 from torch import nn
 
 from ftcls.apis.training.train import TrainOptions, train
+from ftcls.datasets import Digits
+from ftcls.engine.hooks import curves
 from ftcls.models.backbones import LeNet5
 from ftcls.registry import MODELS
 from ftcls.utils.checkpoint.loading import read_checkpoint
+from ftcls.visualization import read_records
 
 
 @MODELS.register_module(force=True)
@@ -24,10 +27,12 @@ class DropoutLeNet(LeNet5):
 
 def recipe(work_dir: Path,
            workers: int = 0,
+           sampler: str = 'DefaultSampler',
            checkpoint: dict | None = None,
            hooks: list = (),
            **changes: Any) -> Config:
-    """Return a training of 3 epochs with 8 batches of 4 images, or what ``changes`` makes of it."""
+    """Return a training of 2 epochs with 5 batches of 4 images, or what ``changes`` makes of it."""
+    drawn = {'RepeatAugSampler': dict(selected_round=0)}.get(sampler, {})
     augmenting = [
         dict(type='RandomResizedCrop', scale=32, crop_ratio_range=(0.5, 1.0)),
         dict(type='RandomErasing', erase_prob=0.5, mode='rand'),
@@ -35,7 +40,7 @@ def recipe(work_dir: Path,
     ]
     resizing = [dict(type='Resize', scale=32), dict(type='PackInputs')]
     loader = dict(num_workers=workers, collate_fn=dict(type='default_collate'))
-    images = dict(type='Digits', subset='target', shots_per_class=3)
+    images = dict(type='Digits', subset='target', shots_per_class=2)
     cfg = dict(
         model=dict(
             type='ImageClassifier',
@@ -47,7 +52,7 @@ def recipe(work_dir: Path,
         train_dataloader=dict(
             batch_size=4,
             dataset=dict(split='train', pipeline=augmenting, **images),
-            sampler=dict(type='DefaultSampler', shuffle=True),
+            sampler=dict(type=sampler, **drawn),
             **loader),
         val_dataloader=dict(
             batch_size=50,
@@ -56,7 +61,7 @@ def recipe(work_dir: Path,
             **loader),
         val_evaluator=dict(type='Accuracy', topk=(1, )),
         val_cfg=dict(),
-        train_cfg=dict(by_epoch=True, max_epochs=3, val_interval=1),
+        train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.01)),
         param_scheduler=[
             dict(type='LinearLR', start_factor=0.1, begin=0, end=9, by_epoch=False),
@@ -90,6 +95,14 @@ def equal(one: Any, other: Any) -> bool:
     return one == other
 
 
+def records(folder: Path) -> list[dict]:
+    """Return the records of a run, apart from the time."""
+    return [{
+        key: value
+        for key, value in record.items() if key != 'time'
+    } for record in read_records(folder / 'metrics.jsonl')]
+
+
 def resumed_equals(tmp_path: Path, at: int, **settings: Any) -> bool:
     """Tell whether the run that continues from iteration ``at`` of ``whole`` ends as ``whole`` did."""
     folder = tmp_path / f'from_{at}'
@@ -98,14 +111,73 @@ def resumed_equals(tmp_path: Path, at: int, **settings: Any) -> bool:
     return equal(last_state(tmp_path / 'whole'), last_state(folder))
 
 
-@pytest.mark.parametrize('workers', [0, 2])
-@pytest.mark.parametrize('kind', ['plain', 'accumulated'])
-def test_resumed_within_an_epoch(tmp_path: Path, workers: int, kind: str) -> None:
-    settings = dict(workers=workers)
-    if kind == 'accumulated':
-        settings |= dict(
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9), accumulative_counts=3),
-            hooks=[dict(type='EMAHook')])
+@pytest.fixture(autouse=True)
+def no_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing, and the layout of the config in each checkpoint, would take most of the time."""
+    monkeypatch.setattr(curves, 'plot_curves', lambda *args, **kwargs: None)
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: repr(cfg.to_dict())))
+
+
+ACCUMULATED = dict(
+    optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9), accumulative_counts=3),
+    hooks=[dict(type='EMAHook')])
+UNFREEZING = dict(hooks=[dict(type='LinearProbeFineTuneHook', probe=4, by_epoch=False)])
+BY_ITERATIONS = dict(
+    train_cfg=dict(by_epoch=False, max_iters=12, val_interval=4),
+    param_scheduler=[dict(type='LinearLR', start_factor=0.1, begin=0, end=9, by_epoch=False)])
+
+
+@pytest.mark.parametrize(
+    ('at', 'workers', 'sampler', 'settings'),
+    [
+        ((3, 5), 0, 'DefaultSampler', ACCUMULATED),  # 5 is the end of the first epoch, before its validation
+        ((7, ), 2, 'BalancedSampler', {}),
+        ((3, ), 0, 'RepeatAugSampler', UNFREEZING),
+        ((4, 7), 0, 'InfiniteSampler', BY_ITERATIONS),  # 4 is before a validation
+        ((5, 8), 2, 'DefaultSampler', BY_ITERATIONS),  # 5 is the end of the first pass
+    ])
+def test_resumed_run_equals_the_uninterrupted_one(tmp_path: Path, at: tuple, workers: int, sampler: str,
+                                                  settings: dict) -> None:
+    settings = dict(workers=workers, sampler=sampler, **settings)
     train(recipe(tmp_path / 'whole', **settings))
-    for at in (3, 8, 13):
-        assert resumed_equals(tmp_path, at, **settings), at
+    for iteration in at:
+        assert resumed_equals(tmp_path, iteration, **settings), iteration
+
+
+def test_records_of_a_resumed_run(tmp_path: Path) -> None:
+    """The means and validations in ``metrics.jsonl`` are those of the uninterrupted run, also with a late validation."""
+    train(recipe(tmp_path / 'whole'))
+    expected = records(tmp_path / 'whole')
+    for at in (4, 5):
+        assert resumed_equals(tmp_path, at)
+        assert records(tmp_path / f'from_{at}') == expected
+
+
+def test_no_image_is_loaded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(recipe(tmp_path / 'whole'))
+    loaded: list[int] = []
+    read = Digits.__getitem__
+
+    def count(self: Digits, index: int) -> dict:
+        loaded.append(self.split == 'train')
+        return read(self, index)
+
+    monkeypatch.setattr(Digits, '__getitem__', count)
+    assert resumed_equals(tmp_path, 3)
+    assert sum(loaded) == 4 * 7 + 1  # 7 of 10 batches, and the sample that is tried first
+
+
+def test_the_plateau_counts_a_validation_that_is_made_up(tmp_path: Path) -> None:
+    settings = dict(
+        checkpoint=dict(by_epoch=True, save_best=None),
+        param_scheduler=[dict(type='ReduceOnPlateauLR', monitor='loss', rule='less', patience=0, threshold=100.)])
+    train(recipe(tmp_path / 'whole', **settings))
+    (tmp_path / 'whole' / 'epoch_1.pth').rename(tmp_path / 'whole' / 'iter_5.pth')
+    assert resumed_equals(tmp_path, 5, **settings)
+
+
+def test_other_number_of_workers(tmp_path: Path) -> None:
+    """The batches are the same, if not their augmentation."""
+    train(recipe(tmp_path / 'whole'))
+    assert not resumed_equals(tmp_path, 3, workers=1)
+    assert read_checkpoint((tmp_path / 'from_3' / 'last_checkpoint').read_text())['meta']['iter'] == 10

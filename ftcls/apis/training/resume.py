@@ -8,13 +8,13 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.runner import find_latest_checkpoint
 
 from ftcls.config.loading import parse_value
 from ftcls.config.resolve import TrainOptions, type_name, work_dir_of
 from ftcls.registry import HOOKS
-from ftcls.utils import ConfigError, MissingFileError
+from ftcls.utils import CheckpointError, ConfigError, MissingFileError
 from ftcls.utils.arguments import own_arguments
+from ftcls.utils.checkpoint.folder import is_whole, newest_whole
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list, differences
 
@@ -42,34 +42,58 @@ def find_resumed(cfg: Config, options: TrainOptions) -> str | None:
 
     Raises:
         MissingFileError: If the checkpoint that was named does not exist.
+        CheckpointError: If it is not whole, and there is one that is.
     """
     resume = options.resume or cfg.get('resume', False)
     if not resume:
         return None
     path = resume
     if not isinstance(resume, str):
-        path = (cfg.get('resume') and cfg.get('load_from')) or _latest(Path(work_dir_of(cfg, options)))
+        path = (cfg.get('resume') and cfg.get('load_from')) or _latest(cfg, Path(work_dir_of(cfg, options)))
     if path is not None and not Path(path).is_file():
         raise MissingFileError(
             f'--resume {path}: no such checkpoint; give the path of one, or none for the latest of the '
             'work dir')
+    earlier = path and not is_whole(path) and newest_whole([Path(path).parent])
+    if earlier:
+        raise CheckpointError(f'--resume {path}: the file is cut short or damaged; the newest whole checkpoint beside '
+                              f'it is {earlier}: --resume {earlier}')
     return path and str(path)
 
 
-def _latest(work_dir: Path) -> str | None:
-    """Return the latest checkpoint of a work dir; the log warns if there is none."""
-    if (work_dir / 'last_checkpoint').is_file():
-        noted = find_latest_checkpoint(str(work_dir))
-        here = work_dir / Path(noted).name  # the note has another path if the folder was moved
-        return str(here) if here.is_file() else noted
-    hint = 'is it the --work-dir of the run that was interrupted?'
-    others = sorted(f.name for f in work_dir.glob('*.pth'))
-    if others:
-        hint = f'it holds {enumerate_names(others, 6)}; give one by its path: --resume PATH'
-    text = (f'--resume: nothing to resume from, training STARTS FROM THE BEGINNING: the work dir {work_dir.resolve()} '
-            f'has no last_checkpoint, which names the latest checkpoint of a run; {hint}')
+def _latest(cfg: Config, work_dir: Path) -> str | None:
+    """Return the latest whole checkpoint of a work dir; the log warns if it is not the noted one, or there is none."""
+    note = work_dir / 'last_checkpoint'
+    noted = note.read_text(encoding='utf-8', errors='replace').strip() if note.is_file() else ''
+    here = work_dir / Path(noted).name  # the note has another path if the folder was moved
+    path = here if here.is_file() else Path(noted)
+    if noted and is_whole(path):
+        return str(path)
+    fault = 'no last_checkpoint, which names the latest checkpoint of a run'
+    if note.is_file():
+        fault = 'a last_checkpoint that is empty'
+    if noted:
+        fault = f'a last_checkpoint that names {path}, which is {_state(path)}'
+    text = f'--resume: the work dir {work_dir.resolve()} has {fault}'
+    settings = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    folders = [work_dir, *(Path(folder) / work_dir.name for folder in as_list(settings.get('out_dir') or []))]
+    newest = newest_whole(folders, settings.get('filename_tmpl'))
+    others = enumerate_names(sorted(f.name for f in work_dir.glob('*.pth')), 6)
+    if newest is not None:
+        text += f'; the run continues from the newest whole checkpoint, {newest}'
+    elif noted:
+        raise MissingFileError(f'{text}; no whole checkpoint is there. Give one by its path: --resume PATH '
+                               f'({others or "it holds none"}), or train anew without --resume')
+    elif others:
+        text += f'; training STARTS FROM THE BEGINNING. It holds {others}; give one by its path: --resume PATH'
+    else:
+        text += '; training STARTS FROM THE BEGINNING. Is it the --work-dir of the run that was interrupted?'
     print_log(text, logger='current', level=logging.WARNING)
-    return None
+    return newest and str(newest)
+
+
+def _state(path: Path) -> str:
+    return 'cut short or damaged' if path.is_file() else 'gone'
 
 
 def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> None:

@@ -3,7 +3,6 @@ import itertools
 import logging
 import os
 import random
-import re
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,8 @@ from ftcls.engine.mmengine_compat import (AtomicLocalBackend, checkpoint_source,
                                           is_training, keep_dataset_meta, make_plain, register_atomic_saving)
 from ftcls.evaluation import resolve_rule
 from ftcls.registry import HOOKS
-from ftcls.utils.checkpoint.loading import (check_finite, check_report, checkpoint_meta, log_report,
+from ftcls.utils.checkpoint.folder import checkpoint_form, remove_drafts
+from ftcls.utils.checkpoint.loading import (check_finite, check_report, checkpoint_meta, log_report, not_finite,
                                             register_safe_loading)
 from ftcls.utils.checkpoint.matching import find_state_dict, match_state_dict, unwrap_model
 from ftcls.utils.checkpoint.plain import from_plain
@@ -33,6 +33,8 @@ from ftcls.utils.checkpoint.report import LoadReport, fold_names
 from ftcls.utils.errors import CheckpointError
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.types import Probability
+from ..recording import DivergedError
+from .disk_space import check_space
 from .dry_run import DryRunHook
 
 __all__ = ['CheckpointHook', 'SafeCheckpointHook']
@@ -76,9 +78,10 @@ class CheckpointHook(MMEngineCheckpointHook):
         if '://' in str(self.out_dir):
             return
         barrier()  # `load_from` may be in this folder; all processes have read it now
+        self._set_best({key: self._own(path) for key, path in self._best_paths().items()})
         if is_main_process():
             self._make_way(runner)
-        self._set_best({key: self._own(path) for key, path in self._best_paths().items()})
+            check_space(runner, self, self._written(runner))
 
     def save_now(self, runner: Runner, validating: bool = False) -> str:
         """Save where the run is: after an iteration, also within an epoch, or within the validation that follows it.
@@ -182,24 +185,29 @@ class CheckpointHook(MMEngineCheckpointHook):
         return str(own) if own.is_file() else None
 
     def _make_way(self, runner: Runner) -> None:
+        """Move the checkpoints of an earlier run aside, and remove what a killed process left of this one."""
         folder, pointer = Path(self.out_dir), Path(runner.work_dir) / _POINTER
         source = checkpoint_source(runner) if is_resuming(runner) else None
         continues = source is not None and Path(source).resolve().parent == folder.resolve()
-        files = self._written(folder)
+        files = self._written(runner)
         whose, hint = 'of an earlier run', 'another --work-dir keeps runs apart, and --resume continues that run'
         if continues:
             whose, hint = f'past {Path(source).stem}, where this run resumes', 'another --work-dir keeps runs apart'
-            position = runner.epoch if self.by_epoch else runner.iter
-            files = {file: point for file, point in files.items() if point is not None and point > position}
+            files = {file: is_past for file, is_past in files.items() if is_past}
         moved = list(files)
         if pointer.is_file() and (moved or not continues):
             moved.append(pointer)
+        is_dry = any(isinstance(hook, DryRunHook) for hook in runner.hooks)
+        if continues and not is_dry:
+            self._remove_superseded(runner)
+        if not is_dry:
+            remove_drafts(folder)
         if not moved:
             return
         aside = next(path for n in itertools.count(1) if not (path := folder / f'earlier_run_{n}').exists())
         names = enumerate_names([file.name for file in moved], most=4)
         text = f'{folder} has {len(moved)} checkpoint files {whose} ({names})'
-        if any(isinstance(hook, DryRunHook) for hook in runner.hooks):
+        if is_dry:
             runner.logger.warning(f'{text}; the run would move them to {aside} ({hint})')
             return
         latest = max((file for file in files if not file.name.startswith('best_')), key=os.path.getmtime, default=None)
@@ -209,22 +217,48 @@ class CheckpointHook(MMEngineCheckpointHook):
         for file in moved:
             file.rename(aside / file.name)
         if continues and pointer in moved:
-            pointer.write_text(str(source), encoding='utf-8')
+            AtomicLocalBackend().put(str(source).encode(), pointer)
         runner.logger.warning(f'{text}; they are moved to {aside}, so that none is taken for one of this run ({hint})')
 
-    def _written(self, folder: Path) -> dict[Path, int | None]:
-        """Return the checkpoints in a folder, each with its epoch or iteration where its name has our form."""
-        own = re.escape(self.filename_tmpl).replace(r'\{\}', r'(\d+)').removesuffix(r'\.pth')
-        form = re.compile(rf'(?:best_.+_)?(?:{own}|(?:epoch|iter)_\d+)(?:-[0-9a-f]{{8}})?\.pth')
-        matches = {file: form.fullmatch(file.name) for file in sorted(folder.glob('*.pth'))}
-        return {file: int(match[1]) if match[1] else None for file, match in matches.items() if match}
+    def _remove_superseded(self, runner: Runner) -> None:
+        """Remove best checkpoints up to this point which a better one followed; a kill can leave them."""
+        form = checkpoint_form(self.filename_tmpl)
+        matches = [form.fullmatch(Path(path or '').name) for path in self._best_paths().values()]
+        best = {match['best']: match[0] for match in matches if match is not None}
+        for file, is_past in self._written(runner).items():
+            kind = form.fullmatch(file.name)['best']
+            if kind in best and file.name != best[kind] and not is_past:
+                file.unlink()
+                runner.logger.info(f'{file} is removed: {best[kind]} is better')
+
+    def _written(self, runner: Runner) -> dict[Path, bool]:
+        """Return the run's own files of checkpoints, each with whether it is past the point where the run is."""
+        form, written = checkpoint_form(self.filename_tmpl), {}
+        for file in sorted(Path(self.out_dir).glob('*.pth')):
+            match = form.fullmatch(file.name)
+            if match is not None:
+                unit = match['unit'] or {True: 'epoch', False: 'iter'}[self.by_epoch]
+                written[file] = int(match['own'] or match['number']) > getattr(runner, unit)
+        return written
 
 
 class _MakePlainLast(Hook):
-    """Turns into plain types also what other hooks put into the checkpoint."""
+    """Turns into plain types also what other hooks put into the checkpoint, and lets no broken weights be saved."""
     priority = 'LOWEST'
 
+    def __init__(self) -> None:
+        self._expected: set[str] = set()
+
+    def before_train(self, runner: Runner) -> None:
+        self._expected = set(not_finite(unwrap_model(runner.model).state_dict()))  # a mask of -inf, for example
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        broken = [name for name in not_finite(checkpoint['state_dict']) if name not in self._expected]
+        if broken:
+            raise DivergedError(
+                f'{len(broken)} weights are NaN or infinite at iteration {checkpoint["meta"]["iter"]}, for example '
+                f'{broken[0]}; they are not saved, and the last checkpoint is kept. Lower optim_wrapper.optimizer.lr, '
+                'set optim_wrapper.clip_grad=dict(max_norm=1.0), or train without half precision')
         make_plain(checkpoint)
 
 
@@ -303,7 +337,8 @@ class SafeCheckpointHook(Hook):
         if is_resuming(runner) and is_training(runner):
             _check_resumable(checkpoint, tensors, model, source)
             keep_dataset_meta(runner, checkpoint)
-            runner.train_loop.resumed = checkpoint['meta']
+            if hasattr(runner.train_loop, 'resumed'):  # one of our loops
+                runner.train_loop.resumed = checkpoint['meta']
             gradients = checkpoint.pop('pending_gradients', None) or {}
             for name, param in model.named_parameters():
                 if name in gradients and param.requires_grad:

@@ -1,6 +1,7 @@
 """Load pretrained weights: read safely, fit the names, report every tensor, stop where too little fits."""
 import logging
 import os
+from collections.abc import Mapping
 
 import torch
 from mmengine.logging import print_log
@@ -14,7 +15,7 @@ from .report import LoadReport, fold_names
 
 __all__ = [
     'LoadReport', 'check_finite', 'check_report', 'checkpoint_meta', 'extract_state_dict', 'find_state_dict',
-    'load_pretrained', 'locate_checkpoint', 'log_report', 'match_state_dict', 'read_checkpoint',
+    'load_pretrained', 'locate_checkpoint', 'log_report', 'match_state_dict', 'not_finite', 'read_checkpoint',
     'register_safe_loading', 'unwrap_model'
 ]
 
@@ -27,13 +28,18 @@ def check_finite(tensors: dict[str, torch.Tensor], source: str, allow: bool = Fa
     Raises:
         CheckpointError: If there are any, with the names of the tensors; only logged with ``allow``.
     """
-    bad = [n for n, t in tensors.items() if t.is_floating_point() and not bool(torch.isfinite(t.float()).all())]
+    bad = not_finite(tensors)
     if not bad:
         return
     text = f'{source}: {len(bad)} of {len(tensors)} weights are NaN or infinite: {fold_names(bad)}, first {bad[0]}'
     if not allow:
         raise CheckpointError(f'{text}; its training had diverged, take an earlier checkpoint')
     print_log(text, logger='current', level=logging.WARNING)
+
+
+def not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """Return the names of the tensors with NaN or infinity."""
+    return [name for name, one in tensors.items() if one.is_floating_point() and not one.float().isfinite().all()]
 
 
 def check_report(report: LoadReport,

@@ -1,0 +1,60 @@
+"""Whether a run's checkpoints fit on the disk, before it begins."""
+import math
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.runner import Runner
+
+from ftcls.utils.checkpoint.matching import unwrap_model
+from ftcls.utils.errors import CheckpointError
+
+__all__ = ['check_space']
+
+
+def check_space(runner: Runner, hook: CheckpointHook, there: Iterable[Path]) -> None:
+    """Compare the size of the checkpoints that a run will keep with the free space; the log warns if it is too little.
+
+    Args:
+        runner: The Runner, before the first step.
+        hook: What writes the checkpoints.
+        there: Checkpoints of this run that are there already.
+
+    Raises:
+        CheckpointError: If not even one fits.
+    """
+    folder, one, best = Path(hook.out_dir), *_sizes(runner)
+    kept = hook.max_keep_ckpts + 1  # the new one is whole before the old one is removed
+    if hook.max_keep_ckpts < 1:
+        length = runner.max_epochs if hook.by_epoch else runner.max_iters
+        kept = math.ceil(length / hook.interval) if hook.interval > 0 else 1
+    count_best = len(hook.save_best or ())
+    needed = one * kept + best * (count_best + bool(count_best)) - sum(file.stat().st_size for file in there)
+    free = shutil.disk_usage(folder).free
+    text = (f'{folder.absolute()} has {_mib(free)} free; a checkpoint of this run has about {_mib(one)}, and '
+            f'all that it keeps at a time needs {_mib(max(needed, one))}')
+    remedy = 'Remove files there, set default_hooks.checkpoint.max_keep_ckpts, or give another --work-dir'
+    if free < one:
+        raise CheckpointError(f'{text}. {remedy}')
+    if free < needed:
+        runner.logger.warning(f'{text}. {remedy}')
+
+
+def _sizes(runner: Runner) -> tuple[int, int]:
+    """Return the bytes of a checkpoint and of a best one, which has no state of the optimizer."""
+    model = unwrap_model(runner.model)
+    weights = _bytes(model.state_dict().values()) * (1 + any(isinstance(hook, EMAHook) for hook in runner.hooks))
+    settings = getattr(getattr(runner.optim_wrapper, 'optimizer', None), 'defaults', {})
+    # values that an optimizer keeps per weight: Adam's two means, the mean square of RMSprop, momentum
+    per_weight = 2 * ('betas' in settings) + ('alpha' in settings) + bool(settings.get('momentum'))
+    return weights + per_weight * _bytes(p for p in model.parameters() if p.requires_grad), weights
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def _mib(size: int) -> str:
+    return f'{size / 2**20:,.1f} MiB'

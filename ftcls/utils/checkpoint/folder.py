@@ -1,0 +1,100 @@
+"""The checkpoints in the folder of a run: which are whole, which is the newest, what a killed process left."""
+import contextlib
+import os
+import re
+import socket
+import time
+import uuid
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+__all__ = ['checkpoint_form', 'draft_of', 'is_whole', 'newest_whole', 'remove_drafts']
+
+_DAY = 86400
+
+
+def checkpoint_form(template: str | None = None) -> re.Pattern:
+    """Return the form of the names of a run's checkpoints.
+
+    Args:
+        template: ``CheckpointHook.filename_tmpl``, if it is another than ``epoch_{}.pth`` or ``iter_{}.pth``.
+
+    Returns:
+        A pattern with the groups ``best``, ``own`` (the number in the place of ``{}``), ``unit`` and ``number``.
+    """
+    own = re.escape(template or 'epoch_{}.pth').replace(r'\{\}', r'(?P<own>\d+)').removesuffix(r'\.pth')
+    return re.compile(rf'(?P<best>best_.+_)?(?:{own}|(?P<unit>epoch|iter)_(?P<number>\d+))(?:-[0-9a-f]{{8}})?\.pth')
+
+
+def is_whole(path: str | os.PathLike) -> bool:
+    """Tell whether a checkpoint of torch is complete and undamaged; all of it is read, by its check sums.
+
+    A file in torch's format before 1.6 has none, and is taken to be whole.
+    """
+    try:
+        with open(path, 'rb') as file:
+            if file.read(1) == b'\x80':
+                return True
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+        return False
+
+
+def newest_whole(folders: Iterable[Path], template: str | None = None) -> Path | None:
+    """Return the whole checkpoint of the latest iteration, best ones apart, None if there is none.
+
+    Args:
+        folders: Where to look.
+        template: See :func:`checkpoint_form`.
+    """
+    form, found = checkpoint_form(template), {}
+    for path in [path for folder in folders for path in folder.glob('*.pth')]:
+        match = form.fullmatch(path.name)
+        if match is None or match['best']:
+            continue
+        with contextlib.suppress(Exception):  # a damaged file can lead to any error
+            meta = torch.load(path, map_location='cpu', weights_only=True, mmap=True)['meta']
+            found[path] = (meta['iter'], meta['epoch'])
+    return next((path for path in sorted(found, key=found.get, reverse=True) if is_whole(path)), None)
+
+
+def draft_of(path: Path) -> Path:
+    """Return the name under which this process writes a file until it is whole."""
+    return path.with_name(f'.{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part')
+
+
+def remove_drafts(folder: Path) -> list[Path]:
+    """Remove what processes that were killed were writing in a folder, and return it.
+
+    A draft of another host, or one without a host, is removed when nothing was written to it for a day.
+    """
+    return [draft for draft in _dead_drafts(folder) if not draft.unlink(missing_ok=True)]
+
+
+def _dead_drafts(folder: Path) -> Iterator[Path]:
+    for draft in folder.glob('.*.part'):
+        ours = re.fullmatch(rf'\..+\.{re.escape(_host())}-(\d+)-[0-9a-f]{{8}}\.part', draft.name)
+        anothers = re.fullmatch(r'\..+\.([^.]+-\d+-[0-9a-f]{8}|[0-9a-f]{32})\.part', draft.name)
+        with contextlib.suppress(FileNotFoundError):
+            if ours and not _is_alive(int(ours[1])):
+                yield draft
+            elif anothers and not ours and time.time() - draft.stat().st_mtime > _DAY:
+                yield draft
+
+
+def _host() -> str:
+    return socket.gethostname().replace('.', '_')
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
