@@ -120,6 +120,7 @@ def main() -> int:
     """Print a row per setting."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--kills', type=int, default=200, help='over all settings')
+    parser.add_argument('--only', nargs='*', choices=SETTINGS, default=list(SETTINGS), help='settings to try')
     parser.add_argument('--seed', type=int, default=0, help='of the moments')
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -127,9 +128,9 @@ def main() -> int:
     curves.plot_curves = lambda *args, **kwargs: None
     Config.pretty_text = property(lambda cfg: '\n'.join(f'{key} = {value!r}' for key, value in cfg.to_dict().items()))
     rng, rows = random.Random(args.seed), []
-    for number, name in enumerate(SETTINGS):
+    for number, name in enumerate(args.only):
         with tempfile.TemporaryDirectory() as folder:
-            share = (args.kills + number) // len(SETTINGS)
+            share = (args.kills + number) // len(args.only)
             rows.append(attack(name, share, Path(folder), rng))
     print(render_table(COLUMNS, rows))
     return int(any(row[3] or row[4] for row in rows))

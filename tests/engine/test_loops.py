@@ -115,7 +115,8 @@ def resumed_equals(tmp_path: Path, at: int, **settings: Any) -> bool:
 def no_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing, and the layout of the config in each checkpoint, would take most of the time."""
     monkeypatch.setattr(curves, 'plot_curves', lambda *args, **kwargs: None)
-    monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: repr(cfg.to_dict())))
+    lines = property(lambda cfg: '\n'.join(f'{key} = {value!r}' for key, value in cfg.to_dict().items()))
+    monkeypatch.setattr(Config, 'pretty_text', lines)
 
 
 ACCUMULATED = dict(

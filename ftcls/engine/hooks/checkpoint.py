@@ -91,18 +91,13 @@ class CheckpointHook(MMEngineCheckpointHook):
         Returns:
             The path of the checkpoint.
         """
-        step = runner.iter + (not validating)
-        if self.by_epoch or validating:
-            of_validation = runner.epoch if self.by_epoch else step
-            meta = dict(epoch=runner.epoch, iter=step, validation_due=validating)
-            if not (validating and self._is_saved(of_validation)):
-                self._write(runner, f'iter_{step}.pth', meta, f'iter_{step}.pth')
-        elif not self._is_saved(step):
+        step, name = runner.iter + (not validating), f'iter_{runner.iter + (not validating)}.pth'
+        validated = {True: runner.epoch, False: runner.iter}[self.by_epoch]
+        if not (self.by_epoch or validating):
             self._save_checkpoint(runner)
+        elif not validating or Path(self.last_ckpt or '').name != self.filename_tmpl.format(validated):
+            self._write(runner, name, dict(epoch=runner.epoch, iter=step, validation_due=True), interim=name)
         return self.last_ckpt
-
-    def _is_saved(self, step: int) -> bool:
-        return self.last_ckpt is not None and Path(self.last_ckpt).name == self.filename_tmpl.format(step)
 
     def _save_checkpoint(self, runner: Runner) -> None:
         """Save a checkpoint that a validation may follow."""
@@ -127,13 +122,11 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def _write(self, runner: Runner, name: str, meta: dict, interim: str | None = None) -> None:
         """Write a checkpoint, then the pointer to it, then remove the one between two regular ones."""
-        position = getattr(runner.train_loop, 'position', lambda: None)()
-        if position is not None:
-            _share_pending(runner)
+        _share_pending(runner)
+        if position := getattr(runner.train_loop, 'position', dict)():
             meta = meta | dict(position=position)
         before = runner.message_hub.runtime_info.get('interim_ckpt')
-        if interim is not None:
-            runner.message_hub.update_info('interim_ckpt', interim)
+        runner.message_hub.update_info('interim_ckpt', interim or before)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         settings = dict(save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler, **self.args)
@@ -143,8 +136,6 @@ class CheckpointHook(MMEngineCheckpointHook):
             AtomicLocalBackend().put(self.last_ckpt.encode(), Path(runner.work_dir) / _POINTER)
         if before not in (None, name):
             self._remove(before)
-            if interim is None:
-                runner.message_hub.pop_info('interim_ckpt')
 
     def _remove(self, name: str) -> None:
         path = self.file_backend.join_path(self.out_dir, name)
@@ -309,13 +300,6 @@ class SafeCheckpointHook(Hook):
         np.random.seed(seed)
         torch.manual_seed(seed)
 
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Give all processes the mean of the gradients that wait for their step, so that one can save them for all.
-
-        Accumulation does not stop at the end of an epoch; the step would make the same mean of them.
-        """
-        _share_pending(runner)
-
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add gradients that wait for their step, and turn the checkpoint into plain types."""
         if 'optimizer' in checkpoint and _are_pending(runner.optim_wrapper):
@@ -363,7 +347,7 @@ def _are_pending(optim_wrapper: OptimWrapper) -> bool:
 
 
 def _share_pending(runner: Runner) -> None:
-    """Give all processes the mean of the gradients that wait for their step."""
+    """Give all processes the mean of the gradients that wait for their step, so that one process can save them."""
     size = get_world_size()
     if size == 1 or not _are_pending(runner.optim_wrapper):
         return
