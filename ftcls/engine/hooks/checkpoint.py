@@ -91,12 +91,13 @@ class CheckpointHook(MMEngineCheckpointHook):
         Returns:
             The path of the checkpoint.
         """
-        step, name = runner.iter + (not validating), f'iter_{runner.iter + (not validating)}.pth'
+        step = runner.iter + (not validating)
         validated = {True: runner.epoch, False: runner.iter}[self.by_epoch]
-        if not (self.by_epoch or validating):
+        if not self.by_epoch and not validating:
             self._save_checkpoint(runner)
         elif not validating or Path(self.last_ckpt or '').name != self.filename_tmpl.format(validated):
-            self._write(runner, name, dict(epoch=runner.epoch, iter=step, validation_due=True), interim=name)
+            meta = dict(epoch=runner.epoch, iter=step, validation_due=True)
+            self._write(runner, f'iter_{step}.pth', meta, f'iter_{step}.pth')
         return self.last_ckpt
 
     def _save_checkpoint(self, runner: Runner) -> None:
