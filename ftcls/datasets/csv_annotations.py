@@ -14,7 +14,7 @@ from ftcls.utils.tree import as_list
 from .base_dataset import listed
 from .list_files import check_ann_file, is_data, read_data, read_text
 
-__all__ = ['Row', 'check_labels', 'first_rows', 'is_table', 'read_rows']
+__all__ = ['Row', 'alike', 'check_labels', 'first_rows', 'is_table', 'read_rows']
 
 _PATH_NAMES = ('path', 'img_path', 'filename')
 _LABEL_NAME = re.compile(r'(gt_)?labels?[ _]?\d*', flags=re.IGNORECASE)
@@ -219,14 +219,22 @@ def check_labels(ann_file: str, first_row: Mapping[str, Row], classes: Sequence[
     if is_numbered or classes is not None:
         _check_numbers(ann_file, {int(n): first_row[n] for n in numbers if re.fullmatch(r'-?\d+', n)}, classes)
         return
-    alike: dict[str, str] = {}
-    for label, row in first_row.items():
-        folded = re.sub(r'[\s\u200b-\u200d\ufeff_-]+', ' ', unicodedata.normalize('NFKC', label).casefold()).strip()
-        other = alike.setdefault(folded, label)
-        if other != label and len(label) > 1:
-            raise DataError(
-                f'{ann_file}, {row.where}: label {label!r} differs from {other!r} ({first_row[other].where}) only in '
-                f'case or spaces; correct one, or set `classes` if both are meant')
+    if pair := alike(first_row):
+        rows = [f'{label!r} ({first_row[label].where})' for label in pair]
+        raise DataError(
+            f'{ann_file}: the labels {" and ".join(rows)} differ only in case or spaces; correct one, or set '
+            '`classes` if both are meant')
+
+
+def alike(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return two names, longer than a letter, that differ only in case, spaces or invisible characters."""
+    first: dict[str, str] = {}
+    for name in names:
+        folded = re.sub(r'[\s\u200b-\u200d\ufeff_-]+', ' ', unicodedata.normalize('NFKC', name).casefold()).strip()
+        other = first.setdefault(folded, name)
+        if other != name and len(name) > 1:
+            return other, name
+    return None
 
 
 def _check_numbers(ann_file: str, first_row: Mapping[int, Row], classes: Sequence[str] | None) -> None:

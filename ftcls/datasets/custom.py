@@ -12,7 +12,7 @@ from ftcls.utils import ConfigError, DataError, MissingFileError, nearest
 from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.tree import as_list
 from .base_dataset import BaseDataset, listed, near_hint, relative_path
-from .csv_annotations import Row, check_labels, first_rows, is_table, read_rows
+from .csv_annotations import Row, alike, check_labels, first_rows, is_table, read_rows
 from .list_files import check_ann_file, missing_hint, read_text
 
 __all__ = ['CustomDataset']
@@ -143,14 +143,19 @@ class CustomDataset(BaseDataset):
         """Return the class name of each of the (sorted) class folders: here, the folder's own."""
         if self.given_classes is not None:
             return folders
+        if pair := alike(folders):
+            raise DataError(
+                f'{self.img_prefix!r}: the class folders {listed(pair)} differ only in case or spaces; join '
+                'them, or set `classes` if both are meant')
         for place in ['', *folders[:_LOOKED_INTO]]:
             path = os.path.join(self.img_prefix, place)
             parts = [name for name in _folders_in(path) if name.lower() in _SPLIT_NAMES]
             if len(parts) > 1:
                 train = os.path.join(path, next((name for name in parts if 'train' in name.lower()), parts[0]))
-                raise DataError(
-                    f'{path!r} has the folders {listed(parts)}, parts of a dataset, not classes; choose one '
-                    f'with data_prefix={relative_path(train, self.data_root)!r}')
+                remedy = f'choose one with data_prefix={relative_path(train, self.data_root)!r}'
+                if place and len(folders) > 1:
+                    remedy = f'put the classes inside them: {parts[0]}/{place}, {parts[1]}/{place}'
+                raise DataError(f'{path!r} has the folders {listed(parts)}, parts of a dataset, not classes; {remedy}')
         inner = _folders_in(os.path.join(self.img_prefix, folders[0])) if len(folders) == 1 else []
         if len(inner) > 1:
             raise DataError(f'{self.img_prefix!r} has one class folder, {folders[0]!r}, and in it {listed(inner)}: add '

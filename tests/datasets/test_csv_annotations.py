@@ -82,8 +82,8 @@ def test_what_is_no_text_in_utf8(tmp_path: Path, name: str, content: bytes, mess
     (['0', '3.5'], 'abc', "line 3: label '3.5' is a number"),
     (['-1', '1'], None, "line 2: label '-1' is a number"),
     (['1 0 0', '0 1 0'], None, "label '1 0 0' is a number, .*a column of 0 and 1 for each class"),
-    (['ants', 'bees', 'Ants'], None, r"line 4: label 'Ants' differs from 'ants' \(line 2\) only in case"),
-    (['red ant', 'red_ant'], None, "'red_ant' differs from 'red ant'"),
+    (['ants', 'bees', 'Ants'], None, r"labels 'ants' \(line 2\) and 'Ants' \(line 4\) differ only in case"),
+    (['red ant', 'red_ant'], None, "'red_ant' .line 3. differ only"),
     (['cafe\u0301', 'caf\u00e9'], None, 'only in case or spaces'),
     (['ants', 'ants\u200b'], None, 'only in case or spaces'),
 ])

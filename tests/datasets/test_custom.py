@@ -211,7 +211,8 @@ def test_paths_from_elsewhere_get_a_remedy(folder: Path, path: str, remedy: str)
     (['train/a', 'val/a', 'masks'], 0, "'train', 'val'.* parts of a dataset.*data_prefix='train'"),
     (['Train/a', 'VALID/a'], 0, "data_prefix='Train'"),
     (['pets/train/a', 'pets/validation/a'], 0, "data_prefix='pets/train'"),
-    (['ants/train', 'ants/val', 'bees/train', 'bees/val'], 0, "data_prefix='ants/train'"),
+    (['ants/train', 'ants/val', 'bees/train', 'bees/val'], 0, 'put the classes inside them: train/ants, val/ants'),
+    (['Ants', 'ants', 'bees'], 0, "class folders 'Ants', 'ants' differ only in case or spaces"),
     (['images/ants', 'images/bees'], 0, "one class folder, 'images', and in it 'ants', 'bees'"),
     ([], 3, 'it has 3 images but no class folders'),
 ])

@@ -162,3 +162,10 @@ def test_a_folder_around_the_splits_is_named(place):
     write(place, 'pets/train/a/{i}.png')
     with pytest.raises(DataError, match='its one folder .pets. has folders in it; give --data .*pets'):
         make(place)
+
+
+def test_classes_of_other_names_in_val_are_refused(place):
+    for name in ('train/ants', 'train/bees', 'val/Ants', 'val/Bees'):
+        write(place, f'{name}/{{i}}.png')
+    with pytest.raises(DataError, match='val has images of Ants, Bees, and training of ants, bees; the folders'):
+        make(place)
