@@ -15,6 +15,7 @@ from mmengine.utils import manager as mmengine_manager
 from mmengine.visualization import Visualizer
 
 from ftcls.apis import load_config
+from ftcls.utils.plain_files import imports
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,6 +39,13 @@ def closed_logs() -> Iterator[None]:
                 handler.close()
     for manager in (MMLogger, MessageHub, Visualizer, DefaultScope):
         manager._instance_dict.clear()
+
+
+@pytest.fixture(autouse=True)
+def open_registries() -> Iterator[None]:
+    """Let the registries import again after a test that has read a JSON config."""
+    yield
+    imports.allowed = imports.closed = False
 
 
 @pytest.fixture(autouse=True)

@@ -194,10 +194,13 @@ class CIFAR10(StockDataset):
         archive = self.fetch_file(self.published.filename, self.published.tgz_md5)
         folder = self.folders[0]
         folder.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.root) as scratch, tarfile.open(archive) as tar:
-            tar.extractall(scratch, filter='data')
-            for path in Path(scratch, folder.name).iterdir():
-                path.replace(folder / path.name)  # in one step: another run never sees half a file
+        try:
+            with tempfile.TemporaryDirectory(dir=self.root) as scratch, tarfile.open(archive) as tar:
+                tar.extractall(scratch, filter='data')
+                for path in Path(scratch, folder.name).iterdir():
+                    path.replace(folder / path.name)  # in one step: another run never sees half a file
+        except (FileNotFoundError, tarfile.TarError) as err:
+            raise DataError(f'{archive} is not the published archive ({err}); delete it to fetch it anew') from err
 
     def read(self, paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, 32, 32, 3) uint8 and labels (N, ) int64."""
