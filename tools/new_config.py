@@ -23,7 +23,10 @@ def main() -> None:
     parser.add_argument(
         '--device', choices=('cpu', 'cuda'), help='device of the training; default: that of this machine')
     parser.add_argument(
-        '--check', type=int, default=20_000, help='images per split that are read to find broken ones (default: 20000)')
+        '--check',
+        type=int,
+        default=20_000,
+        help='images per split that are decoded, besides the headers (default: 20000)')
     parser.add_argument(
         '--masks',
         nargs='+',

@@ -13,12 +13,13 @@ from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.tree import as_list
 from .base_dataset import BaseDataset, listed, near_hint, relative_path
 from .csv_annotations import Row, alike, check_labels, first_rows, is_table, read_rows
+from .headers import IMAGE_SUFFIXES
+from .image_folders import ImageFinder, folders_above, is_clutter
 from .list_files import check_ann_file, missing_hint, read_text
 
 __all__ = ['CustomDataset']
 
 _SPLIT_NAMES = {'train', 'training', 'val', 'valid', 'validation', 'test', 'testing'}
-_CLUTTER = ('__MACOSX', '__pycache__', '@eaDir', '#recycle', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
 _LOOSE = 'images beside the class folders'
 _LOOKED_INTO = 3  # of so many class folders, the folders in them are looked at
 _CHECKED_FILES = 20_000  # of more listed files, so many are looked up on the disk, evenly spread
@@ -53,7 +54,8 @@ class CustomDataset(BaseDataset):
         data_prefix: Folder of the images.
         ann_file: File with one line per image, CSV, JSON or YAML; '' for class folders.
         with_label: Whether there are labels; if not, the folder is searched for images, or the lines are paths alone.
-        extensions: Endings of image files, in any case.
+        extensions: Endings of image files, in any case. If they are not given, other files in class folders whose
+            content is an image count too, for example ``.jfif``.
         exclude: Images to leave out, for example broken ones, by their paths relative to ``data_prefix``, with '/'.
         **kwargs: The other arguments of :class:`BaseDataset`, such as ``classes``, ``pipeline`` and ``test_mode``.
 
@@ -67,8 +69,7 @@ class CustomDataset(BaseDataset):
                  data_prefix: str | dict = '',
                  ann_file: str = '',
                  with_label: bool = True,
-                 extensions: Sequence[str] = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp',
-                                              '.gif'),
+                 extensions: Sequence[str] = IMAGE_SUFFIXES,
                  exclude: str | Sequence[str] = (),
                  **kwargs: Any) -> None:
         if not (data_root or data_prefix or ann_file):
@@ -80,8 +81,9 @@ class CustomDataset(BaseDataset):
         self.exclude = frozenset(as_list(exclude))
         #: How many images ``exclude`` has left out.
         self.excluded = 0
-        #: What the folders contain beside images, and how many of each.
-        self.skipped: Counter = Counter()
+        #: Finds the images in folders, and counts what else is there.
+        self.finder = ImageFinder(self.extensions)
+        self.skipped = self.finder.skipped
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=data_prefix, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -95,10 +97,10 @@ class CustomDataset(BaseDataset):
         if self.with_label:
             data_list = self._load_folders(folders)
         else:
-            data_list = [{'img_path': path} for path in self._find_images(self.img_prefix)]
+            data_list = [{'img_path': path} for path in self.finder.find(self.img_prefix)]
         if self.skipped:
             counts = ', '.join(f'{what} ({count})' for what, count in sorted(self.skipped.items()))
-            level = logging.WARNING if _LOOSE in self.skipped else logging.INFO
+            level = logging.WARNING if _LOOSE in self.skipped or self.finder.unread() else logging.INFO
             self.log(f'skipped in {self.img_prefix}: {counts}', level)
         if not data_list:
             raise DataError(f'no images in {self.img_prefix!r}: {self._why_none(folders)}')
@@ -108,16 +110,16 @@ class CustomDataset(BaseDataset):
 
     def is_valid_file(self, filename: str) -> bool:
         """Tell by its ending whether a file is an image."""
-        return filename.lower().endswith(self.extensions)
+        return self.finder.has_ending(filename)
 
     def _class_folders(self) -> list[str]:
         """Return the names of the folders that may be classes, sorted."""
         folders = _folders_in(self.img_prefix)
-        self.skipped.update(f'folder {name!r}' for name in folders if _is_clutter(name))
-        above = _above(os.path.join(self.img_prefix, 'class'))
+        self.skipped.update(f'folder {name!r}' for name in folders if is_clutter(name))
+        above = folders_above(os.path.join(self.img_prefix, 'class'))
         circles = [name for name in folders if os.path.realpath(os.path.join(self.img_prefix, name)) in above]
         self.skipped.update(f'link {name!r} to a folder above it' for name in circles)
-        folders = [name for name in folders if not _is_clutter(name) and name not in circles]
+        folders = [name for name in folders if not is_clutter(name) and name not in circles]
         if loose := folders and self._loose_images():
             self.skipped[_LOOSE] += loose
         return folders
@@ -133,7 +135,7 @@ class CustomDataset(BaseDataset):
         for folder, name in zip(folders, names):
             if name not in class_to_idx:
                 continue
-            paths = self._find_images(os.path.join(self.img_prefix, folder))
+            paths = self.finder.find(os.path.join(self.img_prefix, folder))
             data_list += [{'img_path': path, 'gt_label': class_to_idx[name]} for path in paths]
             if not paths:
                 self.empty_classes.append(name)
@@ -161,28 +163,6 @@ class CustomDataset(BaseDataset):
             raise DataError(f'{self.img_prefix!r} has one class folder, {folders[0]!r}, and in it {listed(inner)}: add '
                             f'{folders[0]!r} to data_prefix, or set classes={folders!r} if they are one class')
         return folders
-
-    def _find_images(self, folder: str) -> list[str]:
-        """Return the paths of the images in ``folder`` at any depth, sorted; count what is skipped."""
-        # the folders above it, by its name and by what a link stands for: their other classes are none of its own
-        paths, seen = [], _above(folder) | _above(os.path.realpath(folder))
-        for root, dirs, files in os.walk(folder, followlinks=True):
-            real = os.path.realpath(root)
-            if real in seen:
-                self.skipped[f'link {os.path.basename(root)!r} to a folder above it, or read already'] += 1
-                dirs.clear()
-                continue
-            seen.add(real)
-            self.skipped.update(f'folder {name!r}' for name in dirs if _is_clutter(name))
-            dirs[:] = [name for name in dirs if not _is_clutter(name)]
-            for name in files:
-                if _is_clutter(name):
-                    self.skipped['hidden files'] += 1
-                elif self.is_valid_file(name):
-                    paths.append(os.path.join(root, name))
-                else:
-                    self.skipped[f'*{Path(name).suffix or " without ending"}'] += 1
-        return sorted(paths)
 
     def _why_none(self, folders: list[str]) -> str:
         """Return why the folder gives no images, and what to change."""
@@ -216,7 +196,7 @@ class CustomDataset(BaseDataset):
         parts = [super().drawn]
         if self.excluded:
             parts.append(f'{self.excluded} left out by exclude')
-        return '; '.join(filter(None, parts))
+        return '; '.join(filter(None, [*parts, *self.finder.describe()]))
 
     def _load_listed(self) -> list[dict]:
         """Return the images that the annotation file lists."""
@@ -381,14 +361,3 @@ class CustomDataset(BaseDataset):
 
 def _folders_in(path: str) -> list[str]:
     return sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
-
-
-def _above(folder: str) -> set[str]:
-    """Return the real paths of the folders above one."""
-    parent = Path(os.path.realpath(Path(os.path.abspath(folder)).parent))
-    return {str(parent), *map(str, parent.parents)}
-
-
-def _is_clutter(name: str) -> bool:
-    """Tell whether a file or folder is hidden, or is one that an operating system or a program adds."""
-    return name.startswith('.') or name in _CLUTTER

@@ -1,4 +1,5 @@
 """What an image file says about itself, and whether it is whole, without decoding it."""
+import contextlib
 import io
 import os
 import stat
@@ -16,18 +17,23 @@ from PIL import Image, ImageFile, TiffImagePlugin
 from ftcls.utils import DataError
 from ftcls.utils.tree import as_list
 
-__all__ = ['IMAGE_SUFFIXES', 'ImageHeader', 'check_pixels', 'is_image', 'max_pixels', 'read_header', 'scan_headers']
+__all__ = [
+    'FORMATS', 'IMAGE_SUFFIXES', 'ImageHeader', 'check_pixels', 'content_kind', 'is_image', 'max_pixels', 'read_header',
+    'scan_headers'
+]
 
 #: Endings by which a file is taken for an image without a look into it.
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp', '.gif')
-_FORMATS = ('JPEG', 'MPO', 'PNG', 'PPM', 'BMP', 'TIFF', 'WEBP', 'GIF', 'AVIF', 'JPEG2000')
+#: The formats, by Pillow's names, that are read whatever the ending.
+FORMATS = ('JPEG', 'MPO', 'PNG', 'PPM', 'BMP', 'TIFF', 'WEBP', 'GIF', 'AVIF', 'JPEG2000')
 _ORIENTATION = 0x0112
 _BITS = {'1': 1, 'I': 32, 'F': 32}
 # Numbers of the TIFF tags: bits and samples of a pixel; offsets and sizes of strips or tiles.
 _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277
 _BLOCKS = ((273, 279), (324, 325))
 _TIFF, _NUMPY, _PNG_END = (b'II*\0', b'MM\0*'), b'\x93NUMPY', b'IEND\xaeB`\x82'
-_MAGIC = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM', b'II+\0', b'MM\0+', _NUMPY, *_TIFF)
+_MAGIC = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM', b'II+\0', b'MM\0+', b'\0\0\0\x0cjP', *_TIFF)
+_BRANDS = (b'ftypavif', b'ftypavis', b'ftypheic', b'ftypheix', b'ftypmif1', b'ftyphevc')
 _NOT_READABLE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError, AttributeError,
                  RuntimeError)
 _CUT_OFF = 'is cut off: its end is missing'
@@ -102,9 +108,18 @@ def scan_headers(paths: Iterable[str], workers: int = 8, decode: bool = False) -
         return list(pool.map(partial(_read, decode=decode), paths))
 
 
-def is_image(path: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
-    """Tell by its ending, or else by its first bytes, whether a file is an image."""
-    return path.lower().endswith(suffixes) or read_header(path).format in _FORMATS
+def is_image(path: str) -> bool:
+    """Tell by its ending, or else by its content, whether a file is an image."""
+    return path.lower().endswith(IMAGE_SUFFIXES) or content_kind(path) in FORMATS
+
+
+def content_kind(path: str) -> str:
+    """Return the format of an image, whatever its ending: one of :data:`FORMATS`, another that is not read, or ''."""
+    head = b''
+    if os.path.isfile(path):
+        with contextlib.suppress(OSError), open(path, 'rb') as file:
+            head = file.read(12)
+    return read_header(path).format if head.startswith((*_MAGIC, b'RIFF')) or head[4:] in _BRANDS else ''
 
 
 def _read(path: str, decode: bool) -> ImageHeader:
@@ -190,7 +205,7 @@ def _without_pillow(path: str, file: BinaryIO, head: bytes) -> ImageHeader:
     fault = _content_fault(head)
     if fault is None and not cv2.haveImageReader(path):
         fault = 'is not an image of a known kind'
-    return ImageHeader(path, fault=fault)
+    return ImageHeader(path, 'HEIF' if head[4:12] in _BRANDS else '', fault=fault)
 
 
 def _content_fault(head: bytes) -> str | None:
@@ -206,7 +221,7 @@ def _content_fault(head: bytes) -> str | None:
         return 'is a web page (HTML), not an image; download it again'
     if head[4:8] == b'ftyp':
         return f'is of the kind {head[8:12].decode("latin-1")!r}, which is not read here; save it as JPEG or PNG'
-    if head.startswith(_MAGIC) or head[8:12] == b'WEBP':
+    if head.startswith((*_MAGIC, _NUMPY)) or head[8:12] == b'WEBP':
         return 'is broken or cut off in its header'
     if head.startswith(b'#?'):  # a Radiance image begins like a text
         return None

@@ -10,14 +10,12 @@ from annotated_types import MinLen
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean
 from .base_dataset import BaseDataset
-from .headers import ImageHeader, scan_headers
+from .headers import IMAGE_SUFFIXES, ImageHeader, is_image, scan_headers
 from .list_files import missing_hint
 from .mask_values import MaskValues, count_values
 from .transforms.mask_loading import MaskCoding, MaskValue
 
 __all__ = ['BinarySegDataset', 'CarvanaDataset']
-
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 
 
 @DATASETS.register_module()
@@ -146,9 +144,9 @@ class BinarySegDataset(BaseDataset):
         """Return the names of the images in a folder, sorted."""
         if not os.path.isdir(folder):
             raise MissingFileError(f'no folder {folder!r}{missing_hint(folder)}; correct data_root or {argument}')
-        names = sorted(n for n in os.listdir(folder) if n.lower().endswith(EXTENSIONS) and not n.startswith('.'))
+        names = sorted(n for n in os.listdir(folder) if not n.startswith('.') and is_image(os.path.join(folder, n)))
         if not names:
-            raise DataError(f'{folder!r} has no images ({", ".join(EXTENSIONS)}); correct data_root or {argument}')
+            raise DataError(f'{folder!r} has no images ({", ".join(IMAGE_SUFFIXES)}); correct data_root or {argument}')
         return names
 
     def class_counts(self) -> None:

@@ -36,14 +36,16 @@ class SplitReport:
         label_of: Path of each readable image to its class.
         skipped: What is hidden or not an image, and how many files of that kind there are.
         empty: Class folders without images.
+        decoded: How many images were decoded; of the others, the headers were read.
         broken: Path of each image that cannot be read to the reason.
-        sizes: (width, height) of the images that were read; the others are assumed to be readable.
-        looks: Path of each image that was read to what it is compared by.
+        sizes: (width, height) of the images that can be read, as stored.
+        looks: Path of each image that was decoded to what it is compared by.
     """
     prefix: str
     label_of: dict[str, str]
     skipped: dict[str, int]
     empty: list[str]
+    decoded: int
     broken: dict[str, str] = field(default_factory=dict)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     looks: dict[str, Look] = field(default_factory=dict)
@@ -127,9 +129,8 @@ class FolderReport:
             per_class = f'{min(counts.values())} to {max(counts.values())} per class'
         lines = [f'{name}: {sum(counts.values()):,} images ({per_class}) in {Path(self.root, split.prefix)}']
         lines += _line_of(f'{name}: skipped', [f'{what} ({count})' for what, count in split.skipped.items()])
-        checked = len(split.sizes) + len(split.broken)
-        if checked < len(split.label_of) + len(split.broken):
-            lines.append(f'{name}: {checked:,} images were read, evenly spread; others may be broken too')
+        if split.decoded < len(split.label_of):
+            lines.append(f'{name}: {split.decoded:,} images were decoded, evenly spread; others may be broken inside')
         broken = f'WARNING {name}: {len(split.broken)} images cannot be read and are left out'
         lines += _line_of(broken, [f'{path} ({why})' for path, why in split.broken.items()])
         lines += _line_of(f'WARNING {name}: left out, since training does not have the class', self.extra_classes(name))
@@ -143,7 +144,7 @@ def _line_of(text: str, names: Sequence[str]) -> list[str]:
 def report_folder(data: str | os.PathLike, check: int = 20_000) -> FolderReport:
     """Report on a folder that holds class folders, or ``train`` and perhaps ``val`` and ``test`` (or ``valid``, …).
 
-    ``check`` images per split, evenly spread over it, are decoded as in training.
+    The headers of all images are read; ``check`` images per split, evenly spread over it, are decoded.
 
     Raises:
         MissingFileError: If there is no such folder.
@@ -228,28 +229,32 @@ def _read_split(root: Path, prefix: str, check: int, read: LoadImageFromFile) ->
     for i in range(len(dataset)):
         info = dataset.get_data_info(i)
         label_of[Path(os.path.relpath(info['img_path'], folder)).as_posix()] = classes[info['gt_label']]
-    paths = spread(list(label_of), check)
-    split = SplitReport(prefix, label_of, dict(dataset.skipped), list(dataset.empty_classes))
+    paths = [os.path.join(folder, path) for path in label_of]
+    headers = {header.path: header for header in scan_headers(paths)}
+    decoded = spread([path for path in paths if not headers[path].fault], check)
+    split = SplitReport(prefix, label_of, dict(dataset.skipped), list(dataset.empty_classes), len(decoded))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # OpenCV decodes without Python's lock
-        files = [os.path.join(folder, path) for path in paths]
-        for path, result in zip(paths, pool.map(partial(_look_or_fault, read), files)):
-            if isinstance(result, str):
-                split.broken[path] = result
-                del label_of[path]
-            else:
-                size, split.looks[path] = result
-                split.sizes.append(size)
+        looks = dict(zip(decoded, pool.map(partial(_look_or_fault, read), decoded)))
+    for path, name in zip(paths, list(label_of)):
+        look = looks.get(path)
+        fault = look if isinstance(look, str) else headers[path].fault
+        if fault:
+            split.broken[name] = fault
+            del label_of[name]
+            continue
+        split.sizes.append((headers[path].width, headers[path].height))
+        if look is not None:
+            split.looks[name] = look
     return split
 
 
-def _look_or_fault(read: LoadImageFromFile, path: str) -> tuple[tuple[int, int], Look] | str:
-    """Return (width, height) of an image and its look, or why it cannot be read."""
+def _look_or_fault(read: LoadImageFromFile, path: str) -> Look | str:
+    """Return what an image is compared by, or why it cannot be loaded."""
     try:
-        results = read(dict(img_path=path))
+        return look_at(read(dict(img_path=path))['img'])
     except (DataError, MissingFileError) as err:
         fault = str(err).split(';')[0]  # "cannot read the image PATH: FAULT", "the image PATH is FAULT"
-        return fault.partition(path)[2].lstrip(': ').removeprefix('is ') or fault
-    return results['ori_shape'][::-1], look_at(results['img'])
+        return fault.partition(path)[2].lstrip(': ') or fault
 
 
 def _compare_images(root: Path, splits: Mapping[str, SplitReport]) -> list[str]:

@@ -1,11 +1,12 @@
 """Where a folder has its images and their masks."""
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftcls.datasets.segmentation import EXTENSIONS
+from ftcls.datasets.headers import is_image
 from ftcls.utils import DataError
 from ftcls.utils.names import enumerate_names
 from .folder_report import SPLITS, subfolders
@@ -69,8 +70,7 @@ def find_masks(root: Path) -> MaskFolder | None:
 def _images(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
-    return sorted(file.name for file in folder.iterdir()
-                  if file.suffix.lower() in EXTENSIONS and not file.name.startswith('.'))
+    return sorted(file.name for file in folder.iterdir() if not file.name.startswith('.') and is_image(os.fspath(file)))
 
 
 def _beside(root: Path, folder: str) -> tuple[str, str] | None:

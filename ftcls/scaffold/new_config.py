@@ -65,7 +65,7 @@ def new_config(data: str | os.PathLike,
         weights: A checkpoint instead of the published one.
         seed: Of the run, and of the drawn split if there is one.
         device: 'cpu' or 'cuda', where the training will run; None for what this machine has.
-        check: How many images per split are read to find broken ones.
+        check: How many images per split are decoded to find those that are broken inside.
         masks: Arguments of :class:`BinarySegDataset` that say what the masks mean, as ``'foreground=1'``.
     """
     path = Path(out or f'{Path(data).expanduser().resolve().name}.py')

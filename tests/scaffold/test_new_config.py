@@ -79,7 +79,7 @@ def test_messy_folder(place):
     (data / 'train' / 'ant' / 'bee.png').write_bytes(whole)
     done = new_config('data', 'my.py', weights='weights.th', device='cpu')
     said = '\n'.join(done.describe())
-    for part in ("folder '.hidden' (1)", '*.txt (1)', 'ant/fake.jpg (not an image', 'bee/empty.png (empty (0 bytes))',
+    for part in ("folder '.hidden' (1)", '*.txt (1)', 'ant/fake.jpg (is text', 'bee/empty.png (is empty (0 bytes))',
                  'bee/cut.png (', 'does not have the class: cat', 'left out: stray', 'left out: cow',
                  'train/ant/bee.png = Validation/bee/again.png', 'train/ant/bee.png = train/bee/0.png'):
         assert part in said, part
@@ -159,8 +159,8 @@ def test_other_layouts_are_told_apart(place):
 
 def test_only_so_many_images_are_read(place):
     report = report_folder('data', check=4)
-    assert len(report.splits['train'].sizes) == 4 and len(report.splits['train'].label_of) == 16
-    assert '4 images were read' in '\n'.join(report.describe())
+    assert len(report.splits['train'].sizes) == len(report.splits['train'].label_of) == 16
+    assert '4 images were decoded' in '\n'.join(report.describe())
 
 
 def chosen(name='resnet50', size=1000, side=300., gpu=True, classes=('a cat', 'a dog')):

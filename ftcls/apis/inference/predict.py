@@ -13,10 +13,11 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ftcls.datasets.headers import IMAGE_SUFFIXES
+from ftcls.datasets.headers import is_image
 from ftcls.datasets.list_files import missing_hint
 from ftcls.datasets.survey import survey_images
 from ftcls.datasets.transforms import LoadImageFromFile
+from ftcls.datasets.transforms.decoder_errors import DAMAGED
 from ftcls.models.segmentors import ImageSegmentor
 from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.names import enumerate_names, plural
@@ -140,9 +141,9 @@ def find_images(inputs: Sequence[str | os.PathLike]) -> tuple[list[str], list[st
             images[name] = None
             continue
         files = [file for file in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(file)]
-        hits = [file for file in files if file.lower().endswith((*IMAGE_SUFFIXES, '.npy'))]
+        hits = [file for file in files if is_image(file) or file.lower().endswith('.npy')]
         if len(files) > len(hits):
-            notes.append(f'{name}: skipped {plural(len(files) - len(hits), "file")} without the suffix of an image')
+            notes.append(f'{name}: skipped {plural(len(files) - len(hits), "file")} without an image in it')
         images.update(dict.fromkeys(hits or [name]))
     return list(images), notes
 
@@ -217,6 +218,9 @@ def predict_files(model: str | os.PathLike,
         for key in ('pred_scores', 'pred_mask', 'pred_prob'):
             result.pop(key, None)
         report.rows.append(dict(img_path=file, **result))
+    report.notes += [
+        f'{file} is damaged, and was decoded as far as possible: {DAMAGED[file]}' for file in files if file in DAMAGED
+    ]
     if inferencer.classes is None and kind is ImageClassificationInferencer:
         report.notes.append('neither the checkpoint nor the config names the classes: these are indices')
     if out is not None:

@@ -281,7 +281,7 @@ def test_pictures_are_found_in_folders_and_by_patterns(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b'')
     expected = [str(tmp_path / 'b.JPG'), str(tmp_path / 'in/a.png')]
     pictures, notes = find_images([tmp_path, tmp_path / 'b.JPG'])
-    assert pictures == expected and notes == [f'{tmp_path}: skipped 1 file without the suffix of an image']
+    assert pictures == expected and notes == [f'{tmp_path}: skipped 1 file without an image in it']
     assert find_images([f'{tmp_path}/**/*.png', 'missing.png'])[0] == [expected[1], 'missing.png']
 
 
