@@ -70,8 +70,6 @@ class BinarySegDataset(BaseDataset):
             raise ConfigError(f"mask_name={mask_name!r}: must contain {{stem}} once, such as '{{stem}}_mask.png'")
         self.mask_name = mask_name
         self.coding = MaskCoding(foreground, threshold, ignore_value, alpha, mask_orientation)
-        for name, value in vars(self.coding).items():
-            setattr(self, name, value)  # where the settings of two splits are compared
         if kwargs.get('split') is not None:
             kwargs.setdefault('val_fraction', 0.3)
         else:
@@ -102,10 +100,10 @@ class BinarySegDataset(BaseDataset):
         if faults:
             raise DataError(f'{faults[0]}{_more(faults)}')
         with_palette = [mask.path for mask in masks if mask.mode == 'P']
-        if isinstance(self.foreground, int) and 0 < len(with_palette) < len(masks):
+        if isinstance(self.coding.foreground, int) and 0 < len(with_palette) < len(masks):
             raise DataError(
-                f'foreground={self.foreground} is an index in {with_palette[0]}, which has a palette, and a grey '
-                'level in masks without; save all in the same way, or give a colour')
+                f'foreground={self.coding.foreground} is an index in {with_palette[0]}, which has a palette, and '
+                'a grey level in masks without; save all in the same way, or give a colour')
         values = count_values([mask.path for mask in masks], self.coding)
         if fault := values.fault():
             raise DataError(f'{self.data_prefix["mask_path"]}: {fault}')

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from ftcls.datasets import BinarySegDataset
 from ftcls.datasets.duplicates import DOUBLES, describe_pair, find_doubles, images_of, same_content
+from ftcls.datasets.transforms.mask_loading import MaskCoding
 from ftcls.evaluation.metrics.predictions import SingleLabelBase
 from ftcls.models.heads import ClsHead, MultiLabelClsHead
 from ftcls.registry import DATASETS, METRICS, MODELS
@@ -25,6 +26,8 @@ _MOST_COMPARED = 200_000  # images in all splits; to list more takes seconds
 _REMEDIES = dict(
     shared="give the split other images, or split='val' and the training set split='train'",
     conflict='correct the labels, or remove the images')
+
+_MANY_MASKS = 2_000  # take longer than some seconds
 
 
 def check_heads(cfg: Config, report: DataReport) -> None:
@@ -84,17 +87,27 @@ def check_masks(cfg: Config, datasets: Mapping[str, Dataset]) -> list[str]:
     for split, dataset in datasets.items():
         for inner in inner_datasets(dataset):
             if isinstance(inner, BinarySegDataset) and getattr(inner, 'check', True):
+                if len(inner) > _MANY_MASKS:
+                    print_log(f'reading {len(inner):,} masks; check=False of the dataset skips this', 'current')
                 with located(f'{split}_dataloader.dataset'):
                     lines.append(f'{split}: {inner.check_masks().describe()}')
+    if lines:
+        _check_mask_settings(cfg)
+    return lines
+
+
+def _check_mask_settings(cfg: Config) -> None:
+    """Refuse settings that differ for the same masks, and one of the foreground that only one of two splits has."""
     loaders = {split: cfg.get(f'{split}_dataloader') or {} for split in ('train', 'val', 'test')}
     trained, *others = (next(dataset_configs(loader.get('dataset')), {}) for loader in loaders.values())
     for split, other in zip(('val', 'test'), others):
-        for name in ('foreground', 'threshold', 'alpha'):
-            values = [dataset[name] for dataset in (trained, other) if name in dataset]
-            if lines and trained.get('type') == other.get('type') and len(values) == 1 and values[0] != 'nonzero':
-                raise ConfigError(f'{name}={values[0]!r} is set in only one of train_dataloader.dataset and '
-                                  f'{split}_dataloader.dataset; set it in both, so that their masks mean the same')
-    return lines
+        is_same = all(trained.get(key) == other.get(key) for key in ('data_root', 'mask_dir'))
+        for name, default in vars(MaskCoding()).items():
+            ours, theirs = trained.get(name, default), other.get(name, default)
+            is_left_out = name in ('foreground', 'threshold', 'alpha') and name not in trained.keys() & other.keys()
+            if trained.get('type') == other.get('type') and ours != theirs and (is_same or is_left_out):
+                raise ConfigError(f'{split}_dataloader.dataset.{name}: {theirs!r}, but train_dataloader.dataset.{name} '
+                                  f'is {ours!r}; set both, so that the masks mean the same')
 
 
 def check_contents(cfg: Config, datasets: Mapping[str, Dataset], report: DataReport) -> None:

@@ -28,9 +28,7 @@ from .sanity_checks import config_errors
 
 __all__ = ['DataReport', 'build_datasets', 'build_loaders', 'dataset_configs', 'inner_datasets']
 
-# Two datasets over the same folder must agree on these for their labels to mean the same …
-_LABEL_SETTINGS = ('foreground', 'threshold', 'ignore_value', 'alpha', 'mask_orientation')
-# … and on these so that the parts that they draw do not overlap.
+# Two datasets over the same list must agree on these so that the parts that they draw do not overlap.
 _DRAW_SETTINGS = ('val_fraction', 'split_seed')
 
 
@@ -277,15 +275,13 @@ def _survey(dataset: Dataset) -> list[str]:
 
 def _check_same_settings(train: Dataset, other: Dataset, split: str) -> None:
     folder = getattr(train, 'data_prefix', None)
-    if folder is None or folder != getattr(other, 'data_prefix', None):
+    is_same_list = all(getattr(train, name, None) == getattr(other, name, None) for name in ('data_prefix', 'ann_file'))
+    has_parts = all(getattr(one, 'val_fraction', None) is not None for one in (train, other))
+    if folder is None or not is_same_list or not has_parts:
         return
-    clashes = dict.fromkeys(_LABEL_SETTINGS, 'the same masks would mean two things')
-    has_same_list = getattr(train, 'ann_file', None) == getattr(other, 'ann_file', None)
-    if has_same_list and all(getattr(one, 'val_fraction', None) is not None for one in (train, other)):
-        clashes.update(dict.fromkeys(_DRAW_SETTINGS, 'the two parts would overlap'))
-    for name, why in clashes.items():
-        ours, theirs = getattr(train, name, None), getattr(other, name, None)
+    for name in _DRAW_SETTINGS:
+        ours, theirs = getattr(train, name), getattr(other, name)
         if ours != theirs:
             with located(f'{split}_dataloader.dataset.{name}'):
                 raise ConfigError(f'{theirs!r}, but train_dataloader.dataset.{name} is {ours!r}, of the same folder: '
-                                  f'{why}; give both the same')
+                                  'the two parts would overlap; give both the same')

@@ -83,7 +83,7 @@ class MaskCoding:
         """Turn values, of any shape, into uint8: 0 background, 1 foreground, 255 ignored."""
         levels = values if self.threshold is None else values > self.threshold
         is_nonzero = self.foreground == 'nonzero'  # all but black
-        mask = (_is_any(levels, as_list(self.foreground)) != is_nonzero).astype(np.uint8)
+        mask = (_is_any(levels, as_list(self.foreground)) != is_nonzero).view(np.uint8)
         if self.ignore_value is not None:
             mask[_is_any(values, [self.ignore_value])] = IGNORED
         return mask

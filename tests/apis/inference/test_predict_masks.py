@@ -126,12 +126,16 @@ def test_masks_of_turned_photos_lie_as_in_training(cfg: Config, tmp_path: Path, 
         assert cv2.imread(str(drawn)).shape[:2] == size
 
 
-@pytest.mark.parametrize('setting', [dict(foreground=0), dict(threshold=127)], ids=str)
-def test_masks_mean_the_same_in_each_split(cfg: Config, tmp_path: Path, setting: dict) -> None:
-    cfg.train_dataloader.dataset.update(setting)
-    cfg.val_dataloader.dataset.update(setting)
+@pytest.mark.parametrize('setting, other, split', [
+    (dict(foreground=0), {}, 'val'), (dict(threshold=127), {}, 'test'), (dict(foreground=255), dict(foreground=0), 'test'),
+    (dict(ignore_value=7), {}, 'val'),
+])  # yapf: disable
+def test_masks_mean_the_same_in_each_split(cfg: Config, setting: dict, other: dict, split: str) -> None:
+    for name in ('train', 'val', 'test'):
+        cfg[f'{name}_dataloader'].dataset.update(other if name == split else setting)
     name, = setting
-    with pytest.raises(ConfigError, match=f'{name}={setting[name]} is set in only one of train.* and test_dataloader'):
+    with pytest.raises(
+            ConfigError, match=f'{split}_dataloader.dataset.{name}: .* but train_.*{name} is {setting[name]}'):
         train(cfg)
 
 

@@ -79,7 +79,7 @@ def test_too_many_images_are_not_compared_and_that_is_said(tmp_path: Path, monke
     assert 'not compared' in compare(config(tmp_path, split=None)).describe()[-1]
 
 
-@pytest.mark.parametrize('setting', [dict(split_seed=1), dict(val_fraction=0.25), dict(foreground=255)], ids=str)
+@pytest.mark.parametrize('setting', [dict(split_seed=1), dict(val_fraction=0.25)], ids=str)
 def test_contradictions_stop(tmp_path: Path, setting: dict) -> None:
     name, = setting
     with pytest.raises(ConfigError, match=rf'val_dataloader.dataset.{name}: .* but train_dataloader.dataset.{name} is'):
