@@ -67,6 +67,13 @@ def test_allowed_imports_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (tmp_path / MARK).exists()
 
 
+def test_every_tool_that_reads_a_config_can_allow_imports() -> None:
+    tools = [path.read_text(encoding='utf-8') for path in Path(__file__).parents[1].glob('tools/*.py')]
+    reading = [text for text in tools if 'args.config' in text or 'predict_files' in text]
+    assert len(reading) >= 13
+    assert all('apis.add_config_options(parser' in text for text in reading)
+
+
 def main() -> None:
     """Print the table."""
     from ftcls.utils.table import render_table

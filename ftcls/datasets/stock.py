@@ -1,11 +1,11 @@
 """CIFAR, MNIST and Fashion-MNIST: what their files are called and where they come from, torchvision knows."""
 import gzip
-import pickle
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from mmengine.dist import is_main_process
 
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, DownloadError, MissingFileError, did_you_mean
+from ftcls.utils.checkpoint.restricted_pickle import RestrictedUnpickler
 from ftcls.utils.download import download
 from ftcls.utils.processes import patient_barrier
 from ftcls.utils.types import Fraction
@@ -309,44 +310,11 @@ def _read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read a batch of CIFAR: images (N, 3072) uint8 and labels (N, )."""
     try:
         with open(path, 'rb') as file:
-            batch = _ArrayUnpickler(file, encoding='latin1').load()
+            batch = RestrictedUnpickler(file, encoding='latin1').load()
         images = batch['data']
         labels = np.asarray(batch.get('labels', batch.get('fine_labels')))
         if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072 or labels.dtype.kind not in 'iu':
             raise ValueError('expected `data` of shape (N, 3072), uint8, and `labels` or `fine_labels`')
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as err:
+    except (UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as err:
         raise DataError(f'{path} is not a batch of CIFAR images ({err}): delete it to download it again') from err
     return images, labels
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads dicts, lists, text, numbers and NumPy arrays; any other name in a pickle is refused, not imported."""
-
-    def find_class(self, module: str, name: str) -> Callable:
-        """Return what ``module.name`` stands for; called by ``pickle`` for every name in the file."""
-        array = np.zeros(1)
-        # Taken from NumPy's own pickles, because their modules have other names in other versions.
-        allowed = {
-            'ndarray': np.ndarray,
-            'dtype': _dtype,
-            '_reconstruct': array.__reduce__()[0],
-            '_frombuffer': array.__reduce_ex__(5)[0],
-            'scalar': array[0].__reduce__()[0],
-        }
-        if (module, name) == ('_codecs', 'encode'):
-            return _latin1
-        if module.split('.')[0] == 'numpy' and name in allowed:
-            return allowed[name]
-        raise pickle.UnpicklingError(f'it asks for {module}.{name}, which a file of images does not need')
-
-
-def _dtype(name: str, align: int = 0, copy: int = 0) -> np.dtype:
-    """``numpy.dtype`` as old pickles call it: with ints instead of bools."""
-    return np.dtype(name, align=bool(align), copy=bool(copy))
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """``_codecs.encode`` as pickles of protocol 2 store bytes; no other codec is allowed."""
-    if encoding != 'latin1':
-        raise pickle.UnpicklingError(f'bytes in the encoding {encoding!r}')
-    return text.encode('latin1')

@@ -16,6 +16,9 @@ name                           fault of MMEngine 0.10.7
 :func:`wrap_again`             a model cannot be wrapped a second time, around another set of trained parameters
 =============================  =====================================================================================
 
+What lower floors need is mended there: ``ftcls.utils.plain_files`` and ``ftcls.config.reading`` (JSON, YAML and
+annotations that run code), ``register_safe_loading`` (checkpoints that do, and ``Runner.resume`` with their config).
+
 ``is_resuming``, ``checkpoint_source``, ``is_training``, ``accumulative_counts``, ``step_after_every_batch`` and
 ``set_test_loop`` stand for attributes that MMEngine has no public name for.
 """

@@ -136,7 +136,7 @@ def _read_file(path: Path) -> Mapping[str, str]:
                 space = load_plain(path)
             else:
                 space = read_config(path).get('space')
-        except (SyntaxError, ValueError) as err:
+        except SyntaxError as err:
             raise ConfigError(str(err)) from None
         if not isinstance(space, Mapping) or not all(isinstance(text, str) for text in space.values()):
             raise ConfigError("must hold space = {'key': 'distribution', …}")

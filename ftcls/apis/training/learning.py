@@ -11,7 +11,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from ftcls.utils import ConfigError
-from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 
@@ -24,19 +23,16 @@ def check_learning(runner: Runner) -> None:
     Raises:
         ConfigError: If every parameter is frozen, or every learning rate is 0 to the end of the run.
     """
-    if not any(param.requires_grad for param in unwrap_model(runner.model).parameters()):
-        raise ConfigError('nothing learns: every parameter of the model is frozen; change model.freeze, '
-                          'model.backbone.frozen_stages or the hook that freezes it')
     groups = [group for group in runner.optim_wrapper.param_groups if any(p.requires_grad for p in group['params'])]
     later = any(hook.trained_later(runner) for hook in runner.hooks if hasattr(hook, 'trained_later'))
-    if later or _is_rate_positive(runner, groups):
+    if groups and (later or _is_rate_positive(runner, groups)):
         return
-    if any(group.get('initial_lr', group['lr']) for group in groups):
-        raise ConfigError(
-            'nothing learns: param_scheduler makes every learning rate 0 from here to the end of the run; '
-            'change its end, T_max, milestones or factors')
-    raise ConfigError('nothing learns: every learning rate is 0; set optim_wrapper.optimizer.lr, or the lr_mult in '
-                      'optim_wrapper.paramwise_cfg')
+    why = 'every learning rate is 0; set optim_wrapper.optimizer.lr, or the lr_mult in optim_wrapper.paramwise_cfg'
+    if not groups:
+        why = 'every parameter is frozen; change model.freeze, model.backbone.frozen_stages or the hook that freezes it'
+    elif any(group.get('initial_lr', group['lr']) for group in groups):
+        why = 'param_scheduler makes every learning rate 0 from here to the end of the run; change its end or factors'
+    raise ConfigError(f'nothing learns: {why}')
 
 
 def _is_rate_positive(runner: Runner, groups: list[dict]) -> bool:

@@ -19,7 +19,7 @@ import torch
 
 from ftcls.utils.errors import CheckpointError
 
-__all__ = ['StandIn', 'read_restricted']
+__all__ = ['RestrictedUnpickler', 'StandIn', 'read_restricted']
 
 # Modules and names that no list of weights has a reason to name: a stand-in would be harmless, but the file is refused.
 _DANGEROUS = frozenset(
@@ -97,13 +97,15 @@ _ALLOWED: dict[str, Callable] = {
     'builtins.bytes': bytes,
     'builtins.bytearray': bytes,
     '_codecs.encode': lambda text, *rest: text.encode('latin1'),
-    'numpy.dtype': np.dtype,
+    # old pickles have ints instead of bools
+    'numpy.dtype': lambda name, align=0, copy=0: np.dtype(name, align=bool(align), copy=bool(copy)),
     'numpy._core.multiarray.scalar': _number,
+    'numpy._core.numeric._frombuffer': np.zeros(1).__reduce_ex__(5)[0],
     'numpy._core.multiarray._reconstruct': lambda *args: np.empty(0, 'b'),
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class RestrictedUnpickler(pickle.Unpickler):
     """Turns every name into an allowed function or a stand-in; ``left_out`` gathers the names of the stand-ins."""
 
     left_out: set[str] = set()
@@ -116,7 +118,7 @@ class _Unpickler(pickle.Unpickler):
         parts = full.split('.')
         is_dangerous = any('.'.join(parts[:i]) in _DANGEROUS for i in range(1, len(parts) + 1))
         if is_dangerous or (module == 'builtins' and parts[1] not in _HARMLESS_BUILTINS):
-            raise CheckpointError(f'it names {full}, which could run code; weights need no such thing. '
+            raise CheckpointError(f'it names {full}, which could run code; numbers need no such thing. '
                                   'Take the file from a source that you trust')
         if full in _ALLOWED:
             return _Function(_ALLOWED[full])
@@ -152,7 +154,7 @@ def read_restricted(path: Path, map_location: str | torch.device = 'cpu') -> tup
         Exception: Whatever a damaged file leads to; the caller turns it into a ``CheckpointError``.
     """
     left_out: set[str] = set()
-    reader = type('Unpickler', (_Unpickler, ), {'left_out': left_out})
+    reader = type('Unpickler', (RestrictedUnpickler, ), {'left_out': left_out})
 
     def load(file: BinaryIO, **kwargs: Any) -> Any:
         return reader(file, **kwargs).load()

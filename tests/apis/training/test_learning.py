@@ -74,7 +74,7 @@ def test_rates_of_0(tmp_path: Path, changes: dict, said: str) -> None:
 
 @pytest.mark.parametrize('point', ['before_train', 'before_train_epoch', 'before_train_iter'])
 def test_frozen_by_a_hook(tmp_path: Path, point: str) -> None:
-    with pytest.raises(ConfigError, match='every parameter of the model is frozen; change model.freeze'):
+    with pytest.raises(ConfigError, match='every parameter is frozen; change model.freeze'):
         run(tmp_path, {}, [Freezing(point)])
 
 

@@ -141,3 +141,14 @@ def test_other_freezing_l2sp_and_ema_are_warned_of(tmp_path: Path, caplog: pytes
         "  model.norm_policy: 'train' in the checkpoint, 'eval' in the config",
         '  model.backbone.frozen_stages: -1 in the checkpoint, 2 in the config',
     ]]
+
+
+@pytest.mark.parametrize('text', ['(((', 5, '-' * 200_000, 'a\0b', 'import os', None])
+def test_a_config_that_cannot_be_read_is_said_not_to_be_compared(tmp_path, log_records, text):
+    check_same_recipe(recipe(tmp_path), 'epoch_1.pth', dict(cfg=text))
+    assert 'epoch_1.pth: the config in it cannot be read, so nothing of it is compared' in log_records[-1][1]
+
+
+def test_a_checkpoint_of_another_tool_is_not_warned_of(tmp_path, log_records):
+    check_same_recipe(recipe(tmp_path), 'epoch_1.pth', {})
+    assert not log_records
