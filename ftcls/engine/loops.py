@@ -22,12 +22,14 @@ class BatchStream:
     Attributes:
         passes: How many passes over the data were completed.
         batches: How many batches of the present pass were given; None between two passes.
+        before_validation: The random numbers of this process at the start of a validation, while it runs.
     """
 
     def __init__(self, loader: DataLoader) -> None:
         self.loader = sending_states(loader)
         self.passes = 0
         self.batches: int | None = None
+        self.before_validation: RandomState | None = None
         self._states: dict[int, RandomState] = {}
         self._iterator: Iterator = iter(())
 
@@ -46,20 +48,18 @@ class BatchStream:
         if position is not None and own:
             RandomState(**own['main']).restore()
 
-    def position(self) -> dict[str, Any] | None:
+    def position(self, before_validation: bool = False) -> dict[str, Any] | None:
         """Return where the stream is, with the random numbers of all processes; None between two passes.
 
-        All processes must call it together.
+        All processes must call it together. ``before_validation`` is for a validation that will be made again.
         """
         if self.batches is None:
             return None
-        own = dict(
-            main=vars(RandomState.now()),
-            workers={
-                lane: vars(state)
-                for lane, state in self._states.items()
-            },
-            num_workers=self.loader.num_workers)
+        main = RandomState.now()
+        if before_validation and self.before_validation is not None:
+            main = self.before_validation
+        workers = {lane: vars(state) for lane, state in self._states.items()}
+        own = dict(main=vars(main), workers=workers, num_workers=self.loader.num_workers)
         return dict(passes=self.passes, batches=self.batches, processes=all_gather_object(own))
 
     def __iter__(self) -> Iterator:
@@ -92,16 +92,14 @@ class _Resumable:
     #: ``meta`` of the checkpoint that the run resumes.
     resumed: Mapping[str, Any] = {}
 
-    def position(self) -> dict[str, Any] | None:
-        """Return where the loop is within a pass, see :meth:`BatchStream.position`."""
-        return self.stream.position()
-
     def _validate(self, done: int, most: int) -> None:
         """Validate where it is time to."""
         self._decide_current_val_interval()
         is_due = done >= self.val_begin and (done % self.val_interval == 0 or done == most)
         if self.runner.val_loop is not None and is_due:
+            self.stream.before_validation = RandomState.now()
             self.runner.val_loop.run()
+            self.stream.before_validation = None
 
 
 @LOOPS.register_module()

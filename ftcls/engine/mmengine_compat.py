@@ -128,10 +128,9 @@ class AtomicLocalBackend(LocalBackend):
                 os.fsync(file.fileno())
             draft.replace(path)
         except OSError as err:
-            raise CheckpointError(_cannot_write(path, len(obj), err)) from err
-        finally:
             with contextlib.suppress(OSError):
                 draft.unlink()
+            raise CheckpointError(_cannot_write(path, len(obj), err)) from err
 
 
 def _cannot_write(path: Path, size: int, err: OSError) -> str:
@@ -142,7 +141,7 @@ def _cannot_write(path: Path, size: int, err: OSError) -> str:
         text += f'{free:.1f} MiB are free in {path.parent.absolute()}. Remove files there'
     else:
         text += 'Make the folder writable'
-    return f'{text}, or give another --work-dir; then continue with --resume PATH. The checkpoint before is kept'
+    return f'{text}, or give another --work-dir; then continue with --resume PATH. What was saved before is kept'
 
 
 def register_atomic_saving() -> None:

@@ -22,6 +22,7 @@ from ftcls.apis.training.train import TrainOptions, train
 from ftcls.config.resolve import dataset_configs
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.utils import ConfigError, UserError, did_you_mean
+from ftcls.utils.checkpoint.folder import newest_whole
 from ftcls.utils.download import file_digest
 from ftcls.utils.errors import RunningError, unwrapped
 from ftcls.utils.names import enumerate_names
@@ -73,7 +74,7 @@ class Run:
     @property
     def has_begun(self) -> bool:
         """Whether there is a checkpoint to resume from."""
-        return (self.folder / 'last_checkpoint').is_file()
+        return (self.folder / 'last_checkpoint').is_file() or newest_whole([self.folder]) is not None
 
     def result(self) -> dict[str, Any] | None:
         """Return the result, None if the run is not finished.

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from torch import nn
 
 from ftcls.apis.training.train import TrainOptions, train
 from ftcls.datasets import Digits
-from ftcls.engine.hooks import curves
+from ftcls.engine.hooks import CheckpointHook, curves
 from ftcls.models.backbones import LeNet5
 from ftcls.registry import MODELS
 from ftcls.utils.checkpoint.loading import read_checkpoint
@@ -182,3 +184,24 @@ def test_other_number_of_workers(tmp_path: Path) -> None:
     train(recipe(tmp_path / 'whole'))
     assert not resumed_equals(tmp_path, 3, workers=1)
     assert read_checkpoint((tmp_path / 'from_3' / 'last_checkpoint').read_text())['meta']['iter'] == 10
+
+
+class StopInValidation(Hook):
+    """Saves in a validation, as a signal does, and ends the run."""
+    priority = 'LOWEST'
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        hook = next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
+        hook.save_now(runner, validating=True)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize('settings', [{}, BY_ITERATIONS])
+def test_stopped_in_a_validation(tmp_path: Path, settings: dict) -> None:
+    settings = dict(checkpoint=dict(by_epoch=not settings, interval=20), **settings)
+    train(recipe(tmp_path / 'whole', **settings))
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(tmp_path / 'stopped', **settings), hooks=[StopInValidation()])
+    train(recipe(tmp_path / 'stopped', **settings), TrainOptions(resume=True))
+    assert equal(last_state(tmp_path / 'whole'), last_state(tmp_path / 'stopped'))
+    assert records(tmp_path / 'whole') == records(tmp_path / 'stopped')

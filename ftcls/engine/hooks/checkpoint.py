@@ -124,8 +124,8 @@ class CheckpointHook(MMEngineCheckpointHook):
     def _write(self, runner: Runner, name: str, meta: dict, interim: str | None = None) -> None:
         """Write a checkpoint, then the pointer to it, then remove the one between two regular ones."""
         _share_pending(runner)
-        if position := getattr(runner.train_loop, 'position', dict)():
-            meta = meta | dict(position=position)
+        if stream := getattr(runner.train_loop, 'stream', None):  # of our loops
+            meta = meta | dict(position=stream.position(meta.get('validation_due', False)))
         before = runner.message_hub.runtime_info.get('interim_ckpt')
         runner.message_hub.update_info('interim_ckpt', interim or before)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
