@@ -21,7 +21,8 @@ __all__ = [
 ]
 
 #: What the images are, by the kinds of :func:`find_doubles`.
-DOUBLES = dict(shared='training images too', conflict='there again with another label', copy='there again in the class')
+DOUBLES = dict(
+    shared='training images too', conflict='there again with another label or mask', copy='there again in the class')
 _BLOCK = 4096  # bytes of the beginning, the middle and the end of a file that are compared first
 _ROWS = 1000  # of the comparison of thumbnails at a time
 _SIDE = 16  # pixels of a thumbnail

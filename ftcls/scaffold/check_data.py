@@ -3,12 +3,14 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from ftcls.apis.training.loaders import build_datasets
+from ftcls.apis.training.loaders import build_datasets, image_loader
 from ftcls.config.loading import load_config
 from ftcls.datasets.duplicates import Finding, Image, Look, compare_images, images_of, look_at
 from ftcls.datasets.transforms import LoadImageFromFile
@@ -17,7 +19,8 @@ from ftcls.utils import ConfigError, UserError
 from ftcls.utils.errors import unwrapped
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.table import render_table
-from .folder_report import find_splits
+from .folder_report import find_splits, loading_arguments, look_or_fault
+from .mask_folders import find_masks
 
 __all__ = ['DataCheck', 'check_data']
 
@@ -70,8 +73,11 @@ def check_data(target: str | os.PathLike, overrides: Sequence[str] = ()) -> Data
                 findings.append(Finding('WARNING', split, what, names))
         found = list(images_of(built[split], split))
         images += [image for image, _ in found]
+        read = image_loader(built[split])
+        if read is None:
+            read = LoadImageFromFile(**loading_arguments([image.name for image, info in found if 'img' not in info])[0])
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            results = dict(zip([image.name for image, _ in found], pool.map(_look_or_fault, found)))
+            results = dict(zip([image.name for image, _ in found], pool.map(partial(_look, read), found)))
         broken = [f'{name} ({look})' for name, look in results.items() if isinstance(look, str)]
         if broken:
             findings.append(Finding('ERROR', split, 'cannot be read', broken))
@@ -79,19 +85,18 @@ def check_data(target: str | os.PathLike, overrides: Sequence[str] = ()) -> Data
     return DataCheck(sizes, findings + compare_images(images, looks))
 
 
-def _look_or_fault(found: tuple[Image, dict]) -> Look | str:
-    """Return what an image is compared by, or why it cannot be read."""
-    _, info = found
-    try:
-        return look_at(info['img'] if 'img' in info else LoadImageFromFile()(dict(info))['img'])
-    except UserError as err:
-        return str(err)
+def _look(read: LoadImageFromFile, found: tuple[Image, dict]) -> Look | str:
+    image, info = found
+    return look_at(info['img']) if 'img' in info else look_or_fault(read, image.name)
 
 
 def _config_of_folder(folder: str | os.PathLike) -> Config:
     root = Path(folder).expanduser()
-    if {'images', 'masks'} <= {entry.name for entry in root.iterdir()}:
-        return Config(dict(train_dataloader=dict(dataset=dict(type='BinarySegDataset', data_root=str(root)))))
-    datasets = {split: dict(type='CustomDataset', data_root=str(root), data_prefix=prefix)
-                for split, prefix in find_splits(root)[0].items()}  # yapf: disable
-    return Config({f'{split}_dataloader': dict(dataset=dataset) for split, dataset in datasets.items()})
+    settings: dict[str, Any] = dict(type='CustomDataset', data_root=str(root))
+    masks = find_masks(root)
+    if masks is not None:
+        settings |= dict(type='BinarySegDataset', mask_name=masks.mask_name)
+        parts = {split: dict(img_dir=one, mask_dir=other) for split, (one, other) in masks.splits.items()}
+    else:
+        parts = {split: dict(data_prefix=prefix) for split, prefix in find_splits(root)[0].items()}
+    return Config({f'{split}_dataloader': dict(dataset={**settings, **part}) for split, part in parts.items()})

@@ -19,7 +19,8 @@ from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.names import enumerate_names, plural
 
 __all__ = [
-    'SPLITS', 'UNEVEN', 'FolderReport', 'SplitReport', 'loading_arguments', 'report_folder', 'spread', 'subfolders'
+    'SPLITS', 'UNEVEN', 'FolderReport', 'SplitReport', 'find_splits', 'loading_arguments', 'look_or_fault',
+    'report_folder', 'spread', 'subfolders'
 ]
 
 SPLITS = dict(train='train', training='train', val='val', valid='val', validation='val', test='test', testing='test')
@@ -39,7 +40,7 @@ class SplitReport:
         decoded: How many images were decoded; of the others, the headers were read.
         broken: Path of each image that cannot be read to the reason.
         sizes: (width, height) of the images that can be read, as stored.
-        looks: Path of each image that was decoded to what it is compared by.
+        looks: Path of each image that was decoded, relative to the root, to what it is compared by.
     """
     prefix: str
     label_of: dict[str, str]
@@ -234,7 +235,7 @@ def _read_split(root: Path, prefix: str, check: int, read: LoadImageFromFile) ->
     decoded = spread([path for path in paths if not headers[path].fault], check)
     split = SplitReport(prefix, label_of, dict(dataset.skipped), list(dataset.empty_classes), len(decoded))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # OpenCV decodes without Python's lock
-        looks = dict(zip(decoded, pool.map(partial(_look_or_fault, read), decoded)))
+        looks = dict(zip(decoded, pool.map(partial(look_or_fault, read), decoded)))
     for path, name in zip(paths, list(label_of)):
         look = looks.get(path)
         fault = look if isinstance(look, str) else headers[path].fault
@@ -244,11 +245,11 @@ def _read_split(root: Path, prefix: str, check: int, read: LoadImageFromFile) ->
             continue
         split.sizes.append((headers[path].width, headers[path].height))
         if look is not None:
-            split.looks[name] = look
+            split.looks[os.path.join(prefix, name)] = look
     return split
 
 
-def _look_or_fault(read: LoadImageFromFile, path: str) -> Look | str:
+def look_or_fault(read: LoadImageFromFile, path: str) -> Look | str:
     """Return what an image is compared by, or why it cannot be loaded."""
     try:
         return look_at(read(dict(img_path=path))['img'])
@@ -264,7 +265,7 @@ def _compare_images(root: Path, splits: Mapping[str, SplitReport]) -> list[str]:
         for path, label in split.label_of.items():
             file = os.path.join(split.prefix, path)
             images.append(Image(file, name, label, str(root / file)))
-        looks.update({os.path.join(split.prefix, path): look for path, look in split.looks.items()})
+        looks.update(split.looks)
     lines = []
     for level, split, text, names in compare_images(images, looks):
         if 'val' not in splits and level == 'note':

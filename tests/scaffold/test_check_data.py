@@ -46,7 +46,7 @@ def test_what_is_found(folder: Path) -> None:
     assert [(one.level, one.split, one.text)
             for one in checked.findings] == [('ERROR', 'train', 'cannot be read'),
                                              ('ERROR', 'val', 'training images too'),
-                                             ('ERROR', 'val', 'there again with another label'),
+                                             ('ERROR', 'val', 'there again with another label or mask'),
                                              ('WARNING', 'val', 'nearly training images too')]
     text = checked.describe()
     for name in ('train/ants/3.png', 'train/ants/0.png', 'val/bees/7.png', 'val/bees/8.png'):
@@ -72,6 +72,13 @@ def test_images_and_masks(tmp_path: Path) -> None:
             (tmp_path / path).parent.mkdir(exist_ok=True)
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / path)
     assert found(tmp_path) == [('note', 'train', 1)]
+
+
+def test_images_of_16_bits_are_read_in_their_range(folder: Path) -> None:
+    rng = np.random.default_rng(1)
+    for path in folder.rglob('*.png'):
+        Image.fromarray(rng.integers(0, 4096, (20, 20), dtype=np.uint16)).save(path)
+    assert not check_data(folder).findings
 
 
 def test_a_config_without_data(tmp_path: Path) -> None:

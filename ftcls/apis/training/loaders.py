@@ -26,7 +26,7 @@ from ftcls.utils.names import enumerate_names
 from .machine_faults import prepare_workers
 from .sanity_checks import config_errors
 
-__all__ = ['DataReport', 'build_datasets', 'build_loaders', 'dataset_configs', 'inner_datasets']
+__all__ = ['DataReport', 'build_datasets', 'build_loaders', 'dataset_configs', 'image_loader', 'inner_datasets']
 
 # Two datasets over the same list must agree on these so that the parts that they draw do not overlap.
 _DRAW_SETTINGS = ('val_fraction', 'split_seed')
@@ -258,10 +258,15 @@ def _describe_labels(dataset: Dataset) -> str:
     return f'{sum(numbers) / len(numbers):.2f} labels per image{unlabelled}'
 
 
+def image_loader(dataset: Dataset) -> LoadImageFromFile | None:
+    """Return the step that reads the images of a dataset, None if it has none of ours."""
+    steps = getattr(getattr(inner_datasets(dataset)[0], 'pipeline', None), 'transforms', ())
+    return next((step for step in steps if isinstance(step, LoadImageFromFile)), None)
+
+
 def _survey(dataset: Dataset) -> list[str]:
     """Return what the files of a dataset hold, [] without files; raise a DataError if the network cannot get it."""
-    steps = getattr(getattr(inner_datasets(dataset)[0], 'pipeline', None), 'transforms', ())
-    loader = next((step for step in steps if isinstance(step, LoadImageFromFile)), None)
+    loader = image_loader(dataset)
     if loader is None:
         return []
     survey = survey_images([info['img_path'] for info in sample_infos(dataset) if info.get('img_path')], loader)

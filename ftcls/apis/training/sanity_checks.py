@@ -66,7 +66,7 @@ class StartHook(Hook):
 
 
 @contextmanager
-def config_errors(where: str, start: StartHook | None = None, keep_own: bool = True) -> Iterator[None]:
+def config_errors(where: str, start: StartHook | None = None, keep_own: bool = True, hint: str = '') -> Iterator[None]:
     """Turn what MMEngine, torch, timm or the user's own code raise into a ConfigError.
 
     After any error, MMEngine's lock is released, so that a server's other threads do not wait for it.
@@ -75,6 +75,7 @@ def config_errors(where: str, start: StartHook | None = None, keep_own: bool = T
         where: The config keys that the code inside works on.
         start: Errors after the beginning that this hook notes stay what they are.
         keep_own: An error on a line of ftcls, called by no code of the user's, is a defect and stays what it is.
+        hint: What to change.
 
     Raises:
         ConfigError: In place of any other exception, with the line of the user's code that raised it.
@@ -82,14 +83,14 @@ def config_errors(where: str, start: StartHook | None = None, keep_own: bool = T
     try:
         with unlocked_on_error():
             yield
-    except UserError:
+    except (UserError, torch.OutOfMemoryError):
         raise
     except Exception as err:
         has_begun = start is not None and start.begun
         if has_begun or (keep_own and _is_raised_here(err) and not _own_line(err)):
             raise
         with located(where):
-            raise ConfigError(f'{_describe(err)} (FTCLS_TRACEBACK=1 shows where)') from err
+            raise ConfigError(f'{_describe(err)}{hint} (FTCLS_TRACEBACK=1 shows where)') from err
 
 
 def _is_raised_here(err: BaseException) -> bool:
@@ -150,10 +151,8 @@ def _extremes(dataset: Dataset) -> list[int]:
     found = [0, len(dataset) // 2]
     indices = range(0, len(dataset), -(-len(dataset) // _MOST_HEADERS))
     infos = [dataset.get_data_info(index) for index in indices if hasattr(dataset, 'get_data_info')]
-    sides = [getattr(info.get('img'), 'shape', (0, 0))[:2] for info in infos]
-    if infos and all(info.get('img_path') for info in infos):
-        headers = scan_headers(info['img_path'] for info in infos)
-        sides = [(one.width, one.height) if one.orientation >= 5 else (one.height, one.width) for one in headers]
+    headers = scan_headers([info['img_path'] for info in infos]) if all(info.get('img_path') for info in infos) else []
+    sides = [(one.width, one.height) if one.orientation >= 5 else (one.height, one.width) for one in headers]
     known = {index: side for index, side in zip(indices, sides) if 0 not in side}
     for side in (0, 1) if known else ():
         order = sorted(known, key=lambda index: known[index][side])  # noqa: B023
@@ -180,24 +179,13 @@ def describe_sizes(cfg: Mapping[str, Any], samples: Mapping[str, Sequence]) -> l
     if not shown:
         return []
     lines = ['sizes (height×width): ' + ', '.join(f'{split} {size}' for split, size in shown.items())]
-    train, val = sizes.get('train', ()), sizes.get('val', ())
-    if len(train) == len(val) == 1 and _is_other_aspect(cfg, train[0], val[0]):
-        parts = [
-            f'{split}_dataloader gives {shown[split]} by {_size_setting(cfg, split) or "its files"}'
-            for split in ('train', 'val')
-        ]
-        lines.append(f'WARNING {" and ".join(parts)} (height×width); RandomResizedCrop and RandomCrop take (h, w), '
-                     'Resize and CenterCrop (w, h)')
+    keys = {split: _size_setting(cfg, split) for split in ('train', 'val') if len(sizes.get(split, ())) == 1}
+    aspects = [sizes[split][0][0] / sizes[split][0][1] for split, key in keys.items() if key]
+    if len(aspects) == 2 and max(aspects) > _ALIKE * min(aspects):
+        lines.append(f'WARNING train gives {shown["train"]} by {keys["train"]}, val {shown["val"]} by {keys["val"]}; '
+                     'RandomResizedCrop and RandomCrop take (h, w), Resize and CenterCrop (w, h)')
         print_log(lines[-1].removeprefix('WARNING '), logger='current', level=logging.WARNING)
     return lines
-
-
-def _is_other_aspect(cfg: Mapping[str, Any], one: Sequence[int], other: Sequence[int]) -> bool:
-    """Tell whether sizes (H, W) are turned, or their aspects differ though the pipelines set both."""
-    if one == other[::-1]:
-        return one != other
-    ratio = one[0] * other[1] / (one[1] * other[0])
-    return max(ratio, 1 / ratio) > _ALIKE and all(_size_setting(cfg, split) for split in ('train', 'val'))
 
 
 def _size_setting(cfg: Mapping[str, Any], split: str) -> str:
@@ -255,15 +243,10 @@ def _trial_batch(loader: DataLoader, samples: Sequence, split: str) -> Any:
     of_shape: dict[tuple[int, ...], Any] = {}
     for sample in samples:
         of_shape.setdefault(_shape(sample), sample)
-    try:
-        with located(f'{split}_dataloader'):
-            loader.collate_fn(samples[:loader.batch_size])
-            return loader.collate_fn(list(of_shape.values())[:loader.batch_size])
-    except UserError:
-        raise
-    except Exception as err:
-        raise ConfigError(f'{split}_dataloader.collate_fn: samples make no batch: {_describe(err)}'
-                          f'{_different_sizes(of_shape, split)} (FTCLS_TRACEBACK=1 shows where)') from err
+    where = f'{split}_dataloader.collate_fn: the samples make no batch'
+    with located(where), config_errors(where, keep_own=False, hint=_different_sizes(of_shape, split)):
+        loader.collate_fn(samples[:loader.batch_size])
+        return loader.collate_fn(list(of_shape.values())[:loader.batch_size])
 
 
 def _different_sizes(shapes: Collection[Sequence[int]], split: str) -> str:
@@ -276,20 +259,12 @@ def _different_sizes(shapes: Collection[Sequence[int]], split: str) -> str:
 
 def _pass(model: HeadedModel, batch: Any, split: str, cfg: Mapping[str, Any]) -> list:
     """Return the model's predictions for a batch."""
-    try:
-        with torch.no_grad(), located(f'{split}_dataloader: its first image does not go through the model'):
-            return model.test_step(batch)
-    except (torch.OutOfMemoryError, UserError):
-        raise
-    except Exception as err:
-        shapes = dict.fromkeys(tuple(getattr(image, 'shape', ())) for image in batch['inputs'])
-        remedy = _different_sizes(shapes, split) or _fitting_size(
-            model, next(iter(shapes)), split,
-            cfg) or ('; do the pipeline, data_preprocessor.mean and model.backbone (in_channels) fit each other?')
-        shape = 'x'.join(map(str, next(iter(shapes))))
-        raise ConfigError(
-            f'{split}_dataloader: its first image ({shape} after the pipeline) does not go through the model: '
-            f'{_describe(err)}{remedy} (FTCLS_TRACEBACK=1 shows where it stops)') from err
+    shapes = list(dict.fromkeys(tuple(getattr(image, 'shape', ())) for image in batch['inputs']))
+    hint = _different_sizes(shapes, split) or _fitting_size(model, shapes[0], split, cfg)
+    where = (f'{split}_dataloader: its first image ({"x".join(map(str, shapes[0]))} after the pipeline) does not go '
+             'through the model')
+    with torch.no_grad(), located(where), config_errors(where, keep_own=False, hint=hint):
+        return model.test_step(batch)
 
 
 def _fitting_size(model: nn.Module, shape: Sequence[int], split: str, cfg: Mapping[str, Any]) -> str:
@@ -301,7 +276,7 @@ def _fitting_size(model: nn.Module, shape: Sequence[int], split: str, cfg: Mappi
             return (
                 f'; the backbone takes {size[0]}x{size[1]} only: replace {setting} by scale={size[::-1]} of Resize, '
                 'or give the backbone img_size')
-    return ''
+    return '; do the pipeline, data_preprocessor.mean and model.backbone (in_channels) fit each other?'
 
 
 def _is_same_kind(cfg: Mapping[str, Any]) -> bool:

@@ -25,7 +25,7 @@ from ftcls.config.loading import config_folder
 from ftcls.config.resolve import EvalOptions, Facts, TrainOptions, iter_pretrained, resolve, work_dir_of
 from ftcls.config.validation import validate_config
 from ftcls.engine.hooks import DryRunFinished, DryRunHook, PreflightHook, ProgressHook, StopHook
-from ftcls.engine.mmengine_compat import CompatRunner, build_late_parts
+from ftcls.engine.mmengine_compat import CompatRunner, build_late_parts, log_level
 from ftcls.signals import StopSignals
 from ftcls.utils import ConfigError, UserError
 from ftcls.utils.checkpoint.loading import checkpoint_meta, locate_checkpoint, read_checkpoint
@@ -181,9 +181,10 @@ def _check_sources(cfg: Config, splits: Sequence[str], weights: Sequence[str],
         check_missing_classes(cfg, report)
         check_heads(cfg, report)
         scan = scan_files(datasets, work_dir)
+        tested = _build_test_set(cfg, report)
         if is_main_process():  # only its log and preflight are read
             report.masks = check_masks(cfg, datasets)
-            check_contents(cfg, datasets, report)
+            check_contents(cfg, {**datasets, **tested}, report)
         samples = first_samples(datasets)
     except UserError as err:
         faults.append(str(unwrapped(err)))
@@ -200,6 +201,19 @@ def _check_sources(cfg: Config, splits: Sequence[str], weights: Sequence[str],
     if faults:
         raise ConfigError('\n\n'.join(faults))
     return datasets, report, scan, samples
+
+
+def _build_test_set(cfg: Config, report: DataReport) -> dict[str, Dataset]:
+    """Return the test set under its split, if it is another than the validation set and can be built here."""
+    val, test = ((cfg.get(f'{split}_dataloader') or {}).get('dataset') for split in ('val', 'test'))
+    if test is None or test == val:
+        return {}
+    try:
+        with log_level('ERROR'):
+            return build_datasets(cfg, ['test'], report.classes)[0]
+    except UserError as err:
+        report.notes.append(f'test: not compared with the training images, since it cannot be built: {unwrapped(err)}')
+        return {}
 
 
 def _maker_hint(source: str, cfg: Config) -> str:

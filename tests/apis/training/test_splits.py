@@ -9,6 +9,7 @@ from PIL import Image
 
 from ftcls.apis.training.data_checks import check_contents
 from ftcls.apis.training.loaders import DataReport, build_datasets
+from ftcls.apis.training.train import _build_test_set
 from ftcls.utils import ConfigError, DataError
 
 
@@ -71,7 +72,21 @@ def test_one_image_with_two_labels(tmp_path: Path, log_records: list) -> None:
     check_contents(cfg, datasets, report)
     assert report.doubles == {('conflict', 'train'): 1}
     warning, = [text for level, text in log_records if level == logging.WARNING]
-    assert 'another label: 1 of 20' in warning and 'cat/0.png' in warning and 'dog/0.png' in warning
+    assert 'another label or mask: 1 of 20' in warning and 'cat/0.png' in warning and 'dog/0.png' in warning
+
+
+def test_a_test_set_is_compared_too(tmp_path: Path, log_records: list) -> None:
+    cfg = classes_of(tmp_path)
+    cfg.test_dataloader = cfg.val_dataloader
+    datasets, report = build_datasets(cfg, ['train', 'val'])
+    assert _build_test_set(cfg, report) == {}
+    cfg.test_dataloader = dict(cfg.val_dataloader, dataset=dict(cfg.val_dataloader.dataset, split=None))
+    del cfg.test_dataloader.dataset['val_fraction']
+    check_contents(cfg, {**datasets, **_build_test_set(cfg, report)}, report)
+    assert report.doubles == {('shared', 'test'): 14}
+    assert 'test_dataloader.dataset: training images too: 14 of 20' in log_records[-1][1]
+    cfg.test_dataloader.dataset.data_root = str(tmp_path / 'nowhere')
+    assert _build_test_set(cfg, report) == {} and 'nowhere' in report.notes[-1]
 
 
 def test_too_many_images_are_not_compared_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
