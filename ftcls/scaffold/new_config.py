@@ -75,13 +75,11 @@ def new_config(data: str | os.PathLike,
         raise ConfigError(f'--out {path}: exists already; give another name, or remove the file')
     device = device or get_device()
     folder = find_masks(Path(data).expanduser()) if Path(data).expanduser().is_dir() else None
+    if folder and (backbone or weights):
+        raise ConfigError(
+            f'--backbone, --weights: {data} has images and masks, for which a U-Net is trained from random '
+            'weights; leave them out, or edit the config')
     if folder:
-        given = dict(backbone=backbone, weights=weights)
-        if any(given.values()):
-            name = next(name for name, value in given.items() if value)
-            raise ConfigError(
-                f'--{name}: {data} has images and masks, for which a U-Net is trained from random weights; '
-                'leave the option out, or edit the config')
         done = write_unet_config(path, folder, masks, seed, device != 'cpu')
         validate_config(load_config(path))
         return done

@@ -24,7 +24,7 @@ __all__ = ['NewUNet', 'write_unet_config']
 _MOST_READ = 64  # images, for mean and standard deviation
 # Device: channels of the first stage, learning rate, crop, longest side, batch size, steps, the config that uses them.
 _RECIPES = {
-    True: (64, 0.001, 256, 1024, 8, 4000, 'configs/unet/unet_carvana.py, for a GPU'),
+    True: (64, 0.001, 256, 1024, 8, 1200, 'configs/unet/unet_carvana.py, for a GPU'),
     False: (8, 0.01, 128, 512, 4, 400, 'configs/unet/unet_membrane.py, for a CPU')
 }
 
@@ -117,26 +117,30 @@ def _choose(count: int, sizes: Sequence[tuple[int, int]], gpu: bool) -> tuple[di
     """Return sizes, rate and length of the training for so many images, and the reasons."""
     channels, lr, crop, longest, batch, steps, source = _RECIPES[gpu]
     batch = min(batch, max(1, count))
-    per_epoch = math.ceil(count / batch)
-    epochs = max(10, math.ceil(steps / per_epoch))
+    epochs = max(10, math.ceil(steps / math.ceil(count / batch)))
+    largest, resizing = max(map(max, sizes)), ''
+    if largest > longest:
+        # as ResizeEdge rounds
+        sizes = [tuple(longest * side // max(size) for side in size) for size in sizes]
+        resizing = f"# sides of up to {largest} pixels cost time and memory\n" \
+            f"dict(type='ResizeEdge', scale={longest}, edge='long'),"
     crop = max(16, min(crop, 16 * (min(map(min, sizes)) // 16)))
-    values = dict(
-        base_channels=channels, lr=lr, batch=batch, epochs=epochs, val_interval=max(1, epochs // 10), crop=crop)
     why = dict(
         base_channels=f'{channels} channels in the first stage, from random weights, as in {source}',
         crop=f'crops of {crop} pixels, a multiple of 16, as in {source}',
         masks='what the masks mean: by default each value that is not 0 is foreground; foreground=0 is the reverse',
-        eval_batch='images of one size make a batch',
+        eval_batch='images of one size make a batch; of different sizes, one at a time',
         lr=f'{lr} for {channels} channels, as in {source}',
-        epochs=f'{epochs} epochs of {per_epoch} steps: at least {steps} steps, one crop of each image per epoch')
-    values['eval_batch'] = batch
-    if len(set(sizes)) > 1:
-        values['eval_batch'] = 1
-        why['eval_batch'] = 'images of different sizes: one at a time'
-    if (side := max(map(max, sizes))) > longest:
-        values['resizing'] = f"# sides of up to {side} pixels cost time and memory\n" \
-            f"dict(type='ResizeEdge', scale={longest}, edge='long'),"
-    return values, why
+        epochs=f'{epochs} epochs: at least {steps} steps, one crop of each image per epoch')
+    return dict(
+        base_channels=channels,
+        lr=lr,
+        batch=batch,
+        epochs=epochs,
+        val_interval=max(1, epochs // 10),
+        crop=crop,
+        resizing=resizing,
+        eval_batch=batch if len(set(sizes)) == 1 else 1), why
 
 
 def _loading(paths: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

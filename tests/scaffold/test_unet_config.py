@@ -92,6 +92,7 @@ def test_large_images_are_made_smaller(place):
     write(place, 'images/{i}.jpg', size=(600, 20))
     write(place, 'masks/{i}.png', (0, 255), size=(600, 20))
     cfg, _ = make(place)
+    assert cfg.val_dataloader.batch_size == 1
     assert cfg.val_dataloader.dataset.pipeline[2] == dict(type='ResizeEdge', scale=512, edge='long')
     assert cfg.train_dataloader.dataset.pipeline[3].crop_size == 16
 
@@ -119,7 +120,7 @@ def test_what_the_masks_mean(place, values, masks, said):
 @pytest.mark.parametrize('files, kwargs, said', [
     (['images/img{i}.jpg', 'masks/mask{i}.png'
       ], {}, "no mask in masks is named like the images in images .'mask0.png'"),
-    (['images/{i}.jpg', 'masks/{i}.png'], dict(backbone='resnet18'), '--backbone: .* U-Net'),
+    (['images/{i}.jpg', 'masks/{i}.png'], dict(backbone='resnet18'), '--backbone, --weights: .* U-Net'),
     (['a/{i}.jpg', 'b/{i}.jpg'], dict(masks=['foreground=1']), '--masks foreground=1: '),
     (['images/{i}.jpg', 'masks/{i}.png'], dict(masks=['foregroud=1']), "did you mean 'foreground'"),
 ])
