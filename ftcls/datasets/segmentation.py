@@ -1,6 +1,6 @@
 """Images with masks of foreground and background."""
 import os
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -86,20 +86,26 @@ class BinarySegDataset(BaseDataset):
             coding = replace(coding, mask_orientation='stored')
         return [dict(img_path=image, mask_path=mask, **vars(coding)) for image, mask in self._pairs()]
 
-    def check_masks(self) -> MaskValues:
+    def check_masks(self, headers: Mapping[str, ImageHeader] | None = None) -> MaskValues:
         """Compare all images with their masks by their headers, and count the masks' values.
+
+        Args:
+            headers: Path to header, if they have been read already.
 
         Raises:
             DataError: If a file cannot be read, two sizes differ, it is not clear which way up a mask lies, or the
                 values do not fit what the settings say.
         """
         infos = [self.get_data_info(index) for index in range(len(self))]
-        images, masks = (scan_headers([info[key] for info in infos]) for key in ('img_path', 'mask_path'))
+        paths = [info[key] for key in ('img_path', 'mask_path') for info in infos]
+        headers = headers or dict(zip(paths, scan_headers(paths)))
+        images, masks = ([headers[path] for path in half] for half in (paths[:len(infos)], paths[len(infos):]))
         pairs = zip(images, masks)
         faults = [fault for pair in pairs if (fault := _pair_fault(*pair, infos[0]['mask_orientation']))]
         if faults:
             raise DataError(f'{faults[0]}{_more(faults)}')
-        with_palette = [mask.path for mask in masks if mask.mode == 'P']
+        # the indices of a GIF whose greys are in order are its grey levels
+        with_palette = [mask.path for mask in masks if mask.mode == 'P' and mask.format != 'GIF']
         if isinstance(self.coding.foreground, int) and 0 < len(with_palette) < len(masks):
             raise DataError(
                 f'foreground={self.coding.foreground} is an index in {with_palette[0]}, which has a palette, and '

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from ftcls.datasets import BinarySegDataset
 from ftcls.datasets.duplicates import DOUBLES, describe_pair, find_doubles, images_of, same_content
+from ftcls.datasets.headers import ImageHeader
 from ftcls.datasets.transforms.mask_loading import MaskCoding
 from ftcls.evaluation.metrics.predictions import SingleLabelBase
 from ftcls.models.heads import ClsHead, MultiLabelClsHead
@@ -76,7 +77,7 @@ def check_missing_classes(cfg: Config, report: DataReport) -> None:
         raise DataError('\n'.join(lines))
 
 
-def check_masks(cfg: Config, datasets: Mapping[str, Dataset]) -> list[str]:
+def check_masks(cfg: Config, datasets: Mapping[str, Dataset], headers: Mapping[str, ImageHeader]) -> list[str]:
     """Look at all masks; return a line on each split that has some.
 
     Raises:
@@ -86,11 +87,11 @@ def check_masks(cfg: Config, datasets: Mapping[str, Dataset]) -> list[str]:
     lines = []
     for split, dataset in datasets.items():
         for inner in inner_datasets(dataset):
-            if isinstance(inner, BinarySegDataset) and getattr(inner, 'check', True):
+            if isinstance(inner, BinarySegDataset) and inner.check:
                 if len(inner) > _MANY_MASKS:
                     print_log(f'reading {len(inner):,} masks; check=False of the dataset skips this', 'current')
                 with located(f'{split}_dataloader.dataset'):
-                    lines.append(f'{split}: {inner.check_masks().describe()}')
+                    lines.append(f'{split}: {inner.check_masks(headers).describe()}')
     if lines:
         _check_mask_settings(cfg)
     return lines

@@ -68,7 +68,7 @@ def test(cfg: Config,
     check_missing_classes(cfg, report)
     check_heads(cfg, report)
     scan = scan_files(datasets, work_dir_of(cfg, options))
-    masks = check_masks(cfg, datasets)
+    masks = check_masks(cfg, datasets, scan.by_path())
     samples = first_samples(datasets)
     if tta:
         # The first view, as a sample.

@@ -40,6 +40,10 @@ class FileScan:
     seconds: float = 0.
     left_out: dict[str, dict[str, str]] = field(default_factory=dict)
 
+    def by_path(self) -> dict[str, ImageHeader]:
+        """Return the header of each file."""
+        return {header.path: header for headers in self.headers.values() for header in headers}
+
     def describe(self) -> list[str]:
         """Return the lines that the preflight shows."""
         files = sum(map(len, self.headers.values()))

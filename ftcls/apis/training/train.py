@@ -183,7 +183,7 @@ def _check_sources(cfg: Config, splits: Sequence[str], weights: Sequence[str],
         scan = scan_files(datasets, work_dir)
         tested = _build_test_set(cfg, report)
         if is_main_process():  # only its log and preflight are read
-            report.masks = check_masks(cfg, datasets)
+            report.masks = check_masks(cfg, datasets, scan.by_path())
             check_contents(cfg, {**datasets, **tested}, report)
         samples = first_samples(datasets)
     except UserError as err:
