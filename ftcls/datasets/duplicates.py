@@ -152,7 +152,8 @@ def _truth(image: Image) -> Hashable:
 def describe_pair(pair: tuple[Image, Image]) -> str:
     """Return a pair of :func:`find_doubles` in words, the earlier image first."""
     image, other = pair
-    is_link = isinstance(image.content, str) and os.path.samefile(image.content, other.content)
+    paths = {image.content, other.content} if isinstance(image.content, str) else ()
+    is_link = len(paths) == 2 and os.path.samefile(*paths)
     link = ' (one file, by a link)' if is_link else ''
     return f'{other.name} = {image.name}{link}'
 

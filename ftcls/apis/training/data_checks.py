@@ -115,7 +115,7 @@ def check_contents(cfg: Config, datasets: Mapping[str, Dataset], report: DataRep
     """Compare the images by content: warn of those of a split that are training images, or have two labels.
 
     Raises:
-        DataError: If all images of a split are training images, unless the config says ``allow_shared_images = True``.
+        DataError: If all validation images are training images, unless the config says ``allow_shared_images = True``.
     """
     if sum(map(len, datasets.values())) > _MOST_COMPARED:
         report.notes.append(f'images not compared by content, since there are more than {_MOST_COMPARED:,}; '
@@ -127,7 +127,7 @@ def check_contents(cfg: Config, datasets: Mapping[str, Dataset], report: DataRep
         text = (f'{split}_dataloader.dataset: {DOUBLES[kind]}: {len(pairs):,} of {size:,} images '
                 f'({len(pairs) / size:.1%}), for example {describe_pair(pairs[0])}; {_REMEDIES.get(kind)}')
         report.doubles[kind, split] = len(pairs)
-        if kind == 'shared' and len(pairs) == size and not cfg.get('allow_shared_images', False):
+        if (kind, split) == ('shared', 'val') and len(pairs) == size and not cfg.get('allow_shared_images', False):
             raise DataError(f'{text}, or accept it with allow_shared_images=True')
         if kind in _REMEDIES:
             print_log(text, logger='current', level=logging.WARNING)
