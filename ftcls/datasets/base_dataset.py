@@ -18,7 +18,7 @@ from ftcls.utils.tree import as_list
 from ftcls.utils.types import Fraction, PositiveInt
 from .bad_samples import TolerantDataset
 from .drawing import draw_val, strata
-from .list_files import read_data, read_text
+from .list_files import read_data, read_lines
 from .worker_seed import EpochSeed
 
 __all__ = ['BaseDataset', 'array_sample', 'listed', 'near_hint', 'relative_path']
@@ -369,7 +369,7 @@ def _read_classes(classes: str | os.PathLike | Sequence[str] | None) -> tuple[st
         if not path.is_file():
             raise MissingFileError(
                 f'classes={str(classes)!r}: no such file; give a file with a name per line, or a list of names')
-        classes = [line.strip() for line in read_text(str(path)).splitlines() if line.strip()]
+        classes = [line.strip() for line in read_lines(str(path)) if line.strip()]
     names = tuple(classes) if isinstance(classes, Sequence) else ()
     if not names or not all(isinstance(name, str) for name in names):
         raise ConfigError(f'classes={classes!r}: must be a list of names, or a text file with one name per line')

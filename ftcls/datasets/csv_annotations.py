@@ -1,6 +1,5 @@
 """Lists of images and labels: CSV with a header, JSON or YAML."""
 import csv
-import io
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from mmengine.logging import print_log
 from ftcls.utils import DataError, nearest
 from ftcls.utils.tree import as_list
 from .base_dataset import listed
-from .list_files import check_ann_file, is_data, read_data, read_text
+from .list_files import is_data, read_data, read_lines
 
 __all__ = ['Row', 'alike', 'check_labels', 'first_rows', 'is_table', 'read_rows']
 
@@ -65,7 +64,6 @@ def read_rows(ann_file: str, with_label: bool = True) -> list[Row]:
         MissingFileError: If the file does not exist.
         DataError: If it has another form; the message names the line.
     """
-    check_ann_file(ann_file)
     entries = list(_from_data(ann_file) if is_data(ann_file) else _from_csv(ann_file))
     if not entries:
         raise DataError(f'{ann_file} lists no images; it needs a header and a line `path,label` for each image')
@@ -84,10 +82,10 @@ def read_rows(ann_file: str, with_label: bool = True) -> list[Row]:
 
 
 def _from_csv(ann_file: str) -> Iterator[_Entry]:
-    text = read_text(ann_file)
-    first_line = text.lstrip().split('\n', 1)[0]
+    lines = read_lines(ann_file)
+    first_line = next((line for line in lines if line.strip()), '')
     delimiter = max(',\t;|', key=first_line.count)
-    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] = []
     try:
         for cells in reader:

@@ -15,7 +15,7 @@ from .base_dataset import BaseDataset, listed, near_hint, relative_path
 from .csv_annotations import Row, alike, check_labels, first_rows, is_table, read_rows
 from .headers import IMAGE_SUFFIXES
 from .image_folders import ImageFinder, folders_above, is_clutter
-from .list_files import check_ann_file, missing_hint, read_text
+from .list_files import missing_hint, read_lines
 
 __all__ = ['CustomDataset']
 
@@ -235,9 +235,8 @@ class CustomDataset(BaseDataset):
 
     def _read_lines(self) -> list[Row]:
         """Return the rows of a text file with lines ``path label``."""
-        check_ann_file(self.ann_file)
-        text = read_text(self.ann_file).replace('\r\n', '\n').replace('\r', '\n')
-        lines = [(f'line {n}', line.strip()) for n, line in enumerate(text.split('\n'), start=1) if line.strip()]
+        lines = [(f'line {number}', line.strip()) for number, line in enumerate(read_lines(self.ann_file), start=1)
+                 if line.strip()]
         if not lines:
             raise DataError(f'{self.ann_file} is empty; expected a line `path label` for each image')
         if not self.with_label:

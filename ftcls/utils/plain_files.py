@@ -3,6 +3,7 @@
 What MMEngine 0.10.7 leaves open is closed by importing this module: its YAML builds any Python object, its datasets run
 pickles, and its registries import the module that a `type` such as ``os.system`` names.
 """
+import json
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -10,16 +11,19 @@ from typing import Any
 
 import yaml
 from mmengine.dataset import base_dataset
-from mmengine.fileio import load, register_handler
+from mmengine.fileio import register_handler
 from mmengine.fileio.handlers import YamlHandler
 from mmengine.registry import registry
 from mmengine.utils import get_object_from_string
 
 from ftcls.utils.errors import DataError
 
-__all__ = ['PLAIN_SUFFIXES', 'allow_imports', 'close_imports', 'imports', 'load_plain']
+__all__ = ['PLAIN_SUFFIXES', 'allow_imports', 'close_imports', 'imports', 'load_plain', 'read_text']
 
 PLAIN_SUFFIXES = ('.json', '.yaml', '.yml')
+_YAML_LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+# How files of Excel, LibreOffice and Parquet begin, and other archives.
+_BINARY = (b'PK\x03\x04', b'\xd0\xcf\x11\xe0', b'PAR1', b'\x1f\x8b', b'SQLite', b'\x89HDF')
 # Whether JSON and YAML configs may import code in this process, and whether registries find only what is registered.
 imports = SimpleNamespace(allowed=False, closed=False)
 
@@ -34,7 +38,7 @@ def close_imports() -> None:
     imports.closed = not imports.allowed
 
 
-def load_plain(path: str | Path, **kwargs: Any) -> Any:
+def load_plain(path: str | Path) -> Any:
     """Return the content of a JSON or YAML file.
 
     Raises:
@@ -44,17 +48,42 @@ def load_plain(path: str | Path, **kwargs: Any) -> Any:
     if suffix not in PLAIN_SUFFIXES:
         raise DataError('must be .json, .yaml or .yml; other kinds of file, for example pickles, can run code when '
                         'they are read. Convert it with a script of your own')
+    text = read_text(path)
     try:
-        return load(path, file_format=suffix[1:], **kwargs)
+        if suffix == '.json':
+            return json.loads(text)
+        return yaml.load(text, _YAML_LOADER)
     except (ValueError, yaml.YAMLError, RecursionError) as err:
         raise DataError(f'cannot be read as {suffix[1:]}: {" ".join(str(err).split())}') from None
+
+
+def read_text(path: str | Path) -> str:
+    """Return the text of a file in UTF-8, with or without a byte order mark; line ends are kept.
+
+    Raises:
+        DataError: If it is a spreadsheet or another binary file, or has another encoding.
+    """
+    data = Path(path).read_bytes()
+    if data.startswith(_BINARY):
+        raise DataError('this is a spreadsheet, a table of Parquet or an archive, not text; save the table as CSV')
+    at, guess = 0, 'UTF-16'
+    if data[:2] not in (b'\xff\xfe', b'\xfe\xff'):
+        guess = {0: 'UTF-16BE', 1: 'UTF-16LE'}.get(data[:2].find(b'\0'))
+    if guess is None:
+        try:
+            return data.decode('utf-8-sig')
+        except UnicodeDecodeError as err:
+            at, guess = err.start, 'WINDOWS-1252'
+    line = data.count(b'\n', 0, at) + 1
+    raise DataError(f'line {line}: byte {at} ({data[at]:#04x}) is not UTF-8; save the file as UTF-8: from {guess}, '
+                    f'for example, by `iconv -f {guess} -t UTF-8`')
 
 
 @register_handler(['yaml', 'yml'])
 class _SafeYamlHandler(YamlHandler):
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        return yaml.load(file, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
+        return yaml.load(file, _YAML_LOADER)
 
 
 def _import_package(name: str) -> ModuleType:

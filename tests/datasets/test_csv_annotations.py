@@ -130,7 +130,7 @@ def test_wrong_csv(tmp_path: Path, text: str | bytes, message: str) -> None:
 
 
 @pytest.mark.parametrize('text, message', [
-    ('[{"path": "a.jpg", ]', 'x.json, line 1: this is not JSON'),
+    ('[{"path": "a.jpg", ]', 'x.json: cannot be read as json: .*line 1'),
     ('{"metainfo": {}, "data_list": []}', 'OpenMMLab 2.0.*BaseDataset'),
     ('{"a.jpg": "cat"}', 'must hold a list of'),
     ('["a.jpg"]', "entry 1: expected .*'a.jpg'"),
@@ -138,7 +138,7 @@ def test_wrong_csv(tmp_path: Path, text: str | bytes, message: str) -> None:
     ('[{"path": "a", "label": 1}, {"label": 1}]', 'entry 2: has no path'),
     ('[{"path": 3, "label": 1}]', '"path" must be text, got 3'),
     ('[{"path": "a", "label": 0.5}]', 'a label must be text .in quotes., a whole number.*0.5'),
-    ('{"path": "a"}\n{"path": "b"}', 'line 2: this is not JSON: Extra data; one JSON value per line'),
+    ('{"path": "a"}\n{"path": "b"}', 'cannot be read as json: Extra data: line 2'),
     ('[]', 'lists no images'),
 ])
 def test_wrong_json(tmp_path: Path, text: str, message: str) -> None:
@@ -147,9 +147,9 @@ def test_wrong_json(tmp_path: Path, text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize('text, message', [
-    ('- path: a.jpg\n  label: !!python/object/apply:os.getcwd []\n', 'x.yaml, line 2: this is not YAML: could not'),
+    ('- path: a.jpg\n  label: !!python/object/apply:os.getcwd []\n', 'x.yaml: cannot be read as yaml: could not determine a constructor .*line 2'),
     ('- {path: a.jpg, label: no}\n', 'entry 1: a label must be text .in quotes., .*got False'),
-    ('- path: a.jpg\n label: b\n', 'x.yaml, line 2: this is not YAML'),
+    ('- path: a.jpg\n label: b\n', 'x.yaml: cannot be read as yaml: .*line 2'),
 ])
 def test_wrong_yaml(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
