@@ -78,15 +78,18 @@ def max_pixels() -> float:
 
 
 def check_pixels(data: bytes, path: str) -> None:
-    """Raise a DataError if the image of a file's bytes has more pixels than :func:`max_pixels`."""
+    """Raise a DataError if a file's bytes must not be decoded: too many pixels, or a program (EPS)."""
+    fault = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            Image.open(io.BytesIO(data))
+            fault = _kind_fault(Image.open(io.BytesIO(data)))
     except Image.DecompressionBombError as err:
-        raise DataError(f'the image {path} {_bomb_fault(err)}') from None
+        fault = _bomb_fault(err)
     except _NOT_READABLE:
         return
+    if fault:
+        raise DataError(f'the image {path} {fault}')
 
 
 def read_header(path: str | os.PathLike, decode: bool = False) -> ImageHeader:
@@ -119,7 +122,7 @@ def content_kind(path: str) -> str:
     if os.path.isfile(path):
         with contextlib.suppress(OSError), open(path, 'rb') as file:
             head = file.read(12)
-    return read_header(path).format if head.startswith((*_MAGIC, b'RIFF')) or head[4:] in _BRANDS else ''
+    return read_header(path).format if head.startswith((*_MAGIC, b'RIFF', b'P5', b'P6')) or head[4:] in _BRANDS else ''
 
 
 def _read(path: str, decode: bool) -> ImageHeader:
@@ -234,8 +237,9 @@ def _content_fault(head: bytes) -> str | None:
 
 def _decoding_fault(img: Image.Image, file: BinaryIO, head: bytes, decode: bool) -> str | None:
     """Return why an image whose header is right cannot be decoded; one without its end is decoded to see."""
-    if isinstance(img, ImageFile.StubImageFile) or img.format == 'EPS':
-        return f'is of the kind {img.format}, which is not read here; save it as JPEG or PNG'
+    fault = _kind_fault(img)
+    if fault:
+        return fault
     is_whole = _has_end(img, file, head)
     if is_whole and not decode:
         return None
@@ -246,6 +250,12 @@ def _decoding_fault(img: Image.Image, file: BinaryIO, head: bytes, decode: bool)
             img.load()
     except _NOT_READABLE as err:
         return f'cannot be decoded: {err}' if is_whole else _CUT_OFF
+    return None
+
+
+def _kind_fault(img: Image.Image) -> str | None:
+    if isinstance(img, ImageFile.StubImageFile) or img.format == 'EPS':
+        return f'is of the kind {img.format}, which is not read here; save it as JPEG or PNG'
     return None
 
 

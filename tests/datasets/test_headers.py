@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ftcls.datasets.headers import read_header, scan_headers
+from ftcls.datasets.headers import check_pixels, is_image, read_header, scan_headers
+from ftcls.utils import DataError
 
 RNG = np.random.default_rng(0)
 RGB = Image.fromarray(RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8))
@@ -150,3 +151,30 @@ def test_channels_that_pillow_has_no_mode_for(tmp_path):
         pytest.skip('OpenCV writes no 16-bit TIFF of four channels')
     header = read_header(path)
     assert (header.format, header.channels, header.bits, header.fault) == ('TIFF', 4, 16, None)
+
+
+def test_what_must_not_be_decoded(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match='EPS'):
+        check_pixels(CONTENTS[7][0], 'a.jpg')
+    check_pixels(b'no image', 'a.jpg')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    with pytest.raises(DataError, match=r'a\.jpg has 768 pixels.*FTCLS_MAX_PIXELS'):
+        check_pixels(write(tmp_path / 'a.jpg').read_bytes(), 'a.jpg')
+
+
+def test_images_by_content(tmp_path):
+    for name in ('a.jpg', 'a.png', 'a.tif', 'a.webp', 'a.gif', 'a.bmp', 'a.jp2', 'a.ppm'):
+        assert is_image(str(write(tmp_path / name).rename(tmp_path / f'{name}.part')))
+    for name, data in dict(a=b'', b=b'RIFF1234WAVE', c=b'BM is a text', d=CONTENTS[8][0], e=b'P1 of 3').items():
+        (tmp_path / name).write_bytes(data)
+        assert not is_image(str(tmp_path / name))
+    os.mkfifo(tmp_path / 'pipe')
+    assert not is_image(str(tmp_path / 'pipe')) and is_image('gone.JPG')
+
+
+def test_decoding_finds_what_headers_do_not_show(tmp_path):
+    path = write(tmp_path / 'a.png')
+    data = path.read_bytes()
+    path.write_bytes(data[:300] + bytes(100) + data[400:])
+    assert read_header(path).fault is None
+    assert 'cannot be decoded' in read_header(path, decode=True).fault
