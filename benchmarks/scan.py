@@ -2,8 +2,8 @@
 
     python benchmarks/scan.py data/hymenoptera
 
-Copies of the folder's images (not links, so that each is read) are made in a temporary folder. "cold" drops the files from the
-page cache before reading, which Linux allows for one's own files.
+The folder's images are copied (not linked, so that each is read) to a temporary folder. "cold" drops the files from
+the page cache before reading, which Linux allows for one's own files.
 """
 import argparse
 import os
