@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -28,7 +29,7 @@ _NOTES = {
 
 @dataclass
 class _Facts:
-    """An image's file name, (width, height), channels and bits, least and greatest value, and keys of ``_NOTES``."""
+    """An image's folder and name, (width, height), channels and bits, least and greatest value, keys of ``_NOTES``."""
     name: str
     size: tuple[int, int]
     kind: str
@@ -42,7 +43,7 @@ class ImageSurvey:
 
     Attributes:
         lines: For the preflight; those on probable faults begin with WARNING.
-        value_range: What fits the images of more than 8 bits; None without such images.
+        value_range: What fits the images of more than 8 bits; None unless most have these.
         fault: Why the images cannot be loaded; ''.
     """
     lines: list[str] = field(default_factory=list)
@@ -72,10 +73,12 @@ def survey_images(paths: Sequence[str], loader: LoadImageFromFile) -> ImageSurve
     if deep:
         low, high = min(facts.bounds[0] for facts in deep), max(facts.bounds[1] for facts in deep)
         line += f', {low:g}..{high:g}'
-        value_range = suggest_range(low, high)
+        value_range = suggest_range(low, high) if 2 * len(deep) > len(images) else None
         if _needs_range(loader):
-            fault = (f'the images hold {line} (for example {deep[0].name}), the network takes 0 to 255: set '
-                     f'value_range={value_range} in LoadImageFromFile')
+            remedy = f'set value_range={value_range} in LoadImageFromFile'
+            if len(deep) < len(images):
+                remedy = 'save all with 8 bits, or all with more and set value_range in LoadImageFromFile'
+            fault = f'the images hold {line} (for example {deep[0].name}), the network takes 0 to 255: {remedy}'
         elif loader.value_range is None:
             line += ', as stored'
     if loader.value_range is not None:
@@ -106,7 +109,7 @@ def _look(path: str, loader: LoadImageFromFile) -> _Facts | None:
         kind = _KINDS.get(header.mode, kind)
     if alpha is not None:
         kind += ' and alpha'
-    facts = _Facts(os.path.basename(path), pixels.shape[1::-1], f'{kind}, {header.bits or 8} bit')
+    facts = _Facts('/'.join(Path(path).parts[-2:]), pixels.shape[1::-1], f'{kind}, {header.bits or 8} bit')
     if pixels.dtype != np.uint8:
         suffix = dict(f=' float', i=' signed').get(pixels.dtype.kind, '')
         facts.kind = f'{kind}, {8 * pixels.itemsize} bit{suffix}'

@@ -12,8 +12,8 @@ from typing import Any
 from ftcls.datasets import CustomDataset
 from ftcls.datasets.duplicates import Image, Look, compare_images, look_at
 from ftcls.datasets.headers import scan_headers
+from ftcls.datasets.survey import survey_images
 from ftcls.datasets.transforms import LoadImageFromFile
-from ftcls.datasets.transforms.loading import suggest_range
 from ftcls.engine.mmengine_compat import log_level
 from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.names import enumerate_names, plural
@@ -24,7 +24,6 @@ __all__ = [
 ]
 
 SPLITS = dict(train='train', training='train', val='val', valid='val', validation='val', test='test', testing='test')
-_MOST_READ = 64  # of images with more than 8 bits, for the range of their values
 UNEVEN = 3  # the largest class has this many times as many images as the smallest
 
 
@@ -189,17 +188,11 @@ def spread(paths: Sequence[str], most: int) -> list[str]:
 
 def loading_arguments(paths: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Return the arguments by which ``LoadImageFromFile`` reads most of the images, and what to say of them."""
-    wide = [header.path for header in scan_headers(paths) if header.bits > 8 and not header.fault]
-    if 2 * len(wide) <= len(paths):
-        return {}, []
-    read = LoadImageFromFile(color_type='unchanged')
-    pixels = [read(dict(img_path=path))['img'] for path in spread(wide, _MOST_READ)]
-    low, high = min(img.min() for img in pixels), max(img.max() for img in pixels)
-    value_range = suggest_range(low, high)
-    return dict(value_range=value_range), [
-        f'{len(wide):,} of {len(paths):,} images have more than 8 bits, with values '
-        f'from {low:g} to {high:g}: value_range={value_range} makes them 0 to 255'
-    ]
+    arguments, survey = {}, survey_images(paths, LoadImageFromFile())
+    if survey.value_range is not None:
+        arguments = dict(value_range=survey.value_range)
+        survey = survey_images(paths, LoadImageFromFile(**arguments))
+    return arguments, [f'images: {line}' for line in survey.lines[:1]] + survey.lines[1:]
 
 
 def find_splits(root: Path) -> tuple[dict[str, str], list[str]]:

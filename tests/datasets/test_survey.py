@@ -36,7 +36,7 @@ def test_more_bits(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / 'a.png'), DEEP)
     survey = survey_images([str(tmp_path / 'a.png')], LoadImageFromFile())
     assert survey.value_range == (0, 4095)
-    assert 'grey, 16 bit, 0..4000 (for example a.png)' in survey.fault and 'value_range=(0, 4095)' in survey.fault
+    assert 'grey, 16 bit, 0..4000 (for example' in survey.fault and 'value_range=(0, 4095)' in survey.fault
     assert lines(tmp_path, 'a.png', color_type='unchanged') == ['32x24 grey, 16 bit, 0..4000, as stored']
     assert lines(
         tmp_path, 'a.png', value_range=(0, 4095)) == ['32x24 grey, 16 bit, 0..4000, scaled by value_range=(0, 4095)']

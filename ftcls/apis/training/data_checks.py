@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from ftcls.datasets import BinarySegDataset
-from ftcls.datasets.duplicates import DOUBLES, describe_pair, find_doubles, images_of, same_content
+from ftcls.datasets.duplicates import DOUBLES, describe_pair, find_doubles, images_of, same_content, sample_infos
 from ftcls.datasets.headers import ImageHeader
 from ftcls.datasets.transforms.mask_loading import MaskCoding
 from ftcls.evaluation.metrics.predictions import SingleLabelBase
@@ -17,11 +17,11 @@ from ftcls.models.heads import ClsHead, MultiLabelClsHead
 from ftcls.registry import DATASETS, METRICS, MODELS
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.errors import located
-from ftcls.utils.names import enumerate_names
+from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.tree import as_list
-from .loaders import DataReport, dataset_configs, inner_datasets
+from .loaders import DataReport, dataset_configs, image_loader, inner_datasets
 
-__all__ = ['check_contents', 'check_heads', 'check_masks', 'check_missing_classes']
+__all__ = ['check_bits', 'check_contents', 'check_heads', 'check_masks', 'check_missing_classes']
 
 _MOST_COMPARED = 200_000  # images in all splits; to list more takes seconds
 _REMEDIES = dict(
@@ -75,6 +75,34 @@ def check_missing_classes(cfg: Config, report: DataReport) -> None:
             f'add samples (an empty folder is a class too), leave the class out with classes=[{chosen}] in each '
             'dataset, or accept it with allow_missing_classes=True')
         raise DataError('\n'.join(lines))
+
+
+def check_bits(datasets: Mapping[str, Dataset], headers: Mapping[str, ImageHeader]) -> None:
+    """Check that images of more than 8 bits have a ``value_range``, and images of 8 bits not one for more.
+
+    Args:
+        datasets: Split name to dataset.
+        headers: The headers of the files, by path.
+
+    Raises:
+        DataError: Naming the split and an image.
+    """
+    for split, dataset in datasets.items():
+        loader = image_loader(dataset)
+        if loader is None or loader.color_type == 'unchanged':
+            continue
+        takes_more = loader.value_range is not None and loader.value_range[1] > 255
+        images = dict.fromkeys(info.get('img_path') for info in sample_infos(dataset))
+        found = [headers[path] for path in images if path in headers and headers[path].bits]
+        if takes_more:
+            wrong = [one.path for one in found if one.bits <= 8]
+        else:
+            wrong = [one.path for one in found if one.bits > 8 and loader.value_range is None]
+        if wrong:
+            what, setting = ('8 bits', loader.value_range) if takes_more else ('more than 8 bits', None)
+            raise DataError(
+                f'{split}_dataloader.dataset: {len(wrong):,} of {plural(len(found), "image")} have {what} (for '
+                f'example {wrong[0]}), and value_range={setting} does not fit; save all images alike')
 
 
 def check_masks(cfg: Config, datasets: Mapping[str, Dataset], headers: Mapping[str, ImageHeader]) -> list[str]:
