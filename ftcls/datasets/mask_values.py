@@ -79,15 +79,12 @@ class MaskValues:
 
     def _is_soft(self, counted: list[float]) -> bool:
         """Tell whether values lie between two others, as lossy compression or resizing leaves them."""
-        if len(counted) <= 2:
-            return False
-        low, high = counted[0], counted[-1]
-        if high >= COLOUR:
+        if len(counted) <= 2 or counted[-1] >= COLOUR:
             return len(counted) > 256
-        if any(value % 1 or self.example[value].lower().endswith(_LOSSY) for value in counted):
-            return True
-        is_edge = {low, high} == {*sorted(counted, key=self.pixels.get)[-2:]} and 1 in map(self._kind, (low, high))
-        return is_edge and len(counted) > _FEW and high - low > 64
+        extremes = {counted[0], counted[-1]}
+        is_edge = extremes == {*sorted(counted, key=self.pixels.get)[-2:]} and 1 in map(self._kind, extremes)
+        is_lossy = any(value % 1 or self.example[value].lower().endswith(_LOSSY) for value in counted)
+        return is_lossy or (is_edge and len(counted) > _FEW and counted[-1] - counted[0] > 64)
 
     def _threshold(self, counted: list[float]) -> str:
         """Return the setting for soft or lossy masks."""
