@@ -33,12 +33,17 @@ class EpochSeed:
             self._shared.share_memory_()
         self._shared.fill_(seed)
 
+    @property
+    def value(self) -> int:
+        """The seed that this process sees; 0 before one is set."""
+        return int(self._shared)
+
     def take(self) -> None:
         """In a worker, seed the random numbers if the seed is a new one; elsewhere do nothing."""
         worker = get_worker_info()
         if worker is None:
             return
-        seed = int(self._shared)
+        seed = self.value
         if seed == self.taken:
             return
         self.taken = seed
@@ -68,20 +73,20 @@ def seed_workers(dataset: Dataset, seed: int) -> None:
 class RandomState:
     """Where the random numbers of a process are: of Python, NumPy and torch, on the CPU and on GPUs.
 
-    ``taken`` are the seeds that the parts of a worker's dataset have taken up.
+    ``taken`` tells of each part of a worker's dataset whether it has taken up the present seed.
     """
     python: tuple
     numpy: tuple
     torch: np.ndarray
     cuda: Sequence[torch.Tensor] = ()
-    taken: Sequence[int] = ()
+    taken: Sequence[bool] = ()
 
     @classmethod
     def now(cls, dataset: Dataset | None = None) -> 'RandomState':
         """Return the present state; ``dataset`` is that of a worker, which uses no GPU."""
         state = cls(random.getstate(), np.random.get_state(), torch.get_rng_state().numpy())
         if dataset is not None:
-            state.taken = [one.taken for one in _epoch_seeds(dataset)]
+            state.taken = [one.taken == one.value for one in _epoch_seeds(dataset)]
         elif torch.cuda.is_initialized():
             state.cuda = torch.cuda.get_rng_state_all()
         return state
@@ -93,8 +98,8 @@ class RandomState:
         torch.set_rng_state(torch.from_numpy(self.torch))
         if self.cuda:
             torch.cuda.set_rng_state_all([one.cpu() for one in self.cuda])
-        for one, seed in zip(_epoch_seeds(dataset), self.taken):
-            one.taken = seed
+        for one, is_taken in zip(_epoch_seeds(dataset), self.taken):
+            one.taken = one.value * is_taken
 
 
 @dataclass
@@ -113,6 +118,7 @@ class _Rejoin:
     begin: Callable | None
     done: int
     states: Mapping[int, RandomState]
+    is_seeded: bool
 
     def __call__(self, number: int) -> None:
         worker = get_worker_info()
@@ -122,6 +128,9 @@ class _Rejoin:
         EpochSeed.batches_done = self.done
         if lane in self.states:
             self.states[lane].restore(worker.dataset)
+        elif not self.is_seeded:
+            for one in _epoch_seeds(worker.dataset):
+                one.taken = one.value
 
 
 @dataclass
@@ -145,19 +154,20 @@ def sending_states(loader: DataLoader) -> DataLoader:
     return sending
 
 
-def remaining(loader: DataLoader, done: int, states: Mapping[int, RandomState]) -> DataLoader:
+def remaining(loader: DataLoader, done: int, states: Mapping[int, RandomState], is_seeded: bool = True) -> DataLoader:
     """Return a loader of a pass's batches after the first ``done``, equal to those of an uninterrupted pass.
 
     Args:
         loader: The loader of whole passes, with a batch sampler.
         done: How many batches were given.
         states: The random numbers of the workers, by the number of a batch modulo the number of workers.
+        is_seeded: Whether the workers of the pass took up an :class:`EpochSeed`, and did not start before it was set.
     """
     rest = copy.copy(loader)
     # past DataLoader's own guard, which is for a loader that is in use
     vars(rest).update(
         batch_sampler=_After(loader.batch_sampler, done),
-        worker_init_fn=_Rejoin(loader.worker_init_fn, done, states),
+        worker_init_fn=_Rejoin(loader.worker_init_fn, done, states, is_seeded),
         persistent_workers=False,
         _iterator=None)
     return rest

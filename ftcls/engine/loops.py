@@ -2,6 +2,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as MMEngineIterBasedTrainLoop
@@ -22,11 +23,12 @@ class BatchStream:
     Attributes:
         passes: How many passes over the data were completed.
         batches: How many batches of the present pass were given; None between two passes.
+        is_seeded: Whether the workers of the first pass start after the hooks have set the seed of an epoch.
         before_validation: The random numbers of this process at the start of a validation, while it runs.
     """
 
-    def __init__(self, loader: DataLoader) -> None:
-        self.loader = sending_states(loader)
+    def __init__(self, loader: DataLoader, is_seeded: bool = True) -> None:
+        self.loader, self.is_seeded = sending_states(loader), is_seeded
         self.passes = 0
         self.batches: int | None = None
         self.before_validation: RandomState | None = None
@@ -43,8 +45,11 @@ class BatchStream:
             if own and own['num_workers'] == loader.num_workers:
                 self._states = {lane: RandomState(**state) for lane, state in own['workers'].items()}
             restart_sampler(loader.sampler)
-            loader = remaining(loader, self.batches, dict(self._states))
+            loader = remaining(loader, self.batches, dict(self._states), self.is_seeded or self.passes > 0)
+        random_numbers = torch.get_rng_state()
         self._iterator = iter(loader) if iterator is None else iterator
+        if loader.persistent_workers and self.passes > 0:
+            torch.set_rng_state(random_numbers)  # workers that live on from pass to pass draw no seed, new ones do
         if position is not None and own:
             RandomState(**own['main']).restore()
 
@@ -130,6 +135,7 @@ class EpochBasedTrainLoop(_Resumable, MMEngineEpochBasedTrainLoop):
         """Train for an epoch, or for what is left of one."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
+        self.stream.passes = self._epoch
         self.stream.begin(position)
         for batch in self.stream:
             self.run_iter(self.stream.batches - 1, batch)
@@ -149,7 +155,7 @@ class IterBasedTrainLoop(_Resumable, MMEngineIterBasedTrainLoop):
                  val_begin: int = 1,
                  val_interval: int = 1000,
                  dynamic_intervals: Sequence[tuple[int, int]] | None = None) -> None:
-        self.stream = BatchStream(dataloader)
+        self.stream = BatchStream(dataloader, is_seeded=False)
         super().__init__(runner, self.stream.loader, max_iters, val_begin, val_interval, dynamic_intervals)
         self.dataloader = dataloader
         self.stream.begin(iterator=self.dataloader_iterator._iterator)

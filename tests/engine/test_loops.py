@@ -30,6 +30,7 @@ class DropoutLeNet(LeNet5):
 def recipe(work_dir: Path,
            workers: int = 0,
            sampler: str = 'DefaultSampler',
+           persistent_workers: bool = False,
            checkpoint: dict | None = None,
            hooks: list = (),
            **changes: Any) -> Config:
@@ -55,6 +56,7 @@ def recipe(work_dir: Path,
             batch_size=4,
             dataset=dict(split='train', pipeline=augmenting, **images),
             sampler=dict(type=sampler, **drawn),
+            persistent_workers=persistent_workers,
             **loader),
         val_dataloader=dict(
             batch_size=50,
@@ -138,6 +140,8 @@ BY_ITERATIONS = dict(
         ((3, ), 0, 'RepeatAugSampler', UNFREEZING),
         ((4, 7), 0, 'InfiniteSampler', BY_ITERATIONS),  # 4 is before a validation
         ((5, 8), 2, 'DefaultSampler', BY_ITERATIONS),  # 5 is the end of the first pass
+        ((1, 3), 2, 'InfiniteSampler', BY_ITERATIONS),  # its workers start before the seed of an epoch is set
+        ((2, 5), 2, 'DefaultSampler', dict(persistent_workers=True)),
     ])
 def test_resumed_run_equals_the_uninterrupted_one(tmp_path: Path, at: tuple, workers: int, sampler: str,
                                                   settings: dict) -> None:
