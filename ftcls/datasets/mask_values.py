@@ -98,12 +98,13 @@ class MaskValues:
 
     def _choices(self, counted: list[float]) -> str:
         """Return the settings for masks of several values."""
-        taken = [_show(value) for value in counted if self._kind(value) == 1]
-        rarest = min(counted, key=self.pixels.get)
-        together = f'foreground=[{", ".join(taken)}]' if len(taken) <= _FEW else 'threshold=0'
+        taken = [value for value in counted if self._kind(value) == 1]
+        commonest, rarest = max(taken, key=self.pixels.get), min(counted, key=self.pixels.get)
+        together = f'foreground=[{", ".join(map(_show, taken))}]' if len(taken) <= _FEW else 'threshold=0'
         return (
-            f'set foreground={taken[0]} for one of them, {together} for all, ignore_value={_show(rarest)} if that does '
-            f'not count (it is in {self.example[rarest]}), or a threshold for soft edges')
+            f'set foreground={_show(commonest)} for one of them, {together} for all, '
+            f'ignore_value={_show(rarest)} if that does not count (it is in {self.example[rarest]}), or a threshold '
+            'for soft edges')
 
     def _held(self) -> str:
         """Return the values with their shares; of many, the most frequent ones."""

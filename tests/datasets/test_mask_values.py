@@ -58,7 +58,7 @@ REFUSED = {
     'numbered from 1': (Image.fromarray(DISC + 1), '.png', {}, r'takes 100 %.* 1 \(80 %\), 2 \(20 %\).*foreground=2'),
     'classes': (Image.fromarray(CLASSES), '.png', {}, r'0 \(.*3 \(6.2 %\).*foreground=1 .*\[1, 2, 3\].*ignore_value=3'),
     'three colours': (palette(CLASSES, p1=(255, 0, 0), p2=(0, 255, 0), p3=(0, 0, 255)).convert('RGB'), '.png', {},
-                      "foreground='#0000ff' for one"),
+                      "foreground='#ff0000' for one.*ignore_value='#0000ff'"),
     'soft': (Image.fromarray(soft()), '.png', {}, r'takes 3\d.* %.*a_mask.png: set threshold=127 to take the (19|20)'),
     'soft, one value': (Image.fromarray(soft()), '.png', dict(foreground=255), 'takes 1[01].*threshold=127'),
     'probabilities': (Image.fromarray(soft() / np.float32(255)), '.tif', {}, 'threshold=0.5 to take the (19|20)'),
