@@ -155,6 +155,8 @@ def check_contents(cfg: Config, datasets: Mapping[str, Dataset], report: DataRep
         text = (f'{split}_dataloader.dataset: {DOUBLES[kind]}: {len(pairs):,} of {size:,} images '
                 f'({len(pairs) / size:.1%}), for example {describe_pair(pairs[0])}; {_REMEDIES.get(kind)}')
         report.doubles[kind, split] = len(pairs)
+        if kind == 'shared' and split not in report.sizes:  # the test set, which has no line of its own
+            report.notes.append(f'{split}: {DOUBLES[kind].upper()}: {len(pairs):,} of {size:,}')
         if (kind, split) == ('shared', 'val') and len(pairs) == size and not cfg.get('allow_shared_images', False):
             raise DataError(f'{text}, or accept it with allow_shared_images=True')
         if kind in _REMEDIES:

@@ -83,7 +83,7 @@ def test_a_test_set_is_compared_too(tmp_path: Path, log_records: list) -> None:
     cfg.test_dataloader = dict(cfg.val_dataloader, dataset=dict(cfg.val_dataloader.dataset, split=None))
     del cfg.test_dataloader.dataset['val_fraction']
     check_contents(cfg, {**datasets, **_build_test_set(cfg, report)}, report)
-    assert report.doubles == {('shared', 'test'): 14}
+    assert report.doubles == {('shared', 'test'): 14} and report.notes == ['test: TRAINING IMAGES TOO: 14 of 20']
     assert 'test_dataloader.dataset: training images too: 14 of 20' in log_records[-1][1]
     cfg.test_dataloader.dataset.data_root = str(tmp_path / 'nowhere')
     assert _build_test_set(cfg, report) == {} and 'nowhere' in report.notes[-1]
