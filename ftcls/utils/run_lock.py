@@ -73,15 +73,17 @@ def _open_locked(path: Path) -> IO[str]:
             if has_locks:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as err:
-            if err.errno in (errno.EACCES, errno.EAGAIN):
-                raise _running(path, _read(file)) from None
             has_locks = False
+            if err.errno in (errno.EACCES, errno.EAGAIN):
+                with file:
+                    raise _running(path, _read(file)) from None
         if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
             break
         file.close()  # its run has just ended, and has removed it
     other = _read(file)
     if other and (not has_locks or other['host'] != socket.gethostname()) and _is_alive(path, other):
-        raise _running(path, other, f', or remove {path} if that is not true')
+        with file:
+            raise _running(path, other, f', or remove {path} if that is not true')
     if other:
         print_log(f'{path.parent}: process {other["pid"]} on {other["host"]}, which ran here, has been killed',
                   'current')

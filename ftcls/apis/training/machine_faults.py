@@ -5,11 +5,12 @@ import multiprocessing
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -113,6 +114,30 @@ def _describe_lost(line: str) -> str:
     who = f'process {", ".join(map(str, silent))}' if silent else 'a process'
     return (f'{who} did not answer, and may be frozen or killed ({line}). Continue from the last checkpoint with '
             '--resume; env_cfg.dist_cfg.timeout is the limit in seconds')
+
+
+_take = Workers._try_get_data
+
+
+def _take_in_time(workers: Workers, *timeout: float) -> tuple[bool, Any]:
+    """Give up also on the tensors of a batch that has been announced by a worker that is stopped since (torch 2.14)."""
+    if not workers._timeout or threading.current_thread() is not threading.main_thread():
+        return _take(workers, *timeout)
+    handler = signal.signal(signal.SIGALRM, _give_up)
+    timer = signal.setitimer(signal.ITIMER_REAL, workers._timeout + 2)  # a little later than torch
+    try:
+        return _take(workers, *timeout)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, handler)
+
+
+def _give_up(signum: int, frame: FrameType | None) -> None:
+    raise RuntimeError('DataLoader timed out')
+
+
+if hasattr(signal, 'SIGALRM'):
+    Workers._try_get_data = _take_in_time
 
 
 def prepare_workers(loader: DataLoader, split: str) -> None:

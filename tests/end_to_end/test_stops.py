@@ -1,0 +1,159 @@
+"""Signals, frozen and killed workers, in processes of their own: what is left, what is said, the exit code."""
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+
+from ftcls.apis import TrainOptions, train
+from ftcls.signals import RunStopped
+
+ROOT = Path(__file__).resolve().parents[2]
+HOOK = """
+import time
+from mmengine.hooks import Hook
+from ftcls.registry import HOOKS
+
+@HOOKS.register_module()
+class Mark(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        print('iteration', runner.iter + 1, flush=True)
+        time.sleep(.1)
+"""
+
+
+def same(one: Path, other: Path) -> bool:
+    states = [torch.load(path, weights_only=True)['state_dict'] for path in (one, other)]
+    return all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+class Kill(Hook):
+    """Sends this process a signal."""
+    priority = 'VERY_LOW'
+
+    def __init__(self, number: int, at: int, validating: bool = False) -> None:
+        self.number, self.at, self.validating = number, at, validating
+
+    def after_train_iter(self,
+                         runner: object,
+                         batch_idx: int,
+                         data_batch: object = None,
+                         outputs: object = None) -> None:
+        if runner.iter + 1 == self.at and not self.validating:
+            os.kill(os.getpid(), self.number)
+
+    def after_val_iter(self, runner: object, batch_idx: int, data_batch: object = None, outputs: object = None) -> None:
+        if runner.iter == self.at and self.validating:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize('number, at, validating, interval', [
+    (signal.SIGTERM, 3, False, 1),
+    pytest.param(signal.SIGINT, 8, False, 1, marks=pytest.mark.slow),
+    pytest.param(signal.SIGUSR1, 8, True, 1, marks=pytest.mark.slow),
+    (signal.SIGTERM, 8, True, 2),
+], ids=['within an epoch', 'last batch', 'validation', 'validation without a checkpoint'])  # yapf: disable
+def test_stopped_and_resumed_run_is_the_uninterrupted_one(number: int, at: int, validating: bool, interval: int,
+                                                          digits: Callable[..., Config], tmp_path: Path) -> None:
+    cfg = digits(**{'randomness.seed': 3, 'default_hooks.checkpoint.interval': interval})
+    train(cfg, TrainOptions(work_dir=str(tmp_path / 'whole')))
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    with pytest.raises(RunStopped, match=rf'{signal.Signals(number).name}.*iteration {at} of 16.*--resume') as caught:
+        train(cfg, TrainOptions(work_dir=str(tmp_path / 'run')), [Kill(number, at, validating)])
+    assert caught.value.signum == number
+    assert before == [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    assert not (tmp_path / 'run' / '.run.lock').exists()
+    train(cfg, TrainOptions(work_dir=str(tmp_path / 'run'), resume=True))
+    assert same(tmp_path / 'whole' / 'epoch_2.pth', tmp_path / 'run' / 'epoch_2.pth')
+    assert not list((tmp_path / 'run').glob('iter_*.pth'))
+
+
+def test_signals_of_another_thread_are_left_alone(digits: Callable[..., Config], tmp_path: Path) -> None:
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    class Look(Hook):
+
+        def before_train(self, runner: object) -> None:
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    cfg = digits(**{'train_cfg.max_epochs': 1})
+    thread = threading.Thread(target=train, args=(cfg, TrainOptions(work_dir=str(tmp_path)), [Look()]))
+    thread.start()
+    thread.join()
+    assert seen == [before] and (tmp_path / 'epoch_1.pth').is_file()
+
+
+@pytest.fixture
+def started(tmp_path: Path, digits: Callable[..., Config]) -> Callable[..., subprocess.Popen]:
+    """Start ``tools/train.py`` with two workers, up to its second iteration."""
+    (tmp_path / 'mark.py').write_text(HOOK)
+    cfg = digits(**{'train_dataloader.num_workers': 2, 'train_dataloader.batch_size': 4, 'train_cfg.max_epochs': 9})
+    cfg.custom_imports, cfg.custom_hooks = dict(imports=['mark']), [dict(type='Mark')]
+    cfg.dump(tmp_path / 'config.py')
+
+    def start(*options: str) -> subprocess.Popen:
+        env = {**os.environ, 'PYTHONPATH': f'{ROOT}:{tmp_path}', 'OMP_NUM_THREADS': '1'}
+        command = [sys.executable, str(ROOT / 'tools' / 'train.py'), 'config.py', '--work-dir', 'run', *options]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True)  # yapf: disable
+        while process.stdout.readline() != 'iteration 2\n':
+            assert process.poll() is None
+        return process
+
+    return start
+
+
+def group(process: subprocess.Popen) -> list[int]:
+    """The processes that a process has started, and itself."""
+    done = subprocess.run(['ps', '-o', 'pid=,stat=', '-g', str(process.pid)], capture_output=True, text=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return [int(pid) for pid, state in lines if not state.startswith('Z')]
+
+
+def test_signal_to_all_processes_of_a_tool(started: Callable, tmp_path: Path) -> None:
+    process = started()
+    assert len(group(process)) == 3
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143 and 'Traceback' not in errors
+    assert errors.count('--resume') == 1 and group(process) == []
+    assert len(list((tmp_path / 'run').glob('iter_*.pth'))) == 1
+
+
+@pytest.mark.parametrize(
+    'number, said', [
+        (signal.SIGSTOP,
+         ('train_dataloader.num_workers: worker ', 'of 2', 'no batch for 3 s', 'train_dataloader.timeout'),
+                 marks=pytest.mark.slow),
+        (signal.SIGKILL, ('train_dataloader: ', 'memory', 'num_workers')),
+    ],
+    ids=['frozen', 'killed'])
+def test_lost_worker(number: int, said: tuple[str, ...], started: Callable) -> None:
+    process = started('--cfg-options', 'train_dataloader.timeout=3')
+    os.kill(max(group(process)), number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2 and 'Traceback' not in errors
+    assert all(part in errors for part in said), errors
+    assert group(process) == []
+
+
+@pytest.mark.slow
+def test_second_signal_ends_at_once(started: Callable) -> None:
+    process = started()
+    worker = max(group(process))
+    os.kill(worker, signal.SIGSTOP)  # so that there is no next step
+    time.sleep(2)
+    process.terminate()
+    time.sleep(.5)
+    process.terminate()
+    _, errors = process.communicate(timeout=5)
+    assert process.returncode == 143 and 'second signal' in errors and group(process) == []
