@@ -129,14 +129,13 @@ def test_signal_to_all_processes_of_a_tool(started: Callable, tmp_path: Path) ->
     assert len(list((tmp_path / 'run').glob('iter_*.pth'))) == 1
 
 
-@pytest.mark.parametrize(
-    'number, said', [
-        (signal.SIGSTOP,
-         ('train_dataloader.num_workers: worker ', 'of 2', 'no batch for 3 s', 'train_dataloader.timeout'),
-                 marks=pytest.mark.slow),
-        (signal.SIGKILL, ('train_dataloader: ', 'memory', 'num_workers')),
-    ],
-    ids=['frozen', 'killed'])
+FROZEN = 'train_dataloader.num_workers: worker ', 'of 2', 'no batch for 3 s', 'train_dataloader.timeout'
+
+
+@pytest.mark.parametrize('number, said', [
+    pytest.param(signal.SIGSTOP, FROZEN, id='frozen', marks=pytest.mark.slow),
+    pytest.param(signal.SIGKILL, ('train_dataloader: ', 'memory', 'num_workers'), id='killed'),
+])
 def test_lost_worker(number: int, said: tuple[str, ...], started: Callable) -> None:
     process = started('--cfg-options', 'train_dataloader.timeout=3')
     os.kill(max(group(process)), number)
