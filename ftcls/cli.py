@@ -1,6 +1,7 @@
 """What all command-line tools share: an error that the user can fix is a plain message, not a traceback."""
 import argparse
 import hashlib
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -38,6 +39,14 @@ def run_tool(main: Callable[[], int | None]) -> None:
     ``FTCLS_TRACEBACK=1`` in the environment shows the traceback of user errors too. If several processes fail, the
     first one prints why; the others add a line only if they know something else.
     """
+    if sys.getfilesystemencoding() != 'utf-8':  # LANG=C with PYTHONUTF8=0: no file of another name could be opened
+        os.execv(sys.executable, [sys.executable, '-X', 'utf8', *sys.orig_argv[1:]])
+    logging.raiseExceptions = False  # a closed pipe stops no training, and is no news
+    for name in ('stdout', 'stderr'):
+        if getattr(sys, name) is None:  # closed by who started the tool
+            setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))
+        if hasattr(getattr(sys, name), 'reconfigure'):  # LANG=C cannot show every name
+            getattr(sys, name).reconfigure(errors='backslashreplace')
     with stop_signals():
         sys.exit(_exit_code(main))
 

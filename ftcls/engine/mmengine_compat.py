@@ -223,6 +223,8 @@ class CompatRunner(Runner):
     def _start_log(self, level: str) -> None:
         self.logger.setLevel(level)
         for handler in self.logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.stream.reconfigure(encoding='utf-8')  # MMEngine takes the locale's, ASCII with LANG=C
             # on the terminal, only the main process logs more than errors
             if is_main_process() or isinstance(handler, logging.FileHandler):
                 handler.setLevel(level)

@@ -170,7 +170,11 @@ def get_model(model: str | os.PathLike | Config,
     built._dataset_meta = dict(classes=_config_classes(cfg))
     if checkpoint is not None:
         load_weights(built, checkpoint)
-    return built.to(device or get_device()).eval()
+    device = device or get_device()
+    try:
+        return built.to(device).eval()
+    except (RuntimeError, AssertionError) as err:
+        raise ConfigError(f'--device {device}: cannot be used ({str(err).splitlines()[0]}); give --device cpu') from err
 
 
 def build_model(cfg: Config) -> nn.Module:
