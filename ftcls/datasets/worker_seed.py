@@ -142,9 +142,6 @@ class _After:
     def __iter__(self) -> Iterator:
         return itertools.islice(iter(self.sampler), self.done, None)
 
-    def __len__(self) -> int:
-        return len(self.sampler) - self.done
-
 
 def sending_states(loader: DataLoader) -> DataLoader:
     """Return a copy of a loader that, if it has workers, gives pairs: a batch, and the worker's state after it."""

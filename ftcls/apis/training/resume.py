@@ -71,9 +71,8 @@ def _latest(cfg: Config, work_dir: Path) -> str | None:
         return str(path)
     fault = 'no last_checkpoint, which names the latest checkpoint of a run'
     if note.is_file():
-        fault = 'a last_checkpoint that is empty'
-    if noted:
-        fault = f'a last_checkpoint that names {path}, which is {_state(path)}'
+        state = 'damaged' if path.is_file() else 'gone'
+        fault = f'a last_checkpoint that names {path}, which is {state}' if noted else 'a last_checkpoint that is empty'
     text = f'--resume: the work dir {work_dir.resolve()} has {fault}'
     settings = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     folders = [work_dir, *(Path(folder) / work_dir.name for folder in as_list(settings.get('out_dir') or []))]
@@ -84,16 +83,12 @@ def _latest(cfg: Config, work_dir: Path) -> str | None:
     elif noted:
         raise MissingFileError(f'{text}; no whole checkpoint is there. Give one by its path: --resume PATH '
                                f'({others or "it holds none"}), or train anew without --resume')
-    elif others:
-        text += f'; training STARTS FROM THE BEGINNING. It holds {others}; give one by its path: --resume PATH'
     else:
-        text += '; training STARTS FROM THE BEGINNING. Is it the --work-dir of the run that was interrupted?'
+        there = f'it holds {others}; give one by its path: --resume PATH'
+        hint = there if others else 'is it the --work-dir of the stopped run?'
+        text += f'; training STARTS FROM THE BEGINNING; {hint}'
     print_log(text, logger='current', level=logging.WARNING)
     return newest and str(newest)
-
-
-def _state(path: Path) -> str:
-    return 'cut short or damaged' if path.is_file() else 'gone'
 
 
 def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> None:

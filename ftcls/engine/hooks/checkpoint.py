@@ -50,12 +50,16 @@ class CheckpointHook(MMEngineCheckpointHook):
     otherwise an old ``best_….pth`` beside the new one, or an old ``last_checkpoint``, is taken for its own. A run that
     resumes moves only what was written past its point. Nothing is moved by a dry run, or on remote storage.
 
+    A checkpoint (also the best one) is removed after the next one is whole; ``last_checkpoint`` is written in between.
+    What a killed process left half-written or superseded is removed by the run that resumes.
+
     Whether more of the ``save_best`` metric is better is what the metric's class states (``higher_is_better``).
 
     Args: those of ``mmengine.hooks.CheckpointHook`` (``interval``, ``max_keep_ckpts``, ``save_best``, ``rule`` …).
 
     Raises:
         ConfigError: Before the first step, if ``rule`` contradicts the metric's class, or neither says it.
+        CheckpointError: Before the first step, if not even one checkpoint fits on the disk.
     """
     _metrics: Sequence[BaseMetric] | None = None
 
@@ -265,9 +269,10 @@ class SafeCheckpointHook(Hook):
       are not fetched, because the checkpoint replaces them. ``load_from`` takes files from anywhere (torchvision's,
       timm's, a bare state dict, ``module.`` before all names): names are matched to the model's, with a report in
       ``model.load_report``; a run that loads too little of it stops. Validation and testing need all of the model.
-    - Every epoch starts with random numbers given by seed, epoch and rank, also in the processes that load images, so
-      that dropout and augmentation in a resumed run are those of an uninterrupted one. (In a loop by iterations that
-      is true of the start only.) Gradients that were accumulated and not used yet are kept.
+    - Every epoch starts with random numbers given by seed, epoch and rank, also in the processes that load images; a
+      checkpoint within one has them. Dropout and augmentation in a resumed run are those of an uninterrupted one.
+      Gradients that were accumulated and not used yet are kept.
+    - Weights that became NaN or infinite are not saved: the run ends.
 
     Args:
         allow_partial: Continue where ``load_from`` gives less than ``min_loaded`` of the model or has a deeper

@@ -6,7 +6,7 @@ import socket
 import time
 import uuid
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -67,23 +67,17 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f'.{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part')
 
 
-def remove_drafts(folder: Path) -> list[Path]:
-    """Remove what processes that were killed were writing in a folder, and return it.
+def remove_drafts(folder: Path) -> None:
+    """Remove what processes that were killed were writing in a folder.
 
-    A draft of another host, or one without a host, is removed when nothing was written to it for a day.
+    A draft of another host, or of an earlier version, is removed when nothing was written to it for a day.
     """
-    return [draft for draft in _dead_drafts(folder) if not draft.unlink(missing_ok=True)]
-
-
-def _dead_drafts(folder: Path) -> Iterator[Path]:
     for draft in folder.glob('.*.part'):
-        ours = re.fullmatch(rf'\..+\.{re.escape(_host())}-(\d+)-[0-9a-f]{{8}}\.part', draft.name)
-        anothers = re.fullmatch(r'\..+\.([^.]+-\d+-[0-9a-f]{8}|[0-9a-f]{32})\.part', draft.name)
+        match = re.fullmatch(r'\..+\.(?:([^.]+)-(\d+)-[0-9a-f]{8}|[0-9a-f]{32})\.part', draft.name)
         with contextlib.suppress(FileNotFoundError):
-            if ours and not _is_alive(int(ours[1])):
-                yield draft
-            elif anothers and not ours and time.time() - draft.stat().st_mtime > _DAY:
-                yield draft
+            is_old = time.time() - draft.stat().st_mtime > _DAY
+            if match and (not _is_alive(int(match[2])) if match[1] == _host() else is_old):
+                draft.unlink()
 
 
 def _host() -> str:
@@ -91,10 +85,9 @@ def _host() -> str:
 
 
 def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # of another user
-        return True
+    with contextlib.suppress(PermissionError):  # of another user
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
     return True

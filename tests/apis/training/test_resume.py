@@ -9,7 +9,7 @@ from mmengine.logging import MMLogger
 
 from ftcls.apis.training.resume import check_same_recipe, find_resumed
 from ftcls.config.resolve import Facts, TrainOptions, resolve
-from ftcls.utils import ConfigError
+from ftcls.utils import CheckpointError, ConfigError, MissingFileError
 from ftcls.utils.checkpoint.loading import read_checkpoint
 
 
@@ -152,3 +152,58 @@ def test_a_config_that_cannot_be_read_is_said_not_to_be_compared(tmp_path, log_r
 def test_a_checkpoint_of_another_tool_is_not_warned_of(tmp_path, log_records):
     check_same_recipe(recipe(tmp_path), 'epoch_1.pth', {})
     assert not log_records
+
+
+def leave_run(folder: Path) -> None:
+    """Write three checkpoints; by name, epoch_10 is before epoch_9."""
+    folder.mkdir()
+    for epoch in (8, 9, 10):
+        meta = dict(cfg=recipe(folder).pretty_text, epoch=epoch, iter=5 * epoch)
+        torch.save(dict(meta=meta, state_dict=dict(w=torch.zeros(9))), folder / f'epoch_{epoch}.pth')
+    (folder / 'best_top1_epoch_11.pth').write_bytes((folder / 'epoch_10.pth').read_bytes())
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[content.index(b'\0' * 36) + 5] ^= 1  # within the weights
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(('noted', 'harm', 'chosen', 'said'), [
+    (None, None, 10, 'has no last_checkpoint'),
+    ('', None, 10, 'last_checkpoint that is empty'),
+    ('epoch_12.pth', None, 10, 'epoch_12.pth, which is gone'),
+    ('epoch_10.pth', cut, 9, 'epoch_10.pth, which is damaged'),
+    ('epoch_10.pth', flip, 9, 'epoch_10.pth, which is damaged'),
+    ('epoch_9.pth', cut, 9, None),
+])
+def test_the_newest_whole_checkpoint_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture, noted: str | None,
+                                              harm: object, chosen: int, said: str | None) -> None:
+    folder = tmp_path / 'run'
+    leave_run(folder)
+    if harm is not None:
+        harm(folder / 'epoch_10.pth')
+    if noted is not None:
+        (folder / 'last_checkpoint').write_text(noted and str(folder / noted))
+    MMLogger.get_current_instance().addHandler(caplog.handler)
+    assert resume(recipe(folder)).load_from == str(folder / f'epoch_{chosen}.pth')
+    MMLogger.get_current_instance().removeHandler(caplog.handler)
+    texts = [record.getMessage() for record in caplog.records if '--resume' in record.getMessage()]
+    assert len(texts) == (said is not None)
+    assert said is None or (said in texts[0] and f'epoch_{chosen}.pth' in texts[0])
+
+
+def test_a_damaged_checkpoint_names_a_whole_one(tmp_path: Path) -> None:
+    leave_run(tmp_path / 'run')
+    for epoch in (10, 9, 8):
+        cut(tmp_path / 'run' / f'epoch_{epoch}.pth')
+        if epoch > 8:
+            with pytest.raises(CheckpointError, match=f'epoch_{epoch}.pth.*damaged.*--resume .*epoch_{epoch - 1}.pth'):
+                resume(recipe(tmp_path / 'run'), str(tmp_path / 'run' / f'epoch_{epoch}.pth'))
+    (tmp_path / 'run' / 'last_checkpoint').write_text(str(tmp_path / 'run' / 'epoch_8.pth'))
+    with pytest.raises(MissingFileError, match='epoch_8.pth, which is damaged; no whole checkpoint.*without --resume'):
+        resume(recipe(tmp_path / 'run'))
