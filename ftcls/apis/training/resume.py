@@ -63,16 +63,17 @@ def find_resumed(cfg: Config, options: TrainOptions) -> str | None:
 
 def _latest(cfg: Config, work_dir: Path) -> str | None:
     """Return the latest whole checkpoint of a work dir; the log warns if it is not the noted one, or there is none."""
-    note = work_dir / 'last_checkpoint'
-    noted = note.read_text(encoding='utf-8', errors='replace').strip() if note.is_file() else ''
-    here = work_dir / Path(noted).name  # the note has another path if the folder was moved
-    path = here if here.is_file() else Path(noted)
-    if noted and is_whole(path):
-        return str(path)
+    note, noted = work_dir / 'last_checkpoint', ''
     fault = 'no last_checkpoint, which names the latest checkpoint of a run'
     if note.is_file():
-        state = 'damaged' if path.is_file() else 'gone'
-        fault = f'a last_checkpoint that names {path}, which is {state}' if noted else 'a last_checkpoint that is empty'
+        noted = note.read_text(encoding='utf-8', errors='replace').strip()
+        fault = 'a last_checkpoint that is empty'
+    here = work_dir / Path(noted).name  # the note has another path if the folder was moved
+    path = next((one for one in (here, Path(noted)) if one.is_file()), here)
+    if noted and is_whole(path):
+        return str(path)
+    if noted:
+        fault = f'a last_checkpoint that names {path}, which is {("gone", "damaged")[path.is_file()]}'
     text = f'--resume: the work dir {work_dir.resolve()} has {fault}'
     settings = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     folders = [work_dir, *(Path(folder) / work_dir.name for folder in as_list(settings.get('out_dir') or []))]
@@ -84,9 +85,8 @@ def _latest(cfg: Config, work_dir: Path) -> str | None:
         raise MissingFileError(f'{text}; no whole checkpoint is there. Give one by its path: --resume PATH '
                                f'({others or "it holds none"}), or train anew without --resume')
     else:
-        there = f'it holds {others}; give one by its path: --resume PATH'
-        hint = there if others else 'is it the --work-dir of the stopped run?'
-        text += f'; training STARTS FROM THE BEGINNING; {hint}'
+        text += '; training STARTS FROM THE BEGINNING; is it the --work-dir of the run that was stopped? '
+        text += f'It holds {others or "no checkpoint"}; give one by its path: --resume PATH'
     print_log(text, logger='current', level=logging.WARNING)
     return newest and str(newest)
 

@@ -28,8 +28,8 @@ def check_space(runner: Runner, hook: CheckpointHook, there: Iterable[Path]) -> 
     folder, one, best = Path(hook.out_dir), *_sizes(runner)
     kept = hook.max_keep_ckpts + 1  # the new one is whole before the old one is removed
     if hook.max_keep_ckpts < 1:
-        length = runner.max_epochs if hook.by_epoch else runner.max_iters
-        kept = math.ceil(length / hook.interval) if hook.interval > 0 else 1
+        length = {True: runner.max_epochs, False: runner.max_iters}[hook.by_epoch]
+        kept = max(1, math.ceil(length / (hook.interval or -1)))
     count_best = len(hook.save_best or ())
     needed = one * kept + best * (count_best + bool(count_best)) - sum(file.stat().st_size for file in there)
     free = shutil.disk_usage(folder).free

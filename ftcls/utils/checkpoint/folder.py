@@ -75,8 +75,10 @@ def remove_drafts(folder: Path) -> None:
     for draft in folder.glob('.*.part'):
         match = re.fullmatch(r'\..+\.(?:([^.]+)-(\d+)-[0-9a-f]{8}|[0-9a-f]{32})\.part', draft.name)
         with contextlib.suppress(FileNotFoundError):
-            is_old = time.time() - draft.stat().st_mtime > _DAY
-            if match and (not _is_alive(int(match[2])) if match[1] == _host() else is_old):
+            is_left = time.time() - draft.stat().st_mtime > _DAY
+            if match and match[1] == _host():
+                is_left = not _is_alive(int(match[2]))
+            if match and is_left:
                 draft.unlink()
 
 
