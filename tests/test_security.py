@@ -3,6 +3,7 @@
 ``python tests/test_security.py`` prints a table of the cases.
 """
 import contextlib
+import gc
 import io
 import pickle
 import sys
@@ -34,7 +35,16 @@ def outcome(name: str, folder: Path) -> str:
         imports.allowed = imports.closed = False
 
 
-@pytest.mark.filterwarnings('ignore')
+pytestmark = pytest.mark.filterwarnings('ignore')
+
+
+@pytest.fixture(autouse=True, scope='module')
+def collected() -> Iterator[None]:
+    """Close the files that MMEngine leaves open after an error."""
+    yield
+    gc.collect()
+
+
 @pytest.mark.parametrize('name', ATTACKS)
 def test_runs_no_code(tmp_path: Path, name: str) -> None:
     text = outcome(name, tmp_path)

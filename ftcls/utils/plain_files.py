@@ -21,7 +21,6 @@ from ftcls.utils.errors import DataError
 __all__ = ['PLAIN_SUFFIXES', 'allow_imports', 'close_imports', 'imports', 'load_plain', 'read_text']
 
 PLAIN_SUFFIXES = ('.json', '.yaml', '.yml')
-_YAML_LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 # How files of Excel, LibreOffice and Parquet begin, and other archives.
 _BINARY = (b'PK\x03\x04', b'\xd0\xcf\x11\xe0', b'PAR1', b'\x1f\x8b', b'SQLite', b'\x89HDF')
 # Whether JSON and YAML configs may import code in this process, and whether registries find only what is registered.
@@ -38,6 +37,17 @@ def close_imports() -> None:
     imports.closed = not imports.allowed
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads plain types, and tuples, which MMEngine writes into the YAML config of a work dir."""
+
+    def construct_tuple(self, node: yaml.SequenceNode) -> tuple:
+        """Return a sequence as a tuple."""
+        return tuple(self.construct_sequence(node, deep=True))
+
+
+_Loader.add_constructor('tag:yaml.org,2002:python/tuple', _Loader.construct_tuple)
+
+
 def load_plain(path: str | Path) -> Any:
     """Return the content of a JSON or YAML file.
 
@@ -52,7 +62,7 @@ def load_plain(path: str | Path) -> Any:
     try:
         if suffix == '.json':
             return json.loads(text)
-        return yaml.load(text, _YAML_LOADER)
+        return yaml.load(text, _Loader)
     except (ValueError, yaml.YAMLError, RecursionError) as err:
         raise DataError(f'cannot be read as {suffix[1:]}: {" ".join(str(err).split())}') from None
 
@@ -83,7 +93,7 @@ def read_text(path: str | Path) -> str:
 class _SafeYamlHandler(YamlHandler):
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        return yaml.load(file, _YAML_LOADER)
+        return yaml.load(file, _Loader)
 
 
 def _import_package(name: str) -> ModuleType:
