@@ -217,13 +217,13 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
             predicts, or a hook or a scheduler waits for a result of the validation that no metric gives.
     """
     model = unwrap_model(runner.model)
+    batches = {split: _trial_batch(loaders[split], several, split) for split, several in samples.items()}
     if not isinstance(model, HeadedModel) or getattr(model, 'head', None) is None:
         return
     training = model.training
     model.eval()
     try:
-        for split, several in samples.items():
-            batch = _trial_batch(loaders[split], several, split)
+        for split, batch in batches.items():
             if split == 'train':
                 check_soft_labels(model, batch)
             outputs = _pass(model, batch, split, runner.cfg)
