@@ -140,7 +140,7 @@ def find_images(inputs: Sequence[str | os.PathLike]) -> tuple[list[str], list[st
         elif os.path.isfile(name) or not glob.has_magic(name):
             images[name] = None
             continue
-        files = [file for file in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(file)]
+        files = [file for file in sorted(glob.glob(pattern, recursive=True)) if not os.path.isdir(file)]
         hits = [file for file in files if is_image(file) or file.lower().endswith('.npy')]
         if len(files) > len(hits):
             notes.append(f'{name}: skipped {plural(len(files) - len(hits), "file")} without an image in it')

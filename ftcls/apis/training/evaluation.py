@@ -76,7 +76,10 @@ def test(cfg: Config,
         samples['test'] = [{key: views[0] for key, views in sample.items()} for sample in samples['test']]
     loaders = build_loaders(resolved.cfg, datasets)
     runner = build_runner(resolved.cfg, loaders, [BadSampleHook()])
-    described = [*scan.describe(), *report.describe_images(), *resolved.notes, *(f'masks, {line}' for line in masks)]
+    described = [
+        *(f'scan: {line}' for line in scan.describe()), *report.describe_images(), *resolved.notes,
+        *(f'masks, {line}' for line in masks)
+    ]
     for note in described:
         print_log(note, logger='current')
     check_pass(runner, loaders, samples)
