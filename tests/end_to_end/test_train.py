@@ -161,7 +161,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one(digits: Digits, tmp_path: Pa
 def test_to_resume_where_there_is_nothing_is_said_and_starts_anew(digits: Digits, tmp_path: Path,
                                                                   capsys: pytest.CaptureFixture) -> None:
     train(digits(**{'train_cfg.max_epochs': 1}), TrainOptions(work_dir=str(tmp_path / 'new'), resume=True))
-    assert 'nothing to resume from, training STARTS FROM THE BEGINNING' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert 'has no last_checkpoint' in out and 'training STARTS FROM THE BEGINNING' in out
     assert (tmp_path / 'new' / 'epoch_1.pth').exists()
 
 
@@ -200,7 +201,7 @@ def test_load_from_a_model_of_other_classes(digits: Digits, source: Path, tmp_pa
         'train_dataloader.dataset.classes': classes,
         'val_dataloader.dataset.classes': classes,
         'train_dataloader.dataset.indices': 100,
-        'optim_wrapper.optimizer.lr': 0.
+        'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(backbone=dict(lr_mult=0.)))
     })  # yapf: disable
     train(cfg, TrainOptions(work_dir=str(tmp_path)))
     out = capsys.readouterr().out
