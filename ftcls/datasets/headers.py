@@ -71,6 +71,11 @@ class ImageHeader:
     orientation: int = 1
     fault: str | None = None
 
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Width and height with the orientation applied."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
 
 def max_pixels() -> float:
     """Return how many pixels an image may have: twice Pillow's ``MAX_IMAGE_PIXELS``, or ``FTCLS_MAX_PIXELS``."""
@@ -170,18 +175,19 @@ def _bomb_fault(what: object) -> str:
 
 def _from_pillow(path: str, img: Image.Image, head: bytes) -> ImageHeader:
     bits = 16 if img.mode.startswith('I;16') else _BITS.get(img.mode, 8)
-    channels = len(img.getbands())
+    size, channels = img.size, len(img.getbands())
     if img.format == 'PNG':
         bits, channels = head[24], (1, 0, 3, 1, 2, 0, 4)[head[25]]
     elif img.format == 'TIFF':
         bits, channels = max(img.tag_v2.get(_BITS_PER_SAMPLE, (1, ))), img.tag_v2.get(_SAMPLES_PER_PIXEL, 1)
+        size = img.tag_v2[256], img.tag_v2[257]  # Pillow has turned its own
     elif img.format == 'PPM' and img.mode == 'I':
         bits = 16
     orientation = Image.Image.getexif(img).get(_ORIENTATION, 1)  # PNG's own decodes the image
     return ImageHeader(
         path,
         img.format or '',
-        *img.size,
+        *size,
         img.mode,
         bits,
         channels,

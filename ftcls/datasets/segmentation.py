@@ -206,9 +206,9 @@ def _pair_fault(image: ImageHeader, mask: ImageHeader, orientation: str | None) 
     for header in (image, mask):
         if header.fault:
             return f'{header.path} {header.fault}'
-    (mask_stored, size), (stored, expected) = _sizes(mask), _sizes(image)
+    size, expected, stored = mask.shown, image.shown, (image.width, image.height)
     if orientation == 'stored':
-        size, expected = mask_stored, stored
+        size, expected = (mask.width, mask.height), stored
     elif image.orientation != 1 and mask.orientation == 1 and orientation != 'own':
         if orientation is None and size == expected == stored:
             return (
@@ -222,10 +222,3 @@ def _pair_fault(image: ImageHeader, mask: ImageHeader, orientation: str | None) 
         return (f'{image.path} is {expected[0]}x{expected[1]} pixels (width x height){turned}, its mask {mask.path} '
                 f'{size[0]}x{size[1]}; resize one of them')
     return None
-
-
-def _sizes(header: ImageHeader) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return width and height as stored, and as EXIF says that the image is shown."""
-    size = (header.width, header.height)
-    turned = size[::-1] if header.orientation >= 5 else size
-    return (turned, size) if header.format == 'TIFF' else (size, turned)  # Pillow turns the size of TIFFs itself

@@ -74,17 +74,17 @@ def new_config(data: str | os.PathLike,
     if path.exists():
         raise ConfigError(f'--out {path}: exists already; give another name, or remove the file')
     device = device or get_device()
-    folder = find_masks(Path(data).expanduser()) if Path(data).expanduser().is_dir() else None
+    root = Path(data).expanduser()
+    folder = root.is_dir() and find_masks(root)
     if folder and (backbone or weights):
-        raise ConfigError(
-            f'--backbone, --weights: {data} has images and masks, for which a U-Net is trained from random '
-            'weights; leave them out, or edit the config')
+        raise ConfigError(f'--backbone, --weights: {data} has images and masks, for which a U-Net is trained from '
+                          'random weights; leave them out, or edit the config')
+    if masks and not folder:
+        raise ConfigError(f'--masks {masks[0]}: {data} has no folders `images` and `masks`')
     if folder:
-        done = write_unet_config(path, folder, masks, seed, device != 'cpu')
+        done = write_unet_config(path, folder, masks, seed, device)
         validate_config(load_config(path))
         return done
-    if masks:
-        raise ConfigError(f'--masks {masks[0]}: {data} has no folders `images` and `masks`')
     report = report_folder(data, check)
     if weights is not None and '://' not in weights and not Path(weights).expanduser().is_file():
         raise MissingFileError(f'--weights {weights}: no such file{missing_hint(weights)}')

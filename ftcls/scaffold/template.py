@@ -12,7 +12,7 @@ from .folder_report import UNEVEN, FolderReport
 from .hyperparameters import Hyperparameters
 from .model_presets import ModelPreset
 
-__all__ = ['VAL_FRACTION', 'call', 'config_text', 'fill']
+__all__ = ['VAL_FRACTION', 'call', 'config_text', 'data_lines', 'fill']
 
 VAL_FRACTION = 0.2
 
@@ -96,32 +96,42 @@ def _pipeline_lines(report: FolderReport, preset: ModelPreset, chosen: Hyperpara
 
 
 def _data_lines(report: FolderReport, seed: int) -> dict[str, Any]:
-    # a file name may hold a line break
-    facts = ['# ' + ' '.join(line.split()) for line in report.describe()[1:]]
-    lines = dict(facts='\n'.join(facts), num_workers=min(4, os.cpu_count() or 1))
-    common = ''
+    common, lines, data = '', {}, {}
     if report.empty or any(report.extra_classes(name) for name in report.splits):
         lines['classes'] = f'# those with training images\nclasses = {_listing(report.classes)}'
         common = 'classes=classes,\n'
     for name, split in report.splits.items():
-        data = f'data_prefix={split.prefix!r},\n{common}'
+        data[name] = f'data_prefix={split.prefix!r},\n{common}'
         if split.broken:
-            data += f'# cannot be read\nexclude={_listing(sorted(split.broken))},\n'
-        lines[f'{name}_data'] = data
-    if 'val' not in report.splits:
-        train = lines['train_data']
-        for name in ('train', 'val'):
-            lines[f'{name}_data'] = f'{train}# the folder has no val: a part of each class is drawn by name and ' \
-                f'seed, always the same\nsplit={name!r},\nval_fraction={VAL_FRACTION},\nsplit_seed={seed},'
-    lines['test_dataloader'] = '# no test images: the validation images choose the checkpoint, so that their score ' \
-        'is too high\ntest_dataloader = val_dataloader'
-    if 'test' in report.splits:
-        dataset = f"type='CustomDataset',\ndata_root=data_root,\n{lines['test_data']}pipeline=test_pipeline,"
-        lines['test_dataloader'] = 'test_dataloader = dict(\n    val_dataloader,\n    dataset=dict(\n' \
-            f'{indent(dataset, " " * 8)}\n    ),\n)'
+            data[name] += f'# cannot be read\nexclude={_listing(sorted(split.broken))},\n'
     if any(report.missing_classes(name) for name in report.splits):
         lines['allow_missing_classes'] = '# a class has no images in val or test, see above\n' \
             'allow_missing_classes = True'
+    # a file name may hold a line break
+    lines['facts'] = '\n'.join('# ' + ' '.join(line.split()) for line in report.describe()[1:])
+    return lines | data_lines(data, "type='CustomDataset',\ndata_root=data_root,\n", seed)
+
+
+def data_lines(data: Mapping[str, str], head: str, seed: int) -> dict[str, Any]:
+    """Return the lines that depend on the splits; without 'val', a part of 'train' is drawn.
+
+    Args:
+        data: Split to the lines of its dataset.
+        head: The lines before these.
+        seed: Of the draw.
+    """
+    lines = dict(num_workers=min(4, os.cpu_count() or 1))
+    for name in ('train', 'val'):
+        lines[f'{name}_data'] = data.get(name, data['train'])
+        if 'val' not in data:
+            lines[f'{name}_data'] += '# the folder has no val: a part is drawn by name and seed, always the same\n' \
+                f'split={name!r},\nval_fraction={VAL_FRACTION},\nsplit_seed={seed},'
+    lines['test_dataloader'] = '# no test images: the validation images choose the checkpoint, so that their score ' \
+        'is too high\ntest_dataloader = val_dataloader'
+    if 'test' in data:
+        dataset = indent(f"{head}{data['test']}pipeline=test_pipeline,", ' ' * 8)
+        lines['test_dataloader'] = 'test_dataloader = dict(\n    val_dataloader,\n    dataset=dict(\n' \
+            f'{dataset}\n    ),\n)'
     return lines
 
 

@@ -1,4 +1,6 @@
 """From a folder of images and masks to the config of a U-Net."""
+import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 from PIL import Image
 
 from ftcls.apis import TrainOptions, load_config, new_config, train
+from ftcls.scaffold.mask_folders import find_masks
 from ftcls.utils import ConfigError, DataError
 
 
@@ -43,6 +46,11 @@ LAYOUTS = [
     (['x{i}.jpg', 'x{i}_mask.png'], dict(train=('', '')), '{stem}_mask.png'),
     (['train/x{i}.jpg', 'train/x{i}-seg.png', 'val/x{i}.jpg', 'val/x{i}-seg.png'],
      dict(train=('train', 'train'), val=('val', 'val')), '{stem}-seg.png'),
+    (['train_images/{i}.jpg', 'train_masks/{i}.png', 'val_images/{i}.jpg', 'val_masks/{i}.png'],
+     dict(train=('train_images', 'train_masks'), val=('val_images', 'val_masks')), '{stem}.png'),
+    (['images/1{i}.jpg', 'images/masks/mask_1{i}.png'], dict(train=('images', 'images/masks')), 'mask_{stem}.png'),
+    (['1{i}.jpg', 'ground truth/1{i}.png'], dict(train=('', 'ground truth')), '{stem}.png'),
+    (['images/1{i}.jpg', 'images/1{i}_mask.png'], dict(train=('images', 'images')), '{stem}_mask.png'),
 ]  # yapf: disable
 
 
@@ -119,7 +127,7 @@ def test_what_the_masks_mean(place, values, masks, said):
 
 @pytest.mark.parametrize('files, kwargs, said', [
     (['images/img{i}.jpg', 'masks/mask{i}.png'
-      ], {}, "no mask in masks is named like the images in images .'mask0.png'"),
+      ], {}, "no mask image in masks is named like an image in images .'mask0.png'.*'img0.jpg'"),
     (['images/{i}.jpg', 'masks/{i}.png'], dict(backbone='resnet18'), '--backbone, --weights: .* U-Net'),
     (['a/{i}.jpg', 'b/{i}.jpg'], dict(masks=['foreground=1']), '--masks foreground=1: '),
     (['images/{i}.jpg', 'masks/{i}.png'], dict(masks=['foregroud=1']), "did you mean 'foreground'"),
@@ -131,13 +139,31 @@ def test_what_cannot_be(place, files, kwargs, said):
         make(place, **kwargs)
 
 
+def test_letters_of_the_word_mask_are_no_names(place):
+    for name in 'task':
+        write(place, f'images/{name}.png')
+        write(place, f'masks/mask_{name}.png', (0, 255))
+    assert make(place)[0].train_dataloader.dataset.mask_name == 'mask_{stem}.png'
+
+
+def test_classes_about_masks_are_classes_and_images_without_masks_are_named(place):
+    for split, name in itertools.product(('train', 'val'), ('mask', 'no_mask', 'labels')):
+        write(place, f'{split}/{name}/{{i}}.jpg')
+    write(place, 'readme.png')
+    assert find_masks(place) is None
+    shutil.rmtree(place)
+    for name in ('images/train', 'masks/train', 'images/test'):
+        write(place, f'{name}/{{i}}.png')
+    assert find_masks(place).left_out == ['images/test']
+
+
 def test_boxes_are_no_masks(place):
     write(place, 'images/{i}.jpg')
     (place / 'labels').mkdir()
-    with pytest.raises(DataError, match="folder 'labels' has no masks that are images; add one"):
+    with pytest.raises(DataError, match='no mask image in labels .*it is empty'):
         make(place)
     (place / 'labels' / '0.txt').write_text('0 0.5 0.5 0.1 0.1')
-    with pytest.raises(DataError, match=r'but \.txt; boxes and polygons are not supported'):
+    with pytest.raises(DataError, match=r"labels .*'\.txt' and .*boxes and polygons are not supported"):
         make(place)
 
 

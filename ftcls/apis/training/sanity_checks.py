@@ -152,8 +152,7 @@ def _extremes(dataset: Dataset) -> list[int]:
     indices = range(0, len(dataset), -(-len(dataset) // _MOST_HEADERS))
     infos = [dataset.get_data_info(index) for index in indices if hasattr(dataset, 'get_data_info')]
     headers = scan_headers([info['img_path'] for info in infos]) if all(info.get('img_path') for info in infos) else []
-    sides = [(one.width, one.height) if one.orientation >= 5 else (one.height, one.width) for one in headers]
-    known = {index: side for index, side in zip(indices, sides) if 0 not in side}
+    known = {index: one.shown[::-1] for index, one in zip(indices, headers) if one.width}
     for side in (0, 1) if known else ():
         order = sorted(known, key=lambda index: known[index][side])  # noqa: B023
         found += [order[0], order[-1]]
