@@ -1,11 +1,10 @@
 """Samples whose files cannot be used: left out before the run, or replaced when they are read."""
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
-from torch.utils.data import Dataset
 
 from ftcls.utils import DataError, MissingFileError
 from ftcls.utils.names import enumerate_names
@@ -13,7 +12,7 @@ from ftcls.utils.types import Fraction, PositiveInt
 from .headers import scan_headers
 from .transforms.decoder_errors import DAMAGED
 
-__all__ = ['IS_BAD', 'IS_DAMAGED', 'TolerantDataset', 'iter_samples', 'sample_files']
+__all__ = ['IS_BAD', 'IS_DAMAGED', 'TolerantDataset', 'sample_files']
 
 #: Marks of a sample: it could not be read; it was read although its file is damaged.
 IS_BAD, IS_DAMAGED = 1, 2
@@ -107,17 +106,3 @@ class TolerantDataset(BaseDataset):
 def sample_files(info: Mapping[str, Any]) -> list[str]:
     """Return the files of a sample: its image, its mask."""
     return [info[key] for key in ('img_path', 'mask_path') if info.get(key)]
-
-
-def iter_samples(dataset: Dataset) -> Iterator[Mapping[str, Any]]:
-    """Yield what is known of each sample of a dataset or a wrapper, {} where it has no files or ``check=False``."""
-    if hasattr(dataset, 'datasets'):
-        for child in dataset.datasets:
-            yield from iter_samples(child)
-    elif hasattr(dataset, 'dataset'):
-        inner = list(iter_samples(dataset.dataset))
-        yield from (inner[index] for index in getattr(dataset, 'indices', range(len(inner))))
-    elif getattr(dataset, 'check', False) and len(dataset) and sample_files(dataset.get_data_info(0)):
-        yield from (dataset.get_data_info(index) for index in range(len(dataset)))
-    else:
-        yield from ({} for _ in range(len(dataset)))

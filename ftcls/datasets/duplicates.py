@@ -1,6 +1,7 @@
 """Images that are there twice: the same bytes in two files, the same pixels in memory, or nearly the same picture."""
+import contextlib
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,14 +11,14 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
 from ftcls.utils.download import file_digest
-from ftcls.utils.tree import as_list
+from .wrappers import iter_samples
 
 __all__ = [
-    'DOUBLES', 'Finding', 'Image', 'Look', 'child_datasets', 'compare_images', 'describe_pair', 'find_doubles',
-    'images_of', 'look_at', 'same_content'
+    'DOUBLES', 'Finding', 'Image', 'Look', 'compare_images', 'describe_pair', 'find_doubles', 'images_of', 'look_at',
+    'same_content'
 ]
 
 #: What the images are, by the kinds of :func:`find_doubles`.
@@ -43,33 +44,16 @@ class Image(NamedTuple):
     name: str
     split: str
     label: Hashable
-    content: str | bytes
+    content: Path | bytes
 
 
 Pairs = list[tuple[Image, Image]]
 Look = tuple[np.ndarray, float]
 
 
-def child_datasets(dataset: Dataset) -> list[Dataset]:
-    """Return the datasets that a wrapper wraps; none of an innermost one."""
-    return list(getattr(dataset, 'datasets', ())) or as_list(getattr(dataset, 'dataset', []))
-
-
-def sample_infos(dataset: Dataset) -> Iterator[dict]:
-    """Yield what a dataset, perhaps a wrapper, knows of each of its samples; nothing of a foreign dataset."""
-    if hasattr(dataset, 'get_data_info'):  # also of a wrapper, which may use only a part of what it wraps
-        yield from map(dataset.get_data_info, range(len(dataset)))
-    elif isinstance(dataset, Subset):
-        infos = list(sample_infos(dataset.dataset))
-        yield from (infos[index] for index in dataset.indices if infos)
-    else:
-        for child in child_datasets(dataset):
-            yield from sample_infos(child)
-
-
-def images_of(dataset: Dataset, split: str) -> Iterator[tuple[Image, dict]]:
+def images_of(dataset: Dataset, split: str) -> Iterator[tuple[Image, Mapping[str, Any]]]:
     """Yield the images of a dataset with what it knows of them; those in memory of one colour are left out."""
-    for number, info in enumerate(sample_infos(dataset)):
+    for number, info in enumerate(iter_samples(dataset)):
         label: Any = info.get('gt_label')
         if 'mask_path' in info:
             label = Path(info['mask_path'])
@@ -77,85 +61,67 @@ def images_of(dataset: Dataset, split: str) -> Iterator[tuple[Image, dict]]:
             label = frozenset(label)
         path, pixels = info.get('img_path'), info.get('img')
         if path is not None:
-            yield Image(path, split, label, os.path.abspath(path)), info
+            yield Image(path, split, label, Path(os.path.abspath(path))), info
         elif isinstance(pixels, np.ndarray) and pixels.min() != pixels.max():
             digest = blake2b(pixels.tobytes(), digest_size=16).digest()
             yield Image(f'{split} sample {number}', split, label, digest), info
 
 
 def same_content(images: Sequence[Image]) -> list[list[Image]]:
-    """Return the groups of images with the same content, in the order of the images.
+    """Return the groups of images with the same content.
 
     Only files of equal size are read, and whole only those whose beginning, middle and end agree.
     """
-    keys: list[Hashable] = [image.content for image in images]
-    again = list(range(len(images)))
+    again = list(images)
+    groups: dict[Hashable, list[Image]] = {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for key_of in (os.path.getsize, _read_parts, file_digest):
-            files = [index for index in again if isinstance(images[index].content, str)]
-            found = pool.map(partial(_key, key_of), [images[index].content for index in files])
-            for index, key in zip(files, found):
-                keys[index] = key
-            counts = Counter(keys)
-            again = [index for index, key in enumerate(keys) if counts[key] > 1]
-    groups = defaultdict(list)
-    for index in again:
-        groups[keys[index]].append(images[index])
-    return list(groups.values())
+        for key_of in (os.path.getsize, _hash_parts, file_digest):
+            groups = defaultdict(list)
+            for image, key in zip(again, pool.map(partial(_key, key_of), [image.content for image in again])):
+                groups[key].append(image)
+            again = [image for group in groups.values() if len(group) > 1 for image in group]
+    return [group for group in groups.values() if len(group) > 1]
 
 
-def _key(key_of: Callable[[str], Hashable], path: str) -> Hashable:
-    try:
-        return key_of(path)
-    except OSError:  # whoever reads the image says why
-        return path
+def _key(key_of: Callable[[Path], Hashable], content: Hashable) -> Hashable:
+    """Return what is known of a file, or what is given if it is no file that can be read."""
+    with contextlib.suppress(OSError):  # whoever reads the image says why
+        return key_of(content) if isinstance(content, Path) else content
+    return content
 
 
-def _read_parts(path: str) -> bytes:
-    """Return the beginning, the middle and the end of a file."""
-    parts = []
-    with open(path, 'rb') as file:
-        size = file.seek(0, os.SEEK_END)
-        for start in (0, size // 2, max(size - _BLOCK, 0)):
-            file.seek(start)
-            parts.append(file.read(_BLOCK))
-    return b''.join(parts)
+def _hash_parts(path: Path) -> int:
+    size = os.path.getsize(path)
+    starts = (0, size // 2, max(size - _BLOCK, 0))
+    return hash(tuple(np.fromfile(path, np.uint8, _BLOCK, offset=start).tobytes() for start in starts))
 
 
 def find_doubles(groups: Iterable[Sequence[Image]]) -> dict[tuple[str, str], Pairs]:
-    """Return pairs of images that are the same, an image and an earlier one, by kind and split of the image.
+    """Return pairs of images that are the same, an image and the first of its group, by kind and split of the image.
 
     The kinds are 'shared' (a training image in another split), 'conflict' (with another label, or a mask of another
     content) and 'copy' (in the same split, with the same label).
     """
     found: dict[tuple[str, str], Pairs] = defaultdict(list)
-    for group in groups:
-        first_of: dict[str, Image] = {}
-        for image in group:
-            first = first_of.setdefault(image.split, image)
-            if group[0].split == 'train' != image.split:
-                found['shared', image.split].append((image, group[0]))
-            if first is image:
-                first = group[0]
-            if _truth(first) != _truth(image):
+    for first, *others in groups:
+        for image in others:
+            if first.split == 'train' != image.split:
+                found['shared', image.split].append((image, first))
+            if _key(file_digest, first.label) != _key(file_digest, image.label):
                 found['conflict', image.split].append((image, first))
-            elif first is not image and first.split == image.split:
+            elif first.split == image.split:
                 found['copy', image.split].append((image, first))
     return found
 
 
-def _truth(image: Image) -> Hashable:
-    """Return an image's label, or the digest of its mask."""
-    return file_digest(image.label) if isinstance(image.label, Path) else image.label
-
-
 def describe_pair(pair: tuple[Image, Image]) -> str:
     """Return a pair of :func:`find_doubles` in words, the earlier image first."""
-    image, other = pair
-    paths = {image.content, other.content} if isinstance(image.content, str) else ()
-    is_link = len(paths) == 2 and os.path.samefile(*paths)
-    link = ' (one file, by a link)' if is_link else ''
-    return f'{other.name} = {image.name}{link}'
+    image, first = pair
+    text = f'{first.name} = {image.name}'
+    files = {one.content for one in pair if isinstance(one.content, Path)}
+    if len(files) == 2 and os.path.samefile(*files):
+        text += ' (one file, by a link)'
+    return text
 
 
 class Finding(NamedTuple):
@@ -169,17 +135,16 @@ class Finding(NamedTuple):
 def compare_images(images: Sequence[Image], looks: Mapping[str, Look]) -> list[Finding]:
     """Return what images have in common that they should not, by content, and by :func:`look_at` of their names."""
     same = same_content(images)
-    group_of = {image.name: number for number, group in enumerate(same) for image in group}
-    seen = [image for image in images if image.name in looks]
-    if isinstance(next(iter(seen), images[0]).label, Path):  # masks of nearly the same images differ
+    again = {image for group in same for image in group[1:]}
+    seen = [image for image in images if image.name in looks and image not in again]
+    if any(isinstance(image.label, Path) for image in seen):  # masks of nearly the same images differ
         seen = [image._replace(label=None) for image in seen]
-    near = near_pairs(seen, np.stack([looks[image.name][0] for image in seen])) if seen else []
-    near = [pair for pair in near if len({group_of.get(image.name, image.name) for image in pair}) > 1]
+    near = near_pairs(seen, np.array([looks[image.name][0] for image in seen]))
     findings = []
-    for nearly, level_of_others, groups in (('', 'ERROR', same), ('nearly ', 'WARNING', near)):
+    for nearly, level, groups in (('', 'ERROR', same), ('nearly ', 'WARNING', near)):
         for (kind, split), pairs in find_doubles(groups).items():
-            level = 'note' if kind == 'copy' else level_of_others
-            findings.append(Finding(level, split, f'{nearly}{DOUBLES[kind]}', list(map(describe_pair, pairs))))
+            names = list(map(describe_pair, pairs))
+            findings.append(Finding(dict(copy='note').get(kind, level), split, f'{nearly}{DOUBLES[kind]}', names))
     outliers = find_outliers(seen, [looks[image.name][1] for image in seen])
     for split in dict.fromkeys(image.split for image in outliers):
         names = [image.name for image in outliers if image.split == split]

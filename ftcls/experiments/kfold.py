@@ -13,8 +13,9 @@ from torch.utils.data import Dataset
 
 from ftcls.apis.training.distributed import init_distributed
 from ftcls.apis.training.evaluation import evaluate_runner
-from ftcls.apis.training.loaders import build_datasets, inner_datasets
+from ftcls.apis.training.loaders import build_datasets
 from ftcls.config.validation import validate_config
+from ftcls.datasets.wrappers import inner_datasets
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.names import enumerate_names, plural

@@ -10,9 +10,10 @@ from mmengine.dataset import ConcatDataset, RepeatDataset
 from PIL import Image
 from torch.utils.data import DataLoader, Subset
 
-from ftcls.datasets import CIFAR10, BinarySegDataset, CustomDataset, KFoldDataset
-from ftcls.datasets.bad_samples import IS_BAD, IS_DAMAGED, iter_samples
+from ftcls.datasets import BinarySegDataset, CustomDataset, KFoldDataset
+from ftcls.datasets.bad_samples import IS_BAD, IS_DAMAGED
 from ftcls.datasets.transforms.decoder_errors import DAMAGED, noted_errors
+from ftcls.datasets.wrappers import iter_samples
 from ftcls.utils import DataError
 
 RNG = np.random.default_rng(0)
@@ -136,7 +137,6 @@ def test_files_of_wrappers(folder):
     assert len(list(iter_samples(RepeatDataset(dataset, 2)))) == 12
     folds = [KFoldDataset(dataset, fold=0, num_splits=3, test_mode=mode) for mode in (True, False)]
     assert sorted(info['img_path'] for part in folds for info in iter_samples(part)) == sorted(paths)
-    assert not any(iter_samples(build(folder, check=False)))
 
 
 def test_masks_are_files_too(tmp_path):
@@ -146,11 +146,3 @@ def test_masks_are_files_too(tmp_path):
     (tmp_path / 'masks' / '1_mask.png').write_bytes(b'')
     dataset = BinarySegDataset(data_root=str(tmp_path), on_bad_sample='skip')
     assert len(dataset) == 1 and list(dataset.left_out) == [str(tmp_path / 'masks' / '1_mask.png')]
-
-
-def test_images_in_memory_have_no_files(monkeypatch):
-    dataset = CIFAR10.__new__(CIFAR10)
-    dataset.check = True
-    monkeypatch.setattr(CIFAR10, '__len__', lambda self: 3)
-    monkeypatch.setattr(CIFAR10, 'get_data_info', lambda self, index: dict(img=np.zeros((2, 2, 3))))
-    assert list(iter_samples(dataset)) == [{}] * 3

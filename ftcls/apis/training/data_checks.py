@@ -1,6 +1,7 @@
 """Whether model, metrics and data fit: numbers of classes and labels, samples of every class, masks, no image twice."""
 import inspect
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,9 +10,10 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from ftcls.datasets import BinarySegDataset
-from ftcls.datasets.duplicates import DOUBLES, describe_pair, find_doubles, images_of, same_content, sample_infos
+from ftcls.datasets.duplicates import DOUBLES, describe_pair, find_doubles, images_of, same_content
 from ftcls.datasets.headers import ImageHeader
 from ftcls.datasets.transforms.mask_loading import MaskCoding
+from ftcls.datasets.wrappers import inner_datasets, iter_samples
 from ftcls.evaluation.metrics.predictions import SingleLabelBase
 from ftcls.models.heads import ClsHead, MultiLabelClsHead
 from ftcls.registry import DATASETS, METRICS, MODELS
@@ -19,7 +21,7 @@ from ftcls.utils import ConfigError, DataError
 from ftcls.utils.errors import located
 from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.tree import as_list
-from .loaders import DataReport, dataset_configs, image_loader, inner_datasets
+from .loaders import DataReport, dataset_configs, image_loader
 
 __all__ = ['check_bits', 'check_contents', 'check_heads', 'check_masks', 'check_missing_classes']
 
@@ -92,7 +94,7 @@ def check_bits(datasets: Mapping[str, Dataset], headers: Mapping[str, ImageHeade
         if loader is None or loader.color_type == 'unchanged':
             continue
         takes_more = loader.value_range is not None and loader.value_range[1] > 255
-        images = dict.fromkeys(info.get('img_path') for info in sample_infos(dataset))
+        images = dict.fromkeys(info.get('img_path') for info in iter_samples(dataset))
         found = [headers[path] for path in images if path in headers and headers[path].bits]
         if takes_more:
             wrong = [one.path for one in found if one.bits <= 8]
@@ -145,22 +147,24 @@ def check_contents(cfg: Config, datasets: Mapping[str, Dataset], report: DataRep
     Raises:
         DataError: If all validation images are training images, unless the config says ``allow_shared_images = True``.
     """
-    if sum(map(len, datasets.values())) > _MOST_COMPARED:
-        report.notes.append(f'images not compared by content, since there are more than {_MOST_COMPARED:,}; '
-                            'tools/check_data.py compares them')
+    unknown = [split for split, dataset in datasets.items() if not any(iter_samples(dataset))]
+    if unknown:
+        report.notes.append(f'{enumerate_names(unknown)}: images not compared, since the dataset has no get_data_info')
+    if sum(len(inner) for dataset in datasets.values() for inner in inner_datasets(dataset)) > _MOST_COMPARED:
+        report.notes.append(f'images not compared, more than {_MOST_COMPARED:,}; tools/check_data.py compares them')
         return
     images = [image for split, dataset in datasets.items() for image, _ in images_of(dataset, split)]
+    sizes = Counter(image.split for image in images)
     for (kind, split), pairs in find_doubles(same_content(images)).items():
-        size = len(datasets[split])
-        text = (f'{split}_dataloader.dataset: {DOUBLES[kind]}: {len(pairs):,} of {size:,} images '
-                f'({len(pairs) / size:.1%}), for example {describe_pair(pairs[0])}; {_REMEDIES.get(kind)}')
-        report.doubles[kind, split] = len(pairs)
-        if kind == 'shared' and split not in report.sizes:  # the test set, which has no line of its own
-            report.notes.append(f'{split}: {DOUBLES[kind].upper()}: {len(pairs):,} of {size:,}')
-        if (kind, split) == ('shared', 'val') and len(pairs) == size and not cfg.get('allow_shared_images', False):
+        if kind == 'copy':
+            continue
+        text = f'{DOUBLES[kind]}: {len(pairs):,} of {sizes[split]:,} images'
+        report.notes.append(f'{split}: {text.upper()}')
+        text = f'{split}_dataloader.dataset: {text}, for example {describe_pair(pairs[0])}; {_REMEDIES[kind]}'
+        is_all = (kind, split, len(pairs)) == ('shared', 'val', sizes['val'])
+        if is_all and not cfg.get('allow_shared_images', False):
             raise DataError(f'{text}, or accept it with allow_shared_images=True')
-        if kind in _REMEDIES:
-            print_log(text, logger='current', level=logging.WARNING)
+        print_log(text, logger='current', level=logging.WARNING)
 
 
 def _metric_configs(evaluator: Any, path: str) -> Iterator[tuple[str, Mapping]]:

@@ -12,11 +12,11 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from ftcls.datasets.bad_samples import IS_BAD, IS_DAMAGED, iter_samples, sample_files
+from ftcls.datasets.bad_samples import IS_BAD, IS_DAMAGED, sample_files
 from ftcls.datasets.headers import ImageHeader, scan_headers
+from ftcls.datasets.wrappers import inner_datasets, iter_samples
 from ftcls.utils import DataError
 from ftcls.utils.names import plural
-from .loaders import inner_datasets
 
 __all__ = ['BadSampleHook', 'FileScan', 'scan_files']
 
@@ -73,8 +73,9 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
     started = time.perf_counter()
     seen: set[str] = set()
     for split, dataset in datasets.items():
-        paths = dict.fromkeys(path for info in iter_samples(dataset) for path in sample_files(info))
-        paths = [path for path in paths if path not in seen]
+        unchecked = [inner for inner in inner_datasets(dataset) if not getattr(inner, 'check', False)]
+        seen.update(*map(_files, unchecked))
+        paths = [path for path in _files(dataset) if path not in seen]
         if len(paths) > _MANY:
             print_log(f'reading the headers of {len(paths):,} files; check=False of the dataset skips this', 'current')
         scan.headers[split] = scan_headers(paths)
@@ -89,6 +90,10 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
     scan.seconds = time.perf_counter() - started
     _report(scan, Path(work_dir, _LIST))
     return scan
+
+
+def _files(dataset: Dataset) -> dict[str, None]:
+    return dict.fromkeys(path for info in iter_samples(dataset) for path in sample_files(info))
 
 
 def _report(scan: FileScan, listing: Path) -> None:

@@ -14,10 +14,10 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from ftcls.config.resolve import dataset_configs
-from ftcls.datasets.duplicates import DOUBLES, child_datasets, sample_infos
 from ftcls.datasets.samplers import sample_labels
 from ftcls.datasets.survey import survey_images
 from ftcls.datasets.transforms import LoadImageFromFile
+from ftcls.datasets.wrappers import child_datasets, inner_datasets, iter_samples
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.arguments import accepted_arguments
@@ -26,7 +26,7 @@ from ftcls.utils.names import enumerate_names
 from .machine_faults import prepare_workers
 from .sanity_checks import config_errors
 
-__all__ = ['DataReport', 'build_datasets', 'build_loaders', 'dataset_configs', 'image_loader', 'inner_datasets']
+__all__ = ['DataReport', 'build_datasets', 'build_loaders', 'dataset_configs', 'image_loader']
 
 # Two datasets over the same list must agree on these so that the parts that they draw do not overlap.
 _DRAW_SETTINGS = ('val_fraction', 'split_seed')
@@ -43,10 +43,9 @@ class DataReport:
         several: How many labels an image has, for splits whose images can have several.
         ignored: Classes in a split's data that are not among ``classes``.
         drawn: How the samples were drawn, for splits that do not use all.
-        doubles: How many images of a split are there twice, by kind and split, see :func:`find_doubles`.
         masks: What the masks of the splits hold.
         images: What the image files of a split hold, and what of it the network gets.
-        notes: Further lines, such as on what was not compared.
+        notes: Further lines: which images are there twice, or were not compared.
     """
     classes: tuple[str, ...] | None = None
     sizes: dict[str, int] = field(default_factory=dict)
@@ -54,7 +53,6 @@ class DataReport:
     several: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, list[str]] = field(default_factory=dict)
     drawn: dict[str, str] = field(default_factory=dict)
-    doubles: dict[tuple[str, str], int] = field(default_factory=dict)
     masks: list[str] = field(default_factory=list)
     images: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -96,9 +94,6 @@ class DataReport:
             sampler = getattr(loaders.get(split), 'sampler', None)
             if hasattr(sampler, 'describe'):
                 parts.append(sampler.describe())
-            for kind in ('shared', 'conflict'):
-                if self.doubles.get((kind, split)):
-                    parts.append(f'{DOUBLES[kind].upper()}: {self.doubles[kind, split]:,}')
             if split in missing:
                 parts.append(f'NONE of {enumerate_names(missing[split])}')
             if self.ignored[split]:
@@ -213,11 +208,6 @@ def _check_classes(dataset: Dataset, settings: Mapping[str, Any], report: DataRe
             f'or choose classes by {split}_dataloader.dataset.classes')
 
 
-def inner_datasets(dataset: Dataset) -> list[Dataset]:
-    """Return the datasets that a wrapper wraps, or the dataset itself."""
-    return [inner for child in child_datasets(dataset) for inner in inner_datasets(child)] or [dataset]
-
-
 def _ignored(dataset: Dataset) -> list[str]:
     return sorted({name for inner in inner_datasets(dataset) for name in getattr(inner, 'ignored_classes', ())})
 
@@ -269,7 +259,7 @@ def _survey(dataset: Dataset) -> list[str]:
     loader = image_loader(dataset)
     if loader is None:
         return []
-    survey = survey_images([info['img_path'] for info in sample_infos(dataset) if info.get('img_path')], loader)
+    survey = survey_images([info['img_path'] for info in iter_samples(dataset) if info.get('img_path')], loader)
     if survey.fault:
         raise DataError(survey.fault)
     for line in survey.lines:

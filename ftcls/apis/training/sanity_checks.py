@@ -7,6 +7,7 @@ import textwrap
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -148,14 +149,14 @@ def first_samples(datasets: Mapping[str, Dataset]) -> dict[str, list]:
 
 def _extremes(dataset: Dataset) -> list[int]:
     """Return the indices of the first sample, of one amid them, and of the smallest and largest sides of 500 files."""
-    found = [0, len(dataset) // 2]
     indices = range(0, len(dataset), -(-len(dataset) // _MOST_HEADERS))
-    infos = [dataset.get_data_info(index) for index in indices if hasattr(dataset, 'get_data_info')]
-    headers = scan_headers([info['img_path'] for info in infos]) if all(info.get('img_path') for info in infos) else []
-    known = {index: one.shown[::-1] for index, one in zip(indices, headers) if one.width}
-    for side in (0, 1) if known else ():
-        order = sorted(known, key=lambda index: known[index][side])  # noqa: B023
-        found += [order[0], order[-1]]
+    paths = [dataset.get_data_info(index).get('img_path') for index in indices if hasattr(dataset, 'get_data_info')]
+    headers = scan_headers(paths) if all(paths) else []
+    index_of = {header.shown: index for header, index in zip(headers, indices) if header.width}
+    found = [0, len(dataset) // 2]
+    for side in (0, 1):
+        sizes = sorted(index_of, key=itemgetter(side))
+        found += [index_of[size] for size in sizes[:1] + sizes[-1:]]
     return list(dict.fromkeys(found))
 
 
