@@ -12,7 +12,7 @@ from ftcls.utils import ConfigError, DataError, MissingFileError, nearest
 from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.tree import as_list
 from .base_dataset import BaseDataset, listed, near_hint, relative_path
-from .csv_annotations import Row, alike, check_labels, first_rows, is_table, read_rows
+from .csv_annotations import Row, check_labels, first_rows, is_number, is_table, read_rows, warn_if_alike
 from .headers import IMAGE_SUFFIXES
 from .image_folders import ImageFinder, folders_above, is_clutter
 from .list_files import missing_hint, read_lines
@@ -145,23 +145,17 @@ class CustomDataset(BaseDataset):
         """Return the class name of each of the (sorted) class folders: here, the folder's own."""
         if self.given_classes is not None:
             return folders
-        if pair := alike(folders):
-            raise DataError(
-                f'{self.img_prefix!r}: the class folders {listed(pair)} differ only in case or spaces; join '
-                'them, or set `classes` if both are meant')
-        for place in ['', *folders[:_LOOKED_INTO]]:
-            path = os.path.join(self.img_prefix, place)
-            parts = [name for name in _folders_in(path) if name.lower() in _SPLIT_NAMES]
-            if len(parts) > 1:
-                train = os.path.join(path, next((name for name in parts if 'train' in name.lower()), parts[0]))
-                remedy = f'choose one with data_prefix={relative_path(train, self.data_root)!r}'
-                if place and len(folders) > 1:
-                    remedy = f'put the classes inside them: {parts[0]}/{place}, {parts[1]}/{place}'
-                raise DataError(f'{path!r} has the folders {listed(parts)}, parts of a dataset, not classes; {remedy}')
+        warn_if_alike(self.img_prefix, dict(zip(folders, map(repr, folders))))
         inner = _folders_in(os.path.join(self.img_prefix, folders[0])) if len(folders) == 1 else []
         if len(inner) > 1:
             raise DataError(f'{self.img_prefix!r} has one class folder, {folders[0]!r}, and in it {listed(inner)}: add '
                             f'{folders[0]!r} to data_prefix, or set classes={folders!r} if they are one class')
+        for folder in ['', *folders[:_LOOKED_INTO]]:
+            path = os.path.join(self.img_prefix, folder)
+            parts = [name for name in _folders_in(path) if name.lower() in _SPLIT_NAMES]
+            if len(parts) > 1:
+                raise DataError(f'{path!r} has the folders {listed(parts)}, parts of a dataset, not classes; put the '
+                                'class folders into each part, and set data_prefix to one part')
         return folders
 
     def _why_none(self, folders: list[str]) -> str:
@@ -255,15 +249,15 @@ class CustomDataset(BaseDataset):
         else:
             parts = line.rsplit(maxsplit=1)
         if len(parts) != 2:
-            hint = '; name a file with commas .csv' if ',' in line else ''
-            raise DataError(f'{self.ann_file}, {where}: {line!r} has no label; add it, or set with_label=False{hint}')
+            raise DataError(f'{self.ann_file}, {where}: {line!r} has no label; add it after a space (with commas, name '
+                            'the file .csv), or set with_label=False')
         return Row(parts[0].strip(), (parts[1].strip(), ), where)
 
     def _match_labels(self, rows: Sequence[Row], log_ignored: bool = False) -> dict[str, int | None]:
         """Return the index of each label in the file, None for a class that is left out.
 
-        A label that is the name of a class is that class; another whole number is an index. If no classes are given,
-        the list of them is set here.
+        A label that is the name of a class is that class; another whole number is an index, unless classes are named by
+        numbers. If no classes are given, the list of them is set here.
 
         Args:
             rows: The rows of the file.
@@ -277,11 +271,13 @@ class CustomDataset(BaseDataset):
                      f'{self.CLASSES[-1]}')
         elif self.CLASSES is None:
             self._metainfo['classes'] = tuple(sorted(first_row))
-        class_to_idx = self.class_to_idx
-        index_of: dict[str, int | None] = {label: class_to_idx.get(label) for label in first_row}
-        for label in first_row:
-            if index_of[label] is None and label.isdecimal():
-                index_of[label] = int(label)
+        by_number = {str(index): index for index in range(len(self.CLASSES))}
+        if any(map(is_number, self.CLASSES)):
+            by_number = self.class_to_idx
+        index_of: dict[str, int | None] = {
+            label: self.class_to_idx.get(label, by_number.get(label.isdecimal() and str(int(label))))
+            for label in first_row
+        }
         class_of = {label: label if index is None else self.CLASSES[index] for label, index in index_of.items()}
         self.note_classes(class_of.values(), log_ignored)
         return index_of
@@ -299,18 +295,17 @@ class CustomDataset(BaseDataset):
 
     def _check_repeated(self, rows: Sequence[Row], samples: Sequence[dict]) -> None:
         """Refuse images that are listed with different labels, and warn of those listed again with the same ones."""
-        first: dict[str, tuple[Row, dict]] = {}
+        first: dict[str, tuple[Row, set]] = {}
         again: dict[str, tuple[Row, Row]] = {}
         wrong: dict[str, tuple[Row, Row]] = {}
-        excluded = {self._file_of(path) for path in self.exclude}
+        excluded = set(map(self._file_of, self.exclude))
         for row, info in zip(rows, samples):
-            file = os.path.normpath(info['img_path'])
-            before, other = first.setdefault(file, (row, info))
-            if before is row or file in excluded:
-                continue
-            is_same = set(as_list(info['gt_label'])) == set(as_list(other['gt_label']))
-            pairs = {True: again, False: wrong}[is_same]
-            pairs.setdefault(file, (before, row))
+            file, labels = os.path.normpath(info['img_path']), set(as_list(info['gt_label']))
+            before, others = first.setdefault(file, (row, labels))
+            if labels != others and file not in excluded:
+                wrong.setdefault(file, (before, row))
+            elif before is not row and file not in excluded:
+                again.setdefault(file, (before, row))
         if wrong:
             one, other = next(iter(wrong.values()))
             remedy = 'put all labels into one row' if self.multi_label else 'correct it, or use MultiLabelDataset'
@@ -340,7 +335,7 @@ class CustomDataset(BaseDataset):
 
     def _remedy(self, path: str) -> str:
         """Return where a missing image is: below another folder, or beside it under a similar name."""
-        listed_path = os.path.relpath(path, self.img_prefix) if path.startswith(self.img_prefix) else path
+        listed_path = path.removeprefix(os.path.join(self.img_prefix, ''))
         parts = re.split(r'[\\/]', listed_path)
         for first in range(1, len(parts)):
             rest = '/'.join(parts[first:])

@@ -4,17 +4,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mmengine.logging import print_log
+
 from ftcls.utils import MissingFileError, did_you_mean
 from ftcls.utils.errors import located
+from ftcls.utils.names import plural
 from ftcls.utils.plain_files import PLAIN_SUFFIXES, load_plain, read_text
 
-__all__ = ['check_ann_file', 'is_data', 'missing_hint', 'read_data', 'read_lines']
-
-
-def check_ann_file(path: str) -> None:
-    """Raise a MissingFileError if there is no annotation file at ``path``."""
-    if not os.path.isfile(path):
-        raise MissingFileError(f'ann_file={path!r}: no such file{missing_hint(path)}; check data_root and ann_file')
+__all__ = ['is_data', 'missing_hint', 'read_data', 'read_lines']
 
 
 def missing_hint(path: str) -> str:
@@ -40,18 +37,28 @@ def read_data(path: str) -> Any:
         MissingFileError: If it does not exist.
         DataError: If it is of another kind, or cannot be read; the message names the line.
     """
-    check_ann_file(path)
     with located(path):
-        return load_plain(path)
+        return load_plain(_existing(path))
 
 
 def read_lines(path: str) -> list[str]:
-    """Return the lines of a list, with their ends.
+    """Return the lines of a list, with their ends; comments, which begin with ``# ``, are empty lines.
 
     Raises:
-        MissingFileError: If it does not exist.
+        MissingFileError: If the file does not exist.
         DataError: If it is not text in UTF-8.
     """
-    check_ann_file(path)
     with located(path):
-        return io.StringIO(read_text(path), newline='').readlines()
+        lines = io.StringIO(read_text(_existing(path)), newline='').readlines()
+    comments = [number for number, line in enumerate(lines) if line.startswith('# ')]
+    if comments:
+        print_log(f'{path}: skipped {plural(len(comments), "line")} of comments', 'current')
+    for number in comments:
+        lines[number] = '\n'
+    return lines
+
+
+def _existing(path: str) -> str:
+    if not os.path.isfile(path):
+        raise MissingFileError(f'ann_file={path!r}: no such file{missing_hint(path)}; check data_root and ann_file')
+    return path

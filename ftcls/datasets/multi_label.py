@@ -1,5 +1,6 @@
 """Your own images with any number of labels each."""
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, did_you_mean
 from ftcls.utils.tree import as_list
 from .base_dataset import BaseDataset
-from .csv_annotations import Row, is_table, read_rows
+from .csv_annotations import Row, first_rows, is_table, read_rows
 from .custom import CustomDataset
 from .list_files import is_data, read_data
 
@@ -96,12 +97,16 @@ class MultiLabelDataset(CustomDataset):
         if not labelled:
             raise DataError(f'{self.ann_file}: none of its {len(rows)} images has a label in the column `labels`')
         index_of = self._match_labels(rows, log_ignored=True)
+        for label, row in first_rows(labelled).items():
+            inner = [part for part in re.split(r'\s*[|,;]\s*', label) if part != label and part in index_of]
+            if inner and self.given_classes is None:
+                raise DataError(
+                    f'{self.ann_file}, {row.where}: the label {label!r} contains {inner[0]!r}, another label; '
+                    'separate labels by `;` (in JSON, as a list), or set `classes`')
         unknown = [label for label, index in index_of.items() if index is None]
         if unknown and self.other_labels == 'error':
             name = unknown[0]
-            where = next(row.where for row in labelled if name in row.labels)
-            hint = did_you_mean(name, self.CLASSES)
-            raise DataError(
-                f'{self.ann_file}, {where}: {name!r} is not among the {len(self.CLASSES)} classes{hint} Correct '
-                f"it, add it to `classes`, or set other_labels='ignore' ({len(unknown)} labels)")
+            raise DataError(f'{self.ann_file}, {first_rows(rows)[name].where}: {name!r} is not among the '
+                            f'{len(self.CLASSES)} classes{did_you_mean(name, self.CLASSES)} Correct it, add it to '
+                            f"`classes`, or set other_labels='ignore' ({len(unknown)} labels)")
         return index_of

@@ -73,19 +73,16 @@ def test_what_is_no_text_in_utf8(tmp_path: Path, name: str, content: bytes, mess
 
 
 @pytest.mark.parametrize('labels, classes, message', [
-    (['1', '2', '3'], None, 'and no image has 0; they count from 1: subtract 1, or set `classes`'),
-    (['1', '2', '3'], 'abc', r'line 4: label 3 is not among the 3 classes.*they count from 1'),
-    (['0', '1', '7'], None, 'up to 7 .line 4., and no image has 2; number the classes'),
-    (['0', '9'], 'abc', 'line 3: label 9 is not among the 3 classes; allowed: 0 to 2.*number the classes'),
-    (['0', '4000000000'], None, 'no image has 1'),
-    (['0.0', '1.0'], None, "line 2: label '0.0' is a number, but no whole one"),
-    (['0', '3.5'], 'abc', "line 3: label '3.5' is a number"),
-    (['-1', '1'], None, "line 2: label '-1' is a number"),
-    (['1 0 0', '0 1 0'], None, "label '1 0 0' is a number, .*a column of 0 and 1 for each class"),
-    (['ants', 'bees', 'Ants'], None, r"labels 'ants' \(line 2\) and 'Ants' \(line 4\) differ only in case"),
-    (['red ant', 'red_ant'], None, "'red_ant' .line 3. differ only"),
-    (['cafe\u0301', 'caf\u00e9'], None, 'only in case or spaces'),
-    (['ants', 'ants\u200b'], None, 'only in case or spaces'),
+    (['1', '2', '3'], None, "line 4: label '3' is no class; .*they count from 1: subtract 1"),
+    (['1', '2', '3'], 'abc', "line 4: label '3' is no class; allowed are 0 to 2, a class name.*they count from 1"),
+    (['0', '1', '7'], None, "line 4: label '7' is no class; allowed are 0, 1, 2 … without gaps"),
+    (['7', '207', '281'], None, "line 2: label '7' .*names that `classes` lists"),
+    (['0', '9'], 'abc', "line 3: label '9' is no class; allowed are 0 to 2"),
+    (['0', '4000000000'], None, "label '4000000000'"),
+    (['0.0', '1.0'], None, "line 2: label '0.0' is no class"),
+    (['0', '3.5'], 'abc', "line 3: label '3.5' is no class"),
+    (['-1', '1'], None, "line 2: label '-1' is no class"),
+    (['1 0 0', '0 1 0'], None, "label '1 0 0' is no class; .*in CSV a column of 0 and 1 for each class"),
 ])
 def test_labels_that_are_no_classes(labels: list[str], classes: str | None, message: str) -> None:
     rows = {label: Row('a.jpg', (label, ), f'line {number}') for number, label in enumerate(labels, start=2)}
@@ -101,22 +98,51 @@ def test_labels_that_are_no_classes(labels: list[str], classes: str | None, mess
         (['1.0', '2.0'], ('1.0', '2.0')),
         (['1.0', '2.0'], ('1.0', )),  # the other is left out
         (['7', 'x'], None),
+        (['0', '1', '3'], None),  # a class is rare
+        (['0-9', '10-19', '20-29'], None),  # ages
+        (['2020-01-01', '2020-01-02'], None),
+        (['1', '2', '9'], ('1', '2')),  # numbers are names here; the other is left out
         (['Ants', 'ants'], ('Ants', 'ants')),
     ])
 def test_labels_that_are_classes(labels: list[str], classes: tuple[str, ...] | None) -> None:
     check_labels('x.csv', {label: Row('a.jpg', (label, ), 'line 2') for label in labels}, classes)
 
 
+@pytest.mark.parametrize('labels, said', [
+    (['ants', 'bees', 'Ants'], "x.csv: 'ants' (line 2) and 'Ants' (line 4) differ only in case or spaces"),
+    (['red ant', 'red_ant'], "'red_ant' (line 3) differ only"),
+    (['cafe\u0301', 'caf\u00e9'], 'only in case or spaces'),
+    (['ants', 'ants\u200b'], 'only in case or spaces'),
+    (['m2', 'm²', 'a', 'A'], ''),
+])
+def test_labels_that_are_alike_are_warned_of(labels: list[str], said: str, log_records: list) -> None:
+    rows = {label: Row('a.jpg', (label, ), f'line {number}') for number, label in enumerate(labels, start=2)}
+    check_labels('x.csv', rows, None)
+    assert [said in text for _, text in log_records] == [True] * bool(said)
+
+
+@pytest.mark.parametrize('text', [
+    'sep=;\npath;label\na.jpg;cat\n',
+    '\ufeff"sep=,"\r\n"path","label"\r\n"a.jpg","cat"\r\n',
+    '# made by hand\npath,label\n# cats\na.jpg,cat\n',
+    'path,label\na.jpg,cat,,\n',
+    'path,path,label\na.jpg,,cat\n',
+])
+def test_lines_and_columns_that_hold_nothing(tmp_path: Path, text: str) -> None:
+    row, = read(tmp_path, text)
+    assert (row.path, row.labels) == ('a.jpg', ('cat', ))
+
+
 @pytest.mark.parametrize('text, message', [
-    ('file,label\na,b\n', "no column is named path, among 'file', 'label'"),
+    ('file,label\na,b\n', "no column is named path, .*among 'file', 'label'"),
     ('image,label\na.jpg,cat\n', "rename 'image' to path"),
-    ('path,label\na.jpg\tcat\n', r"x.csv, line 2: '\\t' separates the columns here, ',' in the header"),
+    ('path label\na.jpg cat\n', "among 'path label'; let line 1 name the columns: `path,label`"),
+    ('path,label,label,label\na.jpg,1,0,0\n', "line 2: .* are flags, not labels; write the names or numbers"),
     ('path,class\na.jpg,cat\n', "no column of labels.*'class'; rename 'class' to label"),
     ('path,sick,age\na.jpg,1,50\n', "no column of labels.*a column of 0 and 1 for each class"),
-    ('foo,bar\na,b\n', "among 'foo', 'bar'; allowed are path, img_path, filename, and label, labels, [^?]*label2 …"),
-    ('pth,label\na,b\n', "allowed are path, .*rename 'pth' to path"),
+    ('foo,bar\na,b\n', "named path, img_path or filename, among 'foo', 'bar'; let line 1"),
     ('a.jpg cat\n', 'lists no images; it needs a header'),
-    ('a.jpg,cat\nb.jpg,dog\n', "line 1: 'a.jpg', 'cat' are no names of columns; add the line `path,label`"),
+    ('a.jpg,cat\nb.jpg,dog\n', "among 'a.jpg', 'cat'; let line 1 name the columns: `path,label`"),
     ('path,label\na,b.jpg,cat\n', 'x.csv, line 2: 3 columns below a header of 2.*double quotes'),
     ('path,label\na.jpg,cat\n,cat\n', 'x.csv, line 3: has no path'),
     ('path,label\n"a.jpg,cat\n', 'x.csv, line 2: .*quote left open'),
@@ -134,9 +160,9 @@ def test_wrong_csv(tmp_path: Path, text: str | bytes, message: str) -> None:
     ('{"metainfo": {}, "data_list": []}', 'OpenMMLab 2.0.*BaseDataset'),
     ('{"a.jpg": "cat"}', 'must hold a list of'),
     ('["a.jpg"]', "entry 1: expected .*'a.jpg'"),
-    ('[{"label": "cat"}]', "no column is named path, among 'label'"),
+    ('[{"label": "cat"}]', "no column is named path, .*among 'label'"),
     ('[{"path": "a", "label": 1}, {"label": 1}]', 'entry 2: has no path'),
-    ('[{"path": 3, "label": 1}]', '"path" must be text, got 3'),
+    ('[{"path": 3, "label": 1}]', 'as text under `path`, got 3'),
     ('[{"path": "a", "label": 0.5}]', 'a label must be text .in quotes., a whole number.*0.5'),
     ('{"path": "a"}\n{"path": "b"}', 'cannot be read as json: Extra data: line 2'),
     ('[]', 'lists no images'),
@@ -147,7 +173,8 @@ def test_wrong_json(tmp_path: Path, text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize('text, message', [
-    ('- path: a.jpg\n  label: !!python/object/apply:os.getcwd []\n', 'x.yaml: cannot be read as yaml: could not determine a constructor .*line 2'),
+    ('- path: a.jpg\n  label: !!python/object/apply:os.getcwd []\n',
+     'x.yaml: cannot be read as yaml: could not determine a constructor .*line 2'),
     ('- {path: a.jpg, label: no}\n', 'entry 1: a label must be text .in quotes., .*got False'),
     ('- path: a.jpg\n label: b\n', 'x.yaml: cannot be read as yaml: .*line 2'),
 ])

@@ -77,7 +77,7 @@ def test_where_nothing_is_found(folder: Path) -> None:
 
 def test_splits_are_not_classes(folder: Path) -> None:
     image(folder / 'val' / 'cat' / '1.png')
-    with pytest.raises(DataError, match="'train', 'val', parts of a dataset.*data_prefix='train'"):
+    with pytest.raises(DataError, match="'train', 'val', parts of a dataset.*set data_prefix to one part"):
         CustomDataset(data_root=str(folder))
 
 
@@ -110,11 +110,13 @@ def test_list_with_names(folder: Path) -> None:
 def test_list_with_numbers(folder: Path) -> None:
     text = 'dog/b.JPG 0\ncat/2.png 2\n'
     assert listed(folder, text.replace('2\n', '1\n')).CLASSES == ('0', '1')
-    with pytest.raises(DataError, match=r'numbers up to 2 \(line 2\), and no image has 1.*or set `classes`'):
-        listed(folder, text)
+    assert listed(folder, text).class_counts() == {'0': 1, '1': 0, '2': 1}
+    # With numbers as names, another number is not the index of a class.
+    assert listed(folder, text, classes=['1', '2']).class_counts() == {'1': 0, '2': 1}
+    assert listed(folder, 'dog/b.JPG 00\ncat/2.png 01\n', classes=['0', '1']).get_gt_labels().tolist() == [0, 1]
     dataset = listed(folder, text, classes=['dog', 'fox', 'cat'])
     assert dataset.class_counts() == {'dog': 1, 'fox': 0, 'cat': 1} and dataset.ignored_classes == []
-    with pytest.raises(DataError, match='line 2: label 2 is not among the 2 classes; allowed: 0 to 1'):
+    with pytest.raises(DataError, match="line 2: label '2' is no class; allowed are 0 to 1"):
         listed(folder, text, classes=['dog', 'cat'])
     # Labels that are names of classes are matched by name, digits or not.
     assert listed(folder, text, classes=['2', '0']).get_gt_labels().tolist() == [1, 0]
@@ -140,7 +142,7 @@ def test_tables(folder: Path) -> None:
     assert len(table(folder, 'list.csv', 'path\ndog/b.JPG\ncat/2.png\n', with_label=False)) == 2
     numbers = '[{"path": "dog/b.JPG", "label": 1}, {"path": "cat/2.png", "label": 0}]'
     assert table(folder, 'list.json', numbers, classes=['cat', 'dog']).get_gt_labels().tolist() == [1, 0]
-    with pytest.raises(DataError, match='list.json, entry 1: label 1 is not among the 1 classes'):
+    with pytest.raises(DataError, match="list.json, entry 1: label '1' is no class"):
         table(folder, 'list.json', numbers, classes=['cat'])
     with pytest.raises(DataError, match="list.csv, line 2: 'dog/b.JPG' needs one label, has 'dog', 'cat'.*MultiLabel"):
         table(folder, 'list.csv', 'path,label\ndog/b.JPG,dog;cat\n')
@@ -208,11 +210,11 @@ def test_paths_from_elsewhere_get_a_remedy(folder: Path, path: str, remedy: str)
 
 
 @pytest.mark.parametrize('folders, loose, said', [
-    (['train/a', 'val/a', 'masks'], 0, "'train', 'val'.* parts of a dataset.*data_prefix='train'"),
-    (['Train/a', 'VALID/a'], 0, "data_prefix='Train'"),
-    (['pets/train/a', 'pets/validation/a'], 0, "data_prefix='pets/train'"),
-    (['ants/train', 'ants/val', 'bees/train', 'bees/val'], 0, 'put the classes inside them: train/ants, val/ants'),
-    (['Ants', 'ants', 'bees'], 0, "class folders 'Ants', 'ants' differ only in case or spaces"),
+    (['train/a', 'val/a', 'masks'], 0, "'train', 'val', parts of a dataset.*set data_prefix to one part"),
+    (['Train/a', 'VALID/a'], 0, "'Train', 'VALID', parts of a dataset"),
+    (['pets/train/a', 'pets/validation/a'], 0, "in it 'train', 'validation': add 'pets' to data_prefix"),
+    (['ants/train', 'ants/val', 'bees/train', 'bees/val'
+      ], 0, "ants' has the folders .*put the class folders into each"),
     (['images/ants', 'images/bees'], 0, "one class folder, 'images', and in it 'ants', 'bees'"),
     ([], 3, 'it has 3 images but no class folders'),
 ])
@@ -230,8 +232,10 @@ def test_clutter_and_loose_images_are_left_out_by_name(folder: Path, log_records
     for name in ('@eaDir', '__MACOSX', '.ipynb_checkpoints'):
         (folder / 'train' / name).mkdir(exist_ok=True)
     (folder / 'train' / 'loose.png').touch()
-    assert CustomDataset(data_root=str(folder / 'train')).CLASSES == ('cat', 'dog')
-    (warning, ) = [text for level, text in log_records if level == logging.WARNING]
+    (folder / 'train' / 'Cat').mkdir()
+    assert CustomDataset(data_root=str(folder / 'train')).CLASSES == ('Cat', 'cat', 'dog')
+    alike, warning = [text for level, text in log_records if level == logging.WARNING]
+    assert "'Cat' and 'cat' differ only in case" in alike
     assert "images beside the class folders (1)" in warning and "folder '@eaDir' (1)" in warning
 
 

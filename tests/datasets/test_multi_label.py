@@ -60,7 +60,7 @@ def test_numbers_for_labels(root: Path) -> None:
     assert labels(build(root, 'path,labels\na.png,1;0\nb.png,\n')) == [['1', '0'], []]
     assert labels(build(root, 'path,labels\na.png,1;0\nb.png,\n', classes=['x', 'y'])) == [['y', 'x'], []]
     assert build(root, 'path,labels\na.png,1;y\n', classes=['x', 'y']).get_cat_ids(0) == [1]
-    with pytest.raises(DataError, match='ann.csv, line 2: label 2 is not among the 2 classes'):
+    with pytest.raises(DataError, match="ann.csv, line 2: label '2' is no class"):
         build(root, 'path,labels\na.png,2\n', classes=['x', 'y'])
 
 
@@ -76,6 +76,8 @@ def test_a_label_that_is_no_class_stops(root: Path) -> None:
 
 @pytest.mark.parametrize(('change', 'kind', 'said'), [
     (dict(text='path,labels\na.png,\n'), DataError, 'none of its 1 images has a label'),
+    (dict(text='path,labels\na.png,sea|sky\nb.png,sky\n'), DataError, r"line 2: the label 'sea\|sky' contains 'sky'"),
+    (dict(text='[{"path": "a.png", "labels": [1, 0, 0]}]', name='ann.json'), DataError, 'are flags, not labels'),
     (dict(text='path,labels\nd.png,sea\n'), MissingFileError, 'd.png'),
     (dict(text='x', name='ann.txt'), ConfigError, r"ann_file='ann.txt' must end in .csv, .tsv, .json, .yaml or .yml"),
     (dict(other_labels='ignor'), ConfigError, "other_labels.*did you mean 'ignore'"),

@@ -65,7 +65,7 @@ def classes_of_other_names(place: Place) -> None:
     place.edit("data_prefix='train'", "data_prefix='train', classes=['Ant', 'Bee']")
 
 
-@wrong("'train'", "'val'", 'parts of a dataset, not classes', "data_prefix='train'")
+@wrong("'train'", "'val'", 'parts of a dataset, not classes', 'set data_prefix to one part')
 def a_folder_of_splits(place: Place) -> None:
     place.edit("data_prefix='train', ", '')
 
@@ -76,7 +76,7 @@ def a_listed_picture_that_is_not_there(place: Place) -> None:
     place.edit("data_prefix='train'", "data_prefix='train', ann_file='list.txt'")
 
 
-@wrong('label 5 is not among the 2 classes', 'list.txt, line 2')
+@wrong("label '5' is no class; allowed are 0 to 1", 'list.txt, line 2')
 def a_label_out_of_range(place: Place) -> None:
     (place.folder / 'data' / 'list.txt').write_text('ant/0.png 0\nbee/0.png 5\n')
     place.edit("data_prefix='train'", "data_prefix='train', ann_file='list.txt', classes=['ant', 'bee']")
