@@ -82,19 +82,24 @@ def max_pixels() -> float:
     return 2 * (Image.MAX_IMAGE_PIXELS or float('inf'))
 
 
-def check_pixels(data: bytes, path: str) -> None:
-    """Raise a DataError if a file's bytes must not be decoded: too many pixels, or a program (EPS)."""
-    fault = None
+def check_pixels(data: bytes, path: str) -> Image.Image | None:
+    """Return what Pillow opens of a file's bytes, not decoded; None if it does not know the kind.
+
+    Raises:
+        DataError: If it must not be decoded: too many pixels, or a program (EPS).
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            fault = _kind_fault(Image.open(io.BytesIO(data)))
+            img = Image.open(io.BytesIO(data))
+        fault = _kind_fault(img)
     except Image.DecompressionBombError as err:
         fault = _bomb_fault(err)
     except _NOT_READABLE:
-        return
+        return None
     if fault:
         raise DataError(f'the image {path} {fault}')
+    return img
 
 
 def read_header(path: str | os.PathLike, decode: bool = False) -> ImageHeader:

@@ -1,17 +1,16 @@
 """What decoders write to stderr and tell nobody: an image that is damaged, and decoded all the same."""
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 __all__ = ['DAMAGED', 'noted_errors']
 
 #: The files that this process has decoded although they are damaged, and what the decoder said.
 DAMAGED: dict[str, str] = {}
 # Of libjpeg and libtiff; their other lines, and those of libpng, are about odd metadata.
-_ERRORS = re.compile(r'Corrupt JPEG data: .*|Premature end of JPEG file|(?<=TIFF_Error ).*')
+_ERRORS = re.compile(rb'.*?(Corrupt JPEG data: .*|Premature end of JPEG file|TIFF_Error .*)\n?')
 _LOCK = threading.Lock()
 
 
@@ -22,22 +21,24 @@ def noted_errors(path: str) -> Iterator[None]:
     libjpeg's warnings reach neither OpenCV's nor Pillow's callers: they are read where they arrive, at the process's
     stderr, by one thread at a time.
     """
-    with _LOCK, tempfile.TemporaryFile() as file:
+    with _LOCK:
         try:
             stderr = os.dup(2)
         except OSError:  # closed
             yield
             return
-        os.dup2(file.fileno(), 2)
+        source, sink = os.pipe()
+        for end in (source, sink):  # a full pipe loses lines, and does not wait
+            os.set_blocking(end, False)
+        os.dup2(sink, 2)
         try:
             yield
         finally:
             os.dup2(stderr, 2)
-            os.close(stderr)
-            file.seek(0)
-            text = file.read().decode(errors='replace')
-    if text:
-        found = _ERRORS.search(text)
-        if found:
-            DAMAGED[path] = found[0]
-        os.write(2, _ERRORS.sub('', text).strip().encode())
+            with suppress(OSError):  # nothing to read
+                text = os.read(source, 1 << 16)
+                for found in _ERRORS.findall(text)[:1]:
+                    DAMAGED[path] = found.decode(errors='replace')
+                os.write(2, _ERRORS.sub(b'', text))
+            for end in (source, sink, stderr):
+                os.close(end)

@@ -1,26 +1,26 @@
 """From the bytes of a file to what is stored in them: every bit, channel and degree of transparency."""
 import contextlib
 import io
-import warnings
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ftcls.utils import DataError
+from ..headers import check_pixels
 from .base import reverse_channels
 
-__all__ = ['StoredImage', 'check_complete', 'from_array', 'from_pillow', 'is_plain', 'read_stored']
+__all__ = ['StoredImage', 'check_complete', 'decode_opencv', 'from_array', 'from_pillow', 'is_plain', 'read_stored']
 
-_JPEG, _PNG, _NUMPY = b'\xff\xd8', b'\x89PNG', b'\x93NUMPY'
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+_ENDS = dict(JPEG=b'\xff\xd9', MPO=b'\xff\xd9', PNG=b'IEND')
+_PLAIN = ('JPEG', 'MPO', 'PNG', 'TIFF', 'BMP', 'WEBP')
 # Numbers of the TIFF tags; that of the orientation is EXIF's too.
-_BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 262, 274, 277, 284, 338, 339
-_ALPHA = (1, 2)  # kinds of extra samples
-_CMYK = 5  # a photometric interpretation
-_NOT_READABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError, RuntimeError)
+_BITS, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT = 258, 274, 277, 339
+_MULTIPLIED, _ALPHA = (1, ), (2, )  # kinds of a TIFF's extra channel
+# EXIF's orientation: quarter turns to the left, then whether left and right change places
+_TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (-1, True), 6: (-1, False), 7: (1, True), 8: (1, False)}
 
 
 @dataclass(frozen=True)
@@ -42,62 +42,73 @@ class StoredImage:
         """``alpha`` as (H, W) uint8; None if there is none."""
         if self.alpha is None or self.alpha.dtype == np.uint8:
             return self.alpha
-        most = 1. if self.alpha.dtype.kind == 'f' else np.iinfo(self.alpha.dtype).max
-        return np.clip(self.alpha * (255. / most), 0, 255).round().astype(np.uint8)
+        return np.clip(self.alpha * (255. / _most(self.alpha)), 0, 255).round().astype(np.uint8)
 
     def upright(self) -> 'StoredImage':
         """Return the image with its orientation applied."""
-        number = self.orientation
+        turns, is_mirrored = _TURNS.get(self.orientation, (0, False))
 
         def turn(array: np.ndarray) -> np.ndarray:
-            array = array.swapaxes(0, 1) if number >= 5 else array
-            array = array[:, ::-1] if number in (2, 3, 6, 7) else array
-            return np.ascontiguousarray(array[::-1] if number in (3, 4, 7, 8) else array)
+            array = np.rot90(array, turns)
+            return np.ascontiguousarray(array[:, ::-1] if is_mirrored else array)
 
         return StoredImage(turn(self.pixels), None if self.alpha is None else turn(self.alpha))
 
 
-def check_complete(data: bytes, path: str) -> None:
+def check_complete(data: bytes, img: Image.Image | None, path: str) -> None:
     """Raise a DataError if a JPEG or PNG is cut off: OpenCV 4 fills the missing part with grey without an error."""
-    if data.startswith(_JPEG):
-        complete = data.rstrip(b'\x00\r\n ').endswith(b'\xff\xd9')
-    else:
-        complete = not data.startswith(_PNG) or b'IEND' in data[-64:]
-    if not complete:
+    if img is not None and _ENDS.get(img.format, b'') not in data[-64:]:
         open_pillow(data, path)
 
 
-def is_plain(data: bytes) -> bool:
-    """Tell from the header whether a file holds 8 bits of grey or colour only, as nearly all do."""
-    if data.startswith(_PNG):
-        return data[24:25] <= b'\x08' and data[25:26] in b'\0\2\3' and not _has_colour_key(data)
-    if data.startswith(_TIFF):
-        tags = _tags(data)
-        is_8_bit = max(tags.get(_BITS, (1, ))) <= 8 and max(tags.get(_SAMPLE_FORMAT, (1, ))) == 1
-        return is_8_bit and (tags.get(_SAMPLES, 1) in (1, 3) or tags.get(_PHOTOMETRIC) == _CMYK)
-    return data.startswith(_JPEG) or (data.startswith(b'BM') and data[28:29] <= b'\x18') or data[12:16] == b'VP8 '
+def is_plain(data: bytes, img: Image.Image | None) -> bool:
+    """Tell whether an opened file holds 8 bits of grey or colour only, as nearly all do."""
+    if img is None or img.format not in _PLAIN or img.has_transparency_data:
+        return False
+    if img.format == 'PNG':
+        return data[24] <= 8
+    if img.format != 'TIFF':
+        return True
+    is_8_bit = max(img.tag_v2.get(_BITS, (1, ))) <= 8 and max(img.tag_v2.get(_SAMPLE_FORMAT, (1, ))) == 1
+    return is_8_bit and (img.tag_v2.get(_SAMPLES, 1) in (1, 3) or img.mode == 'CMYK')
 
 
-def read_stored(data: bytes, path: str, prefer_pillow: bool = False) -> StoredImage:
-    """Decode the first page or frame of a file.
+def read_stored(data: bytes, img: Image.Image | None, path: str, prefer_pillow: bool = False) -> StoredImage:
+    """Decode the first page or frame of a file, which Pillow has opened as ``img``.
 
     Raises:
         DataError: If that is not possible.
     """
-    if data.startswith(_NUMPY):
+    if data.startswith(b'\x93NUMPY'):
         return from_array(_read_numpy(data, path))
-    stored, is_tiff = None, data.startswith(_TIFF)
-    # Pillow reads GIF, because which frame OpenCV gives depends on its version, and single colours that are transparent
-    if not prefer_pillow and not data.startswith(b'GIF8') and not _has_colour_key(data):
-        stored = _from_opencv(data)
-    if is_tiff and (stored is None or stored.pixels.shape[2] < _tags(data).get(_SAMPLES, 1)):
-        stored = _from_tiff(data, path) or stored
-    if stored is None:
+    # Which frame of a GIF OpenCV gives depends on its version, and it knows no transparent colours of a PNG.
+    if img is not None and (prefer_pillow or img.format == 'GIF' or 'transparency' in img.info):
         return from_pillow(open_pillow(data, path))
-    if not is_tiff:  # those OpenCV has turned
-        with contextlib.suppress(*_NOT_READABLE), Image.open(io.BytesIO(data)) as img:
-            stored = replace(stored, orientation=img.getexif().get(_ORIENTATION, 1))
-    return stored
+    array = decode_opencv(data, cv2.IMREAD_UNCHANGED)
+    has_alpha = img is None or img.has_transparency_data
+    is_tiff = data.startswith(_TIFF)
+    # OpenCV leaves out channels of a TIFF, and multiplies them by alpha
+    if is_tiff and (has_alpha or array is None or array.shape[2] < img.tag_v2.get(_SAMPLES, 1)):
+        try:
+            return _from_tiff(data)
+        except Exception as err:  # whatever a decoder of a compression raises
+            if img is None:
+                raise DataError(f'cannot read the image {path}: {err}') from err
+    if array is None or (is_tiff and has_alpha and array.dtype == np.uint8):
+        return from_pillow(open_pillow(data, path))
+    stored = StoredImage(array)
+    if array.shape[2] == 4 and has_alpha:
+        stored = StoredImage(array[..., :3], array[..., 3])
+    if img is None or is_tiff:  # those OpenCV has turned
+        return stored
+    return replace(stored, orientation=_orientation(img))
+
+
+def decode_opencv(data: bytes, flags: int) -> np.ndarray | None:
+    """Return an image as (H, W, C), grey, BGR or BGR and another channel; None if OpenCV cannot read it."""
+    with contextlib.suppress(cv2.error):
+        array = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        return array if array is None else np.atleast_3d(array)
 
 
 def from_array(array: np.ndarray, bgr: bool = False) -> StoredImage:
@@ -115,7 +126,7 @@ def from_array(array: np.ndarray, bgr: bool = False) -> StoredImage:
 def from_pillow(img: Image.Image) -> StoredImage:
     """Return what Pillow has opened as a stored image; palettes and other colour spaces become RGB."""
     img.load()
-    orientation = img.getexif().get(_ORIENTATION, 1)  # after loading, since Pillow turns a TIFF then
+    orientation = _orientation(img)  # after loading, since Pillow turns a TIFF then
     if img.has_transparency_data:
         rgba = np.asarray(img.convert('RGBA'))
         return StoredImage(reverse_channels(rgba[..., :3]), rgba[..., 3], orientation)
@@ -126,66 +137,41 @@ def from_pillow(img: Image.Image) -> StoredImage:
 
 def open_pillow(data: bytes, path: str) -> Image.Image:
     """Decode the first frame with Pillow, or raise a DataError that names the file."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # about odd metadata and large images
-            img = Image.open(io.BytesIO(data))
+    reason = 'not an image of a known kind'
+    img = check_pixels(data, path)
+    if img is not None:
+        try:
             img.load()
             return img
-    except Image.DecompressionBombError as err:
-        raise DataError(f'the image {path} is too large: {err}; make it smaller') from err
-    except _NOT_READABLE as err:
-        reason = 'not an image of a known kind' if 'BytesIO' in str(err) else err
-        raise DataError(
-            f'cannot read the image {path}: {reason}; it is broken or cut off: replace or remove it') from err
+        except Exception as err:  # each of Pillow's decoders has its own
+            reason = err
+    raise DataError(f'cannot read the image {path}: {reason}; it is broken or cut off: replace or remove it')
 
 
-def _has_colour_key(data: bytes) -> bool:
-    """Tell whether a PNG has transparent colours instead of an alpha channel."""
-    return data.startswith(_PNG) and b'tRNS' in data[:data.find(b'IDAT')]
+def _orientation(img: Image.Image) -> int:
+    with contextlib.suppress(Exception):  # what is broken there is no loss
+        return Image.Image.getexif(img).get(_ORIENTATION, 1)  # PNG's own decodes the image
+    return 1
 
 
-def _tags(data: bytes) -> dict:
-    """Return the tags of a TIFF's first page; {} if they cannot be read."""
-    file = io.BytesIO(data)
-    with contextlib.suppress(*_NOT_READABLE):
-        tags = ImageFileDirectory_v2(file.read(16 if data[2:3] == b'+' or data[3:4] == b'+' else 8))
-        file.seek(tags.next)
-        tags.load(file)
-        return dict(tags)
-    return {}
+def _most(alpha: np.ndarray) -> float:
+    return 1. if alpha.dtype.kind == 'f' else np.iinfo(alpha.dtype).max
 
 
-def _from_opencv(data: bytes) -> StoredImage | None:
-    try:
-        array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-    if array is None:
-        return None
-    array = np.atleast_3d(array)
-    is_alpha = not data.startswith(_TIFF) or _tags(data).get(_EXTRA_SAMPLES, (0, ))[0] in _ALPHA
-    if array.shape[2] != 4 or not is_alpha:
-        return StoredImage(array)
-    return StoredImage(array[..., :3], array[..., 3])
-
-
-def _from_tiff(data: bytes, path: str) -> StoredImage | None:
-    """Read a TIFF of which OpenCV leaves out channels, or which it does not read; None if tifffile cannot either."""
-    tags = _tags(data)
+def _from_tiff(data: bytes) -> StoredImage:
+    """Read a TIFF by tifffile."""
     import tifffile
-    try:
-        array = tifffile.imread(io.BytesIO(data), key=0)
-    except Exception as err:  # whatever a decoder of a compression raises
-        if tags.get(_SAMPLES, 1) <= 4:
-            return None
-        raise DataError(f'cannot read the image {path}, of {tags[_SAMPLES]} channels: {err}') from err
-    if array.ndim == 3 and tags.get(_PLANAR) == 2:  # channel by channel
+    page = tifffile.TiffFile(io.BytesIO(data)).pages[0]
+    array, alpha = page.asarray(), None
+    if page.axes.startswith('S'):  # channel by channel
         array = np.moveaxis(array, 0, 2)
-    alpha = None
-    if array.ndim == 3 and array.shape[2] in (2, 4) and tags.get(_EXTRA_SAMPLES, (0, ))[0] in _ALPHA:
+    kind = tuple(page.extrasamples[:1])
+    if kind in (_MULTIPLIED, _ALPHA) and array.shape[2] in (2, 4):
         array, alpha = array[..., :-1], array[..., -1]
-    return replace(from_array(array), alpha=alpha, orientation=tags.get(_ORIENTATION, 1))
+    if kind == _MULTIPLIED and alpha is not None:
+        share = np.maximum(alpha[..., np.newaxis] / _most(alpha), 1e-6)
+        array = np.minimum(array / share, _most(alpha)).astype(array.dtype)
+    return replace(from_array(array), alpha=alpha, orientation=page.tags.valueof(_ORIENTATION, 1))
 
 
 def _read_numpy(data: bytes, path: str) -> np.ndarray:

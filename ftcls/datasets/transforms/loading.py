@@ -1,7 +1,6 @@
 """Reading images."""
-import contextlib
 import os
-from pathlib import Path
+import stat
 from typing import Literal
 
 import cv2
@@ -13,7 +12,7 @@ from ftcls.utils import ConfigError, DataError, MissingFileError
 from ..headers import check_pixels
 from .base import BaseTransform, reverse_channels, with_image
 from .decoder_errors import noted_errors
-from .decoding import StoredImage, check_complete, is_plain, read_stored
+from .decoding import StoredImage, check_complete, decode_opencv, is_plain, read_stored
 from .image_ops import Backend
 
 __all__ = ['LoadImageFromFile', 'suggest_range']
@@ -96,10 +95,11 @@ class LoadImageFromFile(BaseTransform):
     @staticmethod
     def _read(path: str) -> bytes:
         """Return the file's bytes; Python opens names outside ASCII, which OpenCV does not."""
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
-            raise DataError(f'cannot read the image {path}: it is a folder, or not a regular file')
         try:
-            data = Path(path).read_bytes()
+            if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+                raise DataError(f'cannot read the image {path}: it is a folder, or not a regular file')
+            with open(path, 'rb') as file:
+                data = file.read()
         except FileNotFoundError as err:
             raise MissingFileError(f'no image at {path}; check data_root, data_prefix and ann_file') from err
         except OSError as err:
@@ -111,21 +111,17 @@ class LoadImageFromFile(BaseTransform):
     def read(self, path: str) -> StoredImage:
         """Return what a file holds, upright; files of 8 bits without alpha already as ``color_type`` asks."""
         data = self._read(path)
-        check_pixels(data, path)
+        img = check_pixels(data, path)
         with noted_errors(path):
-            return self._decode(data, path)
-
-    def _decode(self, data: bytes, path: str) -> StoredImage:
-        check_complete(data, path)
-        plain = is_plain(data)
-        # Pillow 13 mixes up the rows of some TIFFs that are stored on their side
-        with_opencv = self.imdecode_backend == 'cv2' or data[:2] in (b'II', b'MM')
-        if with_opencv and plain and self.color_type in _COLOR_TYPES:
-            with contextlib.suppress(cv2.error):
-                img = cv2.imdecode(np.frombuffer(data, np.uint8), _COLOR_TYPES[self.color_type])
-                if img is not None:
-                    return StoredImage(np.atleast_3d(img))
-        stored = read_stored(data, path, prefer_pillow=plain and not with_opencv)
+            check_complete(data, img, path)
+            plain = is_plain(data, img)
+            # Pillow 13 mixes up the rows of some TIFFs that are stored on their side
+            with_opencv = self.imdecode_backend == 'cv2' or data[:2] in (b'II', b'MM')
+            if with_opencv and plain and self.color_type in _COLOR_TYPES:
+                array = decode_opencv(data, _COLOR_TYPES[self.color_type])
+                if array is not None:
+                    return StoredImage(array)
+            stored = read_stored(data, img, path, prefer_pillow=plain and not with_opencv)
         return stored.upright() if self.color_type in ('color', 'grayscale') else stored
 
     def convert(self, stored: StoredImage, name: str) -> np.ndarray:
