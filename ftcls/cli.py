@@ -60,7 +60,7 @@ def _exit_code(main: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except RunStopped as stop:
-        print(stop.text, file=sys.stderr, end='\n' * bool(stop.text))
+        print(stop, file=sys.stderr, end='\n' * bool(stop.text))
         code = 128 + stop.signum
     except KeyboardInterrupt:  # raised by a program
         code = 130

@@ -20,12 +20,15 @@ class RunStopped(KeyboardInterrupt):
 
     Attributes:
         signum: The signal; the exit code is 128 + this.
-        text: What was done, where the run is and what continues it; ``''`` where another process says it.
+        text: What was done, and where the run is; ``''`` where another process says it.
+        remedy: What continues it.
     """
 
-    def __init__(self, signum: int, text: str = '') -> None:
-        super().__init__(text)
-        self.signum, self.text = signum, text
+    def __init__(self, signum: int, text: str = '', remedy: str = '') -> None:
+        self.signum, self.text, self.remedy = signum, text, remedy
+
+    def __str__(self) -> str:
+        return '; '.join(filter(None, (self.text, self.remedy)))
 
 
 class StopSignals:

@@ -21,6 +21,7 @@ from ftcls.apis.training.loaders import build_datasets
 from ftcls.apis.training.train import TrainOptions, train
 from ftcls.config.resolve import dataset_configs
 from ftcls.engine.mmengine_compat import quiet_run
+from ftcls.signals import RunStopped
 from ftcls.utils import ConfigError, UserError, did_you_mean
 from ftcls.utils.checkpoint.folder import newest_whole
 from ftcls.utils.download import file_digest
@@ -106,6 +107,9 @@ class Run:
             with quiet_run():
                 result = self.measure(train(self.cfg, options, hooks))
         except RunningError:
+            raise
+        except RunStopped as stop:
+            stop.remedy = stop.remedy and 'the same command continues'
             raise
         except Exception:
             (self.folder / 'error.txt').write_text(traceback.format_exc(), encoding='utf-8')

@@ -1,28 +1,64 @@
 """What the processes of a run agree on apart from gradients: whether to stop, and to wait long for one of them."""
+import itertools
+import threading
+import time
+from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache
 
 import torch
 import torch.distributed as torch_dist
-from mmengine.dist import get_world_size
+from mmengine.dist import get_rank, get_world_size, is_distributed
+from torch.distributed.distributed_c10d import _get_default_store
 
-__all__ = ['Agreement', 'patient_barrier']
+__all__ = ['Agreement', 'PATIENCE', 'patient_barrier', 'show_life']
+
+# Seconds to wait for another process, for example at the exchange of gradients; torch waits 10 or 30 minutes.
+PATIENCE = 240
+_BEAT = 10.  # seconds between two signs of life
+_barriers = itertools.count()
 
 
 @lru_cache(maxsize=1)
 def _cpu_group(world: torch_dist.ProcessGroup) -> torch_dist.ProcessGroup:
     """Return a group of all processes that works without a GPU, and does not make one wait."""
-    return world if torch_dist.get_backend(world) == 'gloo' else torch_dist.new_group(backend='gloo')
+    if torch_dist.get_backend(world) == 'gloo':
+        return world
+    return torch_dist.new_group(backend='gloo', timeout=timedelta(seconds=PATIENCE))
 
 
-def patient_barrier(hours: float = 6) -> None:
-    """Wait for all processes, longer than the time limit of the process group, while one of them downloads.
+@lru_cache(maxsize=1)
+def show_life(world: torch_dist.ProcessGroup | None) -> None:
+    """Let a thread tell the other processes, as long as they are connected, that this one is not frozen."""
+    if get_world_size() > 1:
+        threading.Thread(target=_beat, args=(f'beats of {get_rank()}', _get_default_store()), daemon=True).start()
+
+
+def _beat(name: str, store: torch_dist.Store) -> None:
+    with suppress(RuntimeError):
+        while is_distributed():
+            store.add(name, 1)
+            time.sleep(_BEAT)
+
+
+def patient_barrier() -> None:
+    """Wait for all processes, while one of them downloads or scans, as long as it shows life.
 
     Raises:
-        RuntimeError: After this time, with the ranks that are not there.
+        RuntimeError: If one does not for 240 s.
     """
-    if get_world_size() > 1:
-        torch_dist.monitored_barrier(_cpu_group(torch_dist.group.WORLD), timedelta(hours=hours))
+    if get_world_size() == 1:
+        return
+    store, name = _get_default_store(), f'barrier {next(_barriers)}'
+    store.add(f'{name} of {get_rank()}', 1)
+    for rank in range(get_world_size()):
+        beats, seen = -1, time.monotonic()
+        while store.add(f'{name} of {rank}', 0) == 0:
+            if store.add(f'beats of {rank}', 0) != beats:
+                beats, seen = store.add(f'beats of {rank}', 0), time.monotonic()
+            if time.monotonic() - seen > PATIENCE:
+                raise RuntimeError(f'timed out waiting for process {rank}')
+            time.sleep(.05)
 
 
 class Agreement:

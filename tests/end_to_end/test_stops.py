@@ -123,9 +123,11 @@ def test_signal_to_all_processes_of_a_tool(started: Callable, tmp_path: Path) ->
     process = started()
     assert len(group(process)) == 3
     os.killpg(process.pid, signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=60)
     assert process.returncode == 143 and 'Traceback' not in errors
-    assert errors.count('--resume') == 1 and group(process) == []
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert errors.count('--resume') == 1 and output.count('stopped after') == 0 and group(process) == []
+    assert log.count('stopped after') == 1
     assert len(list((tmp_path / 'run').glob('iter_*.pth'))) == 1
 
 
@@ -134,7 +136,7 @@ FROZEN = 'train_dataloader.num_workers: worker ', 'of 2', 'no batch for 3 s', 't
 
 @pytest.mark.parametrize('number, said', [
     pytest.param(signal.SIGSTOP, FROZEN, id='frozen', marks=pytest.mark.slow),
-    pytest.param(signal.SIGKILL, ('train_dataloader: ', 'memory', 'num_workers'), id='killed'),
+    pytest.param(signal.SIGKILL, ('a process that loads images', 'memory', 'num_workers'), id='killed'),
 ])
 def test_lost_worker(number: int, said: tuple[str, ...], started: Callable) -> None:
     process = started('--cfg-options', 'train_dataloader.timeout=3')

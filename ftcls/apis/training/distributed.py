@@ -13,6 +13,7 @@ from mmengine.dist import init_dist, is_distributed
 
 from ftcls.utils import ConfigError
 from ftcls.utils.names import plural
+from ftcls.utils.processes import PATIENCE, show_life
 
 __all__ = ['init_distributed', 'close_distributed', 'count_event']
 
@@ -22,8 +23,6 @@ _NAMES = {
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
     'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK')
 }
-# Seconds to wait for another process, for example at the exchange of gradients; torch waits 10 or 30 minutes.
-_PATIENCE = 240
 _STARTERS = {'pytorch': 'tools/dist_train.sh or torchrun', 'slurm': 'tools/slurm_train.sh or srun', 'mpi': 'mpirun'}
 
 
@@ -42,9 +41,14 @@ def init_distributed(launcher: str, dist_cfg: dict[str, Any] | None = None) -> i
     """
     if launcher == 'none':
         return 1
-    if is_distributed():
-        return torch_dist.get_world_size()
-    options = {'timeout': _PATIENCE, **(dist_cfg or {})}
+    if not is_distributed():
+        _join(launcher, dist_cfg or {})
+    show_life(torch_dist.group.WORLD)
+    return torch_dist.get_world_size()
+
+
+def _join(launcher: str, dist_cfg: dict[str, Any]) -> None:
+    options = {'timeout': PATIENCE, **dist_cfg}
     _set_environment(launcher)
     local_world = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     gpus = torch.cuda.device_count()
@@ -57,7 +61,6 @@ def init_distributed(launcher: str, dist_cfg: dict[str, Any] | None = None) -> i
         # MMEngine's init_dist calls torch.cuda.set_device, which fails without a GPU.
         seconds = timedelta(seconds=options.pop('timeout'))
         torch_dist.init_process_group(**{**options, 'backend': 'gloo', 'timeout': seconds})
-    return torch_dist.get_world_size()
 
 
 def _set_environment(launcher: str) -> None:

@@ -1,16 +1,19 @@
 """What memory, disk, workers and other processes fail with during a run, in plain words; and how workers end."""
 import atexit
+import errno
 import gc
 import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import FrameType, TracebackType
+from multiprocessing.queues import Queue
+from types import FrameType
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -22,19 +25,17 @@ from .distributed import count_event
 
 __all__ = ['machine_errors', 'prepare_workers']
 
-_FEWER = 'fewer num_workers, or a smaller batch_size'
-# Each: what the error says, and what is said of it; {0} is the first line of the error, {1} the loader.
+# Each: what the error says, and what is said of it; {} is its first line.
 _FAULTS = (
-    (r'(?i)shared memory|</?torch_|bus error', f'{{1}}shared memory (/dev/shm) is full: give {_FEWER}, or raise its '
-     'size (docker run --shm-size=8g or --ipc=host)'),
-    (r'worker \(pid.*(killed by signal|exited)', '{1}a process that loads images has ended ({0}): most often, '
-     f'memory ran out; give {_FEWER}'),
-    (r'(?i)out of memory|allocate memory|bad_alloc', 'memory ran out ({0}): give a smaller batch_size of the '
-     'dataloader (the default --batch-policy keeps the images per step), or --amp'),
-    (r'Too many open files|ancdata', 'too many open files: raise the limit by `ulimit -n 65536`, or give fewer '
-     'num_workers'),
-    (r'No space left on device|Disk quota exceeded', 'the disk is full ({0}): make space, or give another --work-dir; '
-     '--resume continues a run'),
+    (r'(?i)shared memory|</?torch_|bus error', 'shared memory (/dev/shm) is full: give fewer num_workers, a smaller '
+     'batch_size, or docker run --shm-size=8g'),
+    (rf'Too many open files|ancdata|exit code {errno.EMFILE}\b', 'too many open files: raise the limit by '
+     '`ulimit -n 65536`, or give fewer num_workers'),
+    (r'worker \(pid.*(killed by signal|exited)', 'a process that loads images has ended ({}): most often, memory ran '
+     'out; give fewer num_workers, or a smaller batch_size'),
+    (r'(?i)out of memory|allocate memory|bad_alloc|MemoryError', 'memory ran out ({}): give a smaller batch_size of '
+     'the dataloader (the default --batch-policy keeps the images per step), or --amp'),
+    (r'No space left on device|Disk quota exceeded', 'the disk is full ({}): make space, or give another --work-dir'),
 )  # yapf: disable
 _LOST = re.compile(r'(?i)closed by peer|reset by peer|timed out waiting|socket ?timeout|nccl|gloo|monitoredbarrier|'
                    r'broken pipe|wait timeout')
@@ -52,9 +53,11 @@ def machine_errors() -> Iterator[StopSignals]:
         try:
             yield signals
         except BaseException as err:
-            text = _explain(err) if isinstance(err, RuntimeError | OSError | MemoryError) else None
             _end_workers()
-            if text is None or isinstance(err, UserError):
+            if isinstance(err, UserError) or not isinstance(err, RuntimeError | OSError | MemoryError):
+                raise
+            text = _explain(err)
+            if text is None:
                 raise
             if signals.signum is not None:  # the other processes have stopped
                 raise RunStopped(signals.signum) from err
@@ -64,45 +67,13 @@ def machine_errors() -> Iterator[StopSignals]:
 def _explain(err: BaseException) -> str | None:
     """Return what to say of an error, None for one that is not the machine's."""
     said = f'{type(err).__name__}: {err}'
-    lines = [line.strip() for line in str(err).splitlines() if line.strip()] or [said]
-    if 'DataLoader timed out' in said:
-        return _describe_frozen(err.__traceback__)
+    line = (str(err).strip() or said).splitlines()[0].rstrip('.')[:200]
     for pattern, text in _FAULTS:
-        if re.search(pattern, said) or (isinstance(err, MemoryError) and 'memory ran' in text):
-            return text.format(lines[0].rstrip('.')[:200], _loader_of(said))
+        if re.search(pattern, said):
+            return text.format(line)
     if int(os.environ.get('WORLD_SIZE', 1)) > 1 and _LOST.search(said):
-        return _describe_lost(lines[0][:200])
+        return _describe_lost(line)
     return None
-
-
-def _all_workers() -> list[Workers]:
-    return [one for one in gc.get_objects() if type(one) is Workers and _split(one)]
-
-
-def _split(workers: Workers) -> str | None:
-    start = getattr(workers._worker_init_fn, 'begin', workers._worker_init_fn)
-    return start.args[0] if getattr(start, 'func', None) is _start_worker else None
-
-
-def _describe_frozen(traceback: TracebackType | None) -> str:
-    """Name the worker that gave no batch."""
-    while traceback is not None:
-        waiting = traceback.tb_frame.f_locals.get('self')
-        if isinstance(waiting, Workers):
-            break
-        traceback = traceback.tb_next
-    index = waiting._task_info[waiting._rcvd_idx][0]
-    name, kind = f'{_split(waiting)}_dataloader', type(waiting._dataset).__name__
-    return (f'{name}.num_workers: worker {index} of {len(waiting._workers)} (process {waiting._workers[index].pid}, '
-            f'{kind}) gave no batch for {waiting._timeout:g} s; does its file system hang? If images take that long, '
-            f'raise {name}.timeout')
-
-
-def _loader_of(said: str) -> str:
-    """Return ``'train_dataloader: '`` where an error names the process of its worker."""
-    pids = set(re.findall(r'\d+', ''.join(re.findall(r'pid\(?s?\)? [\d, ]+', said))))
-    splits = [_split(one) for one in _all_workers() if pids & {str(worker.pid) for worker in one._workers}]
-    return f'{splits[0]}_dataloader: ' if splits else ''
 
 
 def _describe_lost(line: str) -> str:
@@ -112,32 +83,57 @@ def _describe_lost(line: str) -> str:
     time.sleep(5)
     silent = [rank for rank in ranks if rank != own and count_event(f'lost a process, {rank}', 0) == 0]
     who = f'process {", ".join(map(str, silent))}' if silent else 'a process'
-    return (f'{who} did not answer, and may be frozen or killed ({line}). Continue from the last checkpoint with '
-            '--resume; env_cfg.dist_cfg.timeout is the limit in seconds')
+    return (f'{who} did not answer, and may be frozen or killed ({line}). Continue from the last checkpoint (train.py '
+            '--resume); env_cfg.dist_cfg.timeout is the limit in seconds')
 
 
 _take = Workers._try_get_data
 
 
 def _take_in_time(workers: Workers, *timeout: float) -> tuple[bool, Any]:
-    """Give up also on the tensors of a batch that has been announced by a worker that is stopped since (torch 2.14)."""
-    if not workers._timeout or threading.current_thread() is not threading.main_thread():
+    """Name the worker that gives no batch in time; its tensors may be missing after it has announced them (torch 2.14).
+
+    Raises:
+        MachineError: After the loader's ``timeout``.
+    """
+    if not workers._timeout:
         return _take(workers, *timeout)
-    handler = signal.signal(signal.SIGALRM, _give_up)
-    timer = signal.setitimer(signal.ITIMER_REAL, workers._timeout + 2)  # a little later than torch
+    is_timed = hasattr(signal, 'SIGALRM') and threading.current_thread() is threading.main_thread()
+    if is_timed:
+        handler = signal.signal(signal.SIGALRM, _give_up)
+        timer = signal.setitimer(signal.ITIMER_REAL, workers._timeout + 2)  # a little later than torch
     try:
-        return _take(workers, *timeout)
+        is_there, data = _take(workers, *timeout)
+    except _Late:
+        is_there = False
     finally:
-        signal.setitimer(signal.ITIMER_REAL, *timer)
-        signal.signal(signal.SIGALRM, handler)
+        if is_timed:
+            signal.setitimer(signal.ITIMER_REAL, *timer)
+            signal.signal(signal.SIGALRM, handler)
+    if is_there:
+        return True, data
+    index = workers._task_info[workers._rcvd_idx][0]
+    name, kind = f'{_split(workers)}_dataloader', type(workers._dataset).__name__
+    raise MachineError(
+        f'{name}.num_workers: worker {index} of {len(workers._workers)} (process '
+        f'{workers._workers[index].pid}, {kind}) gave no batch for {workers._timeout:g} s; does its file '
+        f'system hang? If images take that long, raise {name}.timeout')
+
+
+Workers._try_get_data = _take_in_time
+
+
+class _Late(BaseException):
+    """Raised in what waits for a worker; not an Exception, which torch would take for a fault of a worker."""
 
 
 def _give_up(signum: int, frame: FrameType | None) -> None:
-    raise RuntimeError('DataLoader timed out')
+    raise _Late
 
 
-if hasattr(signal, 'SIGALRM'):
-    Workers._try_get_data = _take_in_time
+def _split(workers: Workers) -> str | None:
+    start = getattr(workers._worker_init_fn, 'begin', workers._worker_init_fn)
+    return start.args[0] if getattr(start, 'func', None) is _start_worker else None
 
 
 def prepare_workers(loader: DataLoader, split: str) -> None:
@@ -151,13 +147,20 @@ def _start_worker(split: str, start: Callable[[int], Any] | None, worker: int) -
     # Ctrl-C, Slurm and `timeout` send a signal to all processes, and a step in progress needs its batches.
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    Queue._on_queue_feeder_error = staticmethod(_end_worker)
     if start is not None:
         start(worker)
 
 
+def _end_worker(err: Exception, batch: object) -> None:
+    """End with a batch that cannot be sent; Python only prints a traceback, and the main process waits."""
+    print(f'error: a worker cannot send a batch: {type(err).__name__}: {err}', file=sys.stderr, flush=True)
+    os._exit(getattr(err, 'errno', None) or 1)
+
+
 def _end_workers() -> None:
-    for one in _all_workers() if multiprocessing.active_children() else ():
-        one._shutdown_workers()
-        for worker in one._workers:
-            if worker.is_alive():
+    for one in gc.get_objects() if multiprocessing.active_children() else ():
+        if type(one) is Workers and _split(one):
+            one._shutdown_workers()
+            for worker in one._workers:
                 worker.kill()

@@ -1,4 +1,5 @@
 """Ending a training on a signal, with a checkpoint."""
+import logging
 from signal import Signals
 from typing import Any
 
@@ -55,11 +56,15 @@ class StopHook(Hook):
             if validating and isinstance(hook, EMAHook):
                 hook.after_val_epoch(runner)  # puts the trained weights back
         savers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
-        text = f'{Signals(signum).name}: stopped after iteration {done} of {runner.max_iters}'
+        remedy, text = '', f'{Signals(signum).name}: stopped after iteration {done} of {runner.max_iters}'
         if savers and not any(isinstance(hook, DryRunHook) for hook in runner.hooks):
-            path = savers[0].save_now(runner, validating)
-            text += f'; {path} holds it, and the same command with --resume continues'
+            text += f'; {savers[0].save_now(runner, validating)} holds it'
+            remedy = 'the same command with --resume continues'
         barrier()  # the launcher ends all processes where one of them ends
         self.signals.is_ending = get_world_size() > 1
-        runner.logger.warning(text)
-        raise RunStopped(signum, text if is_main_process() else '')
+        if not is_main_process():
+            raise RunStopped(signum)
+        for handler in runner.logger.handlers:
+            if isinstance(handler, logging.FileHandler):  # the terminal gets it from who catches the exception
+                handler.handle(logging.makeLogRecord(dict(msg=text, levelno=30, levelname='WARNING')))
+        raise RunStopped(signum, text, remedy)
