@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import re
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -154,7 +153,7 @@ def _start_worker(split: str, start: Callable[[int], Any] | None, worker: int) -
 
 def _end_worker(err: Exception, batch: object) -> None:
     """End with a batch that cannot be sent; Python only prints a traceback, and the main process waits."""
-    print(f'error: a worker cannot send a batch: {type(err).__name__}: {err}', file=sys.stderr, flush=True)
+    os.write(2, f'error: a worker cannot send a batch: {type(err).__name__}: {err}\n'.encode())
     os._exit(getattr(err, 'errno', None) or 1)
 
 
