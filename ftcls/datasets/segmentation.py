@@ -97,20 +97,19 @@ class BinarySegDataset(BaseDataset):
                 values do not fit what the settings say.
         """
         infos = [self.get_data_info(index) for index in range(len(self))]
-        paths = [info[key] for key in ('img_path', 'mask_path') for info in infos]
-        headers = headers or dict(zip(paths, scan_headers(paths)))
-        images, masks = ([headers[path] for path in half] for half in (paths[:len(infos)], paths[len(infos):]))
+        images, masks = [info['img_path'] for info in infos], [info['mask_path'] for info in infos]
+        headers = headers or dict(zip(images + masks, scan_headers(images + masks)))
+        way = infos[0]['mask_orientation']
         pairs = zip(images, masks)
-        faults = [fault for pair in pairs if (fault := _pair_fault(*pair, infos[0]['mask_orientation']))]
+        faults = [fault for image, mask in pairs if (fault := _pair_fault(headers[image], headers[mask], way))]
         if faults:
             raise DataError(f'{faults[0]}{_more(faults)}')
         # the indices of a GIF whose greys are in order are its grey levels
-        with_palette = [mask.path for mask in masks if mask.mode == 'P' and mask.format != 'GIF']
+        with_palette = [mask for mask in masks if headers[mask].mode == 'P' and headers[mask].format != 'GIF']
         if isinstance(self.coding.foreground, int) and 0 < len(with_palette) < len(masks):
-            raise DataError(
-                f'foreground={self.coding.foreground} is an index in {with_palette[0]}, which has a palette, and '
-                'a grey level in masks without; save all in the same way, or give a colour')
-        values = count_values([mask.path for mask in masks], self.coding)
+            raise DataError(f'foreground={self.coding.foreground}: {with_palette[0]} has a palette, other masks grey '
+                            'levels, and these are other numbers; save all in the same way, or give a colour')
+        values = count_values(masks, self.coding)
         if fault := values.fault():
             raise DataError(f'{self.data_prefix["mask_path"]}: {fault}')
         return values

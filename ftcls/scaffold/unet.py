@@ -65,11 +65,8 @@ def write_unet_config(path: Path, folder: MaskFolder, settings: Sequence[str], s
     values = dict(_RECIPES.get(device, _RECIPES['cuda']), root=os.fspath(folder.root), path=path.as_posix(), seed=seed)
     values |= data_lines(data, 'dataset,\n', seed)
     values |= _statistics(images['train'], facts)
-    count = len(images['train'])
-    if 'val' not in images:
-        count = round(count * (1 - VAL_FRACTION))
     sizes = {header.shown for paths in images.values() for header in scan_headers(paths)}
-    _fit(values, sizes, count)
+    _fit(values, sizes, len(images['train']))
     facts.append('sizes: {} pixels'.format(enumerate_names((f'{w}x{h}' for w, h in sorted(sizes)), 3)))
     facts.append(
         'U-Net of {channels} channels in the first stage, from random weights: {epochs} epochs at rate {lr}, in '
@@ -100,11 +97,9 @@ def _fit(values: dict[str, Any], sizes: set[tuple[int, int]], count: int) -> Non
         sizes = {tuple(side * length // max(size) for length in size) for size in sizes}  # as ResizeEdge rounds
         values['resizing'] = f"# sides of up to {largest} pixels cost time and memory\n" \
             f"dict(type='ResizeEdge', scale={side}, edge='long'),"
-    batch = max(1, min(values['batch'], count))
-    epochs = max(10, math.ceil(values['steps'] / math.ceil(count / batch)))
+    epochs = max(10, math.ceil(values['steps'] * values['batch'] / (count * (1 - VAL_FRACTION))))
     values |= dict(
-        batch=batch,
-        eval_batch=batch if len(sizes) == 1 else 1,
+        eval_batch={1: values['batch']}.get(len(sizes), 1),
         epochs=epochs,
         val_interval=max(1, epochs // 10),
         crop=max(16, min(values['crop'],

@@ -56,13 +56,13 @@ def with_alpha(mode: str, colour: int) -> Image.Image:
 
 REFUSED = {
     'numbered from 1': (Image.fromarray(DISC + 1), '.png', {}, r'takes 100 %.* 1 \(80 %\), 2 \(20 %\).*foreground=2'),
-    'classes': (Image.fromarray(CLASSES), '.png', {}, r'0 \(.*3 \(6.2 %\).*foreground=1 .*\[1, 2, 3\].*ignore_value=3'),
+    'classes': (Image.fromarray(CLASSES), '.png', {}, r'0 \(.*3 \(6.2 %\).*foreground=1 \(or a list.*ignore_value=3'),
     'three colours': (palette(CLASSES, p1=(255, 0, 0), p2=(0, 255, 0), p3=(0, 0, 255)).convert('RGB'), '.png', {},
-                      "foreground='#ff0000' for one.*ignore_value='#0000ff'"),
-    'soft': (Image.fromarray(soft()), '.png', {}, r'takes 3\d.* %.*a_mask.png: set threshold=127 to take the (19|20)'),
+                      "foreground='#ff0000' .*ignore_value='#0000ff'"),
+    'soft': (Image.fromarray(soft()), '.png', {}, r'takes 3\d.* %.*threshold=127.*a_mask.png'),
     'soft, one value': (Image.fromarray(soft()), '.png', dict(foreground=255), 'takes 1[01].*threshold=127'),
-    'probabilities': (Image.fromarray(soft() / np.float32(255)), '.tif', {}, 'threshold=0.5 to take the (19|20)'),
-    'JPEG': (Image.fromarray(255 * DISC), '.jpg', {}, r'_mask.jpg: set threshold=127 to take the (19|20)'),
+    'probabilities': (Image.fromarray(soft() / np.float32(255)), '.tif', {}, 'threshold=0.5'),
+    'JPEG': (Image.fromarray(255 * DISC), '.jpg', {}, 'threshold=127.*_mask.jpg'),
     'JPEG, of colours': (rgb('red'), '.jpg', {}, 'threshold=127'),
     'empty': (Image.fromarray(0 * DISC), '.png', {}, r'takes 0 %.*0 \(100 %\).*mask_dir'),
     'all ignored': (Image.fromarray(0 * DISC), '.png', dict(ignore_value=0, foreground=1), 'takes 0 %'),
@@ -77,7 +77,7 @@ REFUSED = {
     'void of a signed type': (Image.fromarray(np.where(CLASSES == 3, np.int32(-1), DISC)), '.tif', {},
                               'ignore_value=-1'),
     'instances': (Image.fromarray(np.uint16(range(64)) // 4 * np.ones((48, 1), np.uint16) + np.uint16(999) * DISC), '.png', {},
-                  r'and \d+ more values.*threshold=0 for all'),
+                  r'and \d+ more;.*ignore_value=.*threshold'),
     'no alpha': (Image.fromarray(255 * DISC), '.png', dict(alpha=True), 'alpha=True.*no alpha'),
 }  # yapf: disable
 
@@ -140,7 +140,7 @@ def test_palettes_and_grey_levels_are_not_mixed(tmp_path: Path) -> None:
     dataset = save(tmp_path, palette(DISC, p1=(255, 255, 255)), foreground=1)
     dataset.check_masks()
     Image.fromarray(255 * DISC).save(tmp_path / 'masks' / 'b_mask.png')
-    with pytest.raises(DataError, match='foreground=1 is an index in .*a_mask.png.*give a colour'):
+    with pytest.raises(DataError, match='foreground=1: .*a_mask.png has a palette.*give a colour'):
         dataset.check_masks()
     dataset = BinarySegDataset(str(tmp_path), foreground='white', pipeline=PIPELINE)
     assert '255 (20 %); foreground 20 %' in dataset.check_masks().describe()
@@ -157,7 +157,7 @@ def test_one_empty_mask_is_fine_and_a_stray_value_is_named(tmp_path: Path) -> No
     Image.fromarray(0 * DISC).save(tmp_path / 'masks' / 'b_mask.png')
     assert 0 < dataset.check_masks().kinds[1] == 255 * DISC.sum() // 255
     Image.fromarray(DISC).save(tmp_path / 'masks' / 'b_mask.png')
-    with pytest.raises(DataError, match=r'foreground=\[1, 255\]'):
+    with pytest.raises(DataError, match=r'0 \(80 %\), 1 \(10 %\), 255'):
         dataset.check_masks()
 
 

@@ -106,7 +106,7 @@ def test_large_images_are_made_smaller(place):
 
 
 @pytest.mark.parametrize('values, masks, said', [
-    ((0, 1, 2), [], 'set foreground=1 for one of them.*--masks NAME=VALUE'),
+    ((0, 1, 2), [], 'set foreground=1 .*--masks NAME=VALUE'),
     ((1, 2), [], 'takes 100 %.*--masks'),
     ((0, ), [], 'takes 0 %'),
     ((0, 1, 2), ['foreground=2'], ''),

@@ -89,15 +89,17 @@ class MaskCoding:
         return mask
 
     def _values(self, img: Image.Image, path: str | os.PathLike) -> np.ndarray:
-        has_alpha = 'A' in img.getbands() or ('transparency' in img.info and img.mode in ('1', 'L', 'P', 'RGB'))
-        if self.alpha and not has_alpha:
+        if self.alpha and not img.has_transparency_data:
             raise DataError(f'alpha=True: the mask {path} has no alpha channel ({img.mode})')
+        alpha = np.asarray(img.convert('RGBA'))[..., 3] if img.has_transparency_data else None
         if self.alpha:
-            return np.asarray(img.convert('RGBA'))[..., 3]
+            return alpha
         values = self._colours(img)
-        if self.alpha is None and has_alpha and _is_finer(np.asarray(img.convert('RGBA'))[..., 3], values):
-            raise DataError(f'the mask {path} has a shape in its alpha channel that its colours do not have; set '
-                            'alpha=True to take the mask from there, or alpha=False to leave it out')
+        if self.alpha is None and alpha is not None:
+            pairs = np.unique(values.ravel().astype(np.int64) << 8 | alpha.ravel())
+            if len(np.unique(pairs >> 8)) < len(pairs):  # pixels of one value differ in alpha
+                raise DataError(f'the mask {path} has a shape in its alpha channel that its colours do not have; set '
+                                'alpha=True to take the mask from there, or alpha=False to leave it out')
         return values
 
     def _colours(self, img: Image.Image) -> np.ndarray:
@@ -108,12 +110,12 @@ class MaskCoding:
             return np.asarray(img.convert('L'))
         if img.mode != 'P':
             return _colour_values(np.asarray(img.convert('RGB')))
-        index, wanted = np.array(img), {*as_list(self.foreground), self.ignore_value}
+        index = np.array(img)
         if isinstance(self.foreground, int):
             return index
-        palette = np.reshape(img.getpalette(), (-1, 3)).astype(np.uint8)
-        table = _colour_values(np.pad(palette, ((0, 256 - len(palette)), (0, 0)))).astype(np.int32)
-        for value in wanted & {*range(256)}:
+        palette = np.resize(np.uint8(img.getpalette()), (256, 3))
+        table = _colour_values(palette).astype(np.int32)
+        for value in {*as_list(self.foreground), self.ignore_value} & {*range(256)}:
             table[table == value] = COLOUR + 0x010101 * value  # the colour, not the index
             table[value] = value
         return table[index]
@@ -184,9 +186,3 @@ def _colour_values(rgb: np.ndarray) -> np.ndarray:
         return red
     code = COLOUR + (red.astype(np.int32) << 16) + (green.astype(np.int32) << 8) + blue
     return np.where(is_grey, red, code)
-
-
-def _is_finer(alpha: np.ndarray, values: np.ndarray) -> bool:
-    """Tell whether pixels of one value differ in alpha."""
-    pairs = np.unique(values.ravel().astype(np.int64) << 8 | alpha.ravel())
-    return len(np.unique(pairs >> 8)) < len(pairs)
