@@ -55,8 +55,8 @@ class MaskValues:
         if threshold is not None:
             setting = f'threshold={threshold:g}'
         elif self._is_soft(counted):
-            remedy = f"set threshold={_middle(counted):g} (foreground='nonzero' or 0) if JPEG " \
-                f'or resizing left such values, as in {self.example[counted[1]]}, or correct mask_dir if these are no masks'
+            remedy = f"set threshold={_middle(counted):g} (with foreground='nonzero' or 0) if JPEG or resizing left " \
+                f'such values, as in {self.example[counted[1]]}, or correct mask_dir if these are no masks'
         elif foreground == 'nonzero' and len(counted) > 2:
             commonest = max((value for value in counted if self.kind[value]), key=self.pixels.get)
             rarest = min(counted, key=self.pixels.get)
