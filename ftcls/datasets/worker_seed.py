@@ -2,15 +2,15 @@
 import copy
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-__all__ = ['EpochSeed', 'RandomState', 'remaining', 'seed_workers', 'sending_states']
+__all__ = ['EpochSeed', 'random_state', 'remaining', 'seed_workers', 'sending_states', 'set_random_state']
 
 
 class EpochSeed:
@@ -69,90 +69,62 @@ def seed_workers(dataset: Dataset, seed: int) -> None:
         one.set(seed)
 
 
-@dataclass
-class RandomState:
-    """Where the random numbers of a process are: of Python, NumPy and torch, on the CPU and on GPUs.
+def random_state(dataset: Dataset | None = None) -> dict[str, Any]:
+    """Return where the random numbers of this process are: of Python, NumPy and torch, on the CPU and on GPUs.
 
-    ``taken`` tells of each part of a worker's dataset whether it has taken up the present seed.
+    Args:
+        dataset: That of a worker, which uses no GPU; ``taken`` tells of each part of it whether it has taken up the
+            present seed.
     """
-    python: tuple
-    numpy: tuple
-    torch: np.ndarray
-    cuda: Sequence[torch.Tensor] = ()
-    taken: Sequence[bool] = ()
-
-    @classmethod
-    def now(cls, dataset: Dataset | None = None) -> 'RandomState':
-        """Return the present state; ``dataset`` is that of a worker, which uses no GPU."""
-        state = cls(random.getstate(), np.random.get_state(), torch.get_rng_state().numpy())
-        if dataset is not None:
-            state.taken = [one.taken == one.value for one in _epoch_seeds(dataset)]
-        elif torch.cuda.is_initialized():
-            state.cuda = torch.cuda.get_rng_state_all()
-        return state
-
-    def restore(self, dataset: Dataset | None = None) -> None:
-        """Set the random numbers to this state."""
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)
-        torch.set_rng_state(torch.from_numpy(self.torch))
-        if self.cuda:
-            torch.cuda.set_rng_state_all([one.cpu() for one in self.cuda])
-        for one, is_taken in zip(_epoch_seeds(dataset), self.taken):
-            one.taken = one.value * is_taken
+    state = dict(python=random.getstate(), numpy=np.random.get_state(), torch=torch.get_rng_state().numpy())
+    if dataset is not None:
+        state['taken'] = [one.taken == one.value for one in _epoch_seeds(dataset)]
+    elif torch.cuda.is_initialized():
+        state['cuda'] = torch.cuda.get_rng_state_all()
+    return state
 
 
-@dataclass
-class _SendState:
-    """A ``collate_fn`` that sends with each batch where the random numbers of the worker are after it."""
-    collate: Callable
-
-    def __call__(self, samples: list) -> Any:
-        batch, worker = self.collate(samples), get_worker_info()
-        return batch, RandomState.now(worker.dataset)
-
-
-@dataclass
-class _Rejoin:
-    """A ``worker_init_fn`` that takes the place of the worker whose turn it is after ``done`` batches."""
-    begin: Callable | None
-    done: int
-    states: Mapping[int, RandomState]
-    is_seeded: bool
-
-    def __call__(self, number: int) -> None:
-        worker = get_worker_info()
-        lane = (self.done + number) % worker.num_workers
-        if self.begin is not None:
-            self.begin(lane)
-        EpochSeed.batches_done = self.done
-        if lane in self.states:
-            self.states[lane].restore(worker.dataset)
-        elif not self.is_seeded:
-            for one in _epoch_seeds(worker.dataset):
-                one.taken = one.value
+def set_random_state(state: Mapping[str, Any], dataset: Dataset | None = None) -> None:
+    """Set the random numbers to what :func:`random_state` gave."""
+    random.setstate(state['python'])
+    np.random.set_state(state['numpy'])
+    torch.set_rng_state(torch.from_numpy(state['torch']))
+    if 'cuda' in state:
+        torch.cuda.set_rng_state_all([one.cpu() for one in state['cuda']])
+    for one, is_taken in zip(_epoch_seeds(dataset), state.get('taken', ())):
+        one.taken = one.value * is_taken
 
 
-@dataclass
-class _After:
-    """The batches of a sampler from the ``done``-th on; none before is loaded."""
-    sampler: Any
-    done: int
+def _send_state(collate: Callable, samples: list) -> tuple[Any, dict]:
+    return collate(samples), random_state(get_worker_info().dataset)
 
-    def __iter__(self) -> Iterator:
-        return itertools.islice(iter(self.sampler), self.done, None)
+
+def _rejoin(begin: Callable | None, done: int, states: Mapping[int, Mapping], is_seeded: bool, number: int) -> None:
+    """Take, as a worker that starts, the place of the one whose turn it is after ``done`` batches."""
+    worker = get_worker_info()
+    lane = (done + number) % worker.num_workers
+    if begin is not None:
+        begin(lane)
+    EpochSeed.batches_done = done
+    if lane in states:
+        set_random_state(states[lane], worker.dataset)
+    elif not is_seeded:
+        for one in _epoch_seeds(worker.dataset):
+            one.taken = one.value
 
 
 def sending_states(loader: DataLoader) -> DataLoader:
     """Return a copy of a loader that, if it has workers, gives pairs: a batch, and the worker's state after it."""
     sending = copy.copy(loader)
     if loader.num_workers:
-        sending.collate_fn = _SendState(loader.collate_fn)
+        sending.collate_fn = partial(_send_state, loader.collate_fn)
     return sending
 
 
-def remaining(loader: DataLoader, done: int, states: Mapping[int, RandomState], is_seeded: bool = True) -> DataLoader:
+def remaining(loader: DataLoader, done: int, states: Mapping[int, Mapping], is_seeded: bool = True) -> DataLoader:
     """Return a loader of a pass's batches after the first ``done``, equal to those of an uninterrupted pass.
+
+    It loads none before them, and can be iterated once.
 
     Args:
         loader: The loader of whole passes, with a batch sampler.
@@ -163,8 +135,8 @@ def remaining(loader: DataLoader, done: int, states: Mapping[int, RandomState], 
     rest = copy.copy(loader)
     # past DataLoader's own guard, which is for a loader that is in use
     vars(rest).update(
-        batch_sampler=_After(loader.batch_sampler, done),
-        worker_init_fn=_Rejoin(loader.worker_init_fn, done, states, is_seeded),
+        batch_sampler=itertools.islice(loader.batch_sampler, done, None),
+        worker_init_fn=partial(_rejoin, loader.worker_init_fn, done, states, is_seeded),
         persistent_workers=False,
         _iterator=None)
     return rest

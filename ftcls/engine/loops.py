@@ -1,16 +1,18 @@
 """MMEngine's loops, entered also in the middle of an epoch: no batch twice, none left out, the same random numbers."""
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as MMEngineIterBasedTrainLoop
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ftcls.datasets.worker_seed import RandomState, remaining, sending_states
+from ftcls.datasets.worker_seed import random_state, remaining, sending_states, set_random_state
 from ftcls.registry import LOOPS
 from .mmengine_compat import restart_sampler
 
@@ -31,27 +33,32 @@ class BatchStream:
         self.loader, self.is_seeded = sending_states(loader), is_seeded
         self.passes = 0
         self.batches: int | None = None
-        self.before_validation: RandomState | None = None
-        self._states: dict[int, RandomState] = {}
+        self.before_validation: dict | None = None
+        self._states: dict[int, dict] = {}
         self._iterator: Iterator = iter(())
+        self._setting = {'batches': len(loader), 'workers': loader.num_workers, 'processes': get_world_size()}
 
     def begin(self, position: Mapping | None = None, iterator: Iterator | None = None) -> None:
         """Begin a pass, or take one up at the position that :meth:`position` gave, as far as it is known."""
-        self.batches, self._states, loader = 0, {}, self.loader
+        self.batches, self._states, loader, own = 0, {}, self.loader, {}
         if position is not None:
             self.passes, self.batches = position.get('passes', 0), position['batches']
-            processes = position.get('processes', ())
-            own = processes[get_rank()] if len(processes) == get_world_size() else {}
-            if own and own['num_workers'] == loader.num_workers:
-                self._states = {lane: RandomState(**state) for lane, state in own['workers'].items()}
+            before = position.get('setting')
+            if before == self._setting:
+                own = position['states'][get_rank()]
+                self._states |= own['workers']
+            elif before:
+                self.batches = self.batches * len(loader) // before['batches']  # the same share of the data
+                text = f'resuming within an epoch with {self._setting}, not {before}: its rest has other random numbers'
+                print_log(text, logger='current', level=logging.WARNING)
             restart_sampler(loader.sampler)
-            loader = remaining(loader, self.batches, dict(self._states), self.is_seeded or self.passes > 0)
+            loader = remaining(loader, self.batches, self._states, self.is_seeded or self.passes > 0)
         random_numbers = torch.get_rng_state()
-        self._iterator = iter(loader) if iterator is None else iterator
+        self._iterator = iterator or iter(loader)
         if loader.persistent_workers and self.passes > 0:
             torch.set_rng_state(random_numbers)  # workers that live on from pass to pass draw no seed, new ones do
-        if position is not None and own:
-            RandomState(**own['main']).restore()
+        if own:
+            set_random_state(own['main'])
 
     def position(self, before_validation: bool = False) -> dict[str, Any] | None:
         """Return where the stream is, with the random numbers of all processes; None between two passes.
@@ -60,12 +67,9 @@ class BatchStream:
         """
         if self.batches is None:
             return None
-        main = RandomState.now()
-        if before_validation and self.before_validation is not None:
-            main = self.before_validation
-        workers = {lane: vars(state) for lane, state in self._states.items()}
-        own = dict(main=vars(main), workers=workers, num_workers=self.loader.num_workers)
-        return dict(passes=self.passes, batches=self.batches, processes=all_gather_object(own))
+        main = (before_validation and self.before_validation) or random_state()
+        states = all_gather_object(dict(main=main, workers=self._states))
+        return dict(passes=self.passes, batches=self.batches, setting=self._setting, states=states)
 
     def __iter__(self) -> Iterator:
         return self
@@ -102,7 +106,7 @@ class _Resumable:
         self._decide_current_val_interval()
         is_due = done >= self.val_begin and (done % self.val_interval == 0 or done == most)
         if self.runner.val_loop is not None and is_due:
-            self.stream.before_validation = RandomState.now()
+            self.stream.before_validation = random_state()
             self.runner.val_loop.run()
             self.stream.before_validation = None
 
@@ -115,7 +119,7 @@ class EpochBasedTrainLoop(_Resumable, MMEngineEpochBasedTrainLoop):
         """Train, and validate between the epochs."""
         self.stream = BatchStream(self.dataloader)
         self.runner.call_hook('before_train')
-        position = self._resumed_position()
+        position = self.resumed.get('position')
         if position is None and self.resumed.get('validation_due'):
             self._validate(self._epoch, self._max_epochs)
         while self._epoch < self._max_epochs and not self.stop_training:
@@ -124,12 +128,6 @@ class EpochBasedTrainLoop(_Resumable, MMEngineEpochBasedTrainLoop):
             self._validate(self._epoch, self._max_epochs)
         self.runner.call_hook('after_train')
         return self.runner.model
-
-    def _resumed_position(self) -> Mapping | None:
-        within = self._iter - self._epoch * len(self.dataloader)
-        if self.resumed and 0 < within <= len(self.dataloader):
-            return self.resumed.get('position') or dict(batches=within)
-        return None
 
     def run_epoch(self, position: Mapping | None = None) -> None:
         """Train for an epoch, or for what is left of one."""

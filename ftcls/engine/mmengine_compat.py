@@ -31,7 +31,6 @@ import itertools
 import logging
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -130,18 +129,12 @@ class AtomicLocalBackend(LocalBackend):
         except OSError as err:
             with contextlib.suppress(OSError):
                 draft.unlink()
-            raise CheckpointError(_cannot_write(path, len(obj), err)) from err
-
-
-def _cannot_write(path: Path, size: int, err: OSError) -> str:
-    """Say why a file cannot be written, and what to do."""
-    text = f'{path} ({size / 2**20:.1f} MiB) cannot be written: {err.strerror or err}. '
-    if err.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = shutil.disk_usage(path.parent).free / 2**20
-        text += f'{free:.1f} MiB are free in {path.parent.absolute()}. Remove files there'
-    else:
-        text += 'Make the folder writable'
-    return f'{text}, or give another --work-dir; then continue with --resume PATH. What was saved before is kept'
+            remedy = 'Make the folder writable'
+            if err.errno in (errno.ENOSPC, errno.EDQUOT):
+                remedy = 'Remove files there'
+            raise CheckpointError(
+                f'{path} ({len(obj) / 2**20:.1f} MiB) cannot be written: {err.strerror or err}. {remedy}, or give '
+                'another --work-dir; then continue with --resume PATH. What was saved before is kept') from err
 
 
 def register_atomic_saving() -> None:
@@ -216,8 +209,7 @@ class CompatRunner(Runner):
         """Build our loop where the config names none; MMEngine takes its own, past the registry."""
         if isinstance(loop, dict) and 'by_epoch' in loop:
             loop = dict(loop)
-            kind = {True: 'Epoch', False: 'Iter'}[bool(loop.pop('by_epoch'))]
-            loop['type'] = f'{kind}BasedTrainLoop'
+            loop['type'] = {True: 'EpochBasedTrainLoop', False: 'IterBasedTrainLoop'}[bool(loop.pop('by_epoch'))]
         return super().build_train_loop(loop)
 
     def _start_log(self, level: str) -> None:

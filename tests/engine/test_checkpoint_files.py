@@ -2,7 +2,6 @@
 import errno
 import logging
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ftcls.engine.hooks import CheckpointHook, DivergedError, disk_space
+from ftcls.engine.hooks import CheckpointHook, DivergedError, DryRunFinished, DryRunHook, disk_space
 from ftcls.engine.mmengine_compat import AtomicLocalBackend
 from ftcls.utils import CheckpointError
 from ftcls.utils.checkpoint.folder import is_whole
@@ -72,7 +71,7 @@ def test_full_disk_keeps_the_checkpoint_before(run: Callable, tmp_path: Path, mo
         fsync(descriptor)
 
     monkeypatch.setattr(os, 'fsync', full)
-    with pytest.raises(CheckpointError, match=r'MiB\) cannot be written: No space.* MiB are free in .*--resume'):
+    with pytest.raises(CheckpointError, match=r'MiB\) cannot be written: No space.* Remove files .*--resume'):
         run(checkpoint=dict(max_keep_ckpts=1), epochs=9)
     pointer = Path((folder / 'last_checkpoint').read_text())
     assert is_whole(pointer) and not list(folder.glob('.*.part'))
@@ -100,29 +99,28 @@ def test_expected_infinity_is_saved(run: Callable, make_runner: MakeRunner, tmp_
 
 
 def test_leftovers_of_a_killed_run_go(run: Callable, tmp_path: Path) -> None:
-    folder, host = tmp_path / 'run', socket.gethostname().replace('.', '_')
-    run(epochs=2)
-    best, = (name for name in names(folder) if name.startswith('best'))
-    dead, alive = (folder / f'.epoch_1.pth.{host}-{pid}-0123abcd.part' for pid in (2**22 + 1, os.getpid()))
-    foreign, users = folder / '.epoch_1.pth.other-7-0123abcd.part', folder / '.mine.part'
-    superseded, other = folder / 'best_top1_epoch_0.pth', folder / 'best_loss_epoch_0.pth'
-    copied = folder / f'copy_of_{best}'
-    for file in (dead, alive, foreign, users, superseded, other, copied):
-        file.write_bytes(b'x')
-    run(epochs=3, resume=True)
-    assert not dead.exists() and not superseded.exists()
-    assert all(file.exists() for file in (alive, foreign, users, other, copied))
-
-
-def test_one_checkpoint_too_many_goes_on_resuming(run: Callable, tmp_path: Path) -> None:
-    folder = tmp_path / 'run'
-    run(epochs=2, checkpoint=dict(max_keep_ckpts=1, save_best=None))
+    folder, keep_one = tmp_path / 'run', dict(max_keep_ckpts=1)
+    run(epochs=2, checkpoint=keep_one)
     content = torch.load(folder / 'epoch_2.pth', weights_only=True)
-    content['message_hub']['runtime_info']['keep_ckpt_ids'] = [1, 2]  # as it is written, before the removal
+    superseded = content['message_hub']['runtime_info']['superseded']
+    assert superseded == ['epoch_1.pth']
+    best, = (name for name in names(folder) if name.startswith('best'))
+    superseded += ['best_top1_epoch_0.pth', best]  # as if a kill had come before they were removed
     torch.save(content, folder / 'epoch_2.pth')
-    (folder / 'epoch_1.pth').write_bytes(b'x')
-    run(epochs=2, resume=True, checkpoint=dict(max_keep_ckpts=1, save_best=None))
-    assert names(folder) == {'epoch_2.pth'}
+    draft, users, other = (folder / name for name in (f'.a.pth.{"0" * 32}.part', '.mine.part', 'best_loss_epoch_0.pth'))
+    for file in (folder / 'epoch_1.pth', folder / 'best_top1_epoch_0.pth', draft, users, other):
+        file.write_bytes(b'x')
+    run(epochs=2, checkpoint=keep_one, resume=True)
+    assert names(folder) == {'epoch_2.pth', best, other.name}
+    assert users.exists() and not draft.exists()
+
+
+def test_a_dry_run_removes_nothing(run: Callable, tmp_path: Path) -> None:
+    run(epochs=2)
+    before = names(tmp_path / 'run')
+    with pytest.raises(DryRunFinished):
+        run([DryRunHook()], checkpoint=dict(max_keep_ckpts=1), resume=True)
+    assert names(tmp_path / 'run') == before
 
 
 class SaveNow(Hook):

@@ -1,4 +1,5 @@
 """A run that is resumed within an epoch equals the one that was not stopped, bit by bit."""
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -184,9 +185,11 @@ def test_the_plateau_counts_a_validation_that_is_made_up(tmp_path: Path) -> None
 
 
 def test_other_number_of_workers(tmp_path: Path) -> None:
-    """The batches are the same, if not their augmentation."""
+    """The batches are the same, if not their augmentation, and the log says so."""
     train(recipe(tmp_path / 'whole'))
     assert not resumed_equals(tmp_path, 3, workers=1)
+    log = ' '.join(file.read_text() for file in (tmp_path / 'from_3').glob('*/*.log'))
+    assert re.search(r"'workers': 1, .*'workers': 0, .*other random numbers", log)
     assert read_checkpoint((tmp_path / 'from_3' / 'last_checkpoint').read_text())['meta']['iter'] == 10
 
 

@@ -52,8 +52,7 @@ def find_resumed(cfg: Config, options: TrainOptions) -> str | None:
         path = (cfg.get('resume') and cfg.get('load_from')) or _latest(cfg, Path(work_dir_of(cfg, options)))
     if path is not None and not Path(path).is_file():
         raise MissingFileError(
-            f'--resume {path}: no such checkpoint; give the path of one, or none for the latest of the '
-            'work dir')
+            f'--resume {path}: no such checkpoint; give a path, or none for the latest of the work dir')
     earlier = path and not is_whole(path) and newest_whole([Path(path).parent])
     if earlier:
         raise CheckpointError(f'--resume {path}: the file is cut short or damaged; the newest whole checkpoint beside '
@@ -64,17 +63,15 @@ def find_resumed(cfg: Config, options: TrainOptions) -> str | None:
 def _latest(cfg: Config, work_dir: Path) -> str | None:
     """Return the latest whole checkpoint of a work dir; the log warns if it is not the noted one, or there is none."""
     note, noted = work_dir / 'last_checkpoint', ''
-    fault = 'no last_checkpoint, which names the latest checkpoint of a run'
+    fault = 'is missing or empty'
     if note.is_file():
         noted = note.read_text(encoding='utf-8', errors='replace').strip()
-        fault = 'a last_checkpoint that is empty'
-    here = work_dir / Path(noted).name  # the note has another path if the folder was moved
-    path = next((one for one in (here, Path(noted)) if one.is_file()), here)
-    if noted and is_whole(path):
-        return str(path)
     if noted:
-        fault = f'a last_checkpoint that names {path}, which is {("gone", "damaged")[path.is_file()]}'
-    text = f'--resume: the work dir {work_dir.resolve()} has {fault}'
+        fault = f'names {noted}, which is gone or damaged'
+    for path in (work_dir / Path(noted).name, Path(noted)):  # the folder may have been moved
+        if is_whole(path):
+            return str(path)
+    text = f'--resume: {note.resolve()} {fault}'
     settings = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     folders = [work_dir, *(Path(folder) / work_dir.name for folder in as_list(settings.get('out_dir') or []))]
     newest = newest_whole(folders, settings.get('filename_tmpl'))
@@ -85,8 +82,8 @@ def _latest(cfg: Config, work_dir: Path) -> str | None:
         raise MissingFileError(f'{text}; no whole checkpoint is there. Give one by its path: --resume PATH '
                                f'({others or "it holds none"}), or train anew without --resume')
     else:
-        text += '; training STARTS FROM THE BEGINNING; is it the --work-dir of the run that was stopped? '
-        text += f'It holds {others or "no checkpoint"}; give one by its path: --resume PATH'
+        text += ('; training STARTS FROM THE BEGINNING. Is it the --work-dir of the run that was stopped? It holds '
+                 f'{others or "no checkpoint"}; give one by its path: --resume PATH')
     print_log(text, logger='current', level=logging.WARNING)
     return newest and str(newest)
 
@@ -108,7 +105,7 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
     before = _read_config(meta.get('cfg'))
     if before is None:
         if 'cfg' in meta:
-            text = f'--resume {checkpoint}: the config in it cannot be read, so nothing of it is compared with this one'
+            text = f'--resume {checkpoint}: the config in it cannot be read, and is not compared with this one'
             print_log(text, logger='current', level=logging.WARNING)
         return
     changed = [line for key in _RESTORED for line in _describe(key, _get(before, key), _get(cfg, key))]

@@ -3,9 +3,10 @@ import itertools
 import logging
 import os
 import random
-from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +63,8 @@ class CheckpointHook(MMEngineCheckpointHook):
         CheckpointError: Before the first step, if not even one checkpoint fits on the disk.
     """
     _metrics: Sequence[BaseMetric] | None = None
+    # the iteration of the last checkpoint
+    _saved = -1
 
     def _init_rule(self, rules: Sequence[str | None], key_indicators: Sequence[str]) -> None:
         """Resolve the rule of each metric, once the metrics are known."""
@@ -78,13 +81,17 @@ class CheckpointHook(MMEngineCheckpointHook):
         if self.save_best:
             self._metrics = [] if runner.val_loop is None else runner.val_loop.evaluator.metrics
             self._init_rule(self.rules, self.key_indicators)
+        is_dry = any(isinstance(hook, DryRunHook) for hook in runner.hooks)
+        if is_dry:  # MMEngine would remove those that are more than max_keep_ckpts
+            runner.message_hub.runtime_info.pop('keep_ckpt_ids', None)
         super().before_train(runner)
+        superseded = runner.message_hub.runtime_info.get('superseded', ())
+        self.file_backend = _LateRemoval(self.file_backend, superseded)
         if '://' in str(self.out_dir):
             return
         barrier()  # `load_from` may be in this folder; all processes have read it now
-        self._set_best({key: self._own(path) for key, path in self._best_paths().items()})
         if is_main_process():
-            self._make_way(runner)
+            self._make_way(runner, is_dry)
             check_space(runner, self, self._written(runner))
 
     def save_now(self, runner: Runner, validating: bool = False) -> str:
@@ -96,91 +103,54 @@ class CheckpointHook(MMEngineCheckpointHook):
             The path of the checkpoint.
         """
         step = runner.iter + (not validating)
-        validated = {True: runner.epoch, False: runner.iter}[self.by_epoch]
-        if not self.by_epoch and not validating:
-            self._save_checkpoint(runner)
-        elif not validating or Path(self.last_ckpt or '').name != self.filename_tmpl.format(validated):
-            meta = dict(epoch=runner.epoch, iter=step, validation_due=True)
-            self._write(runner, f'iter_{step}.pth', meta, f'iter_{step}.pth')
+        meta = dict(epoch=runner.epoch, iter=step, validation_due=True)
+        if self._saved == step:
+            return self.last_ckpt
+        if not self.by_epoch:
+            self._save_checkpoint_with_step(runner, step, meta)
+        else:
+            self.file_backend.remove(f'iter_{step}.pth')  # once there is another
+            self._write(runner, f'iter_{step}.pth', meta)
         return self.last_ckpt
 
-    def _save_checkpoint(self, runner: Runner) -> None:
-        """Save a checkpoint that a validation may follow."""
-        step, meta = runner.epoch + 1, dict(epoch=runner.epoch + 1, iter=runner.iter)
-        if not self.by_epoch:
-            step, meta = runner.iter + 1, dict(epoch=runner.epoch, iter=runner.iter + 1)
-        self._save_checkpoint_with_step(runner, step, meta | dict(validation_due=True))
-
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        """Save a checkpoint, then remove those that are more than ``max_keep_ckpts``."""
-        kept = list(getattr(self, 'keep_ckpt_ids', ()))
-        if self.max_keep_ckpts > 0 and step not in kept[-1:]:
-            kept.append(step)
-            # one too many until the new file is whole: a run that is killed meanwhile removes it when it resumes
-            runner.message_hub.update_info('keep_ckpt_ids', kept)
-        self._write(runner, self.filename_tmpl.format(step), meta)
-        if self.max_keep_ckpts > 0:
-            for old in kept[:-self.max_keep_ckpts]:
-                self._remove(self.filename_tmpl.format(old))
-            self.keep_ckpt_ids = deque(kept[-self.max_keep_ckpts:], self.max_keep_ckpts)
+        """Save a checkpoint, then remove the one that is more than ``max_keep_ckpts``."""
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                self.file_backend.remove(self.filename_tmpl.format(self.keep_ckpt_ids[0]))
+            self.keep_ckpt_ids.append(step)
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        self._write(runner, self.filename_tmpl.format(step), meta)
 
-    def _write(self, runner: Runner, name: str, meta: dict, interim: str | None = None) -> None:
-        """Write a checkpoint, then the pointer to it, then remove the one between two regular ones."""
+    def _write(self, runner: Runner, name: str, meta: dict) -> None:
+        """Write a checkpoint, then the pointer to it, then remove what it supersedes."""
         _share_pending(runner)
         if stream := getattr(runner.train_loop, 'stream', None):  # of our loops
-            meta = meta | dict(position=stream.position(meta.get('validation_due', False)))
-        before = runner.message_hub.runtime_info.get('interim_ckpt')
-        runner.message_hub.update_info('interim_ckpt', interim or before)
-        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+            meta = dict(validation_due=stream.before_validation is None) | meta
+            meta['position'] = stream.position(meta['validation_due'])
+        self.last_ckpt, self._saved = self.file_backend.join_path(self.out_dir, name), meta['iter']
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.message_hub.update_info('superseded', sorted(self.file_backend.superseded))
         settings = dict(save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler, **self.args)
         runner.save_checkpoint(
             self.out_dir, name, self.file_client_args, meta=meta, backend_args=self.backend_args, **settings)
         if is_main_process():
             AtomicLocalBackend().put(self.last_ckpt.encode(), Path(runner.work_dir) / _POINTER)
-        if before not in (None, name):
-            self._remove(before)
-
-    def _remove(self, name: str) -> None:
-        path = self.file_backend.join_path(self.out_dir, name)
-        if is_main_process() and self.file_backend.isfile(path):
-            self.file_backend.remove(path)
+        self._remove_superseded(runner)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Save the best checkpoint so far, then remove the one before."""
-        before = self._best_paths()
-        self._set_best({})  # MMEngine would remove it first
         super()._save_best_checkpoint(runner, metrics)
-        now = {key: path for key, path in self._best_paths().items() if path}
-        self._set_best(before | now)
-        for key, path in now.items():
-            if before.get(key) not in (None, path):
-                self._remove(Path(before[key]).name)
+        self._remove_superseded(runner)
 
-    def _best_paths(self) -> dict[str, str | None]:
-        """Return the best checkpoint so far by metric."""
-        if not self.save_best:
-            return {}
-        if len(self.key_indicators) == 1:
-            return {'': self.best_ckpt_path}  # the key may be 'auto' until the first validation
-        return dict(self.best_ckpt_path_dict)
+    def _remove_superseded(self, runner: Runner) -> None:
+        """Remove what MMEngine or we noted for it, unless it is now the last or a best checkpoint."""
+        info = runner.message_hub.runtime_info.items()
+        keep = {Path(str(path)).name for key, path in info if key.startswith(('best_ckpt', 'last_ckpt'))}
+        if is_main_process():
+            self.file_backend.remove_noted(self.out_dir, keep)
 
-    def _set_best(self, paths: dict[str, str | None]) -> None:
-        if self.save_best and len(self.key_indicators) == 1:
-            self.best_ckpt_path = next(iter(paths.values()), None)
-        elif self.save_best:
-            self.best_ckpt_path_dict = {key: paths.get(key) for key in self.key_indicators}
-
-    def _own(self, path: str | None) -> str | None:
-        """Return the best checkpoint so far, which the next best one replaces, if it is in this run's own folder.
-
-        The path is of where the run was before its folder was moved, or of another run that this one resumes.
-        """
-        own = Path(self.out_dir) / Path(path or '').name
-        return str(own) if own.is_file() else None
-
-    def _make_way(self, runner: Runner) -> None:
+    def _make_way(self, runner: Runner, is_dry: bool) -> None:
         """Move the checkpoints of an earlier run aside, and remove what a killed process left of this one."""
         folder, pointer = Path(self.out_dir), Path(runner.work_dir) / _POINTER
         source = checkpoint_source(runner) if is_resuming(runner) else None
@@ -189,15 +159,13 @@ class CheckpointHook(MMEngineCheckpointHook):
         whose, hint = 'of an earlier run', 'another --work-dir keeps runs apart, and --resume continues that run'
         if continues:
             whose, hint = f'past {Path(source).stem}, where this run resumes', 'another --work-dir keeps runs apart'
-            files = {file: is_past for file, is_past in files.items() if is_past}
-        moved = list(files)
+        moved = [file for file, is_past in files.items() if is_past or not continues]
+        latest = max((file for file in moved if not file.name.startswith('best_')), key=os.path.getmtime, default=None)
         if pointer.is_file() and (moved or not continues):
             moved.append(pointer)
-        is_dry = any(isinstance(hook, DryRunHook) for hook in runner.hooks)
-        if continues and not is_dry:
-            self._remove_superseded(runner)
         if not is_dry:
             remove_drafts(folder)
+            self._remove_superseded(runner)
         if not moved:
             return
         aside = next(path for n in itertools.count(1) if not (path := folder / f'earlier_run_{n}').exists())
@@ -206,7 +174,6 @@ class CheckpointHook(MMEngineCheckpointHook):
         if is_dry:
             runner.logger.warning(f'{text}; the run would move them to {aside} ({hint})')
             return
-        latest = max((file for file in files if not file.name.startswith('best_')), key=os.path.getmtime, default=None)
         if latest is not None and not continues:
             hint = f'--resume {aside / latest.name} with another --work-dir continues that run'
         aside.mkdir()
@@ -215,17 +182,6 @@ class CheckpointHook(MMEngineCheckpointHook):
         if continues and pointer in moved:
             AtomicLocalBackend().put(str(source).encode(), pointer)
         runner.logger.warning(f'{text}; they are moved to {aside}, so that none is taken for one of this run ({hint})')
-
-    def _remove_superseded(self, runner: Runner) -> None:
-        """Remove best checkpoints up to this point which a better one followed; a kill can leave them."""
-        form = checkpoint_form(self.filename_tmpl)
-        matches = [form.fullmatch(Path(path or '').name) for path in self._best_paths().values()]
-        best = {match['best']: match[0] for match in matches if match is not None}
-        for file, is_past in self._written(runner).items():
-            kind = form.fullmatch(file.name)['best']
-            if kind in best and file.name != best[kind] and not is_past:
-                file.unlink()
-                runner.logger.info(f'{file} is removed: {best[kind]} is better')
 
     def _written(self, runner: Runner) -> dict[Path, bool]:
         """Return the run's own files of checkpoints, each with whether it is past the point where the run is."""
@@ -236,6 +192,32 @@ class CheckpointHook(MMEngineCheckpointHook):
                 unit = match['unit'] or {True: 'epoch', False: 'iter'}[self.by_epoch]
                 written[file] = int(match['own'] or match['number']) > getattr(runner, unit)
         return written
+
+
+class _LateRemoval:
+    """A file backend of MMEngine that removes a file when the next one is whole, not before."""
+
+    def __init__(self, backend: Any, superseded: Iterable[str]) -> None:
+        self._backend, self.superseded = backend, set(superseded)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def isfile(self, path: str) -> bool:
+        """Let MMEngine call :meth:`remove`."""
+        return True
+
+    def remove(self, path: str) -> None:
+        """Note the name of a file."""
+        self.superseded.add(Path(path).name)
+
+    def remove_noted(self, folder: str, keep: set[str]) -> None:
+        """Remove the noted files from a folder, apart from those to keep."""
+        for name in self.superseded - keep:
+            path = self.join_path(folder, name)
+            if self._backend.isfile(path):
+                self._backend.remove(path)
+        self.superseded &= keep
 
 
 class _MakePlainLast(Hook):
@@ -253,8 +235,8 @@ class _MakePlainLast(Hook):
         if broken:
             raise DivergedError(
                 f'{len(broken)} weights are NaN or infinite at iteration {checkpoint["meta"]["iter"]}, for example '
-                f'{broken[0]}; they are not saved, and the last checkpoint is kept. Lower optim_wrapper.optimizer.lr, '
-                'set optim_wrapper.clip_grad=dict(max_norm=1.0), or train without half precision')
+                f'{broken[0]}: not saved, the last checkpoint is kept. Lower optim_wrapper.optimizer.lr, set '
+                'optim_wrapper.clip_grad=dict(max_norm=1.0), or train without half precision')
         make_plain(checkpoint)
 
 

@@ -25,31 +25,26 @@ def check_space(runner: Runner, hook: CheckpointHook, there: Iterable[Path]) -> 
     Raises:
         CheckpointError: If not even one fits.
     """
-    folder, one, best = Path(hook.out_dir), *_sizes(runner)
-    kept = hook.max_keep_ckpts + 1  # the new one is whole before the old one is removed
-    if hook.max_keep_ckpts < 1:
-        length = {True: runner.max_epochs, False: runner.max_iters}[hook.by_epoch]
-        kept = max(1, math.ceil(length / (hook.interval or -1)))
-    count_best = len(hook.save_best or ())
-    needed = one * kept + best * (count_best + bool(count_best)) - sum(file.stat().st_size for file in there)
-    free = shutil.disk_usage(folder).free
-    text = (f'{folder.absolute()} has {_mib(free)} free; a checkpoint of this run has about {_mib(one)}, and '
-            f'all that it keeps at a time needs {_mib(max(needed, one))}')
-    remedy = 'Remove files there, set default_hooks.checkpoint.max_keep_ckpts, or give another --work-dir'
-    if free < one:
-        raise CheckpointError(f'{text}. {remedy}')
-    if free < needed:
-        runner.logger.warning(f'{text}. {remedy}')
-
-
-def _sizes(runner: Runner) -> tuple[int, int]:
-    """Return the bytes of a checkpoint and of a best one, which has no state of the optimizer."""
     model = unwrap_model(runner.model)
-    weights = _bytes(model.state_dict().values()) * (1 + any(isinstance(hook, EMAHook) for hook in runner.hooks))
+    best = _bytes(model.state_dict().values()) * (1 + any(isinstance(hook, EMAHook) for hook in runner.hooks))
     settings = getattr(getattr(runner.optim_wrapper, 'optimizer', None), 'defaults', {})
     # values that an optimizer keeps per weight: Adam's two means, the mean square of RMSprop, momentum
     per_weight = 2 * ('betas' in settings) + ('alpha' in settings) + bool(settings.get('momentum'))
-    return weights + per_weight * _bytes(p for p in model.parameters() if p.requires_grad), weights
+    one = best + per_weight * _bytes(p for p in model.parameters() if p.requires_grad)
+    length = {True: runner.max_epochs, False: runner.max_iters}[hook.by_epoch]
+    kept = max(1, math.ceil(length / (hook.interval or -1)))
+    if hook.max_keep_ckpts > 0:
+        kept = min(kept, hook.max_keep_ckpts + 1)  # the new one is whole before the old one is removed
+    count_best = len(hook.save_best or ())
+    needed = one * kept + best * (count_best + bool(count_best)) - sum(file.stat().st_size for file in there)
+    free = shutil.disk_usage(hook.out_dir).free
+    text = f'{Path(hook.out_dir).absolute()} has {_mib(free)} free, a checkpoint needs about {_mib(one)}, and all of ' \
+           f'this run {_mib(max(needed, one))}. Remove files there, set default_hooks.checkpoint.max_keep_ckpts, or ' \
+           'give another --work-dir'
+    if free < one and runner.iter < runner.max_iters:
+        raise CheckpointError(text)
+    if free < needed:
+        runner.logger.warning(text)
 
 
 def _bytes(tensors: Iterable[torch.Tensor]) -> int:

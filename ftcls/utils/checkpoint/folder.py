@@ -1,9 +1,8 @@
 """The checkpoints in the folder of a run: which are whole, which is the newest, what a killed process left."""
 import contextlib
+import itertools
 import os
 import re
-import socket
-import time
 import uuid
 import zipfile
 from collections.abc import Iterable
@@ -12,8 +11,6 @@ from pathlib import Path
 import torch
 
 __all__ = ['checkpoint_form', 'draft_of', 'is_whole', 'newest_whole', 'remove_drafts']
-
-_DAY = 86400
 
 
 def checkpoint_form(template: str | None = None) -> re.Pattern:
@@ -52,7 +49,7 @@ def newest_whole(folders: Iterable[Path], template: str | None = None) -> Path |
         template: See :func:`checkpoint_form`.
     """
     form, found = checkpoint_form(template), {}
-    for path in [path for folder in folders for path in folder.glob('*.pth')]:
+    for path in itertools.chain.from_iterable(folder.glob('*.pth') for folder in folders):
         match = form.fullmatch(path.name)
         if match is None or match['best']:
             continue
@@ -63,33 +60,12 @@ def newest_whole(folders: Iterable[Path], template: str | None = None) -> Path |
 
 
 def draft_of(path: Path) -> Path:
-    """Return the name under which this process writes a file until it is whole."""
-    return path.with_name(f'.{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part')
+    """Return a name under which a file is written until it is whole."""
+    return path.with_name(f'.{path.name}.{uuid.uuid4().hex}.part')
 
 
 def remove_drafts(folder: Path) -> None:
-    """Remove what processes that were killed were writing in a folder.
-
-    A draft of another host, or of an earlier version, is removed when nothing was written to it for a day.
-    """
+    """Remove what runs that were killed were writing in a folder; the lock of a run keeps others out of it."""
     for draft in folder.glob('.*.part'):
-        match = re.fullmatch(r'\..+\.(?:([^.]+)-(\d+)-[0-9a-f]{8}|[0-9a-f]{32})\.part', draft.name)
-        with contextlib.suppress(FileNotFoundError):
-            is_left = time.time() - draft.stat().st_mtime > _DAY
-            if match and match[1] == _host():
-                is_left = not _is_alive(int(match[2]))
-            if match and is_left:
-                draft.unlink()
-
-
-def _host() -> str:
-    return socket.gethostname().replace('.', '_')
-
-
-def _is_alive(process: int) -> bool:
-    with contextlib.suppress(PermissionError):  # of another user
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return False
-    return True
+        if re.fullmatch(r'\..+\.[0-9a-f]{32}\.part', draft.name):
+            draft.unlink(missing_ok=True)

@@ -146,7 +146,7 @@ def test_other_freezing_l2sp_and_ema_are_warned_of(tmp_path: Path, caplog: pytes
 @pytest.mark.parametrize('text', ['(((', 5, '-' * 200_000, 'a\0b', 'import os', None])
 def test_a_config_that_cannot_be_read_is_said_not_to_be_compared(tmp_path, log_records, text):
     check_same_recipe(recipe(tmp_path), 'epoch_1.pth', dict(cfg=text))
-    assert 'epoch_1.pth: the config in it cannot be read, so nothing of it is compared' in log_records[-1][1]
+    assert 'epoch_1.pth: the config in it cannot be read, and is not compared' in log_records[-1][1]
 
 
 def test_a_checkpoint_of_another_tool_is_not_warned_of(tmp_path, log_records):
@@ -174,11 +174,11 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize(('noted', 'harm', 'chosen', 'said'), [
-    (None, None, 10, 'has no last_checkpoint'),
-    ('', None, 10, 'last_checkpoint that is empty'),
-    ('epoch_12.pth', None, 10, 'epoch_12.pth, which is gone'),
-    ('epoch_10.pth', cut, 9, 'epoch_10.pth, which is damaged'),
-    ('epoch_10.pth', flip, 9, 'epoch_10.pth, which is damaged'),
+    (None, None, 10, 'last_checkpoint is missing or empty'),
+    ('', None, 10, 'last_checkpoint is missing or empty'),
+    ('epoch_12.pth', None, 10, 'epoch_12.pth, which is gone or damaged'),
+    ('epoch_10.pth', cut, 9, 'epoch_10.pth, which is gone or damaged'),
+    ('epoch_10.pth', flip, 9, 'epoch_10.pth, which is gone or damaged'),
     ('epoch_9.pth', cut, 9, None),
 ])
 def test_the_newest_whole_checkpoint_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture, noted: str | None,
@@ -205,5 +205,6 @@ def test_a_damaged_checkpoint_names_a_whole_one(tmp_path: Path) -> None:
             with pytest.raises(CheckpointError, match=f'epoch_{epoch}.pth.*damaged.*--resume .*epoch_{epoch - 1}.pth'):
                 resume(recipe(tmp_path / 'run'), str(tmp_path / 'run' / f'epoch_{epoch}.pth'))
     (tmp_path / 'run' / 'last_checkpoint').write_text(str(tmp_path / 'run' / 'epoch_8.pth'))
-    with pytest.raises(MissingFileError, match='epoch_8.pth, which is damaged; no whole checkpoint.*without --resume'):
+    with pytest.raises(
+            MissingFileError, match='epoch_8.pth, which is gone or damaged; no whole checkpoint.*without --resume'):
         resume(recipe(tmp_path / 'run'))
