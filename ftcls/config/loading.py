@@ -242,18 +242,11 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
     one that its component accepts is checked with the whole config, by ``validate_config``.
 
     Raises:
-        ConfigError: If the path leads nowhere, ends at an intermediate variable that nothing reads any more, or would
-            leave an empty dict.
+        ConfigError: If the path leads nowhere, or ends at an intermediate variable that nothing reads any more.
     """
     for path in overrides:
         _check_override_path(cfg, path)
-    replaced = {path.removesuffix('._delete_') for path, value in overrides.items() if value}.difference(overrides)
-    for place in replaced:
-        if sum(path.startswith(f'{place}.') for path in overrides) == 1:
-            raise ConfigError(f'--cfg-options {place}._delete_: this replaces {place} by what else is set in it, which '
-                              f'is nothing; set {place}=None to remove it')
-    values = {path: value for path, value in overrides.items() if path.removesuffix('._delete_') not in replaced}
-    for path, value in {**dict.fromkeys(replaced, {'_delete_': True}), **values}.items():
+    for path, value in sorted(overrides.items(), key=lambda item: not item[0].endswith('._delete_')):
         top, *keys = path.split('.')
         try:
             cfg[top] = _with(cfg.get(top), keys, value)
@@ -263,11 +256,14 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
         key = TOP_LEVEL_KEYS.get(name, Key())
         if value is None and not matches_type(None, key.type):
             del cfg._cfg_dict[name]
-        _take_back(name, value, key.registry)
+        if name != 'arms':  # which are overrides themselves
+            _take_back(name, value, key.registry)
 
 
 def _with(node: Any, keys: Sequence[str], value: Any) -> Any:
     """Return a copy of a node of a config with the value at a path inside it; a dict is merged into a dict."""
+    if keys == ['_delete_'] and value:
+        return ConfigDict(_delete_=True)
     if keys and isinstance(node, list | tuple):
         items = list(node)
         items[int(keys[0])] = _with(items[int(keys[0])], keys[1:], value)
@@ -288,7 +284,7 @@ def _take_back(key: str, node: Any, registry: Registry | None) -> None:
         node: A part of a config.
         registry: Where the components in it are looked up.
     """
-    if isinstance(node, list) and any(isinstance(item, Mapping) for item in node):
+    if isinstance(node, list) and (KEYS.get(key, Key()).registry or any(isinstance(item, Mapping) for item in node)):
         node[:] = [item for item in node if item is not None]
     if isinstance(node, list | tuple):
         for item in node:

@@ -285,10 +285,10 @@ class CustomDataset(BaseDataset):
     def _warn_of_unknown(self, rows: Sequence[Row]) -> None:
         """Warn of the rows that are left out because of their labels."""
         counts = Counter(row.labels[0] for row in rows)
-        parts = []
-        for label, row in first_rows(rows).items():
-            hint = near_hint(label, self.CLASSES)
-            parts.append(f'{label!r} ({plural(counts[label], "row")}, first in {row.where}{hint})')
+        parts = [
+            f'{label!r} ({plural(counts[label], "row")}, first in {row.where}{near_hint(label, self.CLASSES)})'
+            for label, row in first_rows(rows).items()
+        ]
         if parts:
             why = f'because the label is not among the {len(self.CLASSES)} classes: {enumerate_names(parts, 8)}'
             self.log(f'{self.ann_file}: {plural(len(rows), "row")} left out, {why}', logging.WARNING)

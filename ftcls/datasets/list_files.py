@@ -1,6 +1,7 @@
 """Reading annotation files: where they are, and what is in them."""
 import io
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +50,13 @@ def read_lines(path: str) -> list[str]:
         DataError: If it is not text in UTF-8.
     """
     with located(path):
-        lines = io.StringIO(read_text(_existing(path)), newline='').readlines()
-    comments = [number for number, line in enumerate(lines) if line.startswith('# ')]
+        text, comments = re.subn(r'(?m)^# [^\r\n]*', '', read_text(_existing(path)))
     if comments:
-        print_log(f'{path}: skipped {plural(len(comments), "line")} of comments', 'current')
-    for number in comments:
-        lines[number] = '\n'
-    return lines
+        print_log(f'{path}: skipped {plural(comments, "line")} of comments', 'current')
+    return io.StringIO(text, newline='').readlines()
 
 
 def _existing(path: str) -> str:
     if not os.path.isfile(path):
-        raise MissingFileError(f'ann_file={path!r}: no such file{missing_hint(path)}; check data_root and ann_file')
+        raise MissingFileError(f'no such file{missing_hint(path)}; check data_root and ann_file')
     return path

@@ -62,7 +62,7 @@ class MultiLabelDataset(CustomDataset):
 
     def _load_listed(self) -> list[dict]:
         """Return the images that the file lists."""
-        if self._is_openmmlab():
+        if is_data(self.ann_file) and isinstance(read_data(self.ann_file), dict):
             samples = BaseDataset.load_data_list(self)
             self._check_files((), [info['img_path'] for info in samples])
             return samples
@@ -76,9 +76,6 @@ class MultiLabelDataset(CustomDataset):
             self._check_repeated(rows, samples)
         self._check_files(rows, [info['img_path'] for info in samples])
         return samples
-
-    def _is_openmmlab(self) -> bool:
-        return is_data(self.ann_file) and isinstance(read_data(self.ann_file), dict)
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """Return a sample of an OpenMMLab file, its labels, ``gt_label`` or ``img_label``, as a list."""

@@ -76,17 +76,16 @@ def read_text(path: str | Path) -> str:
     data = Path(path).read_bytes()
     if data.startswith(_BINARY):
         raise DataError('this is a spreadsheet, a table of Parquet or an archive, not text; save the table as CSV')
-    at, guess = 0, 'UTF-16'
-    if data[:2] not in (b'\xff\xfe', b'\xfe\xff'):
-        guess = {0: 'UTF-16BE', 1: 'UTF-16LE'}.get(data[:2].find(b'\0'))
-    if guess is None:
+    at, guess = data.find(b'\0'), 'UTF-16'
+    if at < 0:
         try:
             return data.decode('utf-8-sig')
         except UnicodeDecodeError as err:
             at, guess = err.start, 'WINDOWS-1252'
     line = data.count(b'\n', 0, at) + 1
-    raise DataError(f'line {line}: byte {at} ({data[at]:#04x}) is not UTF-8; save the file as UTF-8, for example by '
-                    f'`iconv -f {guess} -t UTF-8` (a guess; GB18030 and SHIFT_JIS are common too)')
+    raise DataError(
+        f'line {line}: byte {at} ({data[at]:#04x}) is not text in UTF-8; save the file as UTF-8, for example by '
+        f'`iconv -f {guess} -t UTF-8` (a guess; GB18030 and SHIFT_JIS are common too)')
 
 
 @register_handler(['yaml', 'yml'])

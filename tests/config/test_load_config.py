@@ -224,6 +224,16 @@ def test_none_in_a_list_removes_a_component(tmp_path):
     assert cfg.param_scheduler == [dict(type='StepLR', step_size=2)] and cfg.model.mean == [1.0, 3]
 
 
+def test_none_may_empty_a_list(tmp_path):
+    cfg = load_config(write(tmp_path, base=BASE), ['custom_hooks=[dict(type="EMAHook")]', 'custom_hooks.0=None'])
+    assert cfg.custom_hooks == []
+
+
+def test_the_overrides_of_arms_are_left_as_they_are(tmp_path):
+    arms = {'a': {'optim_wrapper.optimizer': dict(_delete_=True, type='SGD', lr=None), 'param_scheduler': [None]}}
+    assert load_config(write(tmp_path, child=f'_base_ = "./base.py"\narms = {arms}\n', base=BASE)).arms == arms
+
+
 @pytest.mark.parametrize('overrides', [
     ['param_scheduler.0.type=StepLR', 'param_scheduler.0._delete_=True', 'param_scheduler.0.step_size=5'],
     ['param_scheduler.0=dict(_delete_=True,type="StepLR",step_size=5)'],
@@ -241,6 +251,6 @@ def test_delete_in_a_file(tmp_path):
     assert cfg.custom_hooks == [dict(type='EMAHook')] and cfg.optim_wrapper.optimizer == dict(type='Adam')
 
 
-def test_delete_of_all_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r'param_scheduler\.0\._delete_: .*set param_scheduler\.0=None'):
-        load_config(write(tmp_path, base=BASE), ['param_scheduler.0._delete_=True'])
+def test_delete_of_all_leaves_nothing(tmp_path):
+    cfg = load_config(write(tmp_path, base=BASE), ['param_scheduler.0._delete_=True'])
+    assert cfg.param_scheduler[0] == {}  # the check asks for its type

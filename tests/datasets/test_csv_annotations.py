@@ -60,10 +60,11 @@ TABLE = 'path,label\nä.jpg,cat\n'
 
 @pytest.mark.parametrize('name', ['x.csv', 'x.json', 'x.yaml'])
 @pytest.mark.parametrize('content, message', [
-    (TABLE.encode('utf-16'), r'line 1: byte 0 \(0xff\) is not UTF-8; .*iconv -f UTF-16 -t UTF-8'),
-    (TABLE.encode('utf-16-le'), 'line 1: byte 0 .*UTF-16LE'),
-    (TABLE.encode('utf-16-be'), 'line 1: byte 0 .*UTF-16BE'),
+    (TABLE.encode('utf-16'), r'line 1: byte 3 \(0x00\) is not text in UTF-8; .*iconv -f UTF-16 -t UTF-8'),
+    (TABLE.encode('utf-16-le'), 'line 1: byte 1 .*UTF-16'),
+    (TABLE.encode('utf-16-be'), 'line 1: byte 0 .*UTF-16'),
     (TABLE.encode('latin-1'), r'line 2: byte 11 \(0xe4\).*WINDOWS-1252'),
+    ('path,label\n蚂蚁.jpg,蚂蚁\n'.encode('gbk'), 'line 2: .*a guess; GB18030 and SHIFT_JIS'),
     (b'PK\x03\x04xl/workbook', 'is a spreadsheet, .*save the table as CSV'),
     (b'PAR1abc', 'save the table as CSV'),
 ])
@@ -148,7 +149,7 @@ def test_lines_and_columns_that_hold_nothing(tmp_path: Path, text: str) -> None:
     ('path,label\n"a.jpg,cat\n', 'x.csv, line 2: .*quote left open'),
     ('path,label\n', 'lists no images'),
     ('', 'lists no images'),
-    (b'path,label\n\xe4.jpg,cat\n', r'line 2: byte 11 \(0xe4\) is not UTF-8; .*WINDOWS-1252'),
+    (b'path,label\n\xe4.jpg,cat\n', r'line 2: byte 11 \(0xe4\) is not text in UTF-8; .*WINDOWS-1252'),
 ])
 def test_wrong_csv(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
