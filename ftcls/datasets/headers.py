@@ -2,7 +2,6 @@
 import contextlib
 import io
 import os
-import stat
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from ftcls.utils import DataError
 from ftcls.utils.tree import as_list
 
 __all__ = [
-    'FORMATS', 'IMAGE_SUFFIXES', 'ImageHeader', 'check_pixels', 'content_kind', 'is_image', 'max_pixels', 'read_header',
+    'FORMATS', 'IMAGE_SUFFIXES', 'ImageHeader', 'check_image', 'content_kind', 'is_image', 'read_header', 'read_tags',
     'scan_headers'
 ]
 
@@ -27,19 +26,25 @@ IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tif
 #: The formats, by Pillow's names, that are read whatever the ending.
 FORMATS = ('JPEG', 'MPO', 'PNG', 'PPM', 'BMP', 'TIFF', 'WEBP', 'GIF', 'AVIF', 'JPEG2000')
 _ORIENTATION = 0x0112
-_BITS = {'1': 1, 'I': 32, 'F': 32}
-# Numbers of the TIFF tags: bits and samples of a pixel; offsets and sizes of strips or tiles.
-_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277
+_BITS = {'1': 1, 'I': 32, 'F': 32, 'I;16': 16, 'I;16B': 16}
+_ANY_DEPTH = ('PPM', 'JPEG2000', 'AVIF')  # Pillow reads their 16 bits as 8
+# TIFF tags: bits and samples of a pixel; whether it is a preview; further images; offsets and sizes of strips or tiles.
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _SUBFILE_TYPE, _SUB_IMAGES = 258, 277, 254, 330
 _BLOCKS = ((273, 279), (324, 325))
-_TIFF, _NUMPY, _PNG_END = (b'II*\0', b'MM\0*'), b'\x93NUMPY', b'IEND\xaeB`\x82'
-_MAGIC = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM', b'II+\0', b'MM\0+', b'\0\0\0\x0cjP', *_TIFF)
+_TIFF, _NUMPY = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'), b'\x93NUMPY'
+_MAGIC = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM', b'RIFF', b'P5', b'P6', b'\0\0\0\x0cjP', *_TIFF)
 _BRANDS = (b'ftypavif', b'ftypavis', b'ftypheic', b'ftypheix', b'ftypmif1', b'ftyphevc')
-_NOT_READABLE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError, AttributeError,
-                 RuntimeError)
+# What begins the pixels, and what ends the file.
+_JPEG = (b'\xff\xda', b'\xff\xd9')
+_MARKS = dict(JPEG=_JPEG, MPO=_JPEG, JPEG2000=_JPEG, GIF=(b';', b';'), PNG=(b'IDAT', b'IEND\xaeB`\x82'))
 _CUT_OFF = 'is cut off: its end is missing'
+_NOT_READ = 'is of the kind {}, which is not read here; save it as JPEG or PNG'
 
 if 'FTCLS_MAX_PIXELS' in os.environ:
     Image.MAX_IMAGE_PIXELS = int(os.environ['FTCLS_MAX_PIXELS']) // 2
+_MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 1 << 60)
+_TOO_LARGE = (f'has more pixels than the limit of {_MAX_PIXELS:,}; make it smaller, or set FTCLS_MAX_PIXELS in the '
+              'environment')
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,9 @@ class ImageHeader:
         width: Pixels, as stored (``orientation`` is not applied); 0 if unknown.
         height: As ``width``.
         mode: Pillow's mode, such as 'RGB' or 'I;16'; '' where Pillow has none, for example for six channels.
-        bits: Bits per channel, as stored; with a palette, of the index.
+        bits: Bits per channel, as stored; with a palette, of the index; 0 if unknown.
         channels: Channels, as stored, alpha included; 1 with a palette.
-        has_alpha: Whether pixels can be transparent.
-        pages: Number of pages or frames.
+        has_pages: Whether further pages or frames follow.
         orientation: EXIF's, 1 to 8; 5 to 8 mean that the image is shown turned by 90 degrees.
         fault: Why the image cannot be used, to be read after the file's name ('is empty'); None if nothing is wrong.
     """
@@ -66,8 +70,7 @@ class ImageHeader:
     mode: str = ''
     bits: int = 0
     channels: int = 0
-    has_alpha: bool = False
-    pages: int = 1
+    has_pages: bool = False
     orientation: int = 1
     fault: str | None = None
 
@@ -77,28 +80,24 @@ class ImageHeader:
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
-def max_pixels() -> float:
-    """Return how many pixels an image may have: twice Pillow's ``MAX_IMAGE_PIXELS``, or ``FTCLS_MAX_PIXELS``."""
-    return 2 * (Image.MAX_IMAGE_PIXELS or float('inf'))
-
-
-def check_pixels(data: bytes, path: str) -> Image.Image | None:
-    """Return what Pillow opens of a file's bytes, not decoded; None if it does not know the kind.
+def check_image(data: bytes, path: str) -> Image.Image | None:
+    """Return what Pillow opens of a file's bytes; None if it does not know the kind.
 
     Raises:
-        DataError: If it must not be decoded: too many pixels, or a program (EPS).
+        DataError: If it must not be decoded (too many pixels, a program), or lacks its end, which OpenCV fills with grey.
     """
+    file = io.BytesIO(data)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            img = Image.open(io.BytesIO(data))
-        fault = _kind_fault(img)
-    except Image.DecompressionBombError as err:
-        fault = _bomb_fault(err)
-    except _NOT_READABLE:
+            warnings.simplefilter('ignore')  # about odd metadata and large images
+            img = Image.open(file)
+        fault = _decoding_fault(img, file, False)
+    except Image.DecompressionBombError:
+        fault = _TOO_LARGE
+    except Exception:
         return None
     if fault:
-        raise DataError(f'the image {path} {fault}')
+        raise DataError(f'cannot read the image {path}: it {fault}; replace or remove it')
     return img
 
 
@@ -109,9 +108,7 @@ def read_header(path: str | os.PathLike, decode: bool = False) -> ImageHeader:
         path: The file.
         decode: Whether to decode the first page too, which finds more faults.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # about odd metadata and large images
-        return _read(os.fspath(path), decode)
+    return scan_headers([os.fspath(path)], 1, decode)[0]
 
 
 def scan_headers(paths: Iterable[str], workers: int = 8, decode: bool = False) -> list[ImageHeader]:
@@ -132,126 +129,110 @@ def content_kind(path: str) -> str:
     if os.path.isfile(path):
         with contextlib.suppress(OSError), open(path, 'rb') as file:
             head = file.read(12)
-    return read_header(path).format if head.startswith((*_MAGIC, b'RIFF', b'P5', b'P6')) or head[4:] in _BRANDS else ''
+    return read_header(path).format if head.startswith(_MAGIC) or head[4:] in _BRANDS else ''
+
+
+def read_tags(file: BinaryIO) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """Return the tags of a TIFF's first page."""
+    file.seek(0)
+    head = file.read(8)
+    if b'+' in head[:4]:  # BigTIFF
+        head += file.read(8)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+    file.seek(tags.next)
+    tags.load(file)
+    return tags
 
 
 def _read(path: str, decode: bool) -> ImageHeader:
     try:
-        fault = _path_fault(path)
-        if fault is None:
-            with open(path, 'rb') as file:
-                return _header(path, file, decode)
+        if os.path.islink(path) and not os.path.exists(path):
+            return ImageHeader(path, fault=f'is a link to {os.readlink(path)}, which does not exist')
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+            return ImageHeader(path, fault='is a folder, or not a regular file')
+        with open(path, 'rb') as file:
+            return _header(path, file, decode)
     except (OSError, ValueError) as err:
-        fault = f'cannot be read: {getattr(err, "strerror", None) or err}'
-    return ImageHeader(path, fault=fault)
-
-
-def _path_fault(path: str) -> str | None:
-    """Return what is wrong with a path that is no file; opening a pipe would wait for ever."""
-    if os.path.islink(path) and not os.path.exists(path):
-        return f'is a link to {os.readlink(path)}, which does not exist'
-    mode = os.stat(path).st_mode
-    if stat.S_ISDIR(mode):
-        return 'is a folder'
-    return None if stat.S_ISREG(mode) else 'is not a regular file'
+        return ImageHeader(path, fault=f'cannot be read: {getattr(err, "strerror", None) or err}')
 
 
 def _header(path: str, file: BinaryIO, decode: bool) -> ImageHeader:
-    head = file.read(1024)
-    file.seek(0)
     try:
         with Image.open(file) as img:
-            header = _from_pillow(path, img, head)
-            return replace(header, fault=_decoding_fault(img, file, head, decode))
-    except Image.DecompressionBombError as err:
-        return ImageHeader(path, fault=_bomb_fault(err))
-    except _NOT_READABLE:
-        header = _without_pillow(path, file, head)
-    if header.width * header.height > max_pixels():
-        return replace(header, fault=_bomb_fault(header.width * header.height))
+            header = _from_pillow(path, img, file)
+            return replace(header, fault=_decoding_fault(img, file, decode))
+    except Image.DecompressionBombError:
+        return ImageHeader(path, fault=_TOO_LARGE)
+    except Exception:  # whatever Pillow raises for a broken file
+        header = _without_pillow(path, file)
+    if header.width * header.height > _MAX_PIXELS:
+        return replace(header, fault=_TOO_LARGE)
     return header
 
 
-def _bomb_fault(what: object) -> str:
-    pixels = int(''.join(filter(str.isdigit, str(what).partition('pixels')[0])))
-    return (f'has {pixels:,} pixels, more than the limit of {max_pixels():,}; make it smaller, or set FTCLS_MAX_PIXELS '
-            'in the environment')
-
-
-def _from_pillow(path: str, img: Image.Image, head: bytes) -> ImageHeader:
-    bits = 16 if img.mode.startswith('I;16') else _BITS.get(img.mode, 8)
-    size, channels = img.size, len(img.getbands())
+def _from_pillow(path: str, img: Image.Image, file: BinaryIO) -> ImageHeader:
+    size, bits, channels = img.size, _BITS.get(img.mode, 8), len(img.getbands())
     if img.format == 'PNG':
-        bits, channels = head[24], (1, 0, 3, 1, 2, 0, 4)[head[25]]
+        file.seek(24)
+        bits, kind = file.read(2)
+        channels = (1, 0, 3, 1, 2, 0, 4)[kind]
     elif img.format == 'TIFF':
         bits, channels = max(img.tag_v2.get(_BITS_PER_SAMPLE, (1, ))), img.tag_v2.get(_SAMPLES_PER_PIXEL, 1)
         size = img.tag_v2[256], img.tag_v2[257]  # Pillow has turned its own
-    elif img.format == 'PPM' and img.mode == 'I':
-        bits = 16
+    elif bits == 8 and img.format in _ANY_DEPTH:
+        bits = 0
     orientation = Image.Image.getexif(img).get(_ORIENTATION, 1)  # PNG's own decodes the image
-    return ImageHeader(
-        path,
-        img.format or '',
-        *size,
-        img.mode,
-        bits,
-        channels,
-        has_alpha='A' in img.getbands() or 'transparency' in img.info,
-        pages=getattr(img, 'n_frames', 1),
-        orientation=orientation if orientation in range(1, 9) else 1)
+    if orientation not in range(1, 9):
+        orientation = 1
+    return ImageHeader(path, img.format or '', *size, img.mode, bits, channels, getattr(img, 'is_animated', False),
+                       orientation)
 
 
-def _without_pillow(path: str, file: BinaryIO, head: bytes) -> ImageHeader:
+def _without_pillow(path: str, file: BinaryIO) -> ImageHeader:
     """Return the header of what Pillow does not read, or the fault of what nothing reads."""
-    try:
+    file.seek(0)
+    head = file.read(1024)
+    with contextlib.suppress(Exception):
         if head.startswith(_NUMPY):
             array = np.load(path, mmap_mode='r')
             height, width, channels = (*array.shape, 1)[:3]
             return ImageHeader(path, 'NPY', width, height, '', 8 * array.itemsize, channels)
         if head.startswith(_TIFF):
-            tags = TiffImagePlugin.ImageFileDirectory_v2(head[:8])
-            file.seek(tags.next)
-            tags.load(file)
+            tags = read_tags(file)
             bits, channels = max(tags.get(_BITS_PER_SAMPLE, (1, ))), tags.get(_SAMPLES_PER_PIXEL, 1)
-            return ImageHeader(path, 'TIFF', tags[256], tags[257], '', bits, channels, fault=_tags_fault(tags, file))
-    except _NOT_READABLE:
-        pass
-    fault = _content_fault(head)
-    if fault is None and not cv2.haveImageReader(path):
-        fault = 'is not an image of a known kind'
-    return ImageHeader(path, 'HEIF' if head[4:12] in _BRANDS else '', fault=fault)
+            fault = None if _has_blocks(tags, file) else _CUT_OFF
+            return ImageHeader(path, 'TIFF', tags[256], tags[257], '', bits, channels, fault=fault)
+    kind = 'HEIF' if head[4:12] in _BRANDS else ''
+    return ImageHeader(path, kind, fault=_content_fault(path, head))
 
 
-def _content_fault(head: bytes) -> str | None:
-    """Return what a file holds instead of an image, by its first bytes."""
-    start = head.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
+def _content_fault(path: str, head: bytes) -> str | None:
+    """Return what a file holds instead of an image, by its first bytes; None for what only OpenCV reads."""
     if not head:
         return 'is empty (0 bytes)'
-    if not head.strip(b'\0'):
-        return 'contains only zeros; copy it again'
-    if start.startswith(b'version https://git-lfs'):
-        return 'is a git-lfs pointer, not the image; run `git lfs pull`'
-    if start.startswith((b'<!doctype html', b'<html')):
-        return 'is a web page (HTML), not an image; download it again'
-    if head[4:8] == b'ftyp':
-        return f'is of the kind {head[8:12].decode("latin-1")!r}, which is not read here; save it as JPEG or PNG'
-    if head.startswith((*_MAGIC, _NUMPY)) or head[8:12] == b'WEBP':
+    if head.startswith((*_MAGIC, _NUMPY)) or head[4:11] == b'ftypavi':
         return 'is broken or cut off in its header'
-    if head.startswith(b'#?'):  # a Radiance image begins like a text
+    if cv2.haveImageReader(path):
         return None
-    try:
-        head[:-4].decode()  # the last character may be cut
-    except UnicodeDecodeError:
-        return None
-    return 'is text, not an image'
+    if head[4:8] == b'ftyp':
+        return _NOT_READ.format(repr(head[8:12].decode('latin-1')))
+    start = b' '.join(head[:40].split()).decode('latin-1')
+    if start.isascii() and start.isprintable():
+        return f'is text, not an image: it begins with {start!r}'
+    return 'is not an image of a known kind'
 
 
-def _decoding_fault(img: Image.Image, file: BinaryIO, head: bytes, decode: bool) -> str | None:
+def _decoding_fault(img: Image.Image, file: BinaryIO, decode: bool) -> str | None:
     """Return why an image whose header is right cannot be decoded; one without its end is decoded to see."""
-    fault = _kind_fault(img)
-    if fault:
-        return fault
-    is_whole = _has_end(img, file, head)
+    if isinstance(img, ImageFile.StubImageFile) or img.format == 'EPS':  # Ghostscript would run a program
+        return _NOT_READ.format(img.format)
+    position = file.tell()
+    file.seek(8)
+    if img.format == 'TIFF' and (file.read(2) == b'CR' or
+                                 (_SUB_IMAGES in img.tag_v2 and img.tag_v2.get(_SUBFILE_TYPE, 0) & 1)):
+        return "is a camera's raw file, of which only a preview would be read; save it as JPEG, PNG or TIFF"
+    is_whole = _has_end(img, file)
+    file.seek(position)
     if is_whole and not decode:
         return None
     try:
@@ -259,37 +240,24 @@ def _decoding_fault(img: Image.Image, file: BinaryIO, head: bytes, decode: bool)
         if img.format == 'GIF':
             img.seek(img.n_frames - 1)
             img.load()
-    except _NOT_READABLE as err:
+    except Exception as err:
         return f'cannot be decoded: {err}' if is_whole else _CUT_OFF
     return None
 
 
-def _kind_fault(img: Image.Image) -> str | None:
-    if isinstance(img, ImageFile.StubImageFile) or img.format == 'EPS':
-        return f'is of the kind {img.format}, which is not read here; save it as JPEG or PNG'
-    return None
-
-
-def _has_end(img: Image.Image, file: BinaryIO, head: bytes) -> bool:
+def _has_end(img: Image.Image, file: BinaryIO) -> bool:
     """Tell whether the end mark is there, or all bytes that the header announces; True for other formats."""
-    size = os.fstat(file.fileno()).st_size
-    file.seek(max(0, size - 64))
-    tail = file.read()
-    if img.format in ('JPEG', 'MPO', 'JPEG2000'):
-        if tail.rstrip(b'\0\r\n ').endswith(b'\xff\xd9'):
+    size = file.seek(0, os.SEEK_END)
+    if img.format in _MARKS:
+        start, end = _MARKS[img.format]
+        file.seek(max(0, size - 64))
+        if file.read().rstrip(b'\0\r\n ').endswith(end):
             return True
-        file.seek(0)  # phones append data; the last scan must begin before the last end mark
-        data = file.read()
-        return img.format != 'JPEG2000' and data.rfind(b'\xff\xda') < data.rfind(b'\xff\xd9')
-    if img.format == 'PNG':
         file.seek(0)
-        return _PNG_END in tail or _PNG_END in file.read()
-    if img.format == 'GIF':
-        return tail.rstrip(b'\0').endswith(b';')
-    if img.format == 'WEBP':
-        return int.from_bytes(head[4:8], 'little') + 8 <= size
+        data = file.read()  # phones append data
+        return data.rfind(start) < data.rfind(end)
     if img.format == 'TIFF':
-        return _tags_fault(img.tag_v2, file) is None
+        return _has_blocks(img.tag_v2, file)
     if img.tile and img.tile[0][0] == 'raw':
         _, _, offset, args = img.tile[0]
         stride = args[1] if isinstance(args, tuple) and len(args) > 1 else 0
@@ -297,9 +265,7 @@ def _has_end(img: Image.Image, file: BinaryIO, head: bytes) -> bool:
     return True
 
 
-def _tags_fault(tags: TiffImagePlugin.ImageFileDirectory_v2, file: BinaryIO) -> str | None:
-    size = os.fstat(file.fileno()).st_size
+def _has_blocks(tags: TiffImagePlugin.ImageFileDirectory_v2, file: BinaryIO) -> bool:
+    size = file.seek(0, os.SEEK_END)
     blocks = [block for keys in _BLOCKS for block in zip(*(as_list(tags.get(key, ())) for key in keys))]
-    if not blocks or any(offset + count > size for offset, count in blocks):
-        return _CUT_OFF
-    return None
+    return bool(blocks) and all(offset + count <= size for offset, count in blocks)

@@ -114,7 +114,7 @@ def _look(path: str, loader: LoadImageFromFile) -> _Facts | None:
         suffix = dict(f=' float', i=' signed').get(pixels.dtype.kind, '')
         facts.kind = f'{kind}, {8 * pixels.itemsize} bit{suffix}'
         facts.bounds = float(np.nanmin(pixels)), float(np.nanmax(pixels))
-    if header.pages > 1 and header.format != 'MPO':  # a phone's JPEG with a preview
+    if header.has_pages and header.format != 'MPO':  # a phone's JPEG with a preview
         facts.notes.add('pages')
     if alpha is not None and stored.opacity.min() < 255 and loader.color_type != 'unchanged':
         facts.notes.add('alpha')

@@ -68,8 +68,8 @@ def test(cfg: Config,
     check_missing_classes(cfg, report)
     check_heads(cfg, report)
     scan = scan_files(datasets, work_dir_of(cfg, options))
-    check_bits(datasets, scan.by_path())
-    masks = check_masks(cfg, datasets, scan.by_path())
+    check_bits(datasets, scan.headers)
+    masks = check_masks(cfg, datasets, scan.headers)
     samples = first_samples(datasets)
     if tta:
         # The first view, as a sample.

@@ -1,8 +1,9 @@
 """A look at all image files before the first step, and at what turns out about them later."""
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -23,8 +24,10 @@ __all__ = ['BadSampleHook', 'FileScan', 'scan_files']
 _LIST = 'bad_samples.txt'
 _MANY = 200_000  # files that take longer than some seconds
 _SHOWN = 5
-_FINDINGS = ((IS_BAD, 'unreadable image', 'others were drawn in their place'), (IS_DAMAGED, 'damaged image',
-                                                                                'decoded as far as possible'))
+_FINDINGS = {
+    IS_BAD: ('unreadable image', 'others were drawn in their place'),
+    IS_DAMAGED: ('damaged image', 'decoded as far as possible')
+}
 
 
 @dataclass
@@ -32,27 +35,19 @@ class FileScan:
     """What was found in the headers of all files.
 
     Attributes:
-        headers: The headers of each split's images and masks; a file of two splits is in the first.
+        headers: The header of each image and mask, by path.
         seconds: How long reading them took.
-        left_out: The files because of which datasets with ``on_bad_sample='skip'`` have left out samples, by split.
+        notes: What datasets with ``on_bad_sample='skip'`` have left out.
     """
-    headers: dict[str, list[ImageHeader]] = field(default_factory=dict)
+    headers: dict[str, ImageHeader] = field(default_factory=dict)
     seconds: float = 0.
-    left_out: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    def by_path(self) -> dict[str, ImageHeader]:
-        """Return the header of each file."""
-        return {header.path: header for headers in self.headers.values() for header in headers}
+    notes: list[str] = field(default_factory=list)
 
     def describe(self) -> list[str]:
         """Return the lines that the preflight shows."""
-        files = sum(map(len, self.headers.values()))
-        lines = [f'{plural(files, "file")} in {self.seconds:.1f} s, all readable'] if files else []
-        for split, faults in self.left_out.items():
-            lines.append(
-                f"{split}: the samples of {plural(len(faults), 'bad file')} are left out (on_bad_sample='skip'), "
-                f'see {_LIST}')
-        return lines
+        if self.headers:
+            return [f'{plural(len(self.headers), "file")} in {self.seconds:.1f} s, all readable', *self.notes]
+        return self.notes
 
 
 def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
@@ -67,9 +62,10 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
     Raises:
         DataError: If there are any, except those that a dataset has left out.
     """
-    scan = FileScan()
+    scan, faults = FileScan(), []
     if not is_main_process():
         return scan
+    Path(work_dir, _LIST).unlink(missing_ok=True)
     started = time.perf_counter()
     seen: set[str] = set()
     for split, dataset in datasets.items():
@@ -78,17 +74,26 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
         paths = [path for path in _files(dataset) if path not in seen]
         if len(paths) > _MANY:
             print_log(f'reading the headers of {len(paths):,} files; check=False of the dataset skips this', 'current')
-        scan.headers[split] = scan_headers(paths)
         seen.update(paths)
-        faults = {
-            path: why
-            for inner in inner_datasets(dataset)
-            for path, why in getattr(inner, 'left_out', {}).items()
-        }
-        if faults:
-            scan.left_out[split] = faults
+        headers = scan_headers(paths)
+        scan.headers.update((header.path, header) for header in headers)
+        bad = {header.path: header.fault for header in headers if header.fault}
+        left_out = {}
+        for inner in inner_datasets(dataset):
+            left_out.update(getattr(inner, 'left_out', {}))
+        if bad:
+            text = f'{len(bad):,} of {plural(len(paths), "file")} cannot be used:'
+            faults.append(_listed(work_dir, split, f'{split}_dataloader.dataset: {text}', bad))
+        if left_out:
+            scan.notes.append(f"{split}: the samples of {plural(len(left_out), 'bad file')} are left out "
+                              f"(on_bad_sample='skip'), see {_LIST}; {len(dataset):,} samples remain")
+            print_log(_listed(work_dir, split, scan.notes[-1], left_out), 'current', logging.WARNING)
     scan.seconds = time.perf_counter() - started
-    _report(scan, Path(work_dir, _LIST))
+    if faults:
+        faults.append(
+            f"Replace or remove them (all are in {Path(work_dir, _LIST)}), or set on_bad_sample='skip' of the "
+            'dataset; check=False skips this scan')
+        raise DataError('\n'.join(faults))
     return scan
 
 
@@ -96,34 +101,17 @@ def _files(dataset: Dataset) -> dict[str, None]:
     return dict.fromkeys(path for info in iter_samples(dataset) for path in sample_files(info))
 
 
-def _report(scan: FileScan, listing: Path) -> None:
-    """List all bad files; warn of those left out, raise a DataError about the others."""
-    listing.unlink(missing_ok=True)
-    faults = []
-    for split, headers in scan.headers.items():
-        bad = {header.path: header.fault for header in headers if header.fault}
-        left_out = scan.left_out.get(split, {})
-        _append(listing, split, {**bad, **left_out})
-        files = _shown([f'{path} {why}' for path, why in (bad or left_out).items()])
-        where = f'{split}_dataloader.dataset'
-        if bad:
-            faults.append(f'{where}: {len(bad):,} of {plural(len(headers), "file")} cannot be used:{files}')
-        elif left_out:
-            text = f"{where}: the samples of {plural(len(left_out), 'bad file')} are left out (on_bad_sample='skip')"
-            if split != 'train':
-                text += f', the scores are over the files of the others, {len(headers):,}'
-            print_log(f'{text}:{files}', 'current', logging.WARNING)
-    if faults:
-        faults.append(f"Replace or remove them (all are in {listing}), or set on_bad_sample='skip' of the dataset; "
-                      'check=False skips this scan')
-        raise DataError('\n'.join(faults))
-
-
-def _append(listing: Path, split: str, faults: Mapping[str, str]) -> None:
-    if faults:
-        listing.parent.mkdir(parents=True, exist_ok=True)
-        with listing.open('a', encoding='utf-8') as file:
-            file.writelines(f'{split}\t{path}\t{why}\n' for path, why in faults.items())
+def _listed(work_dir: str, split: str, text: str, faults: Mapping[str, str]) -> str:
+    """Write files and what is wrong with them to the list; return ``text`` and the first of them, one per line."""
+    listing = Path(work_dir, _LIST)
+    listing.parent.mkdir(parents=True, exist_ok=True)
+    with listing.open('a', encoding='utf-8', errors='backslashreplace') as file:
+        for path, why in faults.items():
+            print(split, path.replace('\n', r'\n'), why, sep='\t', file=file)
+    lines = [f'{path} {why}' for path, why in islice(faults.items(), _SHOWN)]
+    if len(faults) > _SHOWN:
+        lines.append(f'and {len(faults) - _SHOWN:,} more')
+    return '\n  '.join([text, *lines])
 
 
 class BadSampleHook(Hook):
@@ -135,38 +123,17 @@ class BadSampleHook(Hook):
     def __init__(self) -> None:
         self._reported: dict[int, torch.Tensor] = {}
 
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Report on the training set."""
-        self._report(runner, 'train', runner.train_dataloader.dataset)
-
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Report on the validation set."""
-        self._report(runner, 'val', runner.val_dataloader.dataset)
-
-    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Report on the test set."""
-        self._report(runner, 'test', runner.test_dataloader.dataset)
-
-    def _report(self, runner: Runner, split: str, dataset: Dataset) -> None:
-        for inner in inner_datasets(dataset):
-            if getattr(inner, 'marks', None) is None:
+    def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
+        for dataset in inner_datasets(getattr(runner, f'{mode}_dataloader').dataset):
+            if getattr(dataset, 'marks', None) is None:
                 continue
-            marks = inner.marks.int()
+            marks = dataset.marks.int()
             all_reduce(marks, 'max')
-            new = marks & ~self._reported.get(id(inner), torch.zeros_like(marks))
-            self._reported[id(inner)] = marks
-            for mark, noun, done in _FINDINGS:
-                infos = [inner.get_data_info(index) for index in (new & mark).nonzero().flatten().tolist()]
-                files = [sample_files(info)[0] for info in infos]
-                if files and is_main_process():
-                    _append(Path(runner.work_dir, _LIST), split, dict.fromkeys(files, f'{noun}, {done}'))
-                    text = f'{split}_dataloader.dataset: {plural(len(files), noun)}, {done}; see {_LIST}'
-                    print_log(text + _shown(files), 'current', logging.WARNING)
-
-
-def _shown(files: Sequence[str]) -> str:
-    """Return the first files, one per line, and how many more there are."""
-    lines = list(files[:_SHOWN])
-    if len(files) > _SHOWN:
-        lines.append(f'and {len(files) - _SHOWN:,} more')
-    return ''.join(f'\n  {line}' for line in lines)
+            new = marks & ~self._reported.get(id(dataset), torch.zeros_like(marks))
+            self._reported[id(dataset)] = marks
+            for mark, (noun, done) in _FINDINGS.items():
+                infos = [dataset.get_data_info(index) for index in (new & mark).nonzero().flatten().tolist()]
+                faults = dict.fromkeys((sample_files(info)[0] for info in infos), f'{noun}, {done}')
+                if faults and is_main_process():
+                    text = f'{mode}_dataloader.dataset: {plural(len(faults), noun)}, {done}; see {_LIST}'
+                    print_log(_listed(runner.work_dir, mode, text, faults), 'current', logging.WARNING)

@@ -182,9 +182,9 @@ def _check_sources(cfg: Config, splits: Sequence[str], weights: Sequence[str],
         check_heads(cfg, report)
         scan = scan_files(datasets, work_dir)
         tested = _build_test_set(cfg, report)
-        check_bits(datasets, scan.by_path())
+        check_bits(datasets, scan.headers)
         if is_main_process():  # only its log and preflight are read
-            report.masks = check_masks(cfg, datasets, scan.by_path())
+            report.masks = check_masks(cfg, datasets, scan.headers)
             check_contents(cfg, {**datasets, **tested}, report)
         samples = first_samples(datasets)
     except UserError as err:

@@ -8,13 +8,12 @@ import numpy as np
 from PIL import Image
 
 from ftcls.utils import DataError
-from ..headers import check_pixels
+from ..headers import check_image
 from .base import reverse_channels
 
-__all__ = ['StoredImage', 'check_complete', 'decode_opencv', 'from_array', 'from_pillow', 'is_plain', 'read_stored']
+__all__ = ['StoredImage', 'decode_opencv', 'from_array', 'from_pillow', 'is_plain', 'read_stored']
 
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-_ENDS = dict(JPEG=b'\xff\xd9', MPO=b'\xff\xd9', PNG=b'IEND')
 _PLAIN = ('JPEG', 'MPO', 'PNG', 'TIFF', 'BMP', 'WEBP')
 # Numbers of the TIFF tags; that of the orientation is EXIF's too.
 _BITS, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT = 258, 274, 277, 339
@@ -53,12 +52,6 @@ class StoredImage:
             return np.ascontiguousarray(array[:, ::-1] if is_mirrored else array)
 
         return StoredImage(turn(self.pixels), None if self.alpha is None else turn(self.alpha))
-
-
-def check_complete(data: bytes, img: Image.Image | None, path: str) -> None:
-    """Raise a DataError if a JPEG or PNG is cut off: OpenCV 4 fills the missing part with grey without an error."""
-    if img is not None and _ENDS.get(img.format, b'') not in data[-64:]:
-        open_pillow(data, path)
 
 
 def is_plain(data: bytes, img: Image.Image | None) -> bool:
@@ -138,7 +131,7 @@ def from_pillow(img: Image.Image) -> StoredImage:
 def open_pillow(data: bytes, path: str) -> Image.Image:
     """Decode the first frame with Pillow, or raise a DataError that names the file."""
     reason = 'not an image of a known kind'
-    img = check_pixels(data, path)
+    img = check_image(data, path)
     if img is not None:
         try:
             img.load()

@@ -9,10 +9,10 @@ from PIL import Image
 
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, DataError, MissingFileError
-from ..headers import check_pixels
+from ..headers import check_image
 from .base import BaseTransform, reverse_channels, with_image
 from .decoder_errors import noted_errors
-from .decoding import StoredImage, check_complete, decode_opencv, is_plain, read_stored
+from .decoding import StoredImage, decode_opencv, is_plain, read_stored
 from .image_ops import Backend
 
 __all__ = ['LoadImageFromFile', 'suggest_range']
@@ -111,9 +111,8 @@ class LoadImageFromFile(BaseTransform):
     def read(self, path: str) -> StoredImage:
         """Return what a file holds, upright; files of 8 bits without alpha already as ``color_type`` asks."""
         data = self._read(path)
-        img = check_pixels(data, path)
+        img = check_image(data, path)
         with noted_errors(path):
-            check_complete(data, img, path)
             plain = is_plain(data, img)
             # Pillow 13 mixes up the rows of some TIFFs that are stored on their side
             with_opencv = self.imdecode_backend == 'cv2' or data[:2] in (b'II', b'MM')

@@ -36,7 +36,7 @@ def test_nothing_is_wrong(folder):
     (folder / 'work').mkdir()
     (folder / 'work' / 'bad_samples.txt').write_text('of an earlier run')
     scan = scan_files(dict(train=build(folder), val=build(folder)), str(folder / 'work'))
-    assert [len(headers) for headers in scan.headers.values()] == [12, 0]
+    assert len(scan.headers) == 12
     assert scan.describe()[0].startswith('12 files in ') and scan.describe()[0].endswith(' s, all readable')
     assert not (folder / 'work' / 'bad_samples.txt').exists()
 
@@ -48,7 +48,7 @@ def test_every_bad_file_is_listed_and_the_first_are_named(folder):
     with pytest.raises(DataError) as err:
         scan_files(dict(train=build(folder, classes=['ant']), val=build(folder)), str(folder / 'work'))
     text = str(err.value)
-    assert 'train_dataloader.dataset: 1 of 6 files cannot be used' in text and 'ant/0.png is a web page' in text
+    assert 'train_dataloader.dataset: 1 of 6 files cannot be used' in text and 'ant/0.png is text' in text
     assert 'val_dataloader.dataset: 6 of 6 files' in text and 'and 1 more' in text and "on_bad_sample='skip'" in text
     assert len(lines(folder)) == 7 and lines(folder)[6][::2] == ['val', 'is empty (0 bytes)']
     assert scan_files(dict(train=build(folder, check=False)), str(folder / 'work')).describe() == []

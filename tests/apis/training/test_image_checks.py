@@ -30,7 +30,7 @@ def dataset(root: Path, **options: object) -> CustomDataset:
 def test_one_deep_image_among_many_is_found_by_its_header(tmp_path: Path) -> None:
     make_folder(tmp_path / 'data', deep=(19, ))
     train = dataset(tmp_path / 'data')
-    headers = scan_files({'train': train}, str(tmp_path)).by_path()
+    headers = scan_files({'train': train}, str(tmp_path)).headers
     with pytest.raises(DataError, match=r'train_dataloader.dataset: 2 of 40 images have more than 8 bits .*19.png'):
         check_bits({'train': train}, headers)
     with pytest.raises(DataError, match=r'38 of 40 images have 8 bits .*00.png.*value_range=\(0, 4095\)'):
@@ -43,7 +43,7 @@ def test_images_of_one_kind_pass(tmp_path: Path) -> None:
     make_folder(tmp_path / 'deep', deep=tuple(range(20)))
     for name, options in (('plain', {}), ('plain', dict(value_range=(20, 200))), ('deep', dict(value_range=(0, 4095)))):
         one = dataset(tmp_path / name, **options)
-        check_bits({'train': one}, scan_files({'train': one}, str(tmp_path)).by_path())
+        check_bits({'train': one}, scan_files({'train': one}, str(tmp_path)).headers)
 
 
 def test_the_report_names_the_range_and_what_is_scaled(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_arrays_are_scanned(tmp_path: Path) -> None:
     (tmp_path / 'a').mkdir()
     np.save(tmp_path / 'a' / '0.npy', RNG.randint(0, 9, (8, 9, 6)).astype(np.uint8))
     train = CustomDataset(data_root=str(tmp_path), extensions=['.npy'])
-    (header, ) = scan_files({'train': train}, str(tmp_path)).headers['train']
+    (header, ) = scan_files({'train': train}, str(tmp_path)).headers.values()
     assert (header.width, header.height, header.channels, header.bits, header.fault) == (9, 8, 6, 8, None)
     (tmp_path / 'a' / '0.npy').write_bytes((tmp_path / 'a' / '0.npy').read_bytes()[:-50])
     with pytest.raises(DataError, match='0.npy is broken or cut off'):
