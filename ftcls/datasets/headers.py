@@ -17,8 +17,7 @@ from ftcls.utils import DataError
 from ftcls.utils.tree import as_list
 
 __all__ = [
-    'FORMATS', 'IMAGE_SUFFIXES', 'ImageHeader', 'check_image', 'content_kind', 'is_image', 'read_header', 'read_tags',
-    'scan_headers'
+    'FORMATS', 'IMAGE_SUFFIXES', 'ImageHeader', 'check_image', 'content_kind', 'is_image', 'read_header', 'scan_headers'
 ]
 
 #: Endings by which a file is taken for an image without a look into it.
@@ -84,7 +83,7 @@ def check_image(data: bytes, path: str) -> Image.Image | None:
     """Return what Pillow opens of a file's bytes; None if it does not know the kind.
 
     Raises:
-        DataError: If it must not be decoded (too many pixels, a program), or lacks its end, which OpenCV fills with grey.
+        DataError: If it must not be decoded (too many pixels, a program) or lacks its end, which OpenCV fills with grey.
     """
     file = io.BytesIO(data)
     try:
@@ -130,18 +129,6 @@ def content_kind(path: str) -> str:
         with contextlib.suppress(OSError), open(path, 'rb') as file:
             head = file.read(12)
     return read_header(path).format if head.startswith(_MAGIC) or head[4:] in _BRANDS else ''
-
-
-def read_tags(file: BinaryIO) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """Return the tags of a TIFF's first page."""
-    file.seek(0)
-    head = file.read(8)
-    if b'+' in head[:4]:  # BigTIFF
-        head += file.read(8)
-    tags = TiffImagePlugin.ImageFileDirectory_v2(head)
-    file.seek(tags.next)
-    tags.load(file)
-    return tags
 
 
 def _read(path: str, decode: bool) -> ImageHeader:
@@ -198,7 +185,9 @@ def _without_pillow(path: str, file: BinaryIO) -> ImageHeader:
             height, width, channels = (*array.shape, 1)[:3]
             return ImageHeader(path, 'NPY', width, height, '', 8 * array.itemsize, channels)
         if head.startswith(_TIFF):
-            tags = read_tags(file)
+            tags = TiffImagePlugin.ImageFileDirectory_v2(head[:16 if b'+' in head[:4] else 8])
+            file.seek(tags.next)
+            tags.load(file)
             bits, channels = max(tags.get(_BITS_PER_SAMPLE, (1, ))), tags.get(_SAMPLES_PER_PIXEL, 1)
             fault = None if _has_blocks(tags, file) else _CUT_OFF
             return ImageHeader(path, 'TIFF', tags[256], tags[257], '', bits, channels, fault=fault)
