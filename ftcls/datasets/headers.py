@@ -83,7 +83,7 @@ def check_image(data: bytes, path: str) -> Image.Image | None:
     """Return what Pillow opens of a file's bytes; None if it does not know the kind.
 
     Raises:
-        DataError: If it must not be decoded (too many pixels, a program) or lacks its end, which OpenCV fills with grey.
+        DataError: If it must not be decoded (too many pixels, a program) or lacks its end, which OpenCV makes grey.
     """
     file = io.BytesIO(data)
     try:
