@@ -354,4 +354,4 @@ class CustomDataset(BaseDataset):
 
 
 def _folders_in(path: str) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
+    return sorted(name for name in os.listdir(path) if os.path.isdir(os.path.join(path, name)))

@@ -1,9 +1,7 @@
 """What is wrong with the images of a config or a folder; tools/check_data.py calls it."""
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,14 @@ from mmengine.registry import init_default_scope
 
 from ftcls.apis.training.loaders import build_datasets, image_loader
 from ftcls.config.loading import load_config
-from ftcls.datasets.duplicates import Finding, Image, Look, compare_images, images_of, look_at
+from ftcls.datasets.duplicates import Finding, compare_images, images_of, look_at
 from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.engine.mmengine_compat import log_level
 from ftcls.utils import ConfigError, UserError
 from ftcls.utils.errors import unwrapped
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.table import render_table
-from .folder_report import find_splits, loading_arguments, look_or_fault
+from .folder_report import find_splits, loading_arguments, looks_or_faults
 from .mask_folders import find_masks
 
 __all__ = ['DataCheck', 'check_data']
@@ -42,7 +40,9 @@ class DataCheck:
         columns = dict(level='left', split='left', count='right', finding='left', names='left')
         rows = [(one.level, one.split, len(one.names), one.text, enumerate_names(one.names, most))
                 for one in self.findings]  # yapf: disable
-        return f'{sizes}\n\n{render_table(columns, rows)}' if rows else f'{sizes}: nothing found'
+        if not rows:
+            return f'{sizes}: nothing found'
+        return f'{sizes}\n\n{render_table(columns, rows)}'.lstrip('\n')
 
 
 def check_data(target: str | os.PathLike, overrides: Sequence[str] = ()) -> DataCheck:
@@ -72,22 +72,18 @@ def check_data(target: str | os.PathLike, overrides: Sequence[str] = ()) -> Data
             if names:
                 findings.append(Finding('WARNING', split, what, names))
         found = list(images_of(built[split], split))
-        images += [image for image, _ in found]
-        read = image_loader(built[split])
-        if read is None:
-            read = LoadImageFromFile(**loading_arguments([image.name for image, info in found if 'img' not in info])[0])
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            results = dict(zip([image.name for image, _ in found], pool.map(partial(_look, read), found)))
+        if not found:
+            findings.append(Finding('note', split, 'not looked at, since the dataset has no get_data_info', [split]))
+        looks.update({image.name: look_at(info['img']) for image, info in found if 'img' in info})
+        paths = [image.name for image, info in found if 'img' not in info]
+        read = image_loader(built[split]) or LoadImageFromFile(**loading_arguments(paths)[0])
+        results = looks_or_faults(read, paths)
+        looks.update({name: look for name, look in results.items() if not isinstance(look, str)})
+        images += [image for image, _ in found if image.name in looks]
         broken = [f'{name} ({look})' for name, look in results.items() if isinstance(look, str)]
         if broken:
             findings.append(Finding('ERROR', split, 'cannot be read', broken))
-        looks.update({name: look for name, look in results.items() if not isinstance(look, str)})
     return DataCheck(sizes, findings + compare_images(images, looks))
-
-
-def _look(read: LoadImageFromFile, found: tuple[Image, dict]) -> Look | str:
-    image, info = found
-    return look_at(info['img']) if 'img' in info else look_or_fault(read, image.name)
 
 
 def _config_of_folder(folder: str | os.PathLike) -> Config:

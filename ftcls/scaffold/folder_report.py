@@ -19,7 +19,7 @@ from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.names import enumerate_names, plural
 
 __all__ = [
-    'SPLITS', 'UNEVEN', 'FolderReport', 'SplitReport', 'find_splits', 'loading_arguments', 'look_or_fault',
+    'SPLITS', 'UNEVEN', 'FolderReport', 'SplitReport', 'find_splits', 'loading_arguments', 'looks_or_faults',
     'report_folder', 'spread', 'subfolders'
 ]
 
@@ -227,8 +227,7 @@ def _read_split(root: Path, prefix: str, check: int, read: LoadImageFromFile) ->
     headers = {header.path: header for header in scan_headers(paths)}
     decoded = spread([path for path in paths if not headers[path].fault], check)
     split = SplitReport(prefix, label_of, dict(dataset.skipped), list(dataset.empty_classes), len(decoded))
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # OpenCV decodes without Python's lock
-        looks = dict(zip(decoded, pool.map(partial(look_or_fault, read), decoded)))
+    looks = looks_or_faults(read, decoded)
     for path, name in zip(paths, list(label_of)):
         look = looks.get(path)
         fault = look if isinstance(look, str) else headers[path].fault
@@ -242,8 +241,13 @@ def _read_split(root: Path, prefix: str, check: int, read: LoadImageFromFile) ->
     return split
 
 
-def look_or_fault(read: LoadImageFromFile, path: str) -> Look | str:
-    """Return what an image is compared by, or why it cannot be loaded."""
+def looks_or_faults(read: LoadImageFromFile, paths: Sequence[str]) -> dict[str, Look | str]:
+    """Return what each image is compared by, or why it cannot be loaded."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # OpenCV decodes without Python's lock
+        return dict(zip(paths, pool.map(partial(_look_or_fault, read), paths)))
+
+
+def _look_or_fault(read: LoadImageFromFile, path: str) -> Look | str:
     try:
         return look_at(read(dict(img_path=path))['img'])
     except (DataError, MissingFileError) as err:

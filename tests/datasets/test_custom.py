@@ -310,6 +310,7 @@ def test_a_loop_inside_a_linked_class(folder: Path, tmp_path_factory: pytest.Tem
 
 def test_a_loop_without_labels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / 'train' / 'cat' / 'up').symlink_to('..')
+    (folder / 'train' / 'cat' / 'itself').symlink_to('itself')
     assert len(CustomDataset(data_root=str(folder), data_prefix='train/', with_label=False)) == 5
     monkeypatch.chdir(folder / 'train')
     assert len(CustomDataset(data_prefix='.')) == 5

@@ -88,7 +88,7 @@ def a_broken_first_picture(place: Place) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
 
-@wrong('val_dataloader.dataset: the first sample', "'img'", 'LoadImageFromFile')
+@wrong('val_dataloader.dataset: sample 0', "'img'", 'LoadImageFromFile')
 def a_pipeline_that_loads_nothing(place: Place) -> None:
     place.edit("test_pipeline = [dict(type='LoadImageFromFile'), ",
                "test_pipeline = [dict(type='CenterCrop', crop_size=8), ")

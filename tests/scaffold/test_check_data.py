@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.data import Dataset
 
 from ftcls.apis import check_data
+from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -79,6 +81,26 @@ def test_images_of_16_bits_are_read_in_their_range(folder: Path) -> None:
     for path in folder.rglob('*.png'):
         Image.fromarray(rng.integers(0, 4096, (20, 20), dtype=np.uint16)).save(path)
     assert not check_data(folder).findings
+
+
+class Foreign(Dataset):
+    """Knows nothing of its samples."""
+
+    def __len__(self) -> int:
+        return 4
+
+
+def test_a_foreign_dataset_is_said_not_to_be_looked_at(tmp_path: Path) -> None:
+    (tmp_path / 'c.py').write_text('train_dataloader = dict(batch_size=2, dataset=dict(type="CheckedForeign"))\n')
+    DATASETS.register_module(name='CheckedForeign', module=Foreign, force=True)
+    finding, = check_data(tmp_path / 'c.py').findings
+    assert finding.level == 'note' and 'CheckedForeign' not in finding.text and 'get_data_info' in finding.text
+
+
+def test_broken_images_are_not_compared(folder: Path) -> None:
+    for path in folder.rglob('train/*/*.png'):
+        path.write_bytes(b'x')
+    assert found(folder) == [('ERROR', 'train', 8)]
 
 
 def test_a_config_without_data(tmp_path: Path) -> None:

@@ -91,20 +91,16 @@ def check_bits(datasets: Mapping[str, Dataset], headers: Mapping[str, ImageHeade
     """
     for split, dataset in datasets.items():
         loader = image_loader(dataset)
-        if loader is None or loader.color_type == 'unchanged':
+        if loader is None or loader.color_type == 'unchanged' or max(loader.value_range or (256, )) <= 255:
             continue
-        takes_more = loader.value_range is not None and loader.value_range[1] > 255
+        takes_more = loader.value_range is not None
         images = dict.fromkeys(info.get('img_path') for info in iter_samples(dataset))
         found = [headers[path] for path in images if path in headers and headers[path].bits]
-        if takes_more:
-            wrong = [one.path for one in found if one.bits <= 8]
-        else:
-            wrong = [one.path for one in found if one.bits > 8 and loader.value_range is None]
+        wrong = [one.path for one in found if (one.bits > 8) != takes_more]
         if wrong:
-            what, setting = ('8 bits', loader.value_range) if takes_more else ('more than 8 bits', None)
-            raise DataError(
-                f'{split}_dataloader.dataset: {len(wrong):,} of {plural(len(found), "image")} have {what} (for '
-                f'example {wrong[0]}), and value_range={setting} does not fit; save all images alike')
+            raise DataError(f'{split}_dataloader.dataset: {len(wrong):,} of {plural(len(found), "image")} have '
+                            f'{("more than 8 bits", "8 bits")[takes_more]} (for example {wrong[0]}), and '
+                            f'value_range={loader.value_range} does not fit; save all images alike')
 
 
 def check_masks(cfg: Config, datasets: Mapping[str, Dataset], headers: Mapping[str, ImageHeader]) -> list[str]:

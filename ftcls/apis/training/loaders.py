@@ -3,7 +3,7 @@ import copy
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,7 +152,7 @@ def build_loaders(cfg: Config, datasets: Mapping[str, Dataset]) -> dict[str, Dat
         where = f'{split}_dataloader'
         with located(where), config_errors(where), DefaultScope.overwrite_default_scope(cfg.default_scope):
             # MMEngine copies the settings deeply; a function is not copied.
-            settings = {**cfg[where], 'dataset': dict(type=_returning(dataset))}
+            settings = {**cfg[where], 'dataset': dict(type=lambda built=dataset: built)}
             loader = Runner.build_dataloader(settings, seeds.get('seed'), seeds.get('diff_rank_seed', False))
             if isinstance(dataset, Sized) and isinstance(loader.sampler, Sized) and len(loader) == 0:
                 raise ConfigError(f'{len(dataset)} samples make no whole batch of {settings["batch_size"]}; set '
@@ -160,14 +160,6 @@ def build_loaders(cfg: Config, datasets: Mapping[str, Dataset]) -> dict[str, Dat
         prepare_workers(loader, split)
         loaders[split] = loader
     return loaders
-
-
-def _returning(dataset: Dataset) -> Callable[[], Dataset]:
-
-    def built() -> Dataset:
-        return dataset
-
-    return built
 
 
 def _build_dataset(settings: Mapping[str, Any], classes: Sequence[str] | None, scope: str) -> Dataset:

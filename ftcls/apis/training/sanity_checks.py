@@ -135,8 +135,7 @@ def first_samples(datasets: Mapping[str, Dataset]) -> dict[str, list]:
     samples: dict[str, list] = {split: [] for split in datasets}
     for split, dataset in datasets.items():
         for index in _extremes(dataset):
-            what = f'sample {index}' if index else 'the first sample'
-            where = f'{split}_dataloader.dataset: {what} cannot be read'
+            where = f'{split}_dataloader.dataset: sample {index} cannot be read'
             with located(where), config_errors(where, keep_own=False):
                 sample = dataset[index]
             if isinstance(dataset, BaseDataset) and not (isinstance(sample, Mapping) and 'inputs' in sample):
@@ -148,12 +147,14 @@ def first_samples(datasets: Mapping[str, Dataset]) -> dict[str, list]:
 
 
 def _extremes(dataset: Dataset) -> list[int]:
-    """Return the indices of the first sample, of one amid them, and of the smallest and largest sides of 500 files."""
+    """Return the indices of the first sample, of others, and of the smallest and largest sides of 500 files."""
     indices = range(0, len(dataset), -(-len(dataset) // _MOST_HEADERS))
     paths = [dataset.get_data_info(index).get('img_path') for index in indices if hasattr(dataset, 'get_data_info')]
     headers = scan_headers(paths) if all(paths) else []
     index_of = {header.shown: index for header, index in zip(headers, indices) if header.width}
     found = [0, len(dataset) // 2]
+    if not index_of:
+        found += indices[::-(-len(indices) // 8)]
     for side in (0, 1):
         sizes = sorted(index_of, key=itemgetter(side))
         found += [index_of[size] for size in sizes[:1] + sizes[-1:]]
@@ -226,7 +227,8 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
         for split, batch in batches.items():
             if split == 'train':
                 check_soft_labels(model, batch)
-            outputs = _pass(model, batch, split, runner.cfg)
+            shapes = list(dict.fromkeys(map(_shape, samples[split])))[:loaders[split].batch_size or 1]
+            outputs = _pass(model, batch, shapes, split, runner.cfg)
             if split == 'val':
                 tried = _try_metrics(runner.val_loop.evaluator.metrics, batch, outputs, 'val_evaluator')
                 _check_monitored(runner, tried)
@@ -240,13 +242,12 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
 
 def _trial_batch(loader: DataLoader, samples: Sequence, split: str) -> Any:
     """Return a batch of the samples whose shapes differ; all of them must make one."""
-    of_shape: dict[tuple[int, ...], Any] = {}
-    for sample in samples:
-        of_shape.setdefault(_shape(sample), sample)
+    of_shape = {_shape(sample): sample for sample in samples}
+    most = loader.batch_size or 1  # with a batch_sampler, which may make batches of one size
     where = f'{split}_dataloader.collate_fn: the samples make no batch'
     with located(where), config_errors(where, keep_own=False, hint=_different_sizes(of_shape, split)):
-        loader.collate_fn(samples[:loader.batch_size])
-        return loader.collate_fn(list(of_shape.values())[:loader.batch_size])
+        loader.collate_fn(samples[:most])
+        return loader.collate_fn(list(of_shape.values())[:most])
 
 
 def _different_sizes(shapes: Collection[Sequence[int]], split: str) -> str:
@@ -257,10 +258,11 @@ def _different_sizes(shapes: Collection[Sequence[int]], split: str) -> str:
             f'or set {split}_dataloader.batch_size=1')
 
 
-def _pass(model: HeadedModel, batch: Any, split: str, cfg: Mapping[str, Any]) -> list:
+def _pass(model: HeadedModel, batch: Any, shapes: Sequence[Sequence[int]], split: str, cfg: Mapping[str, Any]) -> list:
     """Return the model's predictions for a batch."""
-    shapes = list(dict.fromkeys(tuple(getattr(image, 'shape', ())) for image in batch['inputs']))
     hint = _different_sizes(shapes, split) or _fitting_size(model, shapes[0], split, cfg)
+    if not isinstance(batch, Mapping):
+        hint = '; a sample must be dict(inputs=image tensor (C, H, W), data_samples=DataSample)'
     where = (f'{split}_dataloader: its first image ({"x".join(map(str, shapes[0]))} after the pipeline) does not go '
              'through the model')
     with torch.no_grad(), located(where), config_errors(where, keep_own=False, hint=hint):

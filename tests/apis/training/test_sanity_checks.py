@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
+from mmengine.dataset import default_collate, pseudo_collate
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ftcls.apis import load_config, train
 from ftcls.apis.training.loaders import build_datasets, build_loaders
 from ftcls.apis.training.sanity_checks import _trial_batch, config_errors, describe_sizes, first_samples
 from ftcls.models.backbones import LeNet5
-from ftcls.registry import HOOKS, METRICS, MODELS, TRANSFORMS
+from ftcls.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 from ftcls.utils import ConfigError
 
 CONFIG = Path(__file__).resolve().parents[3] / 'configs' / 'tutorial' / 'lenet5_pretrain_digits.py'
@@ -151,6 +151,38 @@ def test_images_of_several_sizes_are_found_by_their_files(tmp_path: Path) -> Non
     assert len(_trial_batch(loader, samples['val'], 'val')['inputs']) == 2
     alone = DataLoader(loader.dataset, batch_size=1, collate_fn=lambda samples: samples[0]['inputs'][None])
     assert _trial_batch(alone, samples['val'], 'val').shape[0] == 1
+
+
+@DATASETS.register_module()
+class Tuples(Dataset):
+    """Images and labels as torchvision gives them; one image has another size."""
+    metainfo = dict(classes=('a', 'b'))
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        side = 40 if index == 5 else 32
+        return torch.zeros(1, side, side), index % 2
+
+
+def test_foreign_samples_are_tried_too(tmp_path: Path) -> None:
+    cfg = fitting(tmp_path, SQUARE, SQUARE)
+    cfg.train_dataloader.dataset = dict(type='Tuples')
+    cfg.train_dataloader.collate_fn = dict(type='default_collate')
+    with pytest.raises(ConfigError, match='train_dataloader.collate_fn: .*1x32x32 and 1x40x40'):
+        train(cfg)
+    cfg.train_dataloader.batch_size = 1
+    with pytest.raises(ConfigError, match='train_dataloader: .*AttributeError.*must be dict.inputs='):
+        train(cfg)
+
+
+def test_a_batch_sampler_may_make_batches_of_one_size(tmp_path: Path) -> None:
+    cfg = fitting(tmp_path, SQUARE, [])
+    photos(tmp_path, {'val/a/1.png': (50, 30)})
+    dataset = build_datasets(cfg, ['val'])[0]['val']
+    loader = DataLoader(dataset, batch_sampler=[[0, 2], [1]], collate_fn=default_collate)
+    assert _trial_batch(loader, first_samples(dict(val=dataset))['val'], 'val')['inputs'].shape[0] == 1
 
 
 def test_the_size_that_a_backbone_takes_is_named(tmp_path: Path) -> None:

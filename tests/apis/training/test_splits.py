@@ -88,6 +88,13 @@ def test_a_test_set_is_compared_too(tmp_path: Path, log_records: list) -> None:
     assert _build_test_set(cfg, report) == {} and 'nowhere' in report.notes[-1]
 
 
+def test_a_foreign_dataset_is_said_not_to_be_compared(tmp_path: Path) -> None:
+    cfg = classes_of(tmp_path)
+    datasets, report = build_datasets(cfg, ['train'])
+    check_contents(cfg, dict(datasets, val=[(0, 0)]), report)
+    assert report.notes == ['val: images not compared, since the dataset has no get_data_info']
+
+
 def test_too_many_images_are_not_compared_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('ftcls.apis.training.data_checks._MOST_COMPARED', 7)
     assert 'not compared' in compare(config(tmp_path, split=None)).describe()[-1]
