@@ -91,6 +91,30 @@ def _(folder: Path) -> None:
     check(folder / 'evil.yml')
 
 
+@attack('config: custom_imports from a variable of a base')
+def _(folder: Path) -> None:
+    config(folder, 'base.json', x=dict(imports=[module(folder)]))
+    (folder / 'evil.json').write_text('{"_base_": "base.json", "custom_imports": {{_base_.x}}}')
+    check(folder / 'evil.json')
+
+
+@attack('config: a program as the compiler of torch.compile')
+def _(folder: Path) -> None:
+    (folder / 'cxx').write_text(f'#!/bin/sh\ntouch {folder / MARK}\n')
+    (folder / 'cxx').chmod(0o755)
+    config(folder, 'base.json', x={'options': {'cpp.cxx': [None, str(folder / 'cxx')]}})
+    (folder / 'evil.json').write_text('{"_base_": "base.json", "compile": {{_base_.x}}}')
+    check(folder / 'evil.json')
+
+
+for scope in ('mmengine', 'ftcls.mmengine'):
+
+    @attack(f'config: {scope}.os.system as the backbone, read by get_model')
+    def _(folder: Path, scope: str = scope) -> None:
+        evil = dict(type=f'{scope}.{SYSTEM}', command=f'touch {folder / MARK}', _delete_=True)
+        get_model(config(folder, model=dict(backbone=evil)), device='cpu')
+
+
 @attack('config: a key that ends the text of a dumped config')
 def _(folder: Path) -> None:
     cfg = load_config(config(folder, arms={'a': {f"a': {code(folder)}, 'b": 1}}))
@@ -100,6 +124,6 @@ def _(folder: Path) -> None:
 
 @attack('search: os.system in a space of JSON')
 def _(folder: Path) -> None:
-    evil = f"choice([dict(type='os.system', command='touch {folder / MARK}')], [])"
+    evil = f"choice([dict(type='os\\x2esys' 'tem', command='touch {folder / MARK}')], [])"
     (folder / 'space.json').write_text(json.dumps({'custom_hooks': evil}))
     check_space(load_config(BASE), read_space([str(folder / 'space.json')]))

@@ -272,13 +272,29 @@ for what, members in MEMBERS.items():
             assert (folder / 'outside').read_text() == 'untouched'
 
 
+def _new_config(root: Path, name: str) -> None:
+    """Write a config for a folder of images."""
+    for label in ('a', name):
+        (root / label).mkdir(parents=True)
+        for number in range(4):
+            cv2.imwrite(str(root / label / 'i.png'), np.full((40, 40, 3), 9 * number, np.uint8))
+            (root / label / 'i.png').rename(root / label / f'{number}.png')
+    new_config(root, root.parent / 'new.py', 'cifar_resnet20', weights=None)
+
+
 @attack('data: a folder whose name ends the docstring of a new config')
 def _(folder: Path) -> str:
-    root = folder / f'x"""\n{code(folder).replace("/", chr(92) + "x2f")}\n"""'
-    for name in ('a', f'b"""\n{MARK}\n'):
-        (root / name).mkdir(parents=True)
-        for number in range(4):
-            cv2.imwrite(str(folder / 'i.png'), np.full((40, 40, 3), 9 * number, np.uint8))
-            (folder / 'i.png').rename(root / name / f'{number}.png')
-    new_config(root, folder / 'new.py', 'cifar_resnet20', weights=None)
+    _new_config(folder / f'x"""\n{code(folder).replace("/", chr(92) + "x2f")}\n"""', f'b"""\n{MARK}\n')
+    return 'the name is text in the config'
+
+
+@attack('data: a folder whose name is a variable of the environment, with code as its default')
+def _(folder: Path) -> str:
+    run = ','.join(map(str, f'open("{MARK}","w")'.encode()))  # a quote would be escaped, a slash is no name
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        _new_config(Path(f'{{{{$N:data_root=exec(bytes(({run})).decode()),#|data_root.=.*}}}}').absolute(), 'b')
+    finally:
+        os.chdir(before)
     return 'the name is text in the config'

@@ -32,7 +32,8 @@ def outcome(name: str, folder: Path) -> str:
         return f'{type(err).__name__}: {err}'.replace('\n', ' ')
     finally:
         sys.path.remove(str(folder))
-        imports.allowed = imports.closed = False
+        imports.allowed = False
+        imports.distrusted.clear()
 
 
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -73,7 +74,8 @@ def test_allowed_imports_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     try:
         load_config(config(tmp_path, custom_imports=dict(imports=[name]), custom_hooks=[dict(type=f'{name}.X')]))
     finally:
-        imports.allowed = imports.closed = False
+        imports.allowed = False
+        imports.distrusted.clear()
     assert (tmp_path / MARK).exists()
 
 

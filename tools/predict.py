@@ -12,7 +12,10 @@ from ftcls import apis
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('model', metavar='CONFIG_OR_WORK_DIR', help='config file, name of a config, or folder of a run')
+    parser.add_argument(
+        'model',
+        metavar='CONFIG_OR_WORK_DIR',
+        help='config file, name of a config, or folder of a run; a Python config is run, also that of the folder')
     parser.add_argument(
         'inputs', metavar='INPUT', nargs='+', help='[CHECKPOINT] IMAGES: files, folders, quoted patterns')
     parser.add_argument(

@@ -1,5 +1,6 @@
 """Reading a config file, with its ``_base_`` files, and overriding parts of it from the command line."""
 import ast
+import contextlib
 import copy
 import re
 import traceback
@@ -11,10 +12,10 @@ from mmengine.config import Config, ConfigDict
 
 from ftcls.registry import Registry
 from ftcls.utils.arguments import argument_faults, matches_type, own_arguments
-from ftcls.utils.errors import ConfigError, MissingFileError, UserError
+from ftcls.utils.errors import ConfigError, MissingFileError, UserError, located
 from ftcls.utils.names import did_you_mean
 from ftcls.utils.tree import as_list, find_paths
-from .reading import config_folder, is_foreign, read_config, resolve_config_path
+from .reading import config_folder, is_foreign, load_dict, read_config, resolve_config_path
 from .schema import KEYS, TOP_LEVEL_KEYS, Key, default_type
 
 __all__ = [
@@ -79,10 +80,8 @@ def _check_file(path: Path, chain: tuple[Path, ...]) -> set[Path]:
         raise ConfigError(f'{path}: circular `_base_`: {ring}; remove one of these')
     if not path.is_file():
         raise MissingFileError(_missing_file(path, chain))
-    if path.suffix != '.py':
-        return {resolved}
     files = {resolved}
-    for base in _bases(_parse(path), path):
+    for base in _bases(path):
         if not is_foreign(base):
             files |= _check_file(resolve_config_path(base, path.parent), chain + (resolved, ))
     return files
@@ -106,16 +105,21 @@ def _parse(path: Path) -> ast.Module:
         raise ConfigError(f'{path} is not text in UTF-8 ({err}); is it the config file?') from None
 
 
-def _bases(tree: ast.Module, path: Path) -> list[str]:
+def _bases(path: Path) -> list[str]:
     """Return what a config assigns to ``_base_``."""
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == '_base_' for t in node.targets):
-            try:
-                return as_list(ast.literal_eval(node.value))
-            except ValueError:
-                message = '`_base_` must be a plain string or a list of them'
-                raise ConfigError(f'{path}, line {node.lineno}: {message}') from None
-    return []
+    where, bases = path, []
+    if path.suffix == '.py':
+        for node in _parse(path).body:
+            if isinstance(node, ast.Assign) and '_base_' in [getattr(target, 'id', '') for target in node.targets]:
+                where, bases = f'{path}, line {node.lineno}', None
+                with contextlib.suppress(ValueError):
+                    bases = ast.literal_eval(node.value)
+    else:
+        with located(path):
+            bases = load_dict(path).get('_base_', [])
+    if not all(isinstance(base, str) for base in as_list(bases)):
+        raise ConfigError(f'{where}: `_base_` must be a plain string or a list of them')
+    return as_list(bases)
 
 
 def used_names(path: str | Path | None) -> set[str] | None:
@@ -146,7 +150,7 @@ def _check_unused_variables(path: Path, cfg: Config) -> None:
             name = getattr(target, 'id', None)
             if name in cfg and name not in used and name not in TOP_LEVEL_KEYS:
                 unused[name] = node.lineno
-    bases = [base for base in _bases(tree, path) if unused and not is_foreign(base)]
+    bases = [base for base in _bases(path) if unused and not is_foreign(base)]
     for base in bases:
         base_cfg = read_config(resolve_config_path(base, path.parent))
         for name, line in unused.items():

@@ -1,4 +1,6 @@
 """From a config file and its bases to a config. A Python file is run; JSON and YAML are data, and run nothing."""
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,13 +11,14 @@ from mmengine.config import config as mmengine_config
 
 from ftcls.utils.errors import ConfigError, MissingFileError, located
 from ftcls.utils.names import did_you_mean
-from ftcls.utils.plain_files import PLAIN_SUFFIXES, close_imports, imports, load_plain
+from ftcls.utils.plain_files import PLAIN_SUFFIXES, distrust, imports, load_plain
 from ftcls.utils.tree import as_list, walk
 
-__all__ = ['config_folder', 'is_foreign', 'read_config', 'resolve_config_path']
+__all__ = ['config_folder', 'is_foreign', 'load_dict', 'read_config', 'resolve_config_path']
 
 # Begins the path of a config that comes with ftcls, as in ``_base_ = 'ftcls::_base_/models/resnet50.py'``.
 _SHIPPED = 'ftcls::'
+_ENVIRONMENT = re.compile(r'''\{\{[\'"]?\s*\$(\w+)\s*:\s*(\S*?)\s*[\'"]?\}\}''')
 _PLAIN_RULE = ('a JSON or YAML config imports nothing, and its bases are JSON, YAML or `ftcls::…`. If you trust it, '
                'allow that with --allow-imports')
 
@@ -53,8 +56,13 @@ def read_config(path: Path) -> Config:
 
 @contextmanager
 def _own_readers() -> Iterator[None]:
-    """Let MMEngine 0.10.7 find ``ftcls::…`` bases, for which it needs ``pkg_resources``, and read JSON as data."""
-    originals = Config._get_cfg_path, Config._get_base_files, Config._file2dict, mmengine_config.load
+    """Mend what MMEngine 0.10.7 does wrong where it reads a config.
+
+    It needs ``pkg_resources`` for ``ftcls::…`` bases, lets JSON run code, and takes the default in
+    ``{{$NAME:default}}`` for a regular expression, so that the name of a folder in a config can become code.
+    """
+    names = ('_get_cfg_path', '_get_base_files', '_file2dict', '_substitute_env_variables')
+    originals = [getattr(Config, name) for name in names]
 
     def find(base: str, filename: str) -> tuple[str, str | None]:
         if base.startswith(_SHIPPED):
@@ -64,37 +72,69 @@ def _own_readers() -> Iterator[None]:
         return originals[0](base, filename)
 
     def bases(filename: str) -> list[str]:
-        return as_list(_load_config_data(filename).get('_base_', [])) if _is_plain(filename) else originals[1](filename)
+        return as_list(load_dict(filename).get('_base_', [])) if _is_plain(filename) else originals[1](filename)
 
     def read(filename: str, *args: Any, **kwargs: Any) -> tuple[dict, str, dict]:
         with located(filename):
-            return originals[2](filename, *args, **kwargs)
+            result = originals[2](filename, *args, **kwargs)
+            if _is_plain(filename):
+                _check_plain(result[0])
+            return result
 
-    Config._get_cfg_path, Config._get_base_files, Config._file2dict = find, bases, read
-    mmengine_config.load = _load_config_data
+    for name, function in zip(names, (find, bases, read, _substitute_environment)):
+        setattr(Config, name, function)
+    loader, mmengine_config.load = mmengine_config.load, load_dict
     try:
         yield
     finally:
-        Config._get_cfg_path, Config._get_base_files, Config._file2dict, mmengine_config.load = originals
+        mmengine_config.load = loader
+        for name, function in zip(names, originals):
+            setattr(Config, name, function)
 
 
 def _is_plain(path: str | Path) -> bool:
     return str(path).endswith(PLAIN_SUFFIXES)
 
 
-def _load_config_data(path: str) -> Any:
-    """Read what a JSON or YAML config holds, and let nothing of it become code."""
+def load_dict(path: str | Path) -> dict:
+    """Return the content of a JSON or YAML config, without its bases."""
     content = load_plain(path)
     if not isinstance(content, dict):
         raise ConfigError(f'a config must be a dict, not a {type(content).__name__}')
-    close_imports()
-    if content.get('custom_imports') and not imports.allowed:
-        raise ConfigError(f'custom_imports={content["custom_imports"]} would run code; {_PLAIN_RULE}')
+    return content
+
+
+def _check_plain(content: dict) -> None:
+    """Let nothing in a JSON or YAML config, its bases included, become code."""
+    distrust(content)
+    for path in ('custom_imports', 'compile.options'):  # options name the compilers that are run
+        name, _, inner = path.partition('.')
+        value = content.get(name)
+        if inner and value:
+            value = getattr(value, 'get', {}.get)(inner)
+        if value and not imports.allowed:
+            raise ConfigError(f'{path}={value} would run code; {_PLAIN_RULE}')
     for where, node in walk(content):
         for key in node if isinstance(node, dict) else ():
             if set(str(key)) & set('\'"\\\n\r'):  # MMEngine writes keys unquoted into the config of a work dir
                 raise ConfigError(f'{where or "top level"}: the key {key!r} must not have quotes or backslashes')
-    return content
+
+
+def _substitute_environment(filename: str, target: str) -> dict[str, str]:
+    """Write a config with the values of the environment, or the defaults, in place of ``{{$NAME:default}}``."""
+    used: dict[str, str] = {}
+
+    def value(match: re.Match) -> str:
+        name, default = match.groups()
+        if name in os.environ:
+            used[name] = os.environ[name]
+        if not used.get(name, default):
+            raise ConfigError(f'{match[0]}: {name} is not in the environment; set it, or give a default')
+        return used.get(name, default)
+
+    text = Path(filename).read_text(encoding='utf-8')
+    Path(target).write_text(_ENVIRONMENT.sub(value, text), encoding='utf-8')
+    return used
 
 
 def is_foreign(base: str) -> bool:

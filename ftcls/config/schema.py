@@ -8,8 +8,8 @@ from ftcls.utils.types import Fraction, NonNegativeFloat, NonNegativeInt, Positi
 from .choices import BATCH_POLICIES, LAUNCHERS
 
 __all__ = [
-    'COMPONENT_KEYS', 'Key', 'KEYS', 'NESTED_KEYS', 'NESTING_REGISTRIES', 'OPAQUE_KEYS', 'PASSED_ON', 'TOP_LEVEL_KEYS',
-    'default_type'
+    'COMPONENT_KEYS', 'Key', 'KEYS', 'NESTED_KEYS', 'NESTING_REGISTRIES', 'OPAQUE_KEYS', 'OPEN_KEYS', 'PASSED_ON',
+    'TOP_LEVEL_KEYS', 'default_type'
 ]
 
 
@@ -125,6 +125,12 @@ OPAQUE_KEYS = frozenset({
     'norm_cfg', 'act_cfg', 'conv_cfg', 'paramwise_cfg', 'metainfo', 'data_prefix', 'dist_cfg', 'compile', 'model_args',
     'override'
 })
+# Dicts of open keys, where a name near to one of these would be read by nothing.
+OPEN_KEYS: dict[str, tuple[str, ...]] = dict(
+    default_hooks=('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
+    metainfo=('classes', 'palette'),
+    dist_cfg=('backend', 'timeout'),
+    compile=('backend', 'mode', 'options', 'fullgraph', 'dynamic', 'disable'))
 # Classes that pass their other arguments on to a model: the argument that names it, and types that its class lacks.
 PASSED_ON: dict[str, tuple[str, Mapping[str, Any]]] = {
     'EMAHook': ('ema_type', dict(momentum=Fraction, gamma=PositiveFloat, interval=PositiveFloat)),

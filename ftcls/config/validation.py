@@ -10,11 +10,11 @@ from ftcls.utils.arguments import (accepted_arguments, argument_faults, describe
                                    own_arguments, required_arguments)
 from ftcls.utils.errors import ConfigError
 from ftcls.utils.names import did_you_mean, edits, plural
-from ftcls.utils.plain_files import imports
+from ftcls.utils.plain_files import is_distrusted
 from ftcls.utils.tree import find_paths, walk
 from .loading import used_names
-from .schema import (COMPONENT_KEYS, KEYS, NESTED_KEYS, NESTING_REGISTRIES, OPAQUE_KEYS, PASSED_ON, TOP_LEVEL_KEYS, Key,
-                     default_type)
+from .schema import (COMPONENT_KEYS, KEYS, NESTED_KEYS, NESTING_REGISTRIES, OPAQUE_KEYS, OPEN_KEYS, PASSED_ON,
+                     TOP_LEVEL_KEYS, Key, default_type)
 
 __all__ = ['validate_config']
 
@@ -23,8 +23,6 @@ _BUILDER_KEYS = frozenset({'type', '_scope_', '_delete_'})
 # The Runner needs the keys of a group all together or not at all.
 _GROUPS = (('train_dataloader', 'train_cfg', 'optim_wrapper'), ('val_dataloader', 'val_cfg', 'val_evaluator'),
            ('test_dataloader', 'test_cfg', 'test_evaluator'))
-# MMEngine's; another name is another hook.
-_DEFAULT_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 _TORCHVISION = 'torchvision/'
 _SCALAR = str | int | float
 _CONTAINER = Mapping | list | tuple
@@ -49,11 +47,9 @@ def _config_faults(root: Mapping, used: set[str] | None) -> Iterator[str]:
         elif not _is_variable(root, name, value, used):
             yield from _misspelt(name, name, (*TOP_LEVEL_KEYS, '_base_'))
     for path, node in walk(root):
-        for name in node if isinstance(node, Mapping) else ():
-            if str(name).startswith('_') and name not in ('_base_', '_scope_') and path:
-                yield from _misspelt(f'{path}.{name}', name, ('_delete_', ))
-    for name in root.get('default_hooks') or {}:
-        yield from _misspelt(f'default_hooks.{name}', name, _DEFAULT_HOOKS)
+        known = OPEN_KEYS.get(path.rpartition('.')[2], ())
+        for name in node if isinstance(node, Mapping) and path else ():
+            yield from _misspelt(f'{path}.{name}', str(name), ('_delete_', '_scope_', *known))
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if isinstance(root.get(name), Mapping):
             yield from _missing_in_dataloader(root[name], name)
@@ -79,8 +75,9 @@ def _is_variable(root: Mapping, name: str, value: Any, used: set[str] | None) ->
 
 def _misspelt(path: str, name: str, known: Collection[str]) -> Iterator[str]:
     """Find a name that is nearly one of those known."""
-    near = min(known, key=lambda one: edits(name.lower(), one))
-    if name not in known and edits(name.lower(), near) <= 2:
+    alike = [one for one in known if one.startswith('_') == name.startswith('_')]
+    near = min(alike, key=lambda one: edits(name.lower(), one), default=None)
+    if near and name not in known and edits(name.lower(), near) <= 2:
         yield f'{path}: nothing reads this name; did you mean {near!r}?'
 
 
@@ -151,7 +148,7 @@ class _Types:
     def unknown(self, name: Any) -> str:
         """Return the sentence on a name that is not registered."""
         text = f'{name!r} is not a registered {self.registry.name}{did_you_mean(str(name), self.names())}'
-        if imports.closed and '.' in str(name):
+        if '.' in str(name) and is_distrusted(name):
             text += '; a JSON or YAML config imports nothing, unless --allow-imports is given'
         return text
 

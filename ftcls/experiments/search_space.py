@@ -12,7 +12,7 @@ from ftcls.config.loading import apply_overrides, parse_value, read_config
 from ftcls.config.validation import validate_config
 from ftcls.utils import ConfigError, MissingFileError, did_you_mean
 from ftcls.utils.errors import located
-from ftcls.utils.plain_files import close_imports, load_plain
+from ftcls.utils.plain_files import distrust, load_plain
 
 __all__ = ['Dimension', 'read_space', 'check_space', 'with_values']
 
@@ -119,6 +119,8 @@ def read_space(items: Sequence[str]) -> list[Dimension]:
             if key in space:
                 raise ConfigError(f'--space: {key} is given twice')
             space[key] = Dimension.parse(key, text)
+            if item.endswith('.json'):
+                distrust([space[key].value(one) for one in space[key].samples()])
     if not space:
         raise ConfigError(f'--space is empty: name the keys to search, {_EXAMPLE}')
     return list(space.values())
@@ -132,7 +134,6 @@ def _read_file(path: Path) -> Mapping[str, str]:
             raise MissingFileError('no such file')
         try:
             if path.suffix == '.json':
-                close_imports()
                 space = load_plain(path)
             else:
                 space = read_config(path).get('space')

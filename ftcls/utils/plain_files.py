@@ -17,24 +17,32 @@ from mmengine.registry import registry
 from mmengine.utils import get_object_from_string
 
 from ftcls.utils.errors import DataError
+from ftcls.utils.tree import walk
 
-__all__ = ['PLAIN_SUFFIXES', 'allow_imports', 'close_imports', 'imports', 'load_plain', 'read_text']
+__all__ = ['PLAIN_SUFFIXES', 'allow_imports', 'distrust', 'imports', 'is_distrusted', 'load_plain', 'read_text']
 
 PLAIN_SUFFIXES = ('.json', '.yaml', '.yml')
 # How files of Excel, LibreOffice and Parquet begin, and other archives.
 _BINARY = (b'PK\x03\x04', b'\xd0\xcf\x11\xe0', b'PAR1', b'\x1f\x8b', b'SQLite', b'\x89HDF')
-# Whether JSON and YAML configs may import code in this process, and whether registries find only what is registered.
-imports = SimpleNamespace(allowed=False, closed=False)
+# Whether JSON and YAML configs may import code in this process, and what is written in them, which no registry imports.
+imports = SimpleNamespace(allowed=False, distrusted=set())
 
 
 def allow_imports() -> None:
     """Let the JSON and YAML configs of this process import and run Python code, as ``--allow-imports`` does."""
-    imports.allowed, imports.closed = True, False
+    imports.allowed = True
+    imports.distrusted.clear()
 
 
-def close_imports() -> None:
-    """From now on, registries find what is registered and import nothing else, unless imports are allowed."""
-    imports.closed = not imports.allowed
+def distrust(content: Any) -> None:
+    """From now on, let no registry import what a text in ``content`` names, unless imports are allowed."""
+    if not imports.allowed:
+        imports.distrusted.update(node for _, node in walk(content) if isinstance(node, str))
+
+
+def is_distrusted(name: Any) -> bool:
+    """Tell whether a name, perhaps without its scope, comes from a JSON or YAML config."""
+    return any(str(name) in text for text in imports.distrusted)
 
 
 class _Loader(yaml.SafeLoader):
@@ -96,13 +104,13 @@ class _SafeYamlHandler(YamlHandler):
 
 
 def _import_package(name: str) -> ModuleType:
-    if imports.closed and not name.startswith(('ftcls.', 'mmengine.')):
+    if is_distrusted(name.removesuffix('.registry')) and not name.startswith(('ftcls.', 'mmengine.')):
         raise ImportError(f'{name} is not imported for a JSON or YAML config')
     return import_module(name)
 
 
 def _find_object(name: str) -> Any:
-    return None if imports.closed else get_object_from_string(name)
+    return None if is_distrusted(name) else get_object_from_string(name)
 
 
 base_dataset.load = load_plain

@@ -83,6 +83,10 @@ def test_a_variable_that_a_child_uses_is_fine(tmp_path: Path) -> None:
     ('train_dataloader._delete', True, "did you mean '_delete_'?"),
     ('optim_wrapper.paramwise_cfg', dict(_delete=True), "did you mean '_delete_'?"),
     ('model.head._deleted_', True, "did you mean '_delete_'?"),
+    ('model.head._scop_', 'mmengine', "did you mean '_scope_'?"),
+    ('train_dataloader.dataset.metainfo', dict(clases=['a']), "did you mean 'classes'?"),
+    ('env_cfg.dist_cfg', dict(backendd='gloo'), "did you mean 'backend'?"),
+    ('compile', dict(bakend='eager'), "did you mean 'backend'?"),
     ('auto_scale_lr.base_batchsize', 4, "did you mean 'base_batch_size'"),
 ])
 def test_inside_of_a_key(path: str, value: object, said: str) -> None:

@@ -195,9 +195,9 @@ def load_weights(model: nn.Module, source: str | os.PathLike) -> None:
                               f'config?\n{report.summary()}')
     meta = checkpoint_meta(read_checkpoint(source))
     # mmcls 0.x wrote the names as CLASSES
-    classes = (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
+    classes = getattr(meta.get('dataset_meta'), 'get', {}.get)('classes') or meta.get('CLASSES')
     model._dataset_meta = dict(getattr(model, '_dataset_meta', None) or {})
-    if classes:
+    if isinstance(classes, list | tuple):
         model._dataset_meta['classes'] = list(classes)
 
 
