@@ -138,9 +138,8 @@ def _flag_columns(ann_file: str, names: Sequence[str], entries: Sequence[_Entry]
             values.get(name, set()).add(_FLAGS.get(str(value).strip().lower()))
     flags = [name for name in names if None not in values[name]]
     if len(flags) < 2:
-        hint = f'; rename {names[0]!r} to label' if len(names) == 1 else ''
         raise DataError(f'{ann_file} has no column of labels: name it label, labels, gt_label or label2 …, or give a '
-                        f'column of 0 and 1 for each class; there is {listed(names) or "none but the paths"}{hint}')
+                        f'column of 0 and 1 for each class; there is {listed(names) or "none but the paths"}')
     flags = [name for name in flags if True in values[name]]
     print_log(f'{ann_file}: read the classes from the columns of 0 and 1, {listed(flags)}', logger='current')
     return flags

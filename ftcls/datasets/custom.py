@@ -120,7 +120,7 @@ class CustomDataset(BaseDataset):
         circles = [name for name in folders if os.path.realpath(os.path.join(self.img_prefix, name)) in above]
         self.skipped.update(f'link {name!r} to a folder above it' for name in circles)
         folders = [name for name in folders if not is_clutter(name) and name not in circles]
-        if loose := folders and self._loose_images():
+        if loose := folders and self._images_in(self.img_prefix):
             self.skipped[_LOOSE] += loose
         return folders
 
@@ -146,8 +146,8 @@ class CustomDataset(BaseDataset):
         if self.given_classes is not None:
             return folders
         warn_if_alike(self.img_prefix, dict(zip(folders, map(repr, folders))))
-        inner = _folders_in(os.path.join(self.img_prefix, folders[0])) if len(folders) == 1 else []
-        if len(inner) > 1:
+        first = os.path.join(self.img_prefix, *folders[:1])
+        if len(folders) == 1 and len(inner := _folders_in(first)) > 1 and not self._images_in(first):
             raise DataError(f'{self.img_prefix!r} has one class folder, {folders[0]!r}, and in it {listed(inner)}: add '
                             f'{folders[0]!r} to data_prefix, or set classes={folders!r} if they are one class')
         for folder in ['', *folders[:_LOOKED_INTO]]:
@@ -165,12 +165,12 @@ class CustomDataset(BaseDataset):
             return endings
         if folders:
             return f'none of its folders {listed(folders)} has any; {endings}'
-        if loose := self._loose_images():
+        if loose := self._images_in(self.img_prefix):
             return f'it has {loose} images but no class folders; make some, or set ann_file or with_label=False'
         return 'it has no class folders; expected one folder per class with the images in it'
 
-    def _loose_images(self) -> int:
-        return sum(self.is_valid_file(entry.name) and entry.is_file() for entry in os.scandir(self.img_prefix))
+    def _images_in(self, folder: str) -> int:
+        return sum(self.is_valid_file(entry.name) and entry.is_file() for entry in os.scandir(folder))
 
     def _without_excluded(self, data_list: list[dict]) -> list[dict]:
         """Return the samples that ``exclude`` does not name, and log how many it has left out."""
@@ -222,9 +222,9 @@ class CustomDataset(BaseDataset):
         rows = read_rows(self.ann_file, self.with_label)
         for row in rows:
             if self.with_label and len(row.labels) != 1:
-                instead = 'use MultiLabelDataset' if row.labels else 'set with_label=False'
-                raise DataError(f'{self.ann_file}, {row.where}: {row.path!r} needs one label, has '
-                                f'{listed(row.labels) or "none"}; correct it, or {instead}')
+                raise DataError(
+                    f'{self.ann_file}, {row.where}: {row.path!r} needs one label, has {listed(row.labels) or "none"}; '
+                    'correct it, use MultiLabelDataset, or set with_label=False')
         return rows
 
     def _read_lines(self) -> list[Row]:
@@ -325,13 +325,12 @@ class CustomDataset(BaseDataset):
         checked = range(0, len(files), max(1, len(files) // _CHECKED_FILES))
         absent = [index for index in checked if not os.path.isfile(files[index])]
         if absent:
-            count = f'{plural(len(absent), "image")} that {"does" if len(absent) == 1 else "do"} not exist'
             names = [files[index] for index in absent]
             if rows:
                 names = [f'{rows[index].path!r} ({rows[index].where})' for index in absent]
-            raise MissingFileError(f'{self.ann_file} lists {count} (of {len(checked)} checked): '
-                                   f'{enumerate_names(names, 3)}{self._remedy(files[absent[0]])}; paths are relative '
-                                   f'to data_prefix, now {self.img_prefix!r}')
+            raise MissingFileError(f'{self.ann_file} lists images that do not exist, {len(absent)} of {len(checked)} '
+                                   f'checked: {enumerate_names(names, 3)}{self._remedy(files[absent[0]])}; paths are '
+                                   f'relative to data_prefix, now {self.img_prefix!r}')
 
     def _remedy(self, path: str) -> str:
         """Return where a missing image is: below another folder, or beside it under a similar name."""

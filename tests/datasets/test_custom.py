@@ -155,7 +155,7 @@ def test_tables(folder: Path) -> None:
 def test_wrong_lists(folder: Path) -> None:
     with pytest.raises(
             MissingFileError,
-            match=r"lists 1 image that does not exist \(of 2 checked\): 'dgo/b.JPG' \(line 1\).*dgo' is missing"):
+            match=r"lists images that do not exist, 1 of 2 checked: 'dgo/b.JPG' \(line 1\).*dgo' is missing"):
         listed(folder, 'dgo/b.JPG dog\ncat/2.png cat\n')
     with pytest.raises(DataError, match='is empty'):
         listed(folder, '\n')
@@ -205,8 +205,15 @@ def test_backslashes_are_read_where_the_file_is_there(folder: Path, log_records:
 def test_paths_from_elsewhere_get_a_remedy(folder: Path, path: str, remedy: str) -> None:
     with pytest.raises(MissingFileError, match=remedy):
         listed(folder, f'{path} cat\nx.png cat\ny.png cat\nz.png cat\n')
-    with pytest.raises(MissingFileError, match=r"4 images that do not exist .*line 1.*line 2.*line 3\) and 1 more"):
+    with pytest.raises(MissingFileError, match=r"do not exist, 4 of 4 checked: .*line 1.*line 2.*line 3\) and 1 more"):
         listed(folder, f'{path} cat\nx.png cat\ny.png cat\nz.png cat\n')
+
+
+def test_one_class_with_images_may_have_folders(tmp_path: Path) -> None:
+    for name in ('cat/1.png', 'cat/monday/2.png', 'cat/tuesday/3.png'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert CustomDataset(data_root=str(tmp_path)).class_counts() == {'cat': 3}
 
 
 @pytest.mark.parametrize('folders, loose, said', [

@@ -70,7 +70,7 @@ def a_folder_of_splits(place: Place) -> None:
     place.edit("data_prefix='train', ", '')
 
 
-@wrong('lists 1 image that does not exist', "'ant/9.png' (line 2)", 'data_prefix')
+@wrong('lists images that do not exist', "'ant/9.png' (line 2)", 'data_prefix')
 def a_listed_picture_that_is_not_there(place: Place) -> None:
     (place.folder / 'data' / 'list.txt').write_text('ant/0.png ant\nant/9.png ant\nbee/0.png bee\n')
     place.edit("data_prefix='train'", "data_prefix='train', ann_file='list.txt'")
