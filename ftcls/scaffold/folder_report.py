@@ -259,9 +259,8 @@ def _compare_images(root: Path, splits: Mapping[str, SplitReport]) -> list[str]:
     """Return sentences on images that are there twice, or nearly, or are unlike all others."""
     images, looks = [], {}
     for name, split in splits.items():
-        for path, label in split.label_of.items():
-            file = os.path.join(split.prefix, path)
-            images.append(Image(file, name, label, str(root / file)))
+        files = {os.path.join(split.prefix, path): label for path, label in split.label_of.items()}
+        images += [Image(file, name, label, root / file) for file, label in files.items()]
         looks.update(split.looks)
     lines = []
     for level, split, text, names in compare_images(images, looks):
