@@ -174,7 +174,10 @@ def _(folder: Path) -> str:
     runner = train(longer, TrainOptions(work_dir=str(folder / 'again'), resume=str(file)))
     assert runner.epoch == 2
     # the same file, for other uses
-    train(load_config(BASE, {**TINY, 'load_from': str(file)}), TrainOptions(work_dir=str(folder / 'from')))
+    train(
+        load_config(BASE, {
+            **TINY, 'load_from': str(file)
+        }), TrainOptions(work_dir=str(folder / 'from'), dry_run=True))
     assert get_model(BASE, file, device='cpu').head.num_classes == 10
     assert 'config' not in load_from_ftcls(str(file))['meta']
     return 'resumed, loaded by load_from and by get_model; its text was not run'

@@ -1,8 +1,6 @@
 """From a config file and its bases to a config. A Python file is run; JSON and YAML are data, and run nothing."""
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,8 @@ __all__ = ['config_folder', 'is_foreign', 'load_dict', 'read_config', 'resolve_c
 # Begins the path of a config that comes with ftcls, as in ``_base_ = 'ftcls::_base_/models/resnet50.py'``.
 _SHIPPED = 'ftcls::'
 _ENVIRONMENT = re.compile(r'''\{\{[\'"]?\s*\$(\w+)\s*:\s*(\S*?)\s*[\'"]?\}\}''')
+# The options of torch.compile name the compiler.
+_RUN = ('custom_imports', 'compile.options')
 _PLAIN_RULE = ('a JSON or YAML config imports nothing, and its bases are JSON, YAML or `ftcls::…`. If you trust it, '
                'allow that with --allow-imports')
 
@@ -50,46 +50,29 @@ def resolve_config_path(path: str | Path, folder: Path = Path()) -> Path:
 def read_config(path: Path) -> Config:
     """Read a config file and its bases, without other checks than that JSON and YAML run no code."""
     # MMEngine's guess whether a config is of the lazy-import kind is fooled by an import before `_base_`.
-    with _own_readers():
-        return Config.fromfile(path, lazy_import=False)
+    return Config.fromfile(path, lazy_import=False)
 
 
-@contextmanager
-def _own_readers() -> Iterator[None]:
-    """Mend what MMEngine 0.10.7 does wrong where it reads a config.
+def _find(base: str, filename: str) -> tuple[str, str | None]:
+    if base.startswith(_SHIPPED):
+        return str(resolve_config_path(base)), None
+    if _is_plain(filename) and not imports.allowed and (is_foreign(base) or not _is_plain(base)):
+        raise ConfigError(f'_base_={base!r} is Python, which would be run; {_PLAIN_RULE}')
+    return _find_base(base, filename)
 
-    It needs ``pkg_resources`` for ``ftcls::…`` bases, lets JSON run code, and takes the default in
-    ``{{$NAME:default}}`` for a regular expression, so that the name of a folder in a config can become code.
-    """
-    names = ('_get_cfg_path', '_get_base_files', '_file2dict', '_substitute_env_variables')
-    originals = [getattr(Config, name) for name in names]
 
-    def find(base: str, filename: str) -> tuple[str, str | None]:
-        if base.startswith(_SHIPPED):
-            return str(resolve_config_path(base)), None
-        if _is_plain(filename) and not imports.allowed and (is_foreign(base) or not _is_plain(base)):
-            raise ConfigError(f'_base_={base!r} is Python, which would be run; {_PLAIN_RULE}')
-        return originals[0](base, filename)
+def _bases(filename: str) -> list[str]:
+    if _is_plain(filename):
+        return as_list(load_dict(filename).get('_base_', []))
+    return _python_bases(filename)
 
-    def bases(filename: str) -> list[str]:
-        return as_list(load_dict(filename).get('_base_', [])) if _is_plain(filename) else originals[1](filename)
 
-    def read(filename: str, *args: Any, **kwargs: Any) -> tuple[dict, str, dict]:
-        with located(filename):
-            result = originals[2](filename, *args, **kwargs)
-            if _is_plain(filename):
-                _check_plain(result[0])
-            return result
-
-    for name, function in zip(names, (find, bases, read, _substitute_environment)):
-        setattr(Config, name, function)
-    loader, mmengine_config.load = mmengine_config.load, load_dict
-    try:
-        yield
-    finally:
-        mmengine_config.load = loader
-        for name, function in zip(names, originals):
-            setattr(Config, name, function)
+def _read(filename: str, *args: Any, **kwargs: Any) -> tuple[dict, str, dict]:
+    with located(filename):
+        result = _read_file(filename, *args, **kwargs)
+        if _is_plain(filename):
+            _check_plain(result[0])
+        return result
 
 
 def _is_plain(path: str | Path) -> bool:
@@ -107,14 +90,9 @@ def load_dict(path: str | Path) -> dict:
 def _check_plain(content: dict) -> None:
     """Let nothing in a JSON or YAML config, its bases included, become code."""
     distrust(content)
-    for path in ('custom_imports', 'compile.options'):  # options name the compilers that are run
-        name, _, inner = path.partition('.')
-        value = content.get(name)
-        if inner and value:
-            value = getattr(value, 'get', {}.get)(inner)
-        if value and not imports.allowed:
-            raise ConfigError(f'{path}={value} would run code; {_PLAIN_RULE}')
     for where, node in walk(content):
+        if where in _RUN and node and not imports.allowed:
+            raise ConfigError(f'{where}={node} would run code; {_PLAIN_RULE}')
         for key in node if isinstance(node, dict) else ():
             if set(str(key)) & set('\'"\\\n\r'):  # MMEngine writes keys unquoted into the config of a work dir
                 raise ConfigError(f'{where or "top level"}: the key {key!r} must not have quotes or backslashes')
@@ -126,11 +104,10 @@ def _substitute_environment(filename: str, target: str) -> dict[str, str]:
 
     def value(match: re.Match) -> str:
         name, default = match.groups()
-        if name in os.environ:
-            used[name] = os.environ[name]
-        if not used.get(name, default):
+        used[name] = os.environ.get(name, default)
+        if not used[name]:
             raise ConfigError(f'{match[0]}: {name} is not in the environment; set it, or give a default')
-        return used.get(name, default)
+        return used[name]
 
     text = Path(filename).read_text(encoding='utf-8')
     Path(target).write_text(_ENVIRONMENT.sub(value, text), encoding='utf-8')
@@ -140,3 +117,12 @@ def _substitute_environment(filename: str, target: str) -> dict[str, str]:
 def is_foreign(base: str) -> bool:
     """Tell whether a base is in another installed package, as ``mmengine::…`` is."""
     return '::' in base and not base.startswith(_SHIPPED)
+
+
+# MMEngine 0.10.7 needs `pkg_resources` for `ftcls::…` bases, lets JSON run code, and takes the default in
+# `{{$NAME:default}}` for a regular expression, so that the name of a folder in a config can become code.
+_find_base, _python_bases, _read_file = Config._get_cfg_path, Config._get_base_files, Config._file2dict
+Config._get_cfg_path, Config._get_base_files = staticmethod(_find), staticmethod(_bases)
+Config._file2dict = staticmethod(_read)
+Config._substitute_env_variables = staticmethod(_substitute_environment)
+mmengine_config.load = load_dict

@@ -1,7 +1,7 @@
 """JSON and YAML files, read as data: nothing in them is executed or imported.
 
-What MMEngine 0.10.7 leaves open is closed by importing this module: its YAML builds any Python object, its datasets run
-pickles, and its registries import the module that a `type` such as ``os.system`` names.
+What MMEngine 0.10.7 leaves open is closed by importing this module: its datasets run pickles and build any Python
+object of YAML, and its registries import the module that a `type` such as ``os.system`` names.
 """
 import json
 from importlib import import_module
@@ -11,8 +11,6 @@ from typing import Any
 
 import yaml
 from mmengine.dataset import base_dataset
-from mmengine.fileio import register_handler
-from mmengine.fileio.handlers import YamlHandler
 from mmengine.registry import registry
 from mmengine.utils import get_object_from_string
 
@@ -94,13 +92,6 @@ def read_text(path: str | Path) -> str:
     raise DataError(
         f'line {line}: byte {at} ({data[at]:#04x}) is not text in UTF-8; save the file as UTF-8, for example by '
         f'`iconv -f {guess} -t UTF-8` (a guess; GB18030 and SHIFT_JIS are common too)')
-
-
-@register_handler(['yaml', 'yml'])
-class _SafeYamlHandler(YamlHandler):
-
-    def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        return yaml.load(file, _Loader)
 
 
 def _import_package(name: str) -> ModuleType:
