@@ -1,16 +1,15 @@
 """What the images of a dataset hold, and what of it the network gets, from a sample of them."""
 import os
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ftcls.utils import DataError, MissingFileError
-from .headers import read_header
-from .transforms.loading import LoadImageFromFile, suggest_range
+from .headers import ImageHeader, read_header
+from .transforms.loading import LoadImageFromFile, check_finite, suggest_range
 
 __all__ = ['ImageSurvey', 'survey_images']
 
@@ -43,7 +42,7 @@ class ImageSurvey:
 
     Attributes:
         lines: For the preflight; those on probable faults begin with WARNING.
-        value_range: What fits the images of more than 8 bits; None unless most have these.
+        value_range: What fits the images of more than 8 bits; None unless all have these.
         fault: Why the images cannot be loaded; ''.
     """
     lines: list[str] = field(default_factory=list)
@@ -51,16 +50,26 @@ class ImageSurvey:
     fault: str = ''
 
 
-def survey_images(paths: Sequence[str], loader: LoadImageFromFile) -> ImageSurvey:
+def survey_images(paths: Sequence[str],
+                  loader: LoadImageFromFile,
+                  headers: Mapping[str, ImageHeader] | None = None) -> ImageSurvey:
     """Read up to 16 files, evenly spread, as ``loader`` does; those that cannot be read have messages of their own.
+
+    Args:
+        paths: The files.
+        loader: What reads them.
+        headers: Those that are known, by path; their bits are compared.
 
     Raises:
         DataError: If ``loader`` refuses an image, except for the bits that ``fault`` names.
     """
+    headers = headers or {}
+    fault = _mixed_bits([headers[path] for path in paths if path in headers], loader)
+    if fault:
+        return ImageSurvey(fault=fault)
     count = min(len(paths), _MOST_READ)
-    with ThreadPoolExecutor(4) as pool:  # OpenCV decodes without Python's lock
-        read = pool.map(lambda i: _look(os.fspath(paths[i * len(paths) // count]), loader), range(count))
-        images = [facts for facts in read if facts is not None]
+    images = [_look(os.fspath(paths[i * len(paths) // count]), loader, headers) for i in range(count)]
+    images = [facts for facts in images if facts is not None]
     if not images:
         return ImageSurvey()
     sizes = sorted({facts.size for facts in images}, key=np.prod)
@@ -69,16 +78,14 @@ def survey_images(paths: Sequence[str], loader: LoadImageFromFile) -> ImageSurve
     line += ', '.join(kinds if len(kinds) == 1 else (f'{kind} ({kinds[kind]} of {len(images)})' for kind in kinds))
     if loader.color_type.startswith('grayscale'):
         line += ', read as grey (color_type)'
-    deep, value_range, fault = [facts for facts in images if facts.bounds], None, ''
+    deep, value_range = [facts for facts in images if facts.bounds], None
     if deep:
         low, high = min(facts.bounds[0] for facts in deep), max(facts.bounds[1] for facts in deep)
         line += f', {low:g}..{high:g}'
-        value_range = suggest_range(low, high) if 2 * len(deep) > len(images) else None
+        value_range = suggest_range(low, high)
         if _needs_range(loader):
-            remedy = f'set value_range={value_range} in LoadImageFromFile'
-            if len(deep) < len(images):
-                remedy = 'save all with 8 bits, or all with more and set value_range in LoadImageFromFile'
-            fault = f'the images hold {line} (for example {deep[0].name}), the network takes 0 to 255: {remedy}'
+            fault = (f'the images hold {line} (for example {deep[0].name}), the network takes 0 to 255: set '
+                     f'value_range={value_range} in LoadImageFromFile')
         elif loader.value_range is None:
             line += ', as stored'
     if loader.value_range is not None:
@@ -87,47 +94,56 @@ def survey_images(paths: Sequence[str], loader: LoadImageFromFile) -> ImageSurve
     for key, text in _NOTES.items():
         names = [facts.name for facts in images if key in facts.notes]
         if names:
-            start = 'WARNING ' if key == 'flat' else ''
-            lines.append(f'{start}{len(names)} of {len(images)} images have {text.format(alpha=loader.alpha)} (for '
-                         f'example {names[0]})')
-    return ImageSurvey(lines, value_range, fault)
+            text = text.format(alpha=loader.alpha)
+            lines.append(f'{len(names)} of {len(images)} images have {text} (for example {names[0]})')
+            if key == 'flat':
+                lines[-1] = f'WARNING {lines[-1]}'
+    return ImageSurvey(lines, value_range if len(deep) == len(images) else None, fault)
 
 
 def _needs_range(loader: LoadImageFromFile) -> bool:
     return loader.value_range is None and loader.color_type != 'unchanged'
 
 
-def _look(path: str, loader: LoadImageFromFile) -> _Facts | None:
+def _mixed_bits(headers: Sequence[ImageHeader], loader: LoadImageFromFile) -> str:
+    """Return which images have other bits than most, if they cannot be loaded alike."""
+    fits_all = loader.color_type == 'unchanged' or (loader.value_range is not None and loader.value_range[1] <= 255)
+    deep = [header.path for header in headers if header.bits > 8]
+    flat = [header.path for header in headers if 0 < header.bits <= 8]
+    if fits_all or not deep or not flat:
+        return ''
+    return (f'{len(flat):,} images have 8 bits (for example {flat[0]}), and {len(deep):,} have more (for example '
+            f'{deep[0]}); save all alike')
+
+
+def _look(path: str, loader: LoadImageFromFile, headers: Mapping[str, ImageHeader]) -> _Facts | None:
     """Return the facts of an image; None if it cannot be read."""
     try:
         stored = loader.read(path)
     except (DataError, MissingFileError):
         return None
-    header, pixels, alpha = read_header(path), stored.pixels, stored.alpha
+    header, pixels, alpha = headers.get(path) or read_header(path), stored.pixels, stored.alpha
     kind = _KINDS.get(pixels.shape[2], f'{pixels.shape[2]} channels')
     if kind in _KINDS.values():  # of 8 bits they are converted already
         kind = _KINDS.get(header.mode, kind)
     if alpha is not None:
         kind += ' and alpha'
-    facts = _Facts('/'.join(Path(path).parts[-2:]), pixels.shape[1::-1], f'{kind}, {header.bits or 8} bit')
-    if pixels.dtype != np.uint8:
-        suffix = dict(f=' float', i=' signed').get(pixels.dtype.kind, '')
-        facts.kind = f'{kind}, {8 * pixels.itemsize} bit{suffix}'
-        facts.bounds = float(np.nanmin(pixels)), float(np.nanmax(pixels))
-    if header.has_pages and header.format != 'MPO':  # a phone's JPEG with a preview
-        facts.notes.add('pages')
-    if alpha is not None and stored.opacity.min() < 255 and loader.color_type != 'unchanged':
-        facts.notes.add('alpha')
-    if pixels.shape[2] == 4 and loader.color_type != 'unchanged':
-        facts.notes.add('fourth')
-    if facts.bounds is None or not _needs_range(loader):
-        _compare(facts, pixels, loader.convert(stored, path), loader.value_range)
+    is_deep = pixels.dtype != np.uint8
+    bits = 8 * pixels.itemsize if is_deep else header.bits or 8
+    suffix = dict(f=' float', i=' signed').get(pixels.dtype.kind, '')
+    facts = _Facts('/'.join(Path(path).parts[-2:]), pixels.shape[1::-1], f'{kind}, {bits} bit{suffix}')
+    if is_deep:
+        check_finite(pixels, path)
+        facts.bounds = float(pixels.min()), float(pixels.max())
+    loses = loader.color_type != 'unchanged'
+    found = {
+        'pages': header.has_pages and header.format != 'MPO',  # a phone's JPEG with a preview
+        'alpha': loses and alpha is not None and stored.opacity.min() < 255,
+        'fourth': loses and pixels.shape[2] == 4,
+    }
+    if not is_deep or not _needs_range(loader):
+        loaded, (low, high) = loader.convert(stored, path), loader.value_range or (-np.inf, np.inf)
+        found['clipped'] = ((pixels < low) | (pixels > high)).mean() > _CLIPPED
+        found['flat'] = loaded.dtype == np.uint8 and np.ptp(loaded) < _LEAST_CONTRAST
+    facts.notes = {key for key, is_found in found.items() if is_found}
     return facts
-
-
-def _compare(facts: _Facts, pixels: np.ndarray, loaded: np.ndarray, value_range: tuple[float, float] | None) -> None:
-    """Note what the network would not see of an image."""
-    if value_range is not None and ((pixels < value_range[0]) | (pixels > value_range[1])).mean() > _CLIPPED:
-        facts.notes.add('clipped')
-    if loaded.dtype == np.uint8 and int(loaded.max()) - int(loaded.min()) < _LEAST_CONTRAST:
-        facts.notes.add('flat')

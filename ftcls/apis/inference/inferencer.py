@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -73,6 +73,8 @@ class ValidationPipeline:
             DataError: If the image cannot be read or prepared.
         """
         name = str(image) if isinstance(image, str | os.PathLike) else f'the {type(image).__name__}'
+        if channel_order not in (None, *get_args(ChannelOrder)):
+            raise ConfigError(f"channel_order={channel_order!r}: must be 'bgr' or 'rgb'")
         try:
             sample = self._convert_channels(self._read(image, channel_order))
             drawing = _drawable(sample)
@@ -97,13 +99,16 @@ class ValidationPipeline:
         if isinstance(image, PIL.Image.Image):
             stored = from_pillow(image).upright()
         else:
-            shape, is_wide = image.shape, image.dtype != np.uint8 and loader.value_range is None
-            if is_wide or image.ndim not in (2, 3) or shape[2:] not in ((), (1, ), (3, ), (self.in_channels, )):
-                raise DataError(f'an array must be (H, W, 3) or (H, W) of uint8, got {shape} {image.dtype}')
+            shape, dtype = getattr(image, 'shape', ()), getattr(image, 'dtype', '')
+            is_fit = dtype == np.uint8 or loader.value_range is not None
+            if not isinstance(image, np.ndarray) or not is_fit or shape[2:] not in ((), (1, ), (3, ),
+                                                                                    (self.in_channels, )):
+                raise DataError('an image must be a path, a PIL image, or an array (H, W, 3) or (H, W) of uint8, got '
+                                f'{type(image).__name__} {shape or ""} {dtype}')
             if channel_order is None and shape[2:] not in ((), (1, )):
                 _note_order()
             stored = from_array(image, bgr=channel_order != 'rgb')
-        return loader.with_loaded(dict(img_path=None), loader.convert(stored, f'the {type(image).__name__}'))
+        return loader.with_loaded(dict(img_path=None), loader.convert(stored, f'({type(image).__name__})'))
 
     def _convert_channels(self, sample: dict) -> dict:
         image, order = sample['img'], sample.get('channel_order', 'bgr')

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from ftcls.datasets import BinarySegDataset
 from ftcls.datasets.duplicates import DOUBLES, describe_pair, find_doubles, images_of, same_content
 from ftcls.datasets.headers import ImageHeader
+from ftcls.datasets.survey import survey_images
 from ftcls.datasets.transforms.mask_loading import MaskCoding
 from ftcls.datasets.wrappers import inner_datasets, iter_samples
 from ftcls.evaluation.metrics.predictions import SingleLabelBase
@@ -19,11 +20,11 @@ from ftcls.models.heads import ClsHead, MultiLabelClsHead
 from ftcls.registry import DATASETS, METRICS, MODELS
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.errors import located
-from ftcls.utils.names import enumerate_names, plural
+from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 from .loaders import DataReport, dataset_configs, image_loader
 
-__all__ = ['check_bits', 'check_contents', 'check_heads', 'check_masks', 'check_missing_classes']
+__all__ = ['check_contents', 'check_heads', 'check_images', 'check_masks', 'check_missing_classes']
 
 _MOST_COMPARED = 200_000  # images in all splits; to list more takes seconds
 _REMEDIES = dict(
@@ -79,28 +80,31 @@ def check_missing_classes(cfg: Config, report: DataReport) -> None:
         raise DataError('\n'.join(lines))
 
 
-def check_bits(datasets: Mapping[str, Dataset], headers: Mapping[str, ImageHeader]) -> None:
-    """Check that images of more than 8 bits have a ``value_range``, and images of 8 bits not one for more.
+def check_images(datasets: Mapping[str, Dataset], headers: Mapping[str, ImageHeader]) -> dict[str, list[str]]:
+    """Return what the files of each split hold, and how it reaches the network.
 
     Args:
         datasets: Split name to dataset.
         headers: The headers of the files, by path.
 
     Raises:
-        DataError: Naming the split and an image.
+        DataError: If it cannot.
     """
+    found = {}
     for split, dataset in datasets.items():
         loader = image_loader(dataset)
-        if loader is None or loader.color_type == 'unchanged' or max(loader.value_range or (256, )) <= 255:
+        if loader is None:
             continue
-        takes_more = loader.value_range is not None
-        images = dict.fromkeys(info.get('img_path') for info in iter_samples(dataset))
-        found = [headers[path] for path in images if path in headers and headers[path].bits]
-        wrong = [one.path for one in found if (one.bits > 8) != takes_more]
-        if wrong:
-            raise DataError(f'{split}_dataloader.dataset: {len(wrong):,} of {plural(len(found), "image")} have '
-                            f'{("more than 8 bits", "8 bits")[takes_more]} (for example {wrong[0]}), and '
-                            f'value_range={loader.value_range} does not fit; save all images alike')
+        paths = dict.fromkeys(info['img_path'] for info in iter_samples(dataset) if info.get('img_path'))
+        with located(f'{split}_dataloader.dataset'):
+            survey = survey_images(list(paths), loader, headers)
+            if survey.fault:
+                raise DataError(survey.fault)
+        found[split] = survey.lines
+        for line in survey.lines:
+            if line.startswith('WARNING '):
+                print_log(line.removeprefix('WARNING '), 'current', logging.WARNING)
+    return found
 
 
 def check_masks(cfg: Config, datasets: Mapping[str, Dataset], headers: Mapping[str, ImageHeader]) -> list[str]:

@@ -18,7 +18,7 @@ from ftcls.utils import CheckpointError, ConfigError, DataError
 from ftcls.utils.checkpoint.loading import read_checkpoint
 from ftcls.utils.errors import unwrapped
 from ftcls.utils.names import enumerate_names
-from .data_checks import check_bits, check_heads, check_masks, check_missing_classes
+from .data_checks import check_heads, check_images, check_masks, check_missing_classes
 from .distributed import init_distributed
 from .file_scan import BadSampleHook, scan_files
 from .loaders import build_datasets, build_loaders
@@ -68,7 +68,7 @@ def test(cfg: Config,
     check_missing_classes(cfg, report)
     check_heads(cfg, report)
     scan = scan_files(datasets, work_dir_of(cfg, options))
-    check_bits(datasets, scan.headers)
+    report.images = check_images(datasets, scan.headers)
     masks = check_masks(cfg, datasets, scan.headers)
     samples = first_samples(datasets)
     if tta:

@@ -1,23 +1,20 @@
 """Building datasets that agree on their classes, and dataloaders over them; reporting what the datasets hold."""
 import copy
 import itertools
-import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from ftcls.config.resolve import dataset_configs
 from ftcls.datasets.samplers import sample_labels
-from ftcls.datasets.survey import survey_images
 from ftcls.datasets.transforms import LoadImageFromFile
-from ftcls.datasets.wrappers import child_datasets, inner_datasets, iter_samples
+from ftcls.datasets.wrappers import child_datasets, inner_datasets
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.arguments import accepted_arguments
@@ -132,7 +129,6 @@ def build_datasets(cfg: Config,
             report.drawn[split] = '; '.join(dict.fromkeys(_drawn(dataset)))
             report.counts[split] = _counts(dataset)
             report.several[split] = _describe_labels(dataset)
-            report.images[split] = _survey(dataset)
             if 'train' in datasets:
                 for ours, theirs in itertools.product(*map(inner_datasets, (datasets['train'], dataset))):
                     _check_same_settings(ours, theirs, split)
@@ -244,20 +240,6 @@ def image_loader(dataset: Dataset) -> LoadImageFromFile | None:
     """Return the step that reads the images of a dataset, None if it has none of ours."""
     steps = getattr(getattr(inner_datasets(dataset)[0], 'pipeline', None), 'transforms', ())
     return next((step for step in steps if isinstance(step, LoadImageFromFile)), None)
-
-
-def _survey(dataset: Dataset) -> list[str]:
-    """Return what the files of a dataset hold, [] without files; raise a DataError if the network cannot get it."""
-    loader = image_loader(dataset)
-    if loader is None:
-        return []
-    survey = survey_images([info['img_path'] for info in iter_samples(dataset) if info.get('img_path')], loader)
-    if survey.fault:
-        raise DataError(survey.fault)
-    for line in survey.lines:
-        if line.startswith('WARNING'):
-            print_log(line.removeprefix('WARNING '), logger='current', level=logging.WARNING)
-    return survey.lines
 
 
 def _check_same_settings(train: Dataset, other: Dataset, split: str) -> None:

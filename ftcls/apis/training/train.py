@@ -35,7 +35,7 @@ from ftcls.utils.processes import patient_barrier
 from ftcls.utils.run_lock import run_lock
 from ftcls.utils.tree import as_list
 from ftcls.version import __version__
-from .data_checks import check_bits, check_contents, check_heads, check_masks, check_missing_classes
+from .data_checks import check_contents, check_heads, check_images, check_masks, check_missing_classes
 from .distributed import init_distributed
 from .file_scan import BadSampleHook, FileScan, scan_files
 from .learning import check_last_batch
@@ -182,7 +182,7 @@ def _check_sources(cfg: Config, splits: Sequence[str], weights: Sequence[str],
         check_heads(cfg, report)
         scan = scan_files(datasets, work_dir)
         tested = _build_test_set(cfg, report)
-        check_bits(datasets, scan.headers)
+        report.images = check_images(datasets, scan.headers)
         if is_main_process():  # only its log and preflight are read
             report.masks = check_masks(cfg, datasets, scan.headers)
             check_contents(cfg, {**datasets, **tested}, report)

@@ -73,9 +73,13 @@ def read_stored(data: bytes, img: Image.Image | None, path: str, prefer_pillow: 
         DataError: If that is not possible.
     """
     if data.startswith(b'\x93NUMPY'):
-        return from_array(_read_numpy(data, path))
-    # Which frame of a GIF OpenCV gives depends on its version, and it knows no transparent colours of a PNG.
-    if img is not None and (prefer_pillow or img.format == 'GIF' or 'transparency' in img.info):
+        try:
+            return from_array(np.load(io.BytesIO(data), allow_pickle=False))
+        except (ValueError, EOFError, OSError) as err:
+            raise DataError(f'cannot read the array {path}: {err}') from err
+    # Which frame of a GIF OpenCV gives depends on its version; it knows no transparent colours, Pillow not 16 bits.
+    has_key = img is not None and 'transparency' in img.info and data[24] <= 8
+    if img is not None and (prefer_pillow or img.format == 'GIF' or has_key):
         return from_pillow(open_pillow(data, path))
     array = decode_opencv(data, cv2.IMREAD_UNCHANGED)
     has_alpha = img is None or img.has_transparency_data
@@ -108,7 +112,7 @@ def from_array(array: np.ndarray, bgr: bool = False) -> StoredImage:
     """Return an array (H, W) or (H, W, C) as a stored image; of three or four channels, the first are RGB or BGR.
 
     Raises:
-        DataError: If it has another shape, or other numbers than integers and floats.
+        DataError: If it has another shape, or other values than integers and floats.
     """
     if array.ndim not in (2, 3) or array.dtype.kind not in 'uif' or not array.size:
         raise DataError(f'an array must be (H, W) or (H, W, C) of integers or floats, got {array.shape} {array.dtype}')
@@ -165,10 +169,3 @@ def _from_tiff(data: bytes) -> StoredImage:
         share = np.maximum(alpha[..., np.newaxis] / _most(alpha), 1e-6)
         array = np.minimum(array / share, _most(alpha)).astype(array.dtype)
     return replace(from_array(array), alpha=alpha, orientation=page.tags.valueof(_ORIENTATION, 1))
-
-
-def _read_numpy(data: bytes, path: str) -> np.ndarray:
-    try:
-        return np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as err:
-        raise DataError(f'cannot read the array {path}: {err}') from err

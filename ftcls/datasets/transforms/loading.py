@@ -15,7 +15,7 @@ from .decoder_errors import noted_errors
 from .decoding import StoredImage, decode_opencv, is_plain, read_stored
 from .image_ops import Backend
 
-__all__ = ['LoadImageFromFile', 'suggest_range']
+__all__ = ['LoadImageFromFile', 'check_finite', 'suggest_range']
 
 _COLOR_TYPES = {
     'color': cv2.IMREAD_COLOR,
@@ -140,10 +140,10 @@ class LoadImageFromFile(BaseTransform):
     def _scale(self, img: np.ndarray, name: str) -> np.ndarray:
         """Map ``value_range`` to 0 to 255; return uint8, or the stored values for 'unchanged'."""
         is_8_bit = img.dtype == np.uint8
+        if not is_8_bit:
+            check_finite(img, name)
         if self.value_range is None and (is_8_bit or self.color_type == 'unchanged'):
             return img
-        if img.dtype.kind == 'f' and np.isnan(img).any():
-            raise DataError(f'the image {name} has NaN in {np.isnan(img).mean():.1%} of its values; replace them')
         if self.value_range is None:
             raise DataError(
                 f'the image {name} holds {img.dtype} of {img.min():g} to {img.max():g}, the network takes 0 '
@@ -167,6 +167,13 @@ class LoadImageFromFile(BaseTransform):
         if self.alpha != 'keep':
             return img
         return np.dstack([img, np.full(img.shape[:2], 255, np.uint8) if opacity is None else opacity])
+
+
+def check_finite(img: np.ndarray, name: str) -> None:
+    """Raise a DataError if values are NaN or infinite."""
+    share = 1 - np.isfinite(img).mean()
+    if share:
+        raise DataError(f'the image {name} has NaN or infinity in {share:.1%} of its values; replace them')
 
 
 def suggest_range(low: float, high: float) -> tuple[float, float]:

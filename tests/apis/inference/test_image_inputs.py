@@ -10,7 +10,7 @@ from test_inference import ARRAYS, FILES, _config, _pictures, _work_dir
 from ftcls.apis.inference import inferencer as inferencer_module
 from ftcls.apis.inference.inferencer import ImageClassificationInferencer, inference_model
 from ftcls.apis.inference.predict import predict_files
-from ftcls.utils import DataError
+from ftcls.utils import ConfigError, DataError
 
 
 def test_pil_images_and_arrays_of_both_orders_score_as_the_file(tmp_path: Path, log_records: list[tuple[int,
@@ -27,6 +27,11 @@ def test_pil_images_and_arrays_of_both_orders_score_as_the_file(tmp_path: Path, 
     assert (inferencer([rgb[..., ::-1]] * 2)[1]['pred_scores'] == expected).all()
     said = [text for _, text in log_records if "BGR" in text and "channel_order='rgb'" in text]
     assert len(said) == 1
+    with pytest.raises(ConfigError, match="channel_order='RGB'.*'bgr' or 'rgb'"):
+        inferencer(rgb, channel_order='RGB')
+    for wrong in (None, rgb / 255., rgb.tolist()[0]):
+        with pytest.raises(DataError, match='must be a path, a PIL image, or an array'):
+            inferencer([wrong])
     got = inference_model(inferencer.model, rgb, channel_order='rgb')['pred_scores']
     assert (got == expected).all()
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ftcls.datasets.survey import survey_images
 from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, DataError
@@ -115,11 +116,16 @@ def test_a_range_for_more_bits_refuses_8_bits_and_one_for_8_bits_stretches(tmp_p
     assert np.abs(stretched[..., ::-1] - np.clip((RGB - 50.) / 150 * 255, 0, 255)).max() <= 0.51
 
 
-def test_nan_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
     values = RNG.rand(12, 16).astype(np.float32)
-    values[0, :3] = np.nan
-    with pytest.raises(DataError, match='NaN in 1.6%'):
-        load(write_tiff(tmp_path / 'a.tif', values), value_range=(0, 1))
+    values[0, :3] = value
+    path = str(write_tiff(tmp_path / 'a.tif', values))
+    for options in ({}, dict(value_range=(0, 1)), dict(color_type='unchanged')):
+        with pytest.raises(DataError, match='a.tif has NaN or infinity in 1.6%'):
+            load(path, **options)
+        with pytest.raises(DataError, match='a.tif has NaN or infinity in 1.6%'):
+            survey_images([path], LoadImageFromFile(**options))
 
 
 @pytest.mark.parametrize('kind', ['png', 'webp', 'tif', 'bmp', 'png of 16 bit'])
@@ -157,6 +163,24 @@ def test_alpha_of_grey_palette_and_single_colours(tmp_path: Path) -> None:
     assert (load(tmp_path / 'key.png')[..., 0] == np.where(GREY == GREY[0, 0], 255, GREY)).all()
     write_tiff(tmp_path / 'la.tif', np.dstack([GREY, ALPHA]), extra=(2, ))
     assert (load(tmp_path / 'la.tif', color_type='grayscale') == grey).all()
+
+
+def test_colours_that_alpha_has_multiplied_are_divided_by_it(tmp_path: Path) -> None:
+    multiplied = (RGB * (ALPHA[..., None] / 255.)).round().astype(np.uint8)
+    for dtype, factor, options in ((np.uint8, 1, {}), (np.uint16, 257, dict(value_range=(0, 65535)))):
+        pixels = np.dstack([multiplied, ALPHA]).astype(dtype) * factor
+        img = load(write_tiff(tmp_path / 'a.tif', pixels.astype(dtype), extra=(1, )), **options).astype(int)
+        assert np.abs(img[..., ::-1] - (multiplied + 255. - ALPHA[..., None])).max() <= 1
+
+
+def test_an_unknown_orientation_and_a_colour_key_of_16_bits_change_nothing(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 9
+    Image.fromarray(RGB).save(tmp_path / 'a.webp', exif=exif, lossless=True)
+    assert (load(tmp_path / 'a.webp') == RGB[..., ::-1]).all()
+    deep = RNG.randint(0, 4096, (12, 16)).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / 'a.png', transparency=5)
+    assert (load(tmp_path / 'a.png', color_type='unchanged')[..., 0] == deep).all()
 
 
 def test_a_black_drawing_on_transparent_ground_is_seen(tmp_path: Path) -> None:
@@ -234,6 +258,9 @@ def test_npy_does_not_unpickle(tmp_path: Path) -> None:
     np.save(tmp_path / 'a.npy', np.array([dict()], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match='a.npy'):
         load(tmp_path / 'a.npy')
+    np.save(tmp_path / 'labels.npy', np.arange(5))
+    with pytest.raises(DataError, match=r'labels.npy.*\(5,\) int64'):
+        load(tmp_path / 'labels.npy')
 
 
 @pytest.mark.parametrize('part', [0.5, 0.9])
