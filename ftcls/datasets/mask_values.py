@@ -12,7 +12,6 @@ from .transforms.mask_loading import COLOUR, MaskCoding, codes
 __all__ = ['MaskValues', 'count_values']
 
 _MOST_VALUES = 70_000  # 16 bits have fewer; with more, counting stops
-_FEW = 8  # soft edges leave more values than this
 _LOSSY = ('.jpg', '.jpeg')
 
 
@@ -58,10 +57,12 @@ class MaskValues:
             remedy = f"set threshold={_middle(counted):g} (with foreground='nonzero' or 0) if JPEG or resizing left " \
                 f'such values, as in {self.example[counted[1]]}, or correct mask_dir if these are no masks'
         elif foreground == 'nonzero' and len(counted) > 2:
-            commonest = max((value for value in counted if self.kind[value]), key=self.pixels.get)
-            rarest = min(counted, key=self.pixels.get)
-            remedy = f'set foreground={_show(commonest)} (or a list of several), ignore_value={_show(rarest)} if ' \
-                f'that does not count (it is in {self.example[rarest]}), or a threshold for soft edges'
+            void = min(counted, key=self.pixels.get)
+            if counted[-2] < 64 < counted[-1]:  # classes count from 0, the void is 255
+                void = counted[-1]
+            commonest = max({value for value in counted if self.kind[value]} - {void}, key=self.pixels.get)
+            remedy = f'set foreground={_show(commonest)} (or a list of several), ignore_value={_show(void)} if that ' \
+                f'does not count (it is in {self.example[void]}), or a threshold for soft edges'
         if not remedy and 0 < self._share() < 1:
             return None
         if len(counted) < 2:
@@ -80,10 +81,15 @@ class MaskValues:
         """Tell whether values lie between two others, as lossy compression or resizing leaves them."""
         if len(counted) <= 2 or counted[-1] >= COLOUR:
             return len(counted) > 256
-        extremes = {counted[0], counted[-1]}
-        is_edge = extremes == {*sorted(counted, key=self.pixels.get)[-2:]} and 1 in map(self.kind.get, extremes)
-        is_lossy = any(value % 1 or self.example[value].lower().endswith(_LOSSY) for value in counted)
-        return is_lossy or (is_edge and len(counted) > _FEW and counted[-1] - counted[0] > 64)
+        if any(value % 1 or self.example[value].lower().endswith(_LOSSY) for value in counted):
+            return True
+        # crowded at the top, where a void or the last class would be one value
+        low, high = counted[0], counted[-1]
+        edge = (high - low) / 8
+        top = sum(self.pixels[value] for value in counted if value > high - edge)
+        middle = sum(self.pixels[value] for value in counted if low + edge < value <= high - edge)
+        is_crowded = high - counted[-2] < edge / 4 and 2 * top > middle
+        return is_crowded and edge > 8 and 1 in (self.kind[low], self.kind[high])
 
     def _held(self) -> str:
         """Return the most frequent values with their shares."""

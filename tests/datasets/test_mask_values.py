@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from ftcls.datasets import BinarySegDataset
@@ -77,7 +78,7 @@ REFUSED = {
     'void of a signed type': (Image.fromarray(np.where(CLASSES == 3, np.int32(-1), DISC)), '.tif', {},
                               'ignore_value=-1'),
     'instances': (Image.fromarray(np.uint16(range(64)) // 4 * np.ones((48, 1), np.uint16) + np.uint16(999) * DISC), '.png', {},
-                  r'and \d+ more;.*ignore_value=.*threshold'),
+                  r'and \d+ more;.*threshold'),
     'no alpha': (Image.fromarray(255 * DISC), '.png', dict(alpha=True), 'alpha=True.*no alpha'),
 }  # yapf: disable
 
@@ -124,6 +125,34 @@ def test_accepted(tmp_path: Path, name: str) -> None:
     assert np.array_equal(truth(dataset), DISC) or (settings.get('threshold') and
                                                     (truth(dataset) != DISC).mean() < 0.02)
     assert values.kinds[1] == 2 * truth(dataset).sum() and values.pixels.total() == 2 * DISC.size
+
+
+def test_tiff_of_64_bits(tmp_path: Path) -> None:
+    dataset = save(tmp_path, Image.fromarray(DISC), '.tif')
+    for stem, dtype in (('a', np.int64), ('b', np.float64)):
+        tifffile.imwrite(tmp_path / 'masks' / f'{stem}_mask.tif', DISC.astype(dtype))
+    assert dataset.check_masks().describe() == '0 (80 %), 1 (20 %); foreground 20 %, ignored 0 %'
+    assert np.array_equal(truth(dataset), DISC)
+
+
+SPREAD = np.uint8(250 * DISC) + np.uint8([[10 * (i // 6) for i in range(64)]] * 48) * (np.arange(48) > 40)[:, None]
+
+
+@pytest.mark.parametrize('mask, settings, text', [
+    (np.where(DISC, 254, 0) + (np.arange(64) % 2), {}, 'set threshold=127 '),
+    (np.where(np.arange(64) % 2, 254 * DISC, 255 * DISC), {}, 'set threshold=127 '),
+    (np.where(np.arange(64) > 50, 255, DISC), {}, 'set foreground=1 .*ignore_value=255 '),
+    (np.where(np.arange(64) > 60, 1, 255 * DISC), {}, 'ignore_value=255 .*or a threshold'),
+    (SPREAD, dict(foreground=250), None),
+    (CLASSES * 80, dict(foreground=240), None),
+], ids=lambda value: str(value)[-30:])  # yapf: disable
+def test_soft_values_and_classes(tmp_path: Path, mask: np.ndarray, settings: dict, text: str | None) -> None:
+    dataset = save(tmp_path, Image.fromarray(mask.astype(np.uint8)), **settings)
+    if text is None:
+        assert 'foreground' in dataset.check_masks().describe()
+        return
+    with pytest.raises(DataError, match=text):
+        dataset.check_masks()
 
 
 @pytest.mark.parametrize('void', [255, '#e0e0c0'])

@@ -13,7 +13,7 @@ from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.tree import as_list
 from .base import IGNORED, BaseTransform
-from .decoding import open_pillow
+from .decoding import open_pillow, read_stored
 
 __all__ = ['COLOUR', 'LoadAnnotations', 'MaskCoding', 'MaskValue', 'codes']
 
@@ -67,9 +67,18 @@ class MaskCoding:
             DataError: If it cannot be read, has several pages or NaN, or its colours and its alpha differ.
         """
         try:
-            img = open_pillow(Path(path).read_bytes(), os.fspath(path))
+            data = Path(path).read_bytes()
         except OSError as err:
             raise MissingFileError(f'no mask at {path}; check data_root, mask_dir and mask_name') from err
+        try:
+            img = open_pillow(data, os.fspath(path))
+        except DataError:
+            if data[:2] not in (b'II', b'MM'):
+                raise
+            stored = read_stored(data, None, os.fspath(path)).pixels  # a TIFF of 64 bits
+            if stored.shape[2] > 1:
+                raise
+            return stored[..., 0]
         if getattr(img, 'n_frames', 1) > 1:
             raise DataError(f'the mask {path} has {img.n_frames} pages; save each as a mask of its own')
         if orientation is not None:
