@@ -140,6 +140,11 @@ def test_save_now(run: Callable, tmp_path: Path) -> None:
     assert names(tmp_path / 'run') == {'epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth'}
 
 
+def test_another_folder_for_checkpoints(run: Callable, tmp_path: Path) -> None:
+    run(epochs=1, checkpoint=dict(out_dir=str(tmp_path / 'out')))
+    assert 'epoch_1.pth' in names(tmp_path / 'out' / 'run') and not names(tmp_path / 'run')
+
+
 @pytest.mark.parametrize(('free', 'error'), [(100, True), (1500, False), (10**9, None)])
 def test_space_is_compared_before_the_first_step(run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                  caplog: pytest.LogCaptureFixture, free: int, error: bool) -> None:

@@ -67,7 +67,7 @@ def _latest(cfg: Config, work_dir: Path) -> str | None:
     if note.is_file():
         noted = note.read_text(encoding='utf-8', errors='replace').strip()
     if noted:
-        fault = f'names {noted}, which is gone or damaged'
+        fault = f'names {noted:.200}, which is gone or damaged'
     for path in (work_dir / Path(noted).name, Path(noted)):  # the folder may have been moved
         if is_whole(path):
             return str(path)
