@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
 def test_five_kills() -> None:
     command = [sys.executable, 'benchmarks/kills.py', '--kills', '5', '--only', 'within epochs, keep 1']

@@ -35,7 +35,6 @@ class BatchStream:
         self.batches: int | None = None
         self.before_validation: dict | None = None
         self._states: dict[int, dict] = {}
-        self._iterator: Iterator = iter(())
         self._setting = {'batches': len(loader), 'workers': loader.num_workers, 'processes': get_world_size()}
 
     def begin(self, position: Mapping | None = None, iterator: Iterator | None = None) -> None:
@@ -97,8 +96,7 @@ def _set_epoch(loader: DataLoader, epoch: int) -> None:
 
 
 class _Resumable:
-    """What both loops add to MMEngine's."""
-    #: ``meta`` of the checkpoint that the run resumes.
+    """What both loops add to MMEngine's; ``resumed`` is ``meta`` of the checkpoint that the run resumes."""
     resumed: Mapping[str, Any] = {}
 
     def _validate(self, done: int, most: int) -> None:

@@ -23,7 +23,6 @@ annotations that run code), ``register_safe_loading`` (checkpoints that do, and 
 ``set_test_loop`` stand for attributes that MMEngine has no public name for.
 """
 import contextlib
-import errno
 import gc
 import inspect
 import io
@@ -129,12 +128,9 @@ class AtomicLocalBackend(LocalBackend):
         except OSError as err:
             with contextlib.suppress(OSError):
                 draft.unlink()
-            remedy = 'Make the folder writable'
-            if err.errno in (errno.ENOSPC, errno.EDQUOT):
-                remedy = 'Remove files there'
             raise CheckpointError(
-                f'{path} ({len(obj) / 2**20:.1f} MiB) cannot be written: {err.strerror or err}. {remedy}, or give '
-                'another --work-dir; then continue with --resume PATH. What was saved before is kept') from err
+                f'{path} ({len(obj) / 2**20:.1f} MiB) cannot be written: {err.strerror or err}. Mend that or give '
+                'another --work-dir, and continue with --resume PATH. What was saved before is kept') from err
 
 
 def register_atomic_saving() -> None:
@@ -221,10 +217,7 @@ class CompatRunner(Runner):
             if is_main_process() or isinstance(handler, logging.FileHandler):
                 handler.setLevel(level)
         # the gradients that wait for their step are in the checkpoint
-        noise = [
-            '^Exp name:', '^Resumed iteration number is not divisible', 'will be deprecated in future',
-            'the former will be deprecated'
-        ]
+        noise = ['^Exp name:', '^Resumed iteration number', 'will be deprecated in', 'the former will be deprecated']
         if not self._resume:  # SafeCheckpointHook reports what was loaded, but not the name of a resumed checkpoint
             noise.append('^Load checkpoint from ')
         pattern = re.compile('|'.join(noise))

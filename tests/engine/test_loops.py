@@ -139,10 +139,10 @@ BY_ITERATIONS = dict(
         ((3, 5), 0, 'DefaultSampler', ACCUMULATED),  # 5 is the end of the first epoch, before its validation
         ((7, ), 2, 'BalancedSampler', {}),
         ((3, ), 0, 'RepeatAugSampler', UNFREEZING),
-        ((4, 7), 0, 'InfiniteSampler', BY_ITERATIONS),  # 4 is before a validation
-        ((5, 8), 2, 'DefaultSampler', BY_ITERATIONS),  # 5 is the end of the first pass
-        ((1, 3), 2, 'InfiniteSampler', BY_ITERATIONS),  # its workers start before the seed of an epoch is set
-        ((2, 5), 2, 'DefaultSampler', dict(persistent_workers=True)),
+        ((4, ), 0, 'InfiniteSampler', BY_ITERATIONS),  # 4 is before a validation
+        ((5, ), 2, 'DefaultSampler', BY_ITERATIONS),  # 5 is the end of the first pass
+        ((1, ), 2, 'InfiniteSampler', BY_ITERATIONS),  # its workers start before the seed of an epoch is set
+        ((2, ), 2, 'DefaultSampler', dict(persistent_workers=True)),
     ])
 def test_resumed_run_equals_the_uninterrupted_one(tmp_path: Path, at: tuple, workers: int, sampler: str,
                                                   settings: dict) -> None:
@@ -212,3 +212,19 @@ def test_stopped_in_a_validation(tmp_path: Path, settings: dict) -> None:
     train(recipe(tmp_path / 'stopped', **settings), TrainOptions(resume=True))
     assert equal(last_state(tmp_path / 'whole'), last_state(tmp_path / 'stopped'))
     assert records(tmp_path / 'whole') == records(tmp_path / 'stopped')
+
+
+def test_another_batch_size(tmp_path: Path) -> None:
+    """Within an epoch, the same share of the images is left; the next one is whole."""
+    train(recipe(tmp_path / 'whole', checkpoint=dict(save_best=None)))
+    batches: list[int] = []
+
+    class Count(Hook):
+
+        def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+            batches.append(batch_idx)
+
+    cfg = recipe(tmp_path / 'whole')
+    cfg.train_dataloader.batch_size = 2
+    train(cfg, TrainOptions(resume=str(tmp_path / 'whole' / 'iter_3.pth')), hooks=[Count()])
+    assert batches == [*range(6, 10), *range(10)]

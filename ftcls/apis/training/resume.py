@@ -63,15 +63,12 @@ def find_resumed(cfg: Config, options: TrainOptions) -> str | None:
 def _latest(cfg: Config, work_dir: Path) -> str | None:
     """Return the latest whole checkpoint of a work dir; the log warns if it is not the noted one, or there is none."""
     note, noted = work_dir / 'last_checkpoint', ''
-    fault = 'is missing or empty'
     if note.is_file():
         noted = note.read_text(encoding='utf-8', errors='replace').strip()
-    if noted:
-        fault = f'names {noted:.200}, which is gone or damaged'
     for path in (work_dir / Path(noted).name, Path(noted)):  # the folder may have been moved
         if is_whole(path):
             return str(path)
-    text = f'--resume: {note.resolve()} {fault}'
+    text = f'--resume: {note.resolve()} names no whole checkpoint ({noted[:200] or "it is missing or empty"})'
     settings = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     folders = [work_dir, *(Path(folder) / work_dir.name for folder in as_list(settings.get('out_dir') or []))]
     newest = newest_whole(folders, settings.get('filename_tmpl'))

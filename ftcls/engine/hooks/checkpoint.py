@@ -63,8 +63,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         CheckpointError: Before the first step, if not even one checkpoint fits on the disk.
     """
     _metrics: Sequence[BaseMetric] | None = None
-    # the iteration of the last checkpoint
-    _saved = -1
+    _saved = -1  # the iteration of the last checkpoint
 
     def _init_rule(self, rules: Sequence[str | None], key_indicators: Sequence[str]) -> None:
         """Resolve the rule of each metric, once the metrics are known."""
@@ -85,8 +84,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         if is_dry:  # MMEngine would remove those that are more than max_keep_ckpts
             runner.message_hub.runtime_info.pop('keep_ckpt_ids', None)
         super().before_train(runner)
-        superseded = runner.message_hub.runtime_info.get('superseded', ())
-        self.file_backend = _LateRemoval(self.file_backend, superseded)
+        self.file_backend = _LateRemoval(self.file_backend, runner.message_hub.runtime_info.get('superseded', ()))
         if '://' in str(self.out_dir):
             return
         barrier()  # `load_from` may be in this folder; all processes have read it now
@@ -104,11 +102,9 @@ class CheckpointHook(MMEngineCheckpointHook):
         """
         step = runner.iter + (not validating)
         meta = dict(epoch=runner.epoch, iter=step, validation_due=True)
-        if self._saved == step:
-            return self.last_ckpt
-        if not self.by_epoch:
+        if self._saved != step and not self.by_epoch:
             self._save_checkpoint_with_step(runner, step, meta)
-        else:
+        elif self._saved != step:
             self.file_backend.remove(f'iter_{step}.pth')  # once there is another
             self._write(runner, f'iter_{step}.pth', meta)
         return self.last_ckpt
@@ -309,8 +305,7 @@ class SafeCheckpointHook(Hook):
         if is_resuming(runner) and is_training(runner):
             _check_resumable(checkpoint, tensors, model, source)
             keep_dataset_meta(runner, checkpoint)
-            if hasattr(runner.train_loop, 'resumed'):  # one of our loops
-                runner.train_loop.resumed = checkpoint['meta']
+            runner.train_loop.resumed = checkpoint['meta']  # for our loops
             gradients = checkpoint.pop('pending_gradients', None) or {}
             for name, param in model.named_parameters():
                 if name in gradients and param.requires_grad:

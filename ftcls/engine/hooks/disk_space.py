@@ -35,13 +35,11 @@ def check_space(runner: Runner, hook: CheckpointHook, there: Iterable[Path]) -> 
     kept = max(1, math.ceil(length / (hook.interval or -1)))
     if hook.max_keep_ckpts > 0:
         kept = min(kept, hook.max_keep_ckpts + 1)  # the new one is whole before the old one is removed
-    count_best = len(hook.save_best or ())
-    needed = one * kept + best * (count_best + bool(count_best)) - sum(file.stat().st_size for file in there)
+    needed = one * kept + 2 * best * len(hook.save_best or ()) - sum(file.stat().st_size for file in there)
     folder = Path(hook.out_dir).absolute()
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
-    text = f'{folder} has {_mib(free)} free, a checkpoint needs about {_mib(one)}, and all of ' \
-           f'this run {_mib(max(needed, one))}. Remove files there, set default_hooks.checkpoint.max_keep_ckpts, or ' \
-           'give another --work-dir'
+    text = f'{folder} has {_mib(free)} free; a checkpoint needs {_mib(one)}, this run {_mib(max(needed, one))}. ' \
+           'Remove files there, set default_hooks.checkpoint.max_keep_ckpts, or give another --work-dir'
     if free < one and runner.iter < runner.max_iters:
         raise CheckpointError(text)
     if free < needed:
