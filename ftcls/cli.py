@@ -87,7 +87,7 @@ def _report(err: Exception) -> int:
     if 'Original Traceback' in text:  # from a data loading worker, whose own message comes last
         text = text.rsplit(f'{type(err).__name__}: ', 1)[-1].strip()
     failures = count_event('failed')
-    same = count_event('failed with ' + hashlib.sha256(text.encode()).hexdigest())
+    same = count_event('failed with ' + hashlib.sha256(text.encode(errors='replace')).hexdigest())
     who = f' in process {os.environ["RANK"]}' if int(os.environ.get('WORLD_SIZE', 1)) > 1 else ''
     if not is_user_error:
         if failures == 1:

@@ -3,6 +3,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from ftcls.utils import DataError
 from ftcls.utils.names import enumerate_names
 from .headers import FORMATS, IMAGE_SUFFIXES, content_kind
 
@@ -36,7 +37,7 @@ class ImageFinder:
         """Return the paths of the images in ``folder`` at any depth, sorted; count what is skipped."""
         # the folders above it, by its name and by what a link stands for: their other classes are none of its own
         paths, seen = [], folders_above(folder) | folders_above(os.path.realpath(folder))
-        for root, dirs, files in os.walk(folder, followlinks=True):
+        for root, dirs, files in os.walk(folder, onerror=_refuse, followlinks=True):
             real = os.path.realpath(root)
             if real in seen:
                 self.skipped[f'link {os.path.basename(root)!r} to a folder above it, or read already'] += 1
@@ -73,6 +74,11 @@ class ImageFinder:
         if self.by_content:
             lines.append(f'{self.by_content.total()} are images by their content: {enumerate_names(self.by_content)}')
         return lines
+
+
+def _refuse(err: OSError) -> None:
+    if not isinstance(err, FileNotFoundError):
+        raise DataError(f'cannot read the folder {err.filename}: {err.strerror}') from err
 
 
 def folders_above(folder: str) -> set[str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+import tifffile
+from PIL import Image, features
 
 from ftcls.datasets.headers import check_image, is_image, read_header, scan_headers
 from ftcls.utils import DataError
@@ -153,6 +154,40 @@ def test_channels_that_pillow_has_no_mode_for(tmp_path):
         pytest.skip('OpenCV writes no 16-bit TIFF of four channels')
     header = read_header(path)
     assert (header.format, header.channels, header.bits, header.fault) == ('TIFF', 4, 16, None)
+
+
+def test_bigtiff_of_many_channels(tmp_path):
+    array = RNG.integers(0, 999, (24, 32, 12), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / 'a.tif', array, photometric='minisblack', planarconfig='contig', bigtiff=True)
+    header = read_header(tmp_path / 'a.tif')
+    assert (header.fault, header.width, header.channels, header.bits) == (None, 32, 12, 16)
+
+
+def test_preview_of_a_raw_file_is_not_taken_for_the_image(tmp_path):
+    preview = np.zeros((24, 32, 3), np.uint8)
+    with tifffile.TiffWriter(tmp_path / 'a.nef') as writer:  # as Nikon, Sony and Adobe lay it out
+        writer.write(preview, subfiletype=1, subifds=1, photometric='rgb')
+        writer.write(np.zeros((240, 320), np.uint16))
+    assert "camera's raw file" in read_header(tmp_path / 'a.nef').fault
+    with pytest.raises(DataError, match='raw file'):
+        check_image((tmp_path / 'a.nef').read_bytes(), 'a.nef')
+    with tifffile.TiffWriter(tmp_path / 'pyramid.tif') as writer:
+        writer.write(preview, subifds=1, photometric='rgb')
+        writer.write(preview[::2, ::2], subfiletype=1, photometric='rgb')
+    assert read_header(tmp_path / 'pyramid.tif').fault is None
+
+
+@pytest.mark.parametrize('name', ['a.dds', 'a.avif', 'a.webp', 'a.tga', 'a.ico', 'frames.gif', 'a.j2k'])
+def test_decoding_whole_files_is_no_fault(tmp_path, name):
+    if name == 'a.avif' and not features.check('avif'):
+        pytest.skip('this Pillow reads no AVIF')
+    assert read_header(write(tmp_path / name), decode=True).fault is None
+
+
+def test_depth_that_pillow_does_not_say_is_unknown(tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.jp2'), RNG.integers(0, 65536, (24, 32, 3), dtype=np.uint16))
+    (tmp_path / 'a.ppm').write_bytes(b'P6 4 4 65535\n' + bytes(96))
+    assert read_header(tmp_path / 'a.jp2').bits == read_header(tmp_path / 'a.ppm').bits == 0
 
 
 def test_what_must_not_be_decoded(tmp_path, monkeypatch):

@@ -25,8 +25,8 @@ _LIST = 'bad_samples.txt'
 _MANY = 200_000  # files that take longer than some seconds
 _SHOWN = 5
 _FINDINGS = {
-    IS_BAD: ('unreadable image', 'others were drawn in their place'),
-    IS_DAMAGED: ('damaged image', 'decoded as far as possible')
+    IS_BAD: ('unreadable', 'others were drawn in their place'),
+    IS_DAMAGED: ('damaged', 'decoded as far as possible')
 }
 
 
@@ -131,9 +131,9 @@ class BadSampleHook(Hook):
             all_reduce(marks, 'max')
             new = marks & ~self._reported.get(id(dataset), torch.zeros_like(marks))
             self._reported[id(dataset)] = marks
-            for mark, (noun, done) in _FINDINGS.items():
+            for mark, (kind, done) in _FINDINGS.items():
                 infos = [dataset.get_data_info(index) for index in (new & mark).nonzero().flatten().tolist()]
-                faults = dict.fromkeys((sample_files(info)[0] for info in infos), f'{noun}, {done}')
+                faults = dict.fromkeys((sample_files(info)[0] for info in infos), f'is {kind}')
                 if faults and is_main_process():
-                    text = f'{mode}_dataloader.dataset: {plural(len(faults), noun)}, {done}; see {_LIST}'
+                    text = f'{mode}_dataloader.dataset: {plural(len(faults), f"{kind} image")}, {done}; see {_LIST}'
                     print_log(_listed(runner.work_dir, mode, text, faults), 'current', logging.WARNING)

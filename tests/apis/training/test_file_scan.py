@@ -1,4 +1,5 @@
 """The scan before training: every bad file by name, in the list too; what turns out later is reported once."""
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,6 +53,14 @@ def test_every_bad_file_is_listed_and_the_first_are_named(folder):
     assert 'val_dataloader.dataset: 6 of 6 files' in text and 'and 1 more' in text and "on_bad_sample='skip'" in text
     assert len(lines(folder)) == 7 and lines(folder)[6][::2] == ['val', 'is empty (0 bytes)']
     assert scan_files(dict(train=build(folder, check=False)), str(folder / 'work')).describe() == []
+
+
+def test_strange_names_are_listed(folder):
+    for name in ('li\nne.png', os.fsdecode(b'sur\xff.png')):
+        (folder / 'data' / 'bee' / name).write_bytes(b'')
+    with pytest.raises(DataError, match=r'2 of 14 files'):
+        scan_files(dict(train=build(folder)), str(folder / 'work'))
+    assert [Path(line[1]).name for line in lines(folder)] == [r'li\nne.png', r'sur\udcff.png']
 
 
 def test_what_a_dataset_leaves_out_is_said(folder):
