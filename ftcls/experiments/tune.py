@@ -204,7 +204,7 @@ def tune(cfg: Config,
 
 def _open_study(plan: SearchPlan) -> 'Study':
     """Open the study in the storage, where killed trials are failed and put into the queue again."""
-    from optuna import create_study, pruners, samplers, storages
+    from optuna import create_study, pruners, storages
     options, length = plan.options, plan.cfg.train_cfg
     url = options.storage or f'sqlite:///{Path(options.out_dir).absolute() / "search.db"}'
     heartbeat = dict(heartbeat_interval=_HEARTBEAT, grace_period=_GRACE)
@@ -213,24 +213,25 @@ def _open_study(plan: SearchPlan) -> 'Study':
     warmup = (length.get('max_epochs') or length.get('max_iters')) // 3 + 1  # a high rate begins badly
     pruner = pruners.MedianPruner(4, warmup) if options.prune else pruners.NopPruner()
     direction = 'minimize' if plan.lower else 'maximize'
-    study = create_study(storage=storage, study_name='ftcls', load_if_exists=True, direction=direction, pruner=pruner)
-    # with the same seed again, a resumed call would draw the same trials again
-    seed = options.seed + len(study.get_trials(deepcopy=False))
-    study.sampler = samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(4, options.trials // 3)))
-    return study
+    return create_study(storage=storage, study_name='ftcls', load_if_exists=True, direction=direction, pruner=pruner)
 
 
 def _optimize(study: 'Study', plan: SearchPlan, log: Callable[[str], None]) -> None:
     """Make trials until there are as many as wanted, those of other processes included."""
+    from optuna.samplers import TPESampler
     from optuna.storages import fail_stale_trials
-    lock = FileLock(Path(plan.options.out_dir, '.lock'))
+    options = plan.options
+    lock = FileLock(Path(options.out_dir, '.lock'))
     objective = partial(_make_trial, study=study, plan=plan, lock=lock, log=log)
     deadline = None
     while True:
         with lock:  # until the trial is in the storage, so that two processes do not both make the last one
             fail_stale_trials(study)
             trials = _last_attempts(study)
-            if len(trials) < plan.options.trials or any(trial.state.name == 'WAITING' for trial in trials):
+            if len(trials) < options.trials or any(trial.state.name == 'WAITING' for trial in trials):
+                # A trial's values depend on its number, not on the process, so that a resumed search draws the same.
+                seed = 1000 * options.seed + len(trials)
+                study.sampler = TPESampler(seed=seed, n_startup_trials=min(10, max(4, options.trials // 3)))
                 study.optimize(objective, n_trials=1, catch=Exception)
                 continue
         running = [f'trial_{_number(trial)}' for trial in trials if trial.state.name == 'RUNNING']

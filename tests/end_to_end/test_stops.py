@@ -1,4 +1,5 @@
 """Signals, frozen and killed workers, in processes of their own: what is left, what is said, the exit code."""
+import errno
 import os
 import signal
 import subprocess
@@ -7,14 +8,20 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from torch.utils.data import DataLoader
 
 from ftcls.apis import TrainOptions, train
+from ftcls.apis.training.machine_faults import machine_errors, prepare_workers
+from ftcls.experiments.run import Run
 from ftcls.signals import RunStopped
+from ftcls.utils import processes
+from ftcls.utils.errors import MachineError
 
 ROOT = Path(__file__).resolve().parents[2]
 HOOK = """
@@ -136,7 +143,8 @@ FROZEN = 'train_dataloader.num_workers: worker ', 'of 2', 'no batch for 3 s', 't
 
 @pytest.mark.parametrize('number, said', [
     pytest.param(signal.SIGSTOP, FROZEN, id='frozen', marks=pytest.mark.slow),
-    pytest.param(signal.SIGKILL, ('a process that loads images', 'memory', 'num_workers'), id='killed'),
+    pytest.param(
+        signal.SIGKILL, ('a process that loads images', 'memory', 'num_workers'), id='killed', marks=pytest.mark.slow),
 ])
 def test_lost_worker(number: int, said: tuple[str, ...], started: Callable) -> None:
     process = started('--cfg-options', 'train_dataloader.timeout=3')
@@ -158,3 +166,58 @@ def test_second_signal_ends_at_once(started: Callable) -> None:
     process.terminate()
     _, errors = process.communicate(timeout=5)
     assert process.returncode == 143 and 'second signal' in errors and group(process) == []
+
+
+def test_stopped_run_of_an_experiment_continues_by_the_same_command(digits: Callable[..., Config],
+                                                                    tmp_path: Path) -> None:
+    cfg = digits(**{'train_dataloader.dataset.indices': 160, 'train_cfg.max_epochs': 1, 'randomness.seed': 3})
+    whole, run = (Run('fold 0', cfg, tmp_path / name) for name in ('whole', 'run'))
+    with pytest.raises(RunStopped, match='after iteration 2 of 4; .* holds it; the same command continues$') as caught:
+        run.execute(hooks=[Kill(signal.SIGTERM, 2)])
+    assert '--resume' not in str(caught.value)
+    assert run.execute()['metrics'] == whole.execute()['metrics']
+
+
+class Stuck:
+    """Data whose batches cannot be sent."""
+
+    def __init__(self, what: object) -> None:
+        self.what = what
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> object:
+        return self.what
+
+
+class Full:
+
+    def __reduce__(self) -> object:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+@pytest.mark.parametrize('what, said', [(Full(), 'too many open files.*ulimit -n'), (lambda: 1, 'has ended')],
+                         ids=['too many open files', 'not to be pickled'])  # yapf: disable
+def test_batch_that_cannot_be_sent_ends_the_run(what: object, said: str, capfd: pytest.CaptureFixture) -> None:
+    loader = DataLoader(Stuck(what), num_workers=1, timeout=60, collate_fn=list)
+    prepare_workers(loader, 'train')
+    with pytest.raises(MachineError, match=said):
+        with machine_errors():
+            next(iter(loader))
+    assert 'a worker cannot send a batch' in capfd.readouterr().err
+
+
+def test_frozen_process_is_not_waited_for_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {'beats of 1': 3}
+    store = SimpleNamespace(add=lambda name, times: counts.update({name: counts.get(name, 0) + times}) or counts[name])
+    monkeypatch.setattr(processes, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(processes, '_get_default_store', lambda: store)
+    monkeypatch.setattr(processes, 'PATIENCE', .3)
+    with pytest.raises(RuntimeError, match='timed out waiting for process 1'):
+        processes.patient_barrier()
+    beating = threading.Timer(.2, store.add, ('beats of 1', 1))
+    coming = threading.Timer(.4, lambda: [store.add(f'{name.rpartition(" ")[0]} 1', 1) for name in list(counts)])
+    beating.start()
+    coming.start()
+    processes.patient_barrier()  # it shows life, and comes later than within the limit

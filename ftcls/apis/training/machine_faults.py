@@ -26,10 +26,10 @@ __all__ = ['machine_errors', 'prepare_workers']
 
 # Each: what the error says, and what is said of it; {} is its first line.
 _FAULTS = (
-    (r'(?i)shared memory|</?torch_|bus error', 'shared memory (/dev/shm) is full: give fewer num_workers, a smaller '
-     'batch_size, or docker run --shm-size=8g'),
     (rf'Too many open files|ancdata|exit code {errno.EMFILE}\b', 'too many open files: raise the limit by '
      '`ulimit -n 65536`, or give fewer num_workers'),
+    (rf'(?i)shared memory|</?torch_|bus error|exit code {errno.ENOSPC}\b', 'shared memory (/dev/shm) is full: give '
+     'fewer num_workers, a smaller batch_size, or docker run --shm-size=8g'),
     (r'worker \(pid.*(killed by signal|exited)', 'a process that loads images has ended ({}): most often, memory ran '
      'out; give fewer num_workers, or a smaller batch_size'),
     (r'(?i)out of memory|allocate memory|bad_alloc|MemoryError', 'memory ran out ({}): give a smaller batch_size of '
@@ -65,7 +65,7 @@ def machine_errors() -> Iterator[StopSignals]:
 
 def _explain(err: BaseException) -> str | None:
     """Return what to say of an error, None for one that is not the machine's."""
-    said = f'{type(err).__name__}: {err}'
+    said = f'{type(err).__name__}: {err} {err.__cause__}'
     line = (str(err).strip() or said).splitlines()[0].rstrip('.')[:200]
     for pattern, text in _FAULTS:
         if re.search(pattern, said):
@@ -154,7 +154,8 @@ def _start_worker(split: str, start: Callable[[int], Any] | None, worker: int) -
 def _end_worker(err: Exception, batch: object) -> None:
     """End with a batch that cannot be sent; Python only prints a traceback, and the main process waits."""
     os.write(2, f'error: a worker cannot send a batch: {type(err).__name__}: {err}\n'.encode())
-    os._exit(getattr(err, 'errno', None) or 1)
+    known = [number for number in (errno.EMFILE, errno.ENOSPC) if os.strerror(number) in str(err)]
+    os._exit(max(known, default=1))
 
 
 def _end_workers() -> None:
