@@ -68,8 +68,8 @@ def survey_images(paths: Sequence[str],
     if fault:
         return ImageSurvey(fault=fault)
     count = min(len(paths), _MOST_READ)
-    images = [_look(os.fspath(paths[i * len(paths) // count]), loader, headers) for i in range(count)]
-    images = [facts for facts in images if facts is not None]
+    looked = (_look(os.fspath(paths[i * len(paths) // count]), loader, headers) for i in range(count))
+    images = [facts for facts in looked if facts is not None]
     if not images:
         return ImageSurvey()
     sizes = sorted({facts.size for facts in images}, key=np.prod)
@@ -95,9 +95,8 @@ def survey_images(paths: Sequence[str],
         names = [facts.name for facts in images if key in facts.notes]
         if names:
             text = text.format(alpha=loader.alpha)
-            lines.append(f'{len(names)} of {len(images)} images have {text} (for example {names[0]})')
-            if key == 'flat':
-                lines[-1] = f'WARNING {lines[-1]}'
+            start = 'WARNING ' * (key == 'flat')
+            lines.append(f'{start}{len(names)} of {len(images)} images have {text} (for example {names[0]})')
     return ImageSurvey(lines, value_range if len(deep) == len(images) else None, fault)
 
 
@@ -106,14 +105,12 @@ def _needs_range(loader: LoadImageFromFile) -> bool:
 
 
 def _mixed_bits(headers: Sequence[ImageHeader], loader: LoadImageFromFile) -> str:
-    """Return which images have other bits than most, if they cannot be loaded alike."""
-    fits_all = loader.color_type == 'unchanged' or (loader.value_range is not None and loader.value_range[1] <= 255)
+    """Return which images have 8 bits and which more, if they cannot be loaded alike."""
     deep = [header.path for header in headers if header.bits > 8]
     flat = [header.path for header in headers if 0 < header.bits <= 8]
-    if fits_all or not deep or not flat:
+    if loader.color_type == 'unchanged' or max(loader.value_range or (256, )) <= 255 or not deep or not flat:
         return ''
-    return (f'{len(flat):,} images have 8 bits (for example {flat[0]}), and {len(deep):,} have more (for example '
-            f'{deep[0]}); save all alike')
+    return f'{len(flat):,} images have 8 bits (for example {flat[0]}), {len(deep):,} more ({deep[0]}); save all alike'
 
 
 def _look(path: str, loader: LoadImageFromFile, headers: Mapping[str, ImageHeader]) -> _Facts | None:

@@ -218,9 +218,8 @@ def predict_files(model: str | os.PathLike,
         for key in ('pred_scores', 'pred_mask', 'pred_prob'):
             result.pop(key, None)
         report.rows.append(dict(img_path=file, **result))
-    report.notes += [
-        f'{file} is damaged, and was decoded as far as possible: {DAMAGED[file]}' for file in files if file in DAMAGED
-    ]
+    damaged = [file for file in files if file in DAMAGED]
+    report.notes += [f'{file} is damaged, and was decoded as far as possible: {DAMAGED[file]}' for file in damaged]
     if inferencer.classes is None and kind is ImageClassificationInferencer:
         report.notes.append('neither the checkpoint nor the config names the classes: these are indices')
     if out is not None:

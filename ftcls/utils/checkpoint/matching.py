@@ -174,15 +174,13 @@ def _under_prefix(state_dict: Tensors, prefix: str, module: nn.Module) -> tuple[
 
 def _adapt_input(weight: torch.Tensor, channels: int, how: str) -> torch.Tensor:
     """Return the first layer's weight (N, C, h, w) for ``channels`` instead of C, see :func:`match_state_dict`."""
-    own = weight.shape[1]
-    if how == 'sum':
-        return weight.sum(1, keepdim=True).repeat(1, channels, 1, 1) / channels
+    own, mean = weight.shape[1], weight.mean(1, keepdim=True)
     if how == 'repeat':
         return weight[:, [i % own for i in range(channels)]] * (own / channels)
-    mean = weight.mean(1, keepdim=True)
-    if channels < own:
-        return mean.repeat(1, channels, 1, 1)
-    return torch.cat([weight, mean.repeat(1, channels - own, 1, 1)], dim=1)
+    if how == 'sum':
+        return (mean * (own / channels)).repeat(1, channels, 1, 1)
+    kept = weight[:, :own * (channels > own)]
+    return torch.cat([kept, mean.repeat(1, channels - kept.shape[1], 1, 1)], dim=1)
 
 
 class _Matcher:
