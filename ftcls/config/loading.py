@@ -1,6 +1,5 @@
 """Reading a config file, with its ``_base_`` files, and overriding parts of it from the command line."""
 import ast
-import contextlib
 import copy
 import re
 import traceback
@@ -12,10 +11,10 @@ from mmengine.config import Config, ConfigDict
 
 from ftcls.registry import Registry
 from ftcls.utils.arguments import argument_faults, matches_type, own_arguments
-from ftcls.utils.errors import ConfigError, MissingFileError, UserError, located
+from ftcls.utils.errors import ConfigError, MissingFileError, UserError
 from ftcls.utils.names import did_you_mean
 from ftcls.utils.tree import as_list, find_paths
-from .reading import config_folder, is_foreign, load_dict, read_config, resolve_config_path
+from .reading import config_folder, is_foreign, read_config, resolve_config_path
 from .schema import KEYS, TOP_LEVEL_KEYS, Key, default_type
 
 __all__ = [
@@ -81,8 +80,10 @@ def _check_file(path: Path, chain: tuple[Path, ...]) -> set[Path]:
     if not path.is_file():
         raise MissingFileError(_missing_file(path, chain))
     files = {resolved}
+    if path.suffix != '.py':
+        return files
     for base in _bases(path):
-        if not is_foreign(base):
+        if not is_foreign(base) and '{{' not in base:
             files |= _check_file(resolve_config_path(base, path.parent), chain + (resolved, ))
     return files
 
@@ -106,20 +107,15 @@ def _parse(path: Path) -> ast.Module:
 
 
 def _bases(path: Path) -> list[str]:
-    """Return what a config assigns to ``_base_``."""
-    where, bases = path, []
-    if path.suffix == '.py':
-        for node in _parse(path).body:
-            if isinstance(node, ast.Assign) and '_base_' in [getattr(target, 'id', '') for target in node.targets]:
-                where, bases = f'{path}, line {node.lineno}', None
-                with contextlib.suppress(ValueError):
-                    bases = ast.literal_eval(node.value)
-    else:
-        with located(path):
-            bases = load_dict(path).get('_base_', [])
-    if not all(isinstance(base, str) for base in as_list(bases)):
-        raise ConfigError(f'{where}: `_base_` must be a plain string or a list of them')
-    return as_list(bases)
+    """Return what a Python config assigns to ``_base_``."""
+    for node in _parse(path).body:
+        if isinstance(node, ast.Assign) and '_base_' in [getattr(target, 'id', '') for target in node.targets]:
+            try:
+                return as_list(ast.literal_eval(node.value))
+            except ValueError:
+                message = '`_base_` must be a plain string or a list of them'
+                raise ConfigError(f'{path}, line {node.lineno}: {message}') from None
+    return []
 
 
 def used_names(path: str | Path | None) -> set[str] | None:

@@ -12,7 +12,7 @@ from ftcls.utils.names import did_you_mean
 from ftcls.utils.plain_files import PLAIN_SUFFIXES, distrust, imports, load_plain
 from ftcls.utils.tree import as_list, walk
 
-__all__ = ['config_folder', 'is_foreign', 'load_dict', 'read_config', 'resolve_config_path']
+__all__ = ['config_folder', 'is_foreign', 'read_config', 'resolve_config_path']
 
 # Begins the path of a config that comes with ftcls, as in ``_base_ = 'ftcls::_base_/models/resnet50.py'``.
 _SHIPPED = 'ftcls::'
@@ -62,14 +62,20 @@ def _find(base: str, filename: str) -> tuple[str, str | None]:
 
 
 def _bases(filename: str) -> list[str]:
-    if _is_plain(filename):
-        return as_list(load_dict(filename).get('_base_', []))
-    return _python_bases(filename)
+    if not _is_plain(filename):
+        return _python_bases(filename)
+    bases = as_list(_load_dict(filename).get('_base_', []))
+    if not all(isinstance(base, str) for base in bases):
+        raise ConfigError('`_base_` must be a plain string or a list of them')
+    return bases
 
 
 def _read(filename: str, *args: Any, **kwargs: Any) -> tuple[dict, str, dict]:
     with located(filename):
-        result = _read_file(filename, *args, **kwargs)
+        try:
+            result = _read_file(filename, *args, **kwargs)
+        except RecursionError:
+            raise ConfigError('nested too deeply, or circular `_base_`') from None
         if _is_plain(filename):
             _check_plain(result[0])
         return result
@@ -79,8 +85,7 @@ def _is_plain(path: str | Path) -> bool:
     return str(path).endswith(PLAIN_SUFFIXES)
 
 
-def load_dict(path: str | Path) -> dict:
-    """Return the content of a JSON or YAML config, without its bases."""
+def _load_dict(path: str) -> dict:
     content = load_plain(path)
     if not isinstance(content, dict):
         raise ConfigError(f'a config must be a dict, not a {type(content).__name__}')
@@ -125,4 +130,4 @@ _find_base, _python_bases, _read_file = Config._get_cfg_path, Config._get_base_f
 Config._get_cfg_path, Config._get_base_files = staticmethod(_find), staticmethod(_bases)
 Config._file2dict = staticmethod(_read)
 Config._substitute_env_variables = staticmethod(_substitute_environment)
-mmengine_config.load = load_dict
+mmengine_config.load = _load_dict

@@ -40,6 +40,15 @@ def test_python_configs_and_overrides_import_beside_a_json_config(tmp_path: Path
     validate_config(load_config(tmp_path / 'x.json', {'custom_hooks': [dict(type='own_hooks_1.B')]}))
 
 
+@pytest.mark.parametrize('base', ['{{$FTCLS_NONE:b.json}}', '{{ fileDirname }}/b.json'])
+def test_bases_and_their_variables_in_json(tmp_path: Path, base: str) -> None:
+    (tmp_path / 'b.json').write_text('{"_base_": "' + SHIPPED + '", "x": {"max_epochs": 3, "by_epoch": true}}')
+    (tmp_path / 'x.json').write_text('{"_base_": "' + base + '", "train_cfg": {{_base_.x}}}')
+    assert load_config(tmp_path / 'x.json').train_cfg.max_epochs == 3
+    (tmp_path / 'x.py').write_text(f"_base_ = '{base}'\ntrain_cfg = _base_.x\n")
+    assert load_config(tmp_path / 'x.py').train_cfg.max_epochs == 3
+
+
 def test_the_environment_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MMEngine takes a default for a regular expression."""
     monkeypatch.setenv('FTCLS_ROOT', 'C:\\data')
@@ -59,8 +68,8 @@ def test_the_environment_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ('x.json', '[1]', 'a config must be a dict, not a list'),
     ('x.yaml', 'a: [1', 'cannot be read as yaml: while parsing'),
     ('x.json', '{"_base_": 5}', '`_base_` must be a plain string or a list of them'),
-    ('x.json', '{"_base_": "./x.json"}', 'circular `_base_`'),
-    ('x.json', '{"_base_": "z.json"}', 'z.json (a `_base_` of'),
+    ('x.json', '{"_base_": "x.json"}', 'circular `_base_`'),
+    ('x.json', '{"_base_": "z.json"}', 'z.json" does not exist'),
     ('x.yaml', 'a: &b [*b]\nmodel: 1', 'x.yaml'),
 ])
 def test_faults_name_the_file(tmp_path: Path, name: str, text: str, said: str) -> None:
