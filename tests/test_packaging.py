@@ -14,7 +14,8 @@ DISTRIBUTIONS = {
     'annotated_types': 'annotated-types',
     'PIL': 'pillow',
     'cv2': 'opencv-python',
-    'sklearn': 'scikit-learn'
+    'sklearn': 'scikit-learn',
+    'yaml': 'pyyaml'
 }
 # Left to the user, who is told how: albumentations brings opencv-python-headless, which overwrites opencv-python's
 # files; ray is large and of use on several machines only.

@@ -67,7 +67,7 @@ IMAGES = {'LeNet5': (2, 1, 32, 32)}
 
 def _cases() -> Iterator:
     for name, cls in MODELS.module_dict.items():
-        if isinstance(cls, type) and issubclass(cls, BaseBackbone):
+        if isinstance(cls, type) and issubclass(cls, BaseBackbone) and cls.__module__.startswith('ftcls.'):
             for case, args in CASES.get(name, {'': {}}).items():
                 yield pytest.param(name, args, id=f'{name}-{case}'.rstrip('-'))
 

@@ -12,7 +12,8 @@ from ftcls.datasets.transforms import BaseTransform
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError
 
-NAMES = sorted(set(TRANSFORMS.module_dict) - (set() if find_spec('albumentations') else {'Albumentations'}))
+OURS = {name for name, cls in TRANSFORMS.module_dict.items() if cls.__module__.startswith('ftcls.')}
+NAMES = sorted(OURS - (set() if find_spec('albumentations') else {'Albumentations'}))
 # Arguments of those that cannot be built without any.
 ARGUMENTS = {
     'Albumentations': dict(transforms=[dict(type='RandomBrightnessContrast', p=1.)]),

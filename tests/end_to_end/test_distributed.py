@@ -98,7 +98,7 @@ def test_two_processes_train_as_one_with_the_same_total_batch(model: dict | None
     assert '40 images per step = 40 per process x 1 process' in (tmp_path / 'at_once/preflight.txt').read_text()
     assert '20 per process x 1 process x 2 accumulated' in (tmp_path / 'accumulated/preflight.txt').read_text()
     start = tmp_path / 'start'
-    cfg.optim_wrapper.optimizer.lr = 0.
+    cfg.optim_wrapper.optimizer.lr = 1e-30  # changes no weight; 0 is refused
     train(cfg, TrainOptions(work_dir=str(start)))
     two = weights(tmp_path / 'two')
     assert furthest(two, weights(start)) > 1e-2

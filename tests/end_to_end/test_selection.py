@@ -60,9 +60,9 @@ def train_until(monkeypatch: pytest.MonkeyPatch, iteration: int, cfg: Config, wo
 @pytest.mark.parametrize('monitor', ['accuracy/top1', 'loss'])
 def test_early_stopping_counts_on_after_a_kill(config: Callable[..., Config], tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch, monitor: str) -> None:
-    """At a rate of 0 nothing gets better after the first validation; three more are waited for."""
+    """At a rate that changes no weight nothing gets better after the first validation; three more are waited for."""
     hook = dict(type='EarlyStoppingHook', monitor=monitor, patience=3)
-    cfg = config(**{'optim_wrapper.optimizer.lr': 0., 'custom_hooks': [hook]})
+    cfg = config(**{'optim_wrapper.optimizer.lr': 1e-30, 'custom_hooks': [hook]})
     train(cfg, TrainOptions(work_dir=str(tmp_path / 'whole')))
     assert len(validations(tmp_path / 'whole', monitor)) == 4
     train_until(monkeypatch, 7, cfg, tmp_path / 'cut')

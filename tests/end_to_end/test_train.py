@@ -162,7 +162,7 @@ def test_to_resume_where_there_is_nothing_is_said_and_starts_anew(digits: Digits
                                                                   capsys: pytest.CaptureFixture) -> None:
     train(digits(**{'train_cfg.max_epochs': 1}), TrainOptions(work_dir=str(tmp_path / 'new'), resume=True))
     out = capsys.readouterr().out
-    assert 'has no last_checkpoint' in out and 'training STARTS FROM THE BEGINNING' in out
+    assert 'last_checkpoint' in out and 'training STARTS FROM THE BEGINNING' in out
     assert (tmp_path / 'new' / 'epoch_1.pth').exists()
 
 

@@ -175,7 +175,7 @@ def test_a_fault_in_an_arm_stops_all_before_the_first_run(tmp_path):
 
 def test_a_config_file_is_an_arm(whole, tmp_path):
     shutil.copytree(whole[0] / 'finetune' / 'seed0', tmp_path / 'finetune' / 'seed0')
-    tiny_config(**{'optim_wrapper.optimizer.lr': 0.}).dump(tmp_path / 'still.py')
+    tiny_config(**{'optim_wrapper.optimizer.lr': 1e-30}).dump(tmp_path / 'still.py')
     other = load_config(tmp_path / 'still.py')
     result = compare(tiny_config(), ['finetune', other], [0], tmp_path, log=lambda line: None)
     assert result.arm_names == ('finetune', 'still')
@@ -184,7 +184,7 @@ def test_a_config_file_is_an_arm(whole, tmp_path):
                    weights_only=True)['state_dict']['backbone.features.0.weight'] for arm in result.arm_names
     ]
     assert not torch.equal(states[0], states[1])
-    assert json.loads((tmp_path / 'still' / 'seed0' / 'metrics.jsonl').read_text().splitlines()[0])['lr'] == 0
+    assert json.loads((tmp_path / 'still' / 'seed0' / 'metrics.jsonl').read_text().splitlines()[0])['lr'] == 1e-30
     other.train_dataloader.dataset.invert = False
     with pytest.raises(ConfigError, match='--arms still: its train_dataloader.dataset'):
         compare(tiny_config(), ['finetune', other], [0], tmp_path)
