@@ -38,7 +38,8 @@ def measure(paths: list[str], workers: int, cold: bool) -> float:
 def main() -> None:
     """Copy the images, scan them and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('folder')
+    data = os.environ.get('FTCLS_REAL_DATA', '../shared/data')
+    parser.add_argument('folder', nargs='?', default=f'{data}/hymenoptera')
     parser.add_argument('--images', type=int, default=10_000)
     parser.add_argument('--start', type=float, help="seconds that a run's start takes without the scan, if known")
     args = parser.parse_args()
