@@ -170,9 +170,16 @@ def test_no_image_is_loaded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         loaded.append(self.split == 'train')
         return read(self, index)
 
+    class Forget(Hook):
+        """Leaves out what the checks before the training load."""
+
+        def before_train(self, runner: Runner) -> None:
+            loaded.clear()
+
     monkeypatch.setattr(Digits, '__getitem__', count)
-    assert resumed_equals(tmp_path, 3)
-    assert 4 * 7 <= sum(loaded) <= 4 * 7 + 4  # 7 of 10 batches, and what is tried before
+    resumed = TrainOptions(resume=str(tmp_path / 'whole' / 'iter_3.pth'))
+    train(recipe(tmp_path / 'whole'), resumed, hooks=[Forget()])
+    assert sum(loaded) == 4 * 7  # 7 of 10 batches
 
 
 def test_the_plateau_counts_a_validation_that_is_made_up(tmp_path: Path) -> None:
