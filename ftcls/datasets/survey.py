@@ -1,4 +1,5 @@
 """What the images of a dataset hold, and what of it the network gets, from a sample of them."""
+import itertools
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from .transforms.loading import LoadImageFromFile, check_finite, suggest_range
 __all__ = ['ImageSurvey', 'survey_images']
 
 _MOST_READ = 16
+_MOST_ODD = 4  # of the images that are not plain by their header, so many are read in addition
 _LEAST_CONTRAST = 16  # grey levels of 255 between the darkest and the lightest value
 _CLIPPED = 0.01  # share of the values
 _KINDS = {1: 'grey', 3: 'RGB', '1': 'grey', 'L': 'grey', 'LA': 'grey', 'RGB': 'RGB', 'P': 'palette', 'CMYK': 'CMYK'}
@@ -68,7 +70,9 @@ def survey_images(paths: Sequence[str],
     if fault:
         return ImageSurvey(fault=fault)
     count = min(len(paths), _MOST_READ)
-    looked = (_look(os.fspath(paths[i * len(paths) // count]), loader, headers) for i in range(count))
+    odd = (path for path in paths if path in headers and _is_odd(headers[path]))
+    chosen = [*(paths[i * len(paths) // count] for i in range(count)), *itertools.islice(odd, _MOST_ODD)]
+    looked = (_look(os.fspath(path), loader, headers) for path in dict.fromkeys(chosen))
     images = [facts for facts in looked if facts is not None]
     if not images:
         return ImageSurvey()
@@ -100,6 +104,10 @@ def survey_images(paths: Sequence[str],
     return ImageSurvey(lines, value_range if len(deep) == len(images) else None, fault)
 
 
+def _is_odd(header: ImageHeader) -> bool:
+    return header.has_pages or header.mode not in ('RGB', 'L', 'CMYK', '1')
+
+
 def _needs_range(loader: LoadImageFromFile) -> bool:
     return loader.value_range is None and loader.color_type != 'unchanged'
 
@@ -110,7 +118,9 @@ def _mixed_bits(headers: Sequence[ImageHeader], loader: LoadImageFromFile) -> st
     flat = [header.path for header in headers if 0 < header.bits <= 8]
     if loader.color_type == 'unchanged' or max(loader.value_range or (256, )) <= 255 or not deep or not flat:
         return ''
-    return f'{len(flat):,} images have 8 bits (for example {flat[0]}), {len(deep):,} more ({deep[0]}); save all alike'
+    return (
+        f'{len(flat):,} images have 8 bits (for example {flat[0]}), {len(deep):,} have more ({deep[0]}): save these '
+        'with 8 bits too, or leave one kind out by exclude=[…]')
 
 
 def _look(path: str, loader: LoadImageFromFile, headers: Mapping[str, ImageHeader]) -> _Facts | None:

@@ -99,11 +99,14 @@ class _Resumable:
     """What both loops add to MMEngine's; ``resumed`` is ``meta`` of the checkpoint that the run resumes."""
     resumed: Mapping[str, Any] = {}
 
-    def _validate(self, done: int, most: int) -> None:
-        """Validate where it is time to."""
+    def _is_due(self, done: int, most: int) -> bool:
         self._decide_current_val_interval()
         is_due = done >= self.val_begin and (done % self.val_interval == 0 or done == most)
-        if self.runner.val_loop is not None and is_due:
+        return self.runner.val_loop is not None and is_due
+
+    def _validate(self, done: int, most: int) -> None:
+        """Validate where it is time to."""
+        if self._is_due(done, most):
             self.stream.before_validation = random_state()
             self.runner.val_loop.run()
             self.stream.before_validation = None
@@ -118,7 +121,7 @@ class EpochBasedTrainLoop(_Resumable, MMEngineEpochBasedTrainLoop):
         self.stream = BatchStream(self.dataloader)
         self.runner.call_hook('before_train')
         position = self.resumed.get('position')
-        if position is None and self.resumed.get('validation_due'):
+        if self.begins_with_validation():
             self._validate(self._epoch, self._max_epochs)
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch(position)
@@ -126,6 +129,11 @@ class EpochBasedTrainLoop(_Resumable, MMEngineEpochBasedTrainLoop):
             self._validate(self._epoch, self._max_epochs)
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def begins_with_validation(self) -> bool:
+        """Tell whether a resumed run makes up for the validation that its checkpoint was written before."""
+        is_pending = self.resumed.get('validation_due') and self.resumed.get('position') is None
+        return bool(is_pending) and self._is_due(self._epoch, self._max_epochs)
 
     def run_epoch(self, position: Mapping | None = None) -> None:
         """Train for an epoch, or for what is left of one."""
@@ -165,7 +173,7 @@ class IterBasedTrainLoop(_Resumable, MMEngineIterBasedTrainLoop):
             position = self.resumed.get('position') or dict(batches=self._iter)
             _set_epoch(self.dataloader, position.get('passes', 0))
             self.stream.begin(position)
-        if self.resumed.get('validation_due'):
+        if self.begins_with_validation():
             self._validate(self._iter, self._max_iters)
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
@@ -174,3 +182,7 @@ class IterBasedTrainLoop(_Resumable, MMEngineIterBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def begins_with_validation(self) -> bool:
+        """Tell whether a resumed run makes up for the validation that its checkpoint was written before."""
+        return bool(self.resumed.get('validation_due')) and self._is_due(self._iter, self._max_iters)

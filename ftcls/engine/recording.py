@@ -243,11 +243,12 @@ class MetricsRecordHook(Hook):
         if not is_main_process():
             return
         self._file = MetricsFile(Path(runner.work_dir) / self.filename)
+        is_val_due = getattr(runner.train_loop, 'begins_with_validation', lambda: False)()
         if runner.iter == 0:
             kept = self._file.move_old()
             if kept is not None:
                 runner.logger.info(f'the metrics of an earlier run in this work dir are kept in {kept}')
-        elif dropped := self._file.cut_after(runner.iter, resumed.get('validation_due', False)):
+        elif dropped := self._file.cut_after(runner.iter, is_val_due):
             runner.logger.info(f'{self._file.path}: resuming, dropped {dropped} records past iteration {runner.iter}')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

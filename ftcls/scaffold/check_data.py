@@ -38,11 +38,12 @@ class DataCheck:
         """Return the sizes and a table of the findings, with ``most`` names of each."""
         sizes = ', '.join(f'{split} {size:,} samples' for split, size in self.sizes.items())
         columns = dict(level='left', split='left', count='right', finding='left', names='left')
-        rows = [(one.level, one.split, len(one.names), one.text, enumerate_names(one.names, most))
-                for one in self.findings]  # yapf: disable
+        rows = []
+        for one in self.findings:
+            rows.append((one.level, one.split, len(one.names), one.text, enumerate_names(one.names, most)))
         if not rows:
             return f'{sizes}: nothing found'
-        return f'{sizes}\n\n{render_table(columns, rows)}'.lstrip('\n')
+        return f'{sizes}\n\n{render_table(columns, rows, width=10_000)}'.lstrip('\n')
 
 
 def check_data(target: str | os.PathLike, overrides: Sequence[str] = ()) -> DataCheck:

@@ -85,7 +85,8 @@ def _held(dataset: BinarySegDataset) -> str:
     except DataError as err:
         raise DataError(
             f'{err}; give the setting with `--masks NAME=VALUE`, for example `--masks foreground=1`') from None
-    if values.kinds[1] > values.kinds[0] and dataset.coding.foreground == 'nonzero':
+    is_default = dataset.coding.foreground == 'nonzero' and dataset.coding.threshold is None
+    if is_default and values.kinds[1] > values.kinds[0]:
         return f'{values.describe()}, the larger part: for the reverse give `--masks foreground=0`'
     return values.describe()
 

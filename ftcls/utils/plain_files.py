@@ -4,6 +4,8 @@ What MMEngine 0.10.7 leaves open is closed by importing this module: its dataset
 object of YAML, and its registries import the module that a `type` such as ``os.system`` names.
 """
 import json
+from collections import Counter
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -43,8 +45,22 @@ def is_distrusted(name: Any) -> bool:
     return any(str(name) in text for text in imports.distrusted)
 
 
+def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict:
+    """Return a dict, in which no key may be given twice."""
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        (key, _), = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f'the key {key!r} is given twice')
+    return result
+
+
 class _Loader(yaml.SafeLoader):
     """Reads plain types, and tuples, which MMEngine writes into the YAML config of a work dir."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Return a mapping, in which no key may be given twice."""
+        _unique([(str(key.value), None) for key, _ in node.value])
+        return super().construct_mapping(node, deep)
 
     def construct_tuple(self, node: yaml.SequenceNode) -> tuple:
         """Return a sequence as a tuple."""
@@ -67,7 +83,7 @@ def load_plain(path: str | Path) -> Any:
     text = read_text(path)
     try:
         if suffix == '.json':
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_unique)
         return yaml.load(text, _Loader)
     except (ValueError, yaml.YAMLError, RecursionError) as err:
         raise DataError(f'cannot be read as {suffix[1:]}: {" ".join(str(err).split())}') from None

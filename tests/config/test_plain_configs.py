@@ -65,6 +65,8 @@ def test_the_environment_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.filterwarnings('ignore')  # MMEngine leaves a file open after an error
 @pytest.mark.parametrize(('name', 'text', 'said'), [
     ('x.json', '{"a": 1,}', 'cannot be read as json: Expecting property name'),
+    ('x.json', '{"a": 1, "b": {"lr": 1, "lr": 2}}', "the key 'lr' is given twice"),
+    ('x.yaml', 'lr: 1\nlr: 2', "the key 'lr' is given twice"),
     ('x.json', '[1]', 'a config must be a dict, not a list'),
     ('x.yaml', 'a: [1', 'cannot be read as yaml: while parsing'),
     ('x.json', '{"_base_": 5}', '`_base_` must be a plain string or a list of them'),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ftcls.datasets.headers import scan_headers
 from ftcls.datasets.survey import survey_images
 from ftcls.datasets.transforms import LoadImageFromFile
 
@@ -52,6 +53,15 @@ def test_transparency_is_named(tmp_path: Path, alpha: str) -> None:
     Image.fromarray(np.dstack([RGB, RGB[..., 0]])).save(tmp_path / 'a.png')
     first, note = lines(tmp_path, 'a.png', alpha=alpha)
     assert first == '32x24 RGB and alpha, 8 bit' and f'alpha={alpha!r}' in note and 'a.png' in note
+
+
+def test_what_headers_tell_is_read_outside_of_the_sample(tmp_path: Path) -> None:
+    paths = [str(tmp_path / f'{number:02}.png') for number in range(40)]
+    for path in paths:
+        Image.fromarray(RGB).save(path)
+    Image.fromarray(np.dstack([RGB, RGB[..., 0]])).save(paths[1])
+    survey = survey_images(paths, LoadImageFromFile(), {header.path: header for header in scan_headers(paths)})
+    assert any('1 of 17 images have transparent pixels' in line and '01.png' in line for line in survey.lines)
 
 
 def test_channels_and_pages_that_are_left_out_are_named(tmp_path: Path) -> None:

@@ -161,6 +161,15 @@ def test_records_of_a_resumed_run(tmp_path: Path) -> None:
         assert records(tmp_path / f'from_{at}') == expected
 
 
+def test_a_run_with_nothing_left_keeps_its_records(tmp_path: Path) -> None:
+    cfg = recipe(tmp_path, checkpoint=dict(by_epoch=True))
+    train(cfg)
+    before = read_records(tmp_path / 'metrics.jsonl')
+    cfg.train_cfg.update(max_epochs=1, val_interval=5)
+    train(cfg, TrainOptions(resume=True))
+    assert read_records(tmp_path / 'metrics.jsonl') == before and before[-1]['kind'] == 'val'
+
+
 def test_no_image_is_loaded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(recipe(tmp_path / 'whole'))
     loaded: list[int] = []

@@ -28,7 +28,8 @@ __all__ = ['check_contents', 'check_heads', 'check_images', 'check_masks', 'chec
 
 _MOST_COMPARED = 200_000  # images in all splits; to list more takes seconds
 _REMEDIES = dict(
-    shared="give the split other images, or split='val' and the training set split='train'",
+    shared="remove them from one of the two, for example by exclude=[…]; if both read one folder, set split='train' "
+    "and split='val'",
     conflict='correct the labels, or remove the images')
 
 _MANY_MASKS = 2_000  # take longer than some seconds

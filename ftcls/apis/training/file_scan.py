@@ -90,9 +90,8 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
             print_log(_listed(work_dir, split, scan.notes[-1], left_out), 'current', logging.WARNING)
     scan.seconds = time.perf_counter() - started
     if faults:
-        faults.append(
-            f"Replace or remove them (all are in {Path(work_dir, _LIST)}), or set on_bad_sample='skip' of the "
-            'dataset; check=False skips this scan')
+        faults.append(f"Replace or remove them (all are in {Path(work_dir, _LIST)}), or set on_bad_sample='skip' and "
+                      'bad_sample_limit (0.01: 1 % of the samples) of the dataset; check=False skips this scan')
         raise DataError('\n'.join(faults))
     return scan
 

@@ -137,7 +137,8 @@ class CheckpointHook(MMEngineCheckpointHook):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Save the best checkpoint so far, then remove the one before."""
         super()._save_best_checkpoint(runner, metrics)
-        self._remove_superseded(runner)
+        if self.save_best:
+            self._remove_superseded(runner)
 
     def _remove_superseded(self, runner: Runner) -> None:
         """Remove what MMEngine or we noted for it, unless it is now the last or a best checkpoint."""

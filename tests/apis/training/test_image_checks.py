@@ -29,7 +29,7 @@ def test_one_deep_image_among_many_is_found_by_its_header(tmp_path: Path) -> Non
     make_folder(tmp_path / 'data', deep=(18, ))
     train = dataset(tmp_path / 'data')
     headers = scan_files({'train': train}, str(tmp_path)).headers
-    message = r'train_dataloader.dataset: 38 images have 8 bits .*00.png.* 2 more .*18.png'
+    message = r'train_dataloader.dataset: 38 images have 8 bits .*00.png.* 2 have more .*18.png'
     for options in ({}, dict(value_range=(0, 4095))):
         with pytest.raises(DataError, match=message):
             check_images({'train': dataset(tmp_path / 'data', **options)}, headers)
