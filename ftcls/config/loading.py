@@ -346,5 +346,5 @@ def _variable_advice(cfg: Config, keys: list[str], file: str = 'the config file'
     paths = [path for path in find_paths(cfg._cfg_dict, value) if path.split('.')[0] in TOP_LEVEL_KEYS]
     text = f'{name!r} is a variable of {file}; it was copied when that was read, so setting it would change nothing'
     if paths and not isinstance(value, bool) and value is not None:
-        return f'{text}; set {" or ".join(".".join([path, *inner]) for path in paths[:4])} instead'
+        return f'{text}; set {" and ".join(".".join([path, *inner]) for path in paths[:4])} instead'
     return f'{text}; edit the config file, or set the key that uses it'

@@ -35,7 +35,7 @@ _FAULTS = (
     (r'(?i)out of memory|allocate memory|bad_alloc|MemoryError', 'memory ran out ({}): give a smaller batch_size of '
      'the dataloader (the default --batch-policy keeps the images per step), or --amp'),
     (r'No space left on device|Disk quota exceeded', 'the disk is full ({}): make space, or give another --work-dir'),
-)  # yapf: disable
+)
 _LOST = re.compile(r'(?i)closed by peer|reset by peer|timed out waiting|socket ?timeout|nccl|gloo|monitoredbarrier|'
                    r'broken pipe|wait timeout')
 

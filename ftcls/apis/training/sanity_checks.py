@@ -175,8 +175,11 @@ def describe_sizes(cfg: Mapping[str, Any], samples: Mapping[str, Sequence]) -> l
         samples: As from :func:`first_samples`.
     """
     sizes = {split: sorted({_shape(one)[-2:] for one in several}) for split, several in samples.items()}
-    shown = {split: ' to '.join(f'{size[0]}×{size[1]}' for size in dict.fromkeys((found[0], found[-1])))
-             for split, found in sizes.items() if found[0]}  # yapf: disable
+    shown = {}
+    for split, found in sizes.items():
+        if found[0]:
+            ends = dict.fromkeys((found[0], found[-1]))
+            shown[split] = ' to '.join(f'{height}×{width}' for height, width in ends)
     if not shown:
         return []
     lines = ['sizes (height×width): ' + ', '.join(f'{split} {size}' for split, size in shown.items())]
