@@ -1,0 +1,123 @@
+"""Bytes that are expensive to compute, in a file: written once, whole or not at all, and memory-mapped by all."""
+import os
+import re
+import shutil
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from filelock import FileLock
+
+from .errors import ConfigError, UserError
+
+__all__ = ['ArrayFile', 'SHARED_MEMORY']
+
+#: A folder in memory that all processes of the machine share; Linux has it.
+SHARED_MEMORY = Path('/dev/shm')
+_END = b'ftcls v1'  # the last bytes of a whole file, after its length
+
+
+class ArrayFile:
+    """A file of bytes, memory-mapped. It may be pickled and deleted; its name carries the key of what it holds.
+
+    Args:
+        path: A file that :meth:`ensure` wrote.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = os.fspath(path)
+        with open(path, 'rb') as file:
+            #: The bytes, (N, ) uint8, read-only.
+            self.data = np.memmap(file, np.uint8, 'r')[:-16].view(np.ndarray)
+            self._descriptor = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def __reduce__(self) -> tuple:
+        path = self.path
+        if not os.path.exists(path):  # a deleted file lives on while it is open
+            path = f'/proc/{os.getpid()}/fd/{self._descriptor}'
+        return type(self), (path, )
+
+    @classmethod
+    def ensure(cls,
+               path: str | os.PathLike,
+               size: int,
+               write: Callable[[BinaryIO], object],
+               limit: float | None = None) -> 'tuple[ArrayFile, bool]':
+        """Open a file if it is there and whole; else write it first. Processes that want it meanwhile wait.
+
+        Args:
+            path: The file; its name must be another where its content would be.
+            size: Bytes that it will have, or a few more.
+            write: Gets the file that it writes the bytes to.
+            limit: GiB that the files of this suffix in the folder may take together; to make room, those that were used
+                least recently are removed. None: half of what is free.
+
+        Returns:
+            The file, and whether it was there.
+
+        Raises:
+            ConfigError: If there is no room, or the folder cannot be written.
+        """
+        path = Path(path)
+        try:
+            path.parent.mkdir(0o700, parents=True, exist_ok=True)
+            with FileLock(path.parent / '.lock'):
+                is_there = _is_whole(path)
+                if is_there:
+                    path.touch()
+                else:
+                    _make_room(path, size, limit)
+                    _write(path, write)
+                return cls(path), is_there
+        except OSError as err:
+            if isinstance(err, UserError):
+                raise
+            raise ConfigError(f'{path.parent} cannot be used ({err.strerror or err}); give another folder') from err
+
+
+def _is_whole(path: Path) -> bool:
+    if not path.is_file() or path.stat().st_size < 16:
+        return False
+    with path.open('rb') as file:
+        length = file.seek(-16, os.SEEK_END)
+        return file.read() == length.to_bytes(8, 'little') + _END
+
+
+def _make_room(path: Path, size: int, limit: float | None) -> None:
+    for dead in path.parent.glob('*.draft'):  # of killed processes: this one holds the lock
+        dead.unlink()
+    files = sorted(path.parent.glob(f'*{path.suffix}'), key=lambda file: file.stat().st_mtime)
+    used = sum(file.stat().st_size for file in files)
+    most = (_free_bytes(path.parent) + used) / 2
+    if limit is not None:
+        most = min(limit * 2**30, 2 * most)
+    if size > most:
+        raise ConfigError(f'{size / 2**30:.3g} GiB are needed, {path.parent} may take {most / 2**30:.3g} GiB '
+                          '(by default, half of what is free); raise the limit, or give another folder')
+    while used + size > most:
+        used -= files[0].stat().st_size
+        files.pop(0).unlink()
+
+
+def _free_bytes(folder: Path) -> int:
+    free = shutil.disk_usage(folder).free
+    if folder.is_relative_to(SHARED_MEMORY):
+        available = re.search(r'MemAvailable: +(\d+) kB', Path('/proc/meminfo').read_text())
+        free = min(free, 1024 * int(available[1]))
+    return free
+
+
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    draft = path.with_name(f'{path.name}.draft')
+    try:
+        with draft.open('wb') as file:
+            write(file)
+            file.write(file.tell().to_bytes(8, 'little') + _END)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
