@@ -40,13 +40,14 @@ Result = dict[str, Any]
 def main(name: str,
          sides: Mapping[str, Callable[[argparse.Namespace], Result]],
          parser: argparse.ArgumentParser | None = None,
-         own: Collection[str] = ()) -> None:
-    """Measure one side, or all and print their table; see the module."""
+         own: Collection[str] = (),
+         rounds: int = 5) -> None:
+    """Measure one side, or all and print their table; see the module. A side reads its round from `BENCH_ROUND`."""
     parser = parser or argparse.ArgumentParser()
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument('--side', choices=list(sides), help='measure only this side, and print JSON')
     parser.add_argument('--peers', metavar='PYTHON', help="the Python of the peers' environment")
-    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--rounds', type=int, default=rounds)
     parser.add_argument('--quick', action='store_true', help='one tiny round, to see that all works')
     parser.add_argument('--write', action='store_true', help='put the table into docs/performance.md')
     args = parser.parse_args()
@@ -80,13 +81,14 @@ def alternate(commands: Mapping[str, list[str]], rounds: int = 5) -> dict[str, l
         for side, command in commands.items():
             if not _error(results[side]):
                 print(f'round {number + 1} of {rounds}: {side}', file=sys.stderr, flush=True)
-                results[side].append(_measured(command))
+                results[side].append(_measured(command, number))
     return results
 
 
-def _measured(command: list[str]) -> Result:
+def _measured(command: list[str], number: int) -> Result:
     """Run a command; return the dict that it prints last, or its error."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = dict(os.environ, BENCH_ROUND=str(number))
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines()
     if done.returncode == 0 and lines:
         try:
