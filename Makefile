@@ -38,5 +38,10 @@ lint: $(STAMP)
 	"$(PYTHON)" -m flake8 ftcls tools tests configs benchmarks setup.py
 	"$(PYTHON)" -m codespell_lib ftcls tools tests configs benchmarks docs README.md CHANGELOG.md CONTRIBUTING.md setup.py
 
+# The tables of docs/performance.md. PEERS is the Python of an environment with mmpretrain, timm, torchvision, fastai; without
+# it only our side is measured. The other scripts in benchmarks/ have no table there: they choose rates, or count kills.
+BENCHMARKS ?= $(shell grep -l '^from side_by_side' benchmarks/*.py)
 bench: $(STAMP)
-	@for script in benchmarks/*.py; do echo "== $$script"; "$(PYTHON)" "$$script" || exit 1; done
+	@failed=; for script in $(BENCHMARKS); do echo "== $$script"; \
+	  "$(PYTHON)" "$$script" --write $(if $(PEERS),--peers "$(PEERS)") || failed="$$failed $$script"; done; \
+	if [ "$$failed" ]; then echo "failed:$$failed"; exit 1; fi

@@ -2,9 +2,9 @@
 
 python benchmarks/end_to_end.py --peers PYTHON --write
 
-Both run the train.py of their own, on the same config but for `_base_`, the package's default_runtime.py, and the number of
-workers: mmpretrain's base configs say 5, ours leave it out. ResNet-18 starts at random weights (it is there for its time),
-EfficientNet-lite0 at ImageNet's. The epochs, batch size and optimizer are the same. A round is a seed.
+Both run the train.py of their own, on the same config but for `_base_`, the package's default_runtime.py, and the
+number of workers: mmpretrain's base configs say 5, ours leave it out. ResNet-18 starts at random weights (it is there
+for its time), EfficientNet-lite0 at ImageNet's. Epochs, batch size and optimizer are the same. A round is a seed.
 """
 import argparse
 import importlib.util

@@ -54,7 +54,11 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[100, 101])
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/hymenoptera_rates'))
     parser.add_argument('--cfg-options', nargs='+', default=[])
+    parser.add_argument('--quick', action='store_true', help='one epoch of one run, to see that all works')
     args = parser.parse_args()
+    if args.quick:
+        args.rates, args.arms, args.seeds = [0.01], ['scratch'], [100]
+        args.cfg_options.append('train_cfg.max_epochs=1')
     cfg = load_config(CONFIG, args.cfg_options)
     for arm in args.arms:
         for rate in args.rates:

@@ -42,7 +42,10 @@ def main() -> None:
     parser.add_argument('folder', nargs='?', default=f'{data}/hymenoptera')
     parser.add_argument('--images', type=int, default=10_000)
     parser.add_argument('--start', type=float, help="seconds that a run's start takes without the scan, if known")
+    parser.add_argument('--quick', action='store_true', help='a few images, to see that all works')
     args = parser.parse_args()
+    if args.quick:
+        args.images = 20
     sources = [str(path) for path in sorted(Path(args.folder).rglob('*')) if path.is_file() and is_image(str(path))]
     with tempfile.TemporaryDirectory() as folder:
         paths = [f'{folder}/{number}{Path(sources[number % len(sources)]).suffix}' for number in range(args.images)]

@@ -50,7 +50,8 @@ INSTEAD = [(r'epoch_200\.pth', 'epoch_1.pth'), (r'(dist_train\.sh \S+) 8', r'\1 
            (r'--folds \d+', '--folds 2'), (r'--budget \d+', '--budget 2'), (r'--shots [\d,]+', '--shots 1,2'),
            (r'--trials \d+', '--trials 2'), (r'epoch_20\.pth', 'epoch_1.pth'),
            (r'https://\S+/resnet20-12fca82f\.th', 'resnet20.th'),
-           (r'tools/demo\.py.*', 'tools/demo.py --seeds 1 --epochs 5')]
+           (r'tools/demo\.py.*', 'tools/demo.py --seeds 1 --epochs 5'),
+           (r'(benchmarks/gpu_training\.py.*)', r'\1 --quick')]
 # Lines about the installation or the whole suite. Of `make`, only the existence of the target is checked (`make -n`).
 NOT_RUN = re.compile(r'^(python -m venv|pip install|python -m pytest|pre-commit|make )')
 
