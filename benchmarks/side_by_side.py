@@ -42,7 +42,11 @@ def main(name: str,
          parser: argparse.ArgumentParser | None = None,
          own: Collection[str] = (),
          rounds: int = 5) -> None:
-    """Measure one side, or all and print their table; see the module. A side reads its round from `BENCH_ROUND`."""
+    """Measure one side, or all and print their table; see the module. A side reads its round from `BENCH_ROUND`.
+
+    Raises:
+        SystemExit: With 1, if a side failed.
+    """
     parser = parser or argparse.ArgumentParser()
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument('--side', choices=list(sides), help='measure only this side, and print JSON')
@@ -63,12 +67,15 @@ def main(name: str,
         side: [sys.executable if side in local else args.peers, *sys.argv, '--side', side]
         for side in sides if side not in left_out
     }
-    text = table(alternate(commands, 1 if args.quick else args.rounds))
+    results = alternate(commands, 1 if args.quick else args.rounds)
+    text = table(results)
     if left_out:
         text += f'\n\nLeft out, since --peers PYTHON is not given: {", ".join(left_out)}.'
     print(text)
     if args.write:
         write_block(name, text, peers=args.peers, where=where)
+    if any(_error(runs) for runs in results.values()):
+        sys.exit(1)
 
 
 def alternate(commands: Mapping[str, list[str]], rounds: int = 5) -> dict[str, list[Result]]:
