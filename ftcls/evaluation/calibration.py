@@ -54,7 +54,7 @@ def reliability(scores: torch.Tensor, labels: torch.Tensor, bins: int = 15) -> R
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Return the T for which ``softmax(logits / T)`` has the least negative log-likelihood.
 
-    Temperature scaling, Guo et al. 2017 (arXiv:1706.04599). The likelihood has one optimum, found by L-BFGS.
+    Temperature scaling, Guo et al. 2017 (arXiv:1706.04599). The likelihood has one optimum, found by Brent's method.
 
     Args:
         logits: (N, C) float.
@@ -72,14 +72,6 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
         if hopeless:
             raise DataError(
                 f'no temperature fits these {len(labels)} predictions, which {what}; take more or other pictures')
-    log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)  # of the logarithm: T stays positive
-    optimizer = torch.optim.LBFGS([log_t], max_iter=200, tolerance_grad=1e-9, line_search_fn='strong_wolfe')
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(logits / log_t.exp(), labels)
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return math.exp(log_t.item())
+    from scipy.optimize import minimize_scalar
+    found = minimize_scalar(lambda log_t: F.cross_entropy(logits / math.exp(log_t), labels).item())
+    return math.exp(found.x)

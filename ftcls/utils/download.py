@@ -1,6 +1,4 @@
 """Fetching files over http(s): checked, retried, never half a file under the final name."""
-import contextlib
-import glob
 import hashlib
 import http.client
 import os
@@ -11,8 +9,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -24,7 +22,6 @@ from .errors import DownloadError
 __all__ = ['download', 'file_digest', 'hash_from_name']
 
 _RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
-_NO_HEAD_STATUS = (403, 404, 405, 501)  # of servers that answer GET alone
 
 
 def hash_from_name(filename: str | os.PathLike) -> str | None:
@@ -62,7 +59,7 @@ def download(url: str,
              retries: int = 3) -> Path:
     """Fetch ``url`` once and return the path of the file.
 
-    ``torch.hub`` writes the bytes to ``<name>.part``. After length and hash are verified, the part is moved to its
+    The bytes are written to ``<name>.part``. After length and hash are verified, the part is moved to its
     final name in one step. Processes and threads that ask for the same file wait for one another.
 
     Args:
@@ -71,7 +68,7 @@ def download(url: str,
             folder if it is one, ends with a separator, or has no suffix while the URL's name has one.
         hash_prefix: SHA-256 that the file must have, or its first digits (see :func:`hash_from_name`).
         md5: MD5 that the file must have.
-        progress: Show a bar, where standard error is a terminal; one log line otherwise.
+        progress: Show a bar, where standard error is a terminal.
         timeout: Seconds to wait for a silent server.
         retries: How many times to try again after a broken connection or from a busy server.
 
@@ -88,17 +85,15 @@ def download(url: str,
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f'.{path.name}.lock')), _default_timeout(timeout):
+        with FileLock(path.with_name(f'.{path.name}.lock')):
             if path.is_file():
                 problem = _mismatch(path, wanted)
                 if problem is None:
                     return path
                 print_log(f'{path} is not the file at {_shown(url)} ({problem}); it is fetched again', logger='current')
             part = path.with_name(path.name + '.part')
-            for left in path.parent.glob(f'{glob.escape(part.name)}.*.partial'):  # torch.hub's, of a killed process
-                left.unlink(missing_ok=True)
             try:
-                _fetch_with_retries(url, part, path, progress, retries)
+                _fetch_with_retries(url, part, path, retries, progress=progress, timeout=timeout)
                 problem = _mismatch(part, wanted)
                 if problem is not None:
                     raise DownloadError(f'{_shown(url)} is not the expected file: {problem}. It was removed. '
@@ -126,17 +121,6 @@ def _target(url: str, dst_or_cache_dir: str | os.PathLike) -> Path:
     return path
 
 
-@contextlib.contextmanager
-def _default_timeout(seconds: float) -> Iterator[None]:
-    """``torch.hub`` gives its requests no timeout, so that a silent server would hold the run for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
 def _shown(url: str) -> str:
     """Return a URL without user name, password and query, which may hold secrets."""
     parts = urllib.parse.urlsplit(url)
@@ -154,20 +138,20 @@ def _mismatch(path: Path, wanted: dict[str, str | None]) -> str | None:
     return None
 
 
-def _fetch_with_retries(url: str, part: Path, path: Path, progress: bool, retries: int) -> None:
+def _fetch_with_retries(url: str, part: Path, path: Path, retries: int, **options: Any) -> None:
     """Fill the part file, or raise a DownloadError that says how to get the file by hand."""
-    has_bar = progress and is_main_process() and sys.stderr.isatty()
-    if not has_bar:
-        print_log(f'Downloading {_shown(url)} to {path}', logger='current')
+    print_log(f'Downloading {_shown(url)} to {path}', logger='current')
     by_hand = f'Or fetch {_shown(url)} by hand (another machine will do) and put it at {path.absolute()}'
     for attempt in range(retries + 1):
         try:
-            length = _expected_length(url, path)
-            torch.hub.download_url_to_file(url, str(part), progress=has_bar)
+            length = _fetch(url, part, path, **options)
             size = part.stat().st_size
-            if length is None or size == length:
-                break
-            problem = f'{size:,} of {length:,} bytes came'
+            if length not in (None, size):
+                problem = f'{size:,} of {length:,} bytes came'
+            elif size == 0:
+                raise DownloadError(f'{_shown(url)} is empty (0 bytes). {by_hand}')
+            else:
+                return
         except urllib.error.HTTPError as err:
             err.close()
             problem = f'HTTP {err.code} {err.reason}'
@@ -184,26 +168,23 @@ def _fetch_with_retries(url: str, part: Path, path: Path, progress: bool, retrie
             problem = f'{type(err).__name__}: {err}'
         if attempt < retries:
             time.sleep(min(0.2 * 2**attempt, 5.0))
-    else:
-        raise DownloadError(f'downloading {_shown(url)} failed {retries + 1} times ({problem}). {by_hand}')
-    if size == 0:
-        raise DownloadError(f'{_shown(url)} is empty (0 bytes). {by_hand}')
+    raise DownloadError(f'downloading {_shown(url)} failed {retries + 1} times ({problem}). {by_hand}')
 
 
-def _expected_length(url: str, path: Path) -> int | None:
-    """Ask the server for the file's length in bytes, which ``torch.hub`` does not compare; refuse a web page."""
-    request = urllib.request.Request(url, method='HEAD', headers={'User-Agent': 'ftcls', 'Accept-Encoding': 'identity'})
-    try:
-        with urllib.request.urlopen(request) as response:
-            headers = response.headers
-    except urllib.error.HTTPError as err:
-        err.close()
-        if err.code in _NO_HEAD_STATUS:
-            return None
-        raise
-    kind = headers.get_content_type()
-    if kind in ('text/html', 'application/xhtml+xml') and path.suffix.lower() not in ('.html', '.htm'):
-        raise DownloadError(f'{_shown(url)} is a web page ({kind}) instead of the file {path.name}: the address is '
-                            'wrong, or it asks for a login')
-    length = headers.get('Content-Length')
-    return None if length is None else int(length)
+def _fetch(url: str, part: Path, path: Path, progress: bool, timeout: float) -> int | None:
+    """Write what comes to the part file, and return the length in bytes that the server announces; refuse a web page.
+
+    ``torch.hub`` would compare no length, and wait for a silent server for ever.
+    """
+    request = urllib.request.Request(url, headers={'User-Agent': 'ftcls', 'Accept-Encoding': 'identity'})
+    with urllib.request.urlopen(request, timeout=timeout) as response, part.open('wb') as file:
+        kind, length = response.headers.get_content_type(), response.headers.get('Content-Length')
+        if kind in ('text/html', 'application/xhtml+xml') and path.suffix.lower() not in ('.html', '.htm'):
+            raise DownloadError(f'{_shown(url)} is a web page ({kind}) instead of the file {path.name}: the address is '
+                                'wrong, or it asks for a login')
+        length = length and int(length)
+        has_bar = progress and is_main_process() and sys.stderr.isatty()
+        with torch.hub.tqdm(total=length, disable=not has_bar, unit='B', unit_scale=True) as bar:
+            while block := response.read(1 << 20):
+                bar.update(file.write(block))
+    return length

@@ -113,24 +113,15 @@ class ConfusionMatrix(SingleLabelBase):
         if matrix.shape != (size, size) or len(names) != size:
             raise ValueError(
                 f'a square matrix and a name for each row are needed, got {matrix.shape}, {len(names)} names')
+        from sklearn.metrics import ConfusionMatrixDisplay
         side = min(max(4., 0.45 * size + 2), 20.)
         figure, window = _figure((side + 1, side), show)
         axes = figure.add_subplot()
-        image = axes.imshow(matrix, cmap=cmap)
-        if colorbar:
-            figure.colorbar(image, ax=axes, label='images', fraction=0.046, pad=0.04)
+        ConfusionMatrixDisplay(matrix, display_labels=names).plot(
+            include_values=include_values, cmap=cmap, xticks_rotation=45, ax=axes, colorbar=colorbar, values_format='')
         axes.set(xlabel='predicted class', ylabel='true class')
-        if size <= 50:  # More names than that could not be read.
-            slanted = dict(rotation=45, ha='right', rotation_mode='anchor') if max(map(len, names)) > 2 else {}
-            axes.set_xticks(range(size), names, **slanted)
-            axes.set_yticks(range(size), names)
-        if include_values:
-            for row, column in np.ndindex(size, size):
-                red, green, blue, _ = image.cmap(image.norm(matrix[row, column]))
-                # Black on a light cell, white on a dark one, by the perceived lightness (ITU-R BT.601).
-                is_light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
-                color = 'k' if is_light else 'w'
-                axes.text(column, row, f'{matrix[row, column]}', ha='center', va='center', color=color)
+        if size > 50:  # names that could not be read
+            axes.set(xticks=[], yticks=[])
         if out is not None:
             figure.savefig(out, dpi=120)
         if window is not None:
@@ -145,9 +136,5 @@ def _figure(size: tuple[float, float], show: bool) -> tuple['Figure', Any]:
         from matplotlib import pyplot
         if pyplot.get_backend().lower() not in _WINDOWLESS:
             return pyplot.figure(figsize=size, layout='constrained'), pyplot
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    figure = Figure(figsize=size, layout='constrained')
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
-    FigureCanvasAgg(figure)
-    return figure, None
+    return Figure(figsize=size, layout='constrained'), None
