@@ -17,7 +17,7 @@ from ftcls.utils import ConfigError, UserError
 from ftcls.utils.errors import unwrapped
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.table import render_table
-from .folder_report import find_splits, loading_arguments, looks_or_faults
+from .folder_report import find_splits, loading_arguments, looks_and_faults
 from .mask_folders import find_masks
 
 __all__ = ['DataCheck', 'check_data']
@@ -78,12 +78,12 @@ def check_data(target: str | os.PathLike, overrides: Sequence[str] = ()) -> Data
         looks.update({image.name: look_at(info['img']) for image, info in found if 'img' in info})
         paths = [image.name for image, info in found if 'img' not in info]
         read = image_loader(built[split]) or LoadImageFromFile(**loading_arguments(paths)[0])
-        results = looks_or_faults(read, paths)
-        looks.update({name: look for name, look in results.items() if not isinstance(look, str)})
+        good, faults = looks_and_faults(read, paths)
+        looks |= good
         images += [image for image, _ in found if image.name in looks]
-        broken = [f'{name} ({look})' for name, look in results.items() if isinstance(look, str)]
-        if broken:
-            findings.append(Finding('ERROR', split, 'cannot be read', broken))
+        if faults:
+            names = [f'{name} ({fault})' for name, fault in faults.items()]
+            findings.append(Finding('ERROR', split, 'cannot be read', names))
     return DataCheck(sizes, findings + compare_images(images, looks))
 
 

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,11 @@ from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.names import enumerate_names, plural
 
 __all__ = [
-    'SPLITS', 'UNEVEN', 'FolderReport', 'SplitReport', 'find_splits', 'loading_arguments', 'looks_or_faults',
-    'report_folder', 'spread', 'subfolders'
+    'SPLITS', 'FolderReport', 'SplitReport', 'find_splits', 'loading_arguments', 'looks_and_faults', 'report_folder',
+    'spread', 'subfolders'
 ]
 
 SPLITS = dict(train='train', training='train', val='val', valid='val', validation='val', test='test', testing='test')
-UNEVEN = 3  # the largest class has this many times as many images as the smallest
 
 
 @dataclass
@@ -33,22 +31,22 @@ class SplitReport:
 
     Attributes:
         prefix: The folder, relative to the root; '' for the root itself.
-        label_of: Path of each readable image to its class.
         skipped: What is hidden or not an image, and how many files of that kind there are.
         empty: Class folders without images.
         decoded: How many images were decoded; of the others, the headers were read.
+        looks: Path of each image that was decoded, the root's included, to what it is compared by.
+        label_of: Path of each readable image to its class.
         broken: Path of each image that cannot be read to the reason.
         sizes: (width, height) of the images that can be read, as stored.
-        looks: Path of each image that was decoded, relative to the root, to what it is compared by.
     """
     prefix: str
-    label_of: dict[str, str]
     skipped: dict[str, int]
     empty: list[str]
     decoded: int
+    looks: dict[str, Look]
+    label_of: dict[str, str] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     sizes: list[tuple[int, int]] = field(default_factory=list)
-    looks: dict[str, Look] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -93,6 +91,11 @@ class FolderReport:
         return max(counts) / min(counts)
 
     @property
+    def is_uneven(self) -> bool:
+        """Whether the largest class is at least three times as large as the smallest."""
+        return self.imbalance >= 3
+
+    @property
     def empty(self) -> list[str]:
         """Class folders of training without a readable image."""
         train = self.splits['train']
@@ -115,7 +118,7 @@ class FolderReport:
         sides = sorted(side for size in self.sizes for side in size)
         lines += self.notes
         lines.append(f'sizes: median area {self.side:.0f}x{self.side:.0f} pixels, sides from {sides[0]} to {sides[-1]}')
-        if self.imbalance >= UNEVEN:
+        if self.is_uneven:
             lines.append(
                 f'WARNING uneven classes: the largest has {self.imbalance:.1f} times the images of the smallest')
         lines += _line_of('WARNING folders beside the splits, left out', self.stray)
@@ -181,9 +184,8 @@ def subfolders(root: Path) -> list[str]:
 
 def spread(paths: Sequence[str], most: int) -> list[str]:
     """Return at most so many of the paths, evenly spread."""
-    if len(paths) <= most:
-        return list(paths)
-    return [paths[i * len(paths) // most] for i in range(most)]
+    count = min(len(paths), most)
+    return [paths[i * len(paths) // count] for i in range(count)]
 
 
 def loading_arguments(paths: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -218,52 +220,47 @@ def find_splits(root: Path) -> tuple[dict[str, str], list[str]]:
 
 def _read_split(root: Path, prefix: str, check: int, read: LoadImageFromFile) -> SplitReport:
     dataset = CustomDataset(data_root=os.fspath(root), data_prefix=prefix)
-    folder, classes = dataset.img_prefix, dataset.CLASSES
-    label_of = {}
-    for i in range(len(dataset)):
-        info = dataset.get_data_info(i)
-        label_of[Path(os.path.relpath(info['img_path'], folder)).as_posix()] = classes[info['gt_label']]
-    paths = [os.path.join(folder, path) for path in label_of]
-    headers = {header.path: header for header in scan_headers(paths)}
-    decoded = spread([path for path in paths if not headers[path].fault], check)
-    split = SplitReport(prefix, label_of, dict(dataset.skipped), list(dataset.empty_classes), len(decoded))
-    looks = looks_or_faults(read, decoded)
-    for path, name in zip(paths, list(label_of)):
-        look = looks.get(path)
-        fault = look if isinstance(look, str) else headers[path].fault
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    headers = scan_headers([info['img_path'] for info in infos])
+    decoded = spread([header.path for header in headers if not header.fault], check)
+    looks, faults = looks_and_faults(read, decoded)
+    split = SplitReport(prefix, dict(dataset.skipped), list(dataset.empty_classes), len(decoded), looks)
+    for info, header in zip(infos, headers):
+        name = Path(os.path.relpath(header.path, dataset.img_prefix)).as_posix()
+        fault = faults.get(header.path, header.fault)
         if fault:
             split.broken[name] = fault
-            del label_of[name]
-            continue
-        split.sizes.append((headers[path].width, headers[path].height))
-        if look is not None:
-            split.looks[os.path.join(prefix, name)] = look
+        else:
+            split.label_of[name] = dataset.CLASSES[info['gt_label']]
+            split.sizes.append((header.width, header.height))
     return split
 
 
-def looks_or_faults(read: LoadImageFromFile, paths: Sequence[str]) -> dict[str, Look | str]:
-    """Return what each image is compared by, or why it cannot be loaded."""
+def looks_and_faults(read: LoadImageFromFile, paths: Sequence[str]) -> tuple[dict[str, Look], dict[str, str]]:
+    """Return what each image is compared by, and of those that cannot be loaded why."""
+    looks, faults = {}, {}
+
+    def look(path: str) -> None:
+        try:
+            looks[path] = look_at(read(dict(img_path=path))['img'])
+        except (DataError, MissingFileError) as err:
+            fault = str(err).split(';')[0]  # "cannot read the image PATH: FAULT", "the image PATH is FAULT"
+            faults[path] = fault.partition(path)[2].lstrip(': ') or fault
+
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # OpenCV decodes without Python's lock
-        return dict(zip(paths, pool.map(partial(_look_or_fault, read), paths)))
-
-
-def _look_or_fault(read: LoadImageFromFile, path: str) -> Look | str:
-    try:
-        return look_at(read(dict(img_path=path))['img'])
-    except (DataError, MissingFileError) as err:
-        fault = str(err).split(';')[0]  # "cannot read the image PATH: FAULT", "the image PATH is FAULT"
-        return fault.partition(path)[2].lstrip(': ') or fault
+        list(pool.map(look, paths))
+    return looks, faults
 
 
 def _compare_images(root: Path, splits: Mapping[str, SplitReport]) -> list[str]:
     """Return sentences on images that are there twice, or nearly, or are unlike all others."""
-    images, looks = [], {}
+    images, looks, lines = [], {}, []
     for name, split in splits.items():
-        files = {os.path.join(split.prefix, path): label for path, label in split.label_of.items()}
-        images += [Image(file, name, label, root / file) for file, label in files.items()]
-        looks.update(split.looks)
-    lines = []
+        files = {str(root / split.prefix / path): label for path, label in split.label_of.items()}
+        images += [Image(file, name, label, Path(file)) for file, label in files.items()]
+        looks |= split.looks
     for level, split, text, names in compare_images(images, looks):
+        names = [name.replace(f'{root}{os.sep}', '') for name in names]
         if 'val' not in splits and level == 'note':
             text += ', and one may be drawn for validation'
             level = 'WARNING'

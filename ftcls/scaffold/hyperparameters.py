@@ -6,7 +6,7 @@ adapted to other networks or to small machines, its reason says so.
 """
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ftcls.utils import ConfigError
 from .model_presets import ModelPreset
@@ -31,22 +31,22 @@ _RATES = dict(
            '(benchmarks/hymenoptera_rates.py)'))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Hyperparameters:
     """Values of a config; ``why`` maps a value's name to the reason for it."""
-    resize: int
-    crop: int
     random_size: bool
-    flip: bool
-    batch: int
-    epochs: int
-    warmup: int
-    milestones: list[int]
-    lr: float
-    weight_decay: float
-    frozen_stages: int
-    mixup: float
-    why: dict[str, str]
+    resize: int = 0
+    crop: int = 0
+    flip: bool = True
+    batch: int = 0
+    epochs: int = 0
+    warmup: int = 0
+    milestones: list[int] = field(default_factory=list)
+    lr: float = 0.
+    weight_decay: float = 0.
+    frozen_stages: int = -1
+    mixup: float = 0.
+    why: dict[str, str] = field(default_factory=dict)
 
 
 def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: int, side: float,
@@ -54,48 +54,36 @@ def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: 
     """Apply the rules to at least 4 training images, whose median area is ``side`` squared pixels."""
     if images < 4:
         raise ConfigError(f'{images} training images are too few to fine-tune; provide at least 4')
-    why: dict[str, str] = {}
-    resize, crop, why['crop'] = _resolution(preset, side)
-    batch, why['batch'] = _batch_size(images, crop, gpu)
-    limit, steps, warmup_steps, shares, mixup = next(row for row in _SCHEDULES if images < row[0])
-    per_epoch = math.ceil(images / batch)
-    epochs = max(_MIN_EPOCHS, math.ceil(steps / per_epoch))
+    chosen = Hyperparameters(random_size=preset.family != 'bit')
+    why = chosen.why
+    chosen.resize, chosen.crop, why['crop'] = _resolution(preset, side)
+    chosen.batch, why['batch'] = _batch_size(images, chosen.crop, gpu)
+    limit, steps, warmup_steps, shares, chosen.mixup = next(row for row in _SCHEDULES if images < row[0])
+    per_epoch = math.ceil(images / chosen.batch)
+    chosen.epochs = max(_MIN_EPOCHS, math.ceil(steps / per_epoch))
     size = '500,000 images and more' if limit == math.inf else f'fewer than {limit:,} images'
-    why['epochs'] = f'{epochs} epochs of {per_epoch} steps: BiT uses {steps:,} steps for datasets of {size}'
-    if epochs == _MIN_EPOCHS:
+    why['epochs'] = f'{chosen.epochs} epochs of {per_epoch} steps: BiT uses {steps:,} steps for datasets of {size}'
+    if chosen.epochs == _MIN_EPOCHS:
         why['epochs'] += f'; its 512 images per step give ImageNet {_MIN_EPOCHS} epochs, the least here'
+    chosen.milestones = sorted({max(1, round(share * chosen.epochs)) for share in shares})
+    chosen.warmup = max(1, round(warmup_steps / steps * chosen.epochs))
     drops = ', '.join(f'{share:.0%}' for share in shares)
     why['schedule'] = f'BiT: a warm-up over {warmup_steps} of {steps:,} steps; the rate is divided by 10 after {drops}'
     why['mixup'] = 'BiT: Mixup with alpha 0.1 from 20,000 images on'
     names = {name.lower() for name in classes}
-    flip, why['flip'] = True, 'BiT: flips left to right unless that changes the label'
+    why['flip'] = 'BiT: flips left to right unless that changes the label'
     if max(map(len, names)) == 1 or names & {'left', 'right'}:
-        flip = False
+        chosen.flip = False
         why['flip'] = 'no flip: the classes look like digits, letters or sides, and a mirror image is of another class'
-    lr, why['lr'] = _learning_rate(preset, batch)
-    decay = _RATES[preset.family][0]
-    why['weight_decay'] = 'as in its pretraining' if decay else 'BiT: none'
-    frozen_stages, why['frozen_stages'] = -1, 'BiT: all layers are trained'
+    chosen.lr, why['lr'] = _learning_rate(preset, chosen.batch)
+    chosen.weight_decay = _RATES[preset.family][0]
+    why['weight_decay'] = 'as in its pretraining' if chosen.weight_decay else 'BiT: none'
+    why['frozen_stages'] = 'BiT: all layers are trained'
     if images / len(classes) < _FEW_PER_CLASS:
-        frozen_stages = 1
+        chosen.frozen_stages = 1
         why['frozen_stages'] = (f'fewer than {_FEW_PER_CLASS} images per class: the stem and the first stage stay '
                                 'frozen, since their filters fit all images (Yosinski et al. 2014, arXiv:1411.1792)')
-    milestones = sorted({max(1, round(share * epochs)) for share in shares})
-    warmup = max(1, round(warmup_steps / steps * epochs))
-    return Hyperparameters(
-        resize=resize,
-        crop=crop,
-        random_size=preset.family != 'bit',
-        flip=flip,
-        batch=batch,
-        epochs=epochs,
-        warmup=warmup,
-        milestones=milestones,
-        lr=lr,
-        weight_decay=decay,
-        frozen_stages=frozen_stages,
-        mixup=mixup,
-        why=why)
+    return chosen
 
 
 def _resolution(preset: ModelPreset, side: float) -> tuple[int, int, str]:

@@ -3,6 +3,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmengine.device import get_device
 
@@ -14,7 +15,7 @@ from .folder_report import FolderReport, report_folder
 from .hyperparameters import Hyperparameters, choose_hyperparameters
 from .mask_folders import find_masks
 from .model_presets import ModelPreset, make_preset
-from .template import VAL_FRACTION, config_text
+from .template import VAL_FRACTION, write_config
 from .unet import NewUNet, write_unet_config
 
 __all__ = ['NewConfig', 'new_config']
@@ -93,8 +94,11 @@ def new_config(data: str | os.PathLike,
     if 'val' not in report.splits:
         images = round(images * (1 - VAL_FRACTION))
     chosen = choose_hyperparameters(preset, report.classes, images, report.side, device != 'cpu')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(config_text(path, report, preset, chosen, seed), encoding='utf-8')
+    values: dict[str, Any] = dict(report=report, preset=preset, chosen=chosen, seed=seed)
+    values['has_classes'] = report.empty or any(map(report.extra_classes, report.splits))
+    values['lacks_classes'] = any(map(report.missing_classes, report.splits))
+    values |= {name: [round(255 * value, 3) for value in getattr(preset, name)] for name in ('mean', 'std')}
+    write_config(path, 'config_template.txt', **values)
     validate_config(load_config(path))
     return NewConfig(path, report, preset, chosen)
 

@@ -17,7 +17,7 @@ from ftcls.utils import DataError
 from ftcls.utils.names import enumerate_names
 from .folder_report import loading_arguments, spread
 from .mask_folders import MaskFolder
-from .template import VAL_FRACTION, call, data_lines, fill
+from .template import VAL_FRACTION, write_config
 
 __all__ = ['NewUNet', 'write_unet_config']
 
@@ -52,29 +52,24 @@ def write_unet_config(path: Path, folder: MaskFolder, settings: Sequence[str], s
         DataError: If an image has no mask, or the masks' values do not say what is foreground.
     """
     coding = {'mask_name': folder.mask_name, **dict(parse_override(setting) for setting in settings)}
-    facts, images, data = [], {}, {}
+    facts, images = [], {}
     for split, (img_dir, mask_dir) in folder.splits.items():
         place = dict(type='BinarySegDataset', data_root=os.fspath(folder.root), img_dir=img_dir, mask_dir=mask_dir)
         dataset = DATASETS.build(place | coding)
         images[split] = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
-        data[split] = f'img_dir={img_dir!r},\nmask_dir={mask_dir!r},\n'
         facts.append(f'{split}: {len(dataset)} images in {img_dir or folder.root}, with masks '
                      f'{coding["mask_name"]} in {mask_dir or folder.root}, which hold {_held(dataset)}')
     if folder.left_out:
         facts.append(f'WARNING folders without images and masks, left out: {enumerate_names(folder.left_out)}')
-    values = dict(_RECIPES.get(device, _RECIPES['cuda']), root=os.fspath(folder.root), path=path.as_posix(), seed=seed)
-    values |= data_lines(data, 'dataset,\n', seed)
-    values |= _statistics(images['train'], facts)
+    values = _RECIPES.get(device, _RECIPES['cuda']) | _statistics(images['train'], facts)
     sizes = {header.shown for paths in images.values() for header in scan_headers(paths)}
     _fit(values, sizes, len(images['train']))
     facts.append('sizes: {} pixels'.format(enumerate_names((f'{w}x{h}' for w, h in sorted(sizes)), 3)))
     facts.append(
         'U-Net of {channels} channels in the first stage, from random weights: {epochs} epochs at rate {lr}, in '
         'batches of {batch} crops of {crop} pixels, as in {source}'.format_map(values))
-    values['settings'] = '\n'.join(f'{name}={value!r},' for name, value in coding.items())
-    values['facts'] = '\n'.join('# ' + ' '.join(line.split()) for line in facts)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(fill('unet_template.txt', values), encoding='utf-8')
+    values |= dict(folder=os.fspath(folder.root), splits=folder.splits, coding=coding, facts=facts, seed=seed)
+    write_config(path, 'unet_template.txt', **values)
     return NewUNet(path, facts)
 
 
@@ -96,10 +91,9 @@ def _fit(values: dict[str, Any], sizes: set[tuple[int, int]], count: int) -> Non
     largest, side = max(map(max, sizes)), values['side']
     if largest > side:
         sizes = {tuple(side * length // max(size) for length in size) for size in sizes}  # as ResizeEdge rounds
-        values['resizing'] = f"# sides of up to {largest} pixels cost time and memory\n" \
-            f"dict(type='ResizeEdge', scale={side}, edge='long'),"
     epochs = max(10, math.ceil(values['steps'] * values['batch'] / (count * (1 - VAL_FRACTION))))
     values |= dict(
+        largest=largest,
         eval_batch={1: values['batch']}.get(len(sizes), 1),
         epochs=epochs,
         val_interval=max(1, epochs // 10),
@@ -118,9 +112,4 @@ def _statistics(paths: Sequence[str], facts: list[str]) -> dict[str, Any]:
     pixels = np.concatenate([img.reshape(-1, img.shape[2])[::max(1, img.size // 100_000)] for img in images])
     mean, std = pixels.mean(0)[::-1].round(2), pixels.std(0)[::-1].round(2).clip(1)
     facts += [*lines, f'images: read as {arguments.get("color_type", "color")}']
-    return dict(
-        loading=call('LoadImageFromFile', arguments),
-        channels_in=len(mean),
-        mean=mean.tolist(),
-        std=std.tolist(),
-        to_rgb=len(mean) == 3)
+    return dict(loading=arguments, channels_in=len(mean), mean=mean.tolist(), std=std.tolist(), to_rgb=len(mean) == 3)
