@@ -94,6 +94,7 @@ TOP_LEVEL_KEYS: dict[str, Key] = dict(
 NESTED_KEYS: dict[str, Key] = dict(
     dataset=Key(R.DATASETS),
     datasets=Key(R.DATASETS),
+    cache=_plain(type=Literal['ram', 'disk'], short_side=PositiveInt | None, folder=str, limit=PositiveFloat | None),
     pipeline=Key(R.TRANSFORMS),
     transforms=Key(R.TRANSFORMS),
     sampler=Key(R.DATA_SAMPLERS),

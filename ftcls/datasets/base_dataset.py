@@ -16,8 +16,8 @@ from ftcls.utils.errors import located
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import Fraction, PositiveInt
-from .bad_samples import TolerantDataset
 from .drawing import draw_val, strata
+from .image_cache import CachedDataset
 from .list_files import read_data, read_lines
 from .worker_seed import EpochSeed
 
@@ -25,7 +25,7 @@ __all__ = ['BaseDataset', 'array_sample', 'listed', 'near_hint', 'relative_path'
 
 
 @DATASETS.register_module()
-class BaseDataset(TolerantDataset):
+class BaseDataset(CachedDataset):
     """A dataset of images with class labels, on top of MMEngine's; by itself it reads OpenMMLab 2.0 annotation files.
 
     ``metainfo['classes']`` is the tuple of class names, in the order of the labels. If ``classes`` is given, it is
@@ -46,8 +46,9 @@ class BaseDataset(TolerantDataset):
         split: 'train' or 'val': the part of the samples that :meth:`draw_split` gives; None for all.
         val_fraction: Share of 'val' in each class; with ``split`` 0.2 by default.
         split_seed: Seed of the split.
-        **kwargs: ``check``, ``on_bad_sample`` and ``bad_sample_limit`` of :class:`.TolerantDataset`; ``indices``,
-            ``serialize_data``, ``test_mode``, ``lazy_init`` and ``max_refetch`` of MMEngine's dataset.
+        **kwargs: ``cache`` of :class:`.CachedDataset`; ``check``, ``on_bad_sample`` and ``bad_sample_limit`` of
+            :class:`.TolerantDataset`; ``indices``, ``serialize_data``, ``test_mode``, ``lazy_init`` and ``max_refetch``
+            of MMEngine's dataset.
     """
 
     #: Whether an image may have several labels or none; set if the annotations have lists of labels.

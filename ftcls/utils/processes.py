@@ -1,17 +1,20 @@
 """What the processes of a run agree on apart from gradients: whether to stop, and to wait long for one of them."""
 import itertools
+import os
+import socket
 import threading
 import time
 from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 import torch.distributed as torch_dist
 from mmengine.dist import get_rank, get_world_size, is_distributed
 from torch.distributed.distributed_c10d import _get_default_store
 
-__all__ = ['Agreement', 'PATIENCE', 'patient_barrier', 'show_life']
+__all__ = ['Agreement', 'PATIENCE', 'is_last_here', 'patient_barrier', 'show_life', 'usable_cores']
 
 # Seconds to wait for another process, for example at the exchange of gradients; torch waits 10 or 30 minutes.
 PATIENCE = 240
@@ -59,6 +62,27 @@ def patient_barrier() -> None:
             if time.monotonic() - seen > PATIENCE:
                 raise RuntimeError(f'timed out waiting for process {rank}')
             time.sleep(.05)
+
+
+def is_last_here(name: str) -> bool:
+    """Tell whether all processes of the run on this machine have called this with ``name``, the calling one the last."""
+    if get_world_size() == 1:
+        return True
+    count = _get_default_store().add(f'{socket.gethostname()} {name}', 1)
+    return count % int(os.environ.get('LOCAL_WORLD_SIZE', 1)) == 0
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: those of its container, shared by its run's processes there."""
+    cores = os.cpu_count() or 1
+    if hasattr(os, 'sched_getaffinity'):
+        cores = len(os.sched_getaffinity(0))
+    with suppress(OSError, ValueError):  # no limit: the first word is 'max'
+        quota, period = map(int, Path('/sys/fs/cgroup/cpu.max').read_text().split())
+        cores = min(cores, quota // period)
+    if os.environ.get('SLURM_NTASKS', '1') == '1':  # Slurm gives each task cores of its own
+        cores //= int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    return max(1, cores)
 
 
 class Agreement:

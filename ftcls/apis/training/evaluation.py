@@ -21,7 +21,7 @@ from ftcls.utils.names import enumerate_names
 from .data_checks import check_heads, check_images, check_masks, check_missing_classes
 from .distributed import init_distributed
 from .file_scan import BadSampleHook, scan_files
-from .loaders import build_datasets, build_loaders
+from .loaders import build_datasets, build_loaders, open_caches
 from .machine_faults import machine_errors
 from .sanity_checks import check_pass, first_samples
 from .train import build_runner, check_config
@@ -70,6 +70,7 @@ def test(cfg: Config,
     scan = scan_files(datasets, work_dir_of(cfg, options))
     report.images = check_images(datasets, scan.headers)
     masks = check_masks(cfg, datasets, scan.headers)
+    caches = open_caches(datasets)
     samples = first_samples(datasets)
     if tta:
         # The first view, as a sample.
@@ -78,7 +79,7 @@ def test(cfg: Config,
     runner = build_runner(resolved.cfg, loaders, [BadSampleHook()])
     described = [
         *(f'scan: {line}' for line in scan.describe()), *report.describe_images(), *resolved.notes,
-        *(f'masks, {line}' for line in masks)
+        *(f'masks, {line}' for line in masks), *(f'cache, {line}' for line in caches)
     ]
     for note in described:
         print_log(note, logger='current')

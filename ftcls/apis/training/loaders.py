@@ -23,7 +23,7 @@ from ftcls.utils.names import enumerate_names
 from .machine_faults import prepare_workers
 from .sanity_checks import config_errors
 
-__all__ = ['DataReport', 'build_datasets', 'build_loaders', 'dataset_configs', 'image_loader']
+__all__ = ['DataReport', 'build_datasets', 'build_loaders', 'dataset_configs', 'image_loader', 'open_caches']
 
 # Two datasets over the same list must agree on these so that the parts that they draw do not overlap.
 _DRAW_SETTINGS = ('val_fraction', 'split_seed')
@@ -42,6 +42,7 @@ class DataReport:
         drawn: How the samples were drawn, for splits that do not use all.
         masks: What the masks of the splits hold.
         images: What the image files of a split hold, and what of it the network gets.
+        caches: Where decoded images are kept.
         notes: Further lines: which images are there twice, or were not compared.
     """
     classes: tuple[str, ...] | None = None
@@ -52,6 +53,7 @@ class DataReport:
     drawn: dict[str, str] = field(default_factory=dict)
     masks: list[str] = field(default_factory=list)
     images: dict[str, list[str]] = field(default_factory=dict)
+    caches: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def missing(self) -> dict[str, list[str]]:
@@ -136,6 +138,20 @@ def build_datasets(cfg: Config,
     return datasets, report
 
 
+def open_caches(datasets: Mapping[str, Dataset]) -> list[str]:
+    """Fill the caches of decoded images that the splits ask for, or open them; return the lines for the preflight.
+
+    Raises:
+        ConfigError: If a dataset cannot have a cache, or there is no room.
+    """
+    lines = []
+    for split, dataset in datasets.items():
+        with located(f'{split}_dataloader.dataset.cache'):
+            for inner in inner_datasets(dataset):
+                lines += [f'{split}: {line}' for line in getattr(inner, 'build_cache', list)()]
+    return lines
+
+
 def build_loaders(cfg: Config, datasets: Mapping[str, Dataset]) -> dict[str, DataLoader]:
     """Build the dataloaders of a resolved config around datasets.
 
@@ -144,6 +160,7 @@ def build_loaders(cfg: Config, datasets: Mapping[str, Dataset]) -> dict[str, Dat
     """
     loaders = {}
     seeds = cfg.get('randomness') or {}
+    open_caches(datasets)
     for split, dataset in datasets.items():
         where = f'{split}_dataloader'
         with located(where), config_errors(where), DefaultScope.overwrite_default_scope(cfg.default_scope):

@@ -39,7 +39,7 @@ from .data_checks import check_contents, check_heads, check_images, check_masks,
 from .distributed import init_distributed
 from .file_scan import BadSampleHook, FileScan, scan_files
 from .learning import check_last_batch
-from .loaders import DataReport, build_datasets, build_loaders
+from .loaders import DataReport, build_datasets, build_loaders, open_caches
 from .machine_faults import machine_errors
 from .resume import check_same_recipe, find_resumed
 from .sanity_checks import StartHook, check_pass, config_errors, describe_sizes, first_samples
@@ -96,7 +96,7 @@ def _train(cfg: Config, options: TrainOptions, hooks: Sequence[Hook], world_size
     loaders = build_loaders(resolved.cfg, datasets)
     lines = report.describe(loaders) + describe_sizes(resolved.cfg, samples) + resolved.notes
     facts_shown = [('data', lines), ('scan', scan.describe()), ('images', report.describe_images()),
-                   ('masks', report.masks), ('batch', [resolved.batch.describe()]),
+                   ('masks', report.masks), ('cache', report.caches), ('batch', [resolved.batch.describe()]),
                    ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]
     start = StartHook()
     own = [PreflightHook(facts_shown), start, BadSampleHook(), StopHook(signals)]
@@ -186,6 +186,7 @@ def _check_sources(cfg: Config, splits: Sequence[str], weights: Sequence[str],
         if is_main_process():  # only its log and preflight are read
             report.masks = check_masks(cfg, datasets, scan.headers)
             check_contents(cfg, {**datasets, **tested}, report)
+        report.caches = open_caches(datasets)
         samples = first_samples(datasets)
     except UserError as err:
         faults.append(str(unwrapped(err)))
