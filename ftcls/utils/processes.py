@@ -65,7 +65,7 @@ def patient_barrier() -> None:
 
 
 def is_last_here(name: str) -> bool:
-    """Tell whether all processes of the run on this machine have called this with ``name``, the calling one the last."""
+    """Tell whether this process is the last of the run on this machine to call this with ``name``."""
     if get_world_size() == 1:
         return True
     count = _get_default_store().add(f'{socket.gethostname()} {name}', 1)
