@@ -9,14 +9,14 @@ from torch import nn
 
 from ftcls.utils.errors import CheckpointError
 from ftcls.utils.names import enumerate_names
-from .matching import extract_state_dict, find_state_dict, match_state_dict, own_tensors, unwrap_model
+from .matching import find_state_dict, match_state_dict, own_tensors, unwrap_model
 from .reading import checkpoint_meta, locate_checkpoint, read_checkpoint, register_safe_loading
 from .report import LoadReport, fold_names
 
 __all__ = [
-    'LoadReport', 'check_finite', 'check_report', 'checkpoint_meta', 'extract_state_dict', 'find_state_dict',
-    'load_pretrained', 'locate_checkpoint', 'log_report', 'match_state_dict', 'not_finite', 'read_checkpoint',
-    'register_safe_loading', 'unwrap_model'
+    'LoadReport', 'check_finite', 'check_report', 'checkpoint_meta', 'find_state_dict', 'load_pretrained',
+    'locate_checkpoint', 'log_report', 'match_state_dict', 'not_finite', 'read_checkpoint', 'register_safe_loading',
+    'unwrap_model'
 ]
 
 MOST_LEFT_OVER = 0.25  # share of a file's tensors for what is loaded; a network one third deeper leaves that much

@@ -139,10 +139,9 @@ class LoadReport:
         for name, note in self.expected.items():
             notes.setdefault(note.split(':')[0], []).append(name)
         lines += [f'  as expected: {fold_names(names)} {note}' for note, names in notes.items()]
-        if self.missing:
-            lines.append(f'  missing in the file ({len(self.missing)}): {fold_names(self.missing)}')
-        if self.unexpected:
-            lines.append(f'  in the file only ({len(self.unexpected)}): {fold_names(self.unexpected)}')
+        for where, names in (('missing in the file', self.missing), ('in the file only', self.unexpected)):
+            if names:
+                lines.append(f'  {where} ({len(names)}): {fold_names(names)}')
         if self.mismatched:
             lines.append(f'  {self.mismatched_text()}')
         if self.adapt_input:
