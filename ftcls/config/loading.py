@@ -332,9 +332,8 @@ def _check_override_path(cfg: Config, path: str) -> None:
                                   f'indices 0 to {len(node) - 1}')
             node = node[int(key)]
         elif node is not None:
-            raise ConfigError(
-                f'--cfg-options {path}: {here} is the {type(node).__name__} {node!r}, which has no items; '
-                f'set {here} itself')
+            raise ConfigError(f'--cfg-options {path}: {here} is the {type(node).__name__} {node!r}, which has no '
+                              f'items; set {here} itself')
         if node is None:
             return  # new: the validation decides whether the component takes it
 

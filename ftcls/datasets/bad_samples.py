@@ -92,10 +92,8 @@ class TolerantDataset(BaseDataset):
         if allowed < 1:
             allowed = max(1, int(allowed * size))
         if count > allowed or 0 < count == size:
-            raise DataError(
-                f'{count:,} of {size:,} samples cannot be used '
-                f'(bad_sample_limit={self.bad_sample_limit}): {enumerate_names(bad, 5)}; replace or remove the '
-                'files, or raise the limit')
+            raise DataError(f'{count:,} of {size:,} samples cannot be used (bad_sample_limit={self.bad_sample_limit}): '
+                            f'{enumerate_names(bad, 5)}; replace or remove the files, or raise the limit')
 
     def _rand_another(self) -> int:
         if self.drawable is None:

@@ -104,9 +104,8 @@ def _from_csv(ann_file: str) -> Iterator[_Entry]:
                 continue
             where = f'line {reader.line_num}'
             if any(cells[len(header):]):
-                raise DataError(
-                    f'{ann_file}, {where}: {len(cells)} columns below a header of {len(header)}; put a cell that '
-                    f'contains {delimiter!r} into double quotes')
+                raise DataError(f'{ann_file}, {where}: {len(cells)} columns below a header of {len(header)}; put a '
+                                f'cell that contains {delimiter!r} into double quotes')
             cells += [''] * (len(header) - len(cells))
             yield where, [(name, cell.split(';') if _LABEL_NAME.fullmatch(name) else cell)
                           for name, cell in zip(header, cells)]

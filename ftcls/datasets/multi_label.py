@@ -97,9 +97,8 @@ class MultiLabelDataset(CustomDataset):
         for label, row in first_rows(labelled).items():
             inner = [part for part in re.split(r'\s*[|,;]\s*', label) if part != label and part in index_of]
             if inner and self.given_classes is None:
-                raise DataError(
-                    f'{self.ann_file}, {row.where}: the label {label!r} contains {inner[0]!r}, another label; '
-                    'separate labels by `;` (in JSON, as a list), or set `classes`')
+                raise DataError(f'{self.ann_file}, {row.where}: the label {label!r} contains {inner[0]!r}, another '
+                                'label; separate labels by `;` (in JSON, as a list), or set `classes`')
         unknown = [label for label, index in index_of.items() if index is None]
         if unknown and self.other_labels == 'error':
             name = unknown[0]

@@ -171,9 +171,8 @@ def report_folder(data: str | os.PathLike, check: int = 20_000) -> FolderReport:
                         f'({enumerate_names(classes)}); expected one folder per class')
     for name, split in splits.items():
         if not set(split.counts) & set(classes):
-            raise DataError(
-                f'--data {data}: {split.prefix} has images of {enumerate_names(split.counts)}, and training of '
-                f'{enumerate_names(classes)}; the folders of a class must have the same name')
+            raise DataError(f'--data {data}: {split.prefix} has images of {enumerate_names(split.counts)}, and '
+                            f'training of {enumerate_names(classes)}; the folders of a class must have the same name')
     return FolderReport(os.fspath(data), splits, classes, stray, _compare_images(root, splits), loading, notes)
 
 

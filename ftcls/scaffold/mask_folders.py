@@ -59,10 +59,9 @@ def find_masks(root: Path) -> MaskFolder | None:
     mask_name = _mask_name(files, mask_files, folder == mask_folder)
     if not mask_name and files and folder not in ('', mask_folder):
         other = mask_files or sorted({path.suffix for path in (root / mask_folder).rglob('*.*')})
-        raise DataError(
-            f'--data {root}: no mask image in {mask_folder} is named like an image in {folder} '
-            f'({enumerate_names(map(repr, other), 1) or "it is empty"} and {files[0]!r}); add one per image, such as '
-            'x_mask.png for x.jpg (boxes and polygons are not supported)')
+        raise DataError(f'--data {root}: no mask image in {mask_folder} is named like an image in {folder} '
+                        f'({enumerate_names(map(repr, other), 1) or "it is empty"} and {files[0]!r}); add one per '
+                        'image, such as x_mask.png for x.jpg (boxes and polygons are not supported)')
     if not mask_name:
         return None
     if folder == mask_folder:

@@ -75,9 +75,8 @@ def check_missing_classes(cfg: Config, report: DataReport) -> None:
         ]
         empty = {name for names in missing.values() for name in names}
         chosen = enumerate_names(repr(name) for name in report.classes if name not in empty)
-        lines.append(
-            f'add samples (an empty folder is a class too), leave the class out with classes=[{chosen}] in each '
-            'dataset, or accept it with allow_missing_classes=True')
+        lines.append(f'add samples (an empty folder is a class too), leave the class out with classes=[{chosen}] in '
+                     'each dataset, or accept it with allow_missing_classes=True')
         raise DataError('\n'.join(lines))
 
 

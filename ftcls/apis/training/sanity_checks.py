@@ -139,9 +139,8 @@ def first_samples(datasets: Mapping[str, Dataset]) -> dict[str, list]:
             with located(where), config_errors(where, keep_own=False):
                 sample = dataset[index]
             if isinstance(dataset, BaseDataset) and not (isinstance(sample, Mapping) and 'inputs' in sample):
-                raise ConfigError(
-                    f"{split}_dataloader.dataset.pipeline: must end with dict(type='PackInputs'), which makes "
-                    "the model's `inputs` and `data_samples`")
+                raise ConfigError(f"{split}_dataloader.dataset.pipeline: must end with dict(type='PackInputs'), which "
+                                  "makes the model's `inputs` and `data_samples`")
             samples[split].append(sample)
     return samples
 
@@ -278,9 +277,8 @@ def _fitting_size(model: nn.Module, shape: Sequence[int], split: str, cfg: Mappi
         size = getattr(module, 'img_size', None) or getattr(module, 'image_size', None)
         if size is not None and tuple(shape[-2:]) != (size := as_pair(size)):
             setting = _size_setting(cfg, split) or f'the last Resize of {split}_dataloader.dataset.pipeline'
-            return (
-                f'; the backbone takes {size[0]}x{size[1]} only: replace {setting} by scale={size[::-1]} of Resize, '
-                'or give the backbone img_size')
+            return (f'; the backbone takes {size[0]}x{size[1]} only: replace {setting} by scale={size[::-1]} of '
+                    'Resize, or give the backbone img_size')
     return '; do the pipeline, data_preprocessor.mean and model.backbone (in_channels) fit each other?'
 
 

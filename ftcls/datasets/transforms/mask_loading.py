@@ -157,9 +157,8 @@ class LoadAnnotations(BaseTransform):
         if coding.mask_orientation is None and stored.shape != size == stored.shape[::-1]:
             stored = coding.read(path, _orientation(image))  # drawn on the photo as it is stored
         if size and stored.shape != size:
-            raise DataError(
-                f'{image} has shape {size}, its mask {path} {stored.shape}; put LoadAnnotations right after '
-                'LoadImageFromFile')
+            raise DataError(f'{image} has shape {size}, its mask {path} {stored.shape}; put LoadAnnotations right '
+                            'after LoadImageFromFile')
         results['gt_mask'] = coding.binary(stored)
         return results
 

@@ -22,10 +22,9 @@ __all__ = [
 ]
 
 # These work on batches, on boxes or key points, need a function that a config cannot contain, or give several images.
-_LEFT_OUT = frozenset(
-    'CutMix MixUp Lambda ToTensor Transform LinearTransformation FiveCrop TenCrop ClampBoundingBoxes ClampKeyPoints '
-    'ConvertBoundingBoxFormat RandomIoUCrop SanitizeBoundingBoxes SanitizeKeyPoints SetClampingMode '
-    'UniformTemporalSubsample'.split())
+_LEFT_OUT = frozenset('CutMix MixUp Lambda ToTensor Transform LinearTransformation FiveCrop TenCrop ClampBoundingBoxes '
+                      'ClampKeyPoints ConvertBoundingBoxFormat RandomIoUCrop SanitizeBoundingBoxes SanitizeKeyPoints '
+                      'SetClampingMode UniformTemporalSubsample'.split())
 
 
 class TorchvisionTransform(BaseTransform):

@@ -50,9 +50,8 @@ class _MultiLabelBase(BaseMetric):
         for sample in data_samples:
             where = file_of(sample)
             if sample.get('pred_score') is None:
-                raise ConfigError(
-                    f'{type(self).__name__} found no `pred_score` in a sample{where}: the model must be a '
-                    "classifier with head=dict(type='MultiLabelLinearClsHead')")
+                raise ConfigError(f'{type(self).__name__} found no `pred_score` in a sample{where}: the model must be '
+                                  "a classifier with head=dict(type='MultiLabelLinearClsHead')")
             score = torch.as_tensor(sample['pred_score']).detach().cpu().float()
             if sample.get('gt_score') is not None:
                 truth = torch.as_tensor(sample['gt_score']).detach().cpu().float()

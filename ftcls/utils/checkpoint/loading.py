@@ -63,9 +63,8 @@ def check_report(report: LoadReport,
     """
     if report.input_channels and not report.adapt_input:
         theirs, ours = report.input_channels
-        raise CheckpointError(
-            f'{report.source} was trained on images of {theirs} channels, the model takes {ours}: set '
-            f"adapt_input='repeat' ('sum', 'mean') in init_cfg, or in_channels={theirs}")
+        raise CheckpointError(f'{report.source} was trained on images of {theirs} channels, the model takes {ours}: '
+                              f"set adapt_input='repeat' ('sum', 'mean') in init_cfg, or in_channels={theirs}")
     if report.required and report.fraction >= min_loaded:
         if report.half_loaded:
             raise CheckpointError(f'{report.half_loaded_text()}, or load what fits: {way_on}')

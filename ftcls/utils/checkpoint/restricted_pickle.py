@@ -31,9 +31,8 @@ _DANGEROUS = frozenset(
     'torch.multiprocessing torch.utils.cpp_extension numpy.load numpy.fromfile numpy.memmap numpy.save numpy.f2py '
     'numpy.testing numpy.distutils operator.attrgetter operator.methodcaller operator.call types.FunctionType '
     'types.LambdaType types.CodeType types.ModuleType'.split())
-_HARMLESS_BUILTINS = frozenset(
-    'bool bytearray bytes complex dict float frozenset getattr int list object print range set slice str tuple type '
-    'None NotImplemented Ellipsis'.split())
+_HARMLESS_BUILTINS = frozenset('bool bytearray bytes complex dict float frozenset getattr int list object print range '
+                               'set slice str tuple type None NotImplemented Ellipsis'.split())
 
 
 class StandIn:
