@@ -72,10 +72,9 @@ def read_rows(ann_file: str, with_label: bool = True) -> list[Row]:
     paths = [name for path_name in _PATH_NAMES for name in names if name.lower() == path_name]
     if not paths:
         images = [name for name, cell in entries[0][1] if _IMAGE_NAME.fullmatch(str(cell))]
-        remedies = [f'rename {name!r} to path' for name in images if not _IMAGE_NAME.fullmatch(name)]
-        remedies.append('let line 1 name the columns: `path,label`')
-        raise DataError(f'{ann_file}: no column is named path, img_path or filename, among {listed(names)}; '
-                        f'{remedies[0]}')
+        fixes = [f'rename {name!r} to path' for name in images if not _IMAGE_NAME.fullmatch(name)]
+        fixes.append('let line 1 name the columns: `path,label`')
+        raise DataError(f'{ann_file}: no column is named path, img_path or filename among {listed(names)}; {fixes[0]}')
     labels = [name for name in names if _LABEL_NAME.fullmatch(name)]
     others = [name for name in names if name not in (*paths, *labels)]
     flags = []
@@ -116,8 +115,7 @@ def _from_csv(ann_file: str) -> Iterator[_Entry]:
 def _from_data(ann_file: str) -> Iterator[_Entry]:
     entries = read_data(ann_file)
     if not isinstance(entries, list):
-        raise DataError(f'{ann_file} must hold a list of {{"path": …, "label": …}}; for an OpenMMLab 2.0 file use '
-                        'BaseDataset')
+        raise DataError(f'{ann_file} must be a list of {{"path": …, "label": …}}; for OpenMMLab 2.0 use BaseDataset')
     for number, entry in enumerate(entries, start=1):
         where = f'entry {number}'
         if not isinstance(entry, Mapping):
@@ -155,8 +153,7 @@ def _row(ann_file: str, entry: _Entry, paths: Sequence[str], flags: Sequence[str
             labels += as_list(value)
     for label in labels:
         if not isinstance(label, str | int) or isinstance(label, bool):
-            raise DataError(f'{ann_file}, {where}: a label must be text (in quotes), a whole number, or a list of '
-                            f'these; got {label!r}')
+            raise DataError(f'{ann_file}, {where}: a label is text (in quotes), an integer or a list; got {label!r}')
     texts = [str(label).strip() for label in labels]
     if len(texts) > 2 and set(texts) == {'0', '1'}:
         raise DataError(f'{ann_file}, {where}: {texts} are flags, not labels; write the names or numbers of the '

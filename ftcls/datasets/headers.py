@@ -42,8 +42,7 @@ _NOT_READ = 'is of the kind {}, which is not read here; save it as JPEG or PNG'
 if 'FTCLS_MAX_PIXELS' in os.environ:
     Image.MAX_IMAGE_PIXELS = int(os.environ['FTCLS_MAX_PIXELS']) // 2
 _MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 1 << 60)
-_TOO_LARGE = (f'has more pixels than the limit of {_MAX_PIXELS:,}; make it smaller, or set FTCLS_MAX_PIXELS in the '
-              'environment')
+_TOO_LARGE = f'has more than {_MAX_PIXELS:,} pixels; make it smaller, or set FTCLS_MAX_PIXELS in the environment'
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,7 @@ class MultiLabelDataset(CustomDataset):
                  other_labels: Literal['error', 'ignore'] = 'error',
                  **kwargs: Any) -> None:
         if not is_table(ann_file):
-            raise ConfigError(
-                f'ann_file={ann_file!r} must end in .csv, .tsv, .json, .yaml or .yml; save the list as one of these')
+            raise ConfigError(f'ann_file={ann_file!r} must end in .csv, .tsv, .json, .yaml or .yml; save it as such')
         self.other_labels = other_labels
         super().__init__(data_root=data_root, data_prefix=data_prefix, ann_file=ann_file, metainfo=metainfo, **kwargs)
 

@@ -119,8 +119,7 @@ class FolderReport:
         lines += self.notes
         lines.append(f'sizes: median area {self.side:.0f}x{self.side:.0f} pixels, sides from {sides[0]} to {sides[-1]}')
         if self.is_uneven:
-            lines.append(
-                f'WARNING uneven classes: the largest has {self.imbalance:.1f} times the images of the smallest')
+            lines.append(f'WARNING uneven classes: the largest is {self.imbalance:.1f} times as large as the smallest')
         lines += _line_of('WARNING folders beside the splits, left out', self.stray)
         return lines + self.doubles
 

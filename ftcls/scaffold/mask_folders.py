@@ -66,10 +66,8 @@ def find_masks(root: Path) -> MaskFolder | None:
         return None
     if folder == mask_folder:
         masks = images
-    splits = {
-        split: (images[split][0], masks[split][0])
-        for split in ('train', 'val', 'test') if split in images and split in masks
-    }
+    both = [split for split in ('train', 'val', 'test') if split in images and split in masks]
+    splits = {split: (images[split][0], masks[split][0]) for split in both}
     used = {part for pair in splits.values() for part in pair}
     used |= {part.split('/')[0] for part in used}
     found = dict.fromkeys([*names, *(folder for folder, files in images.values() if files)])
@@ -94,9 +92,8 @@ def _mask_name(files: list[str], masks: list[str], is_mixed: bool) -> str:
     for name in sample:
         stem = Path(name).stem
         for mask in (mask for mask in masks if stem in mask):
-            found.update(
-                {f'{before}{{stem}}{after}'
-                 for before, _, after in (mask.partition(stem), mask.rpartition(stem))})
+            parts = mask.partition(stem), mask.rpartition(stem)
+            found.update({f'{before}{{stem}}{after}' for before, _, after in parts})
     if is_mixed:
         found = Counter({mask: count for mask, count in found.items() if _words(mask) & _MASKS})
     (name, count), = found.most_common(1) or [('', 0)]

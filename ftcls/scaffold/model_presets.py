@@ -100,14 +100,9 @@ def _torchvision_preset(name: str) -> ModelPreset:
     published = models.get_model_weights(name).DEFAULT
     images = published.transforms()
     side = images.crop_size[0]
-    return replace(
-        _built_preset(f'torchvision:{name}', dict(type='TorchvisionBackbone', model_name=name)),
-        weights=f'torchvision://{name}',
-        side=side,
-        fixed=(published.meta.get('min_size') or (1, ))[0] >= side,
-        mean=images.mean,
-        std=images.std,
-        interpolation=images.interpolation.value)
+    preset = _built_preset(f'torchvision:{name}', dict(type='TorchvisionBackbone', model_name=name))
+    fixed = (published.meta.get('min_size') or (1, ))[0] >= side
+    return _for_images(replace(preset, weights=f'torchvision://{name}'), images, side, fixed)
 
 
 def _timm_preset(name: str, published: bool) -> ModelPreset:
@@ -122,13 +117,13 @@ def _timm_preset(name: str, published: bool) -> ModelPreset:
         raise ConfigError(f'--backbone timm:{name}: has no weights in timm; choose another network or give --weights')
     if published:
         backbone['pretrained'] = True
-    return replace(
-        preset,
-        side=images.input_size[-1],
-        fixed=bool(images.fixed_input_size),
-        mean=images.mean,
-        std=images.std,
-        interpolation=images.interpolation)
+    return _for_images(preset, images, images.input_size[-1], bool(images.fixed_input_size))
+
+
+def _for_images(preset: ModelPreset, images: Any, side: int, fixed: bool) -> ModelPreset:
+    """Return a preset with what torchvision or timm say of the images of its pretraining."""
+    interpolation = getattr(images.interpolation, 'value', images.interpolation)
+    return replace(preset, side=side, fixed=fixed, mean=images.mean, std=images.std, interpolation=interpolation)
 
 
 def _built_preset(label: str, backbone: dict[str, Any]) -> ModelPreset:

@@ -77,8 +77,7 @@ def _held(dataset: BinarySegDataset) -> str:
     try:
         values = dataset.check_masks()
     except DataError as err:
-        raise DataError(
-            f'{err}; give the setting with `--masks NAME=VALUE`, for example `--masks foreground=1`') from None
+        raise DataError(f'{err}; give it by `--masks NAME=VALUE`, for example `--masks foreground=1`') from None
     is_default = dataset.coding.foreground == 'nonzero' and dataset.coding.threshold is None
     if is_default and values.kinds[1] > values.kinds[0]:
         return f'{values.describe()}, the larger part: for the reverse give `--masks foreground=0`'
@@ -91,13 +90,8 @@ def _fit(values: dict[str, Any], sizes: set[tuple[int, int]], count: int) -> Non
     if largest > side:
         sizes = {tuple(side * length // max(size) for length in size) for size in sizes}  # as ResizeEdge rounds
     epochs = max(10, math.ceil(values['steps'] * values['batch'] / (count * (1 - VAL_FRACTION))))
-    values |= dict(
-        largest=largest,
-        eval_batch={1: values['batch']}.get(len(sizes), 1),
-        epochs=epochs,
-        val_interval=max(1, epochs // 10),
-        crop=max(16, min(values['crop'],
-                         min(map(min, sizes)) // 16 * 16)))
+    crop = max(16, min(values['crop'], min(map(min, sizes)) // 16 * 16))
+    values |= dict(largest=largest, eval_batch={1: values['batch']}.get(len(sizes), 1), epochs=epochs, crop=crop)
 
 
 def _statistics(paths: Sequence[str], facts: list[str]) -> dict[str, Any]:

@@ -161,9 +161,8 @@ def _fetch_with_retries(url: str, part: Path, path: Path, retries: int, **option
             problem = str(err.reason)
             if isinstance(err.reason, ConnectionRefusedError | socket.gaierror):
                 host = urllib.parse.urlsplit(url).hostname
-                raise DownloadError(
-                    f'cannot reach {host} to download {_shown(url)} ({problem}); is there a network? {by_hand}'
-                ) from err
+                raise DownloadError(f'cannot reach {host} to download {_shown(url)} ({problem}); is there a network? '
+                                    f'{by_hand}') from err
         except (ConnectionError, TimeoutError, http.client.HTTPException) as err:
             problem = f'{type(err).__name__}: {err}'
         if attempt < retries:

@@ -290,8 +290,7 @@ def inference_model(model: str | os.PathLike | Config | nn.Module,
 @functools.cache
 def _note_order() -> None:
     """Say once which channel order is assumed."""
-    print_log("arrays are taken as BGR, OpenCV's order; give channel_order='rgb' for RGB (PIL images are always RGB)",
-              'current')
+    print_log("arrays count as BGR, OpenCV's order; give channel_order='rgb' for RGB (PIL images are RGB)", 'current')
 
 
 def _drawable(sample: dict) -> np.ndarray:

@@ -51,8 +51,7 @@ def find_resumed(cfg: Config, options: TrainOptions) -> str | None:
     if not isinstance(resume, str):
         path = (cfg.get('resume') and cfg.get('load_from')) or _latest(cfg, Path(work_dir_of(cfg, options)))
     if path is not None and not Path(path).is_file():
-        raise MissingFileError(
-            f'--resume {path}: no such checkpoint; give a path, or none for the latest of the work dir')
+        raise MissingFileError(f'--resume {path}: no such checkpoint; give a path, or none for the latest one')
     earlier = path and not is_whole(path) and newest_whole([Path(path).parent])
     if earlier:
         raise CheckpointError(f'--resume {path}: the file is cut short or damaged; the newest whole checkpoint beside '
@@ -165,7 +164,5 @@ def _hook_differences(old: Mapping[str, Any], new: Mapping[str, Any], names: tup
 
 def _describe(path: str, old: Any, new: Any) -> list[str]:
     """Return a line for each difference of two parts of a config."""
-    return [
-        f'{where}: {before!r} in the checkpoint, {now!r} in the config'
-        for where, before, now in differences(old, new, path, missing=None)
-    ]
+    text = '{}: {!r} in the checkpoint, {!r} in the config'
+    return [text.format(*one) for one in differences(old, new, path, missing=None)]

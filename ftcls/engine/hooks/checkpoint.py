@@ -231,9 +231,9 @@ class _MakePlainLast(Hook):
         broken = [name for name in not_finite(checkpoint['state_dict']) if name not in self._expected]
         if broken:
             raise DivergedError(
-                f'{len(broken)} weights are NaN or infinite at iteration {checkpoint["meta"]["iter"]}, for example '
-                f'{broken[0]}: not saved, the last checkpoint is kept. Lower optim_wrapper.optimizer.lr, set '
-                'optim_wrapper.clip_grad=dict(max_norm=1.0), or train without half precision')
+                f'{len(broken)} weights are NaN or infinite at iteration {checkpoint["meta"]["iter"]}, for '
+                f'example {broken[0]}; the last checkpoint is kept. Lower optim_wrapper.optimizer.lr, '
+                'set optim_wrapper.clip_grad=dict(max_norm=1.0), or use no half precision')
         make_plain(checkpoint)
 
 

@@ -111,8 +111,7 @@ class ConfusionMatrix(SingleLabelBase):
         size = len(matrix)
         names = [str(name) for name in (range(size) if classes is None else classes)]
         if matrix.shape != (size, size) or len(names) != size:
-            raise ValueError(
-                f'a square matrix and a name for each row are needed, got {matrix.shape}, {len(names)} names')
+            raise ValueError(f'a square matrix and a name per row are needed, got {matrix.shape}, {len(names)} names')
         from sklearn.metrics import ConfusionMatrixDisplay
         side = min(max(4., 0.45 * size + 2), 20.)
         figure, window = _figure((side + 1, side), show)

@@ -28,8 +28,7 @@ def _one_hot(label: torch.Tensor, num_classes: int) -> torch.Tensor:
 
 def _check_shapes(pred: torch.Tensor, target: torch.Tensor) -> None:
     if pred.ndim != 2 or pred.shape != target.shape:
-        raise ValueError(
-            f'pred and target must both be (N, num_classes), got {tuple(pred.shape)}, {tuple(target.shape)}')
+        raise ValueError(f'pred and target must be (N, num_classes), got {tuple(pred.shape)}, {tuple(target.shape)}')
 
 
 class _MultiLabelBase(BaseMetric):

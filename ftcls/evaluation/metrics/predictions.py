@@ -124,8 +124,7 @@ class SingleLabelBase(BaseMetric):
                             f'{file_of(sample)}; for images without labels use tools/predict.py')
         label = torch.as_tensor(label).detach().cpu().reshape(-1)
         if len(label) != 1:
-            raise DataError(
-                f'{type(self).__name__} is for one label per image, and one has {label.tolist()}{file_of(sample)}')
+            raise DataError(f'{type(self).__name__} needs one label per image, got {label.tolist()}{file_of(sample)}')
         return label.to(torch.int64)
 
     @staticmethod

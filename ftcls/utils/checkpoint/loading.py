@@ -65,16 +65,16 @@ def check_report(report: LoadReport,
         theirs, ours = report.input_channels
         raise CheckpointError(f'{report.source} was trained on images of {theirs} channels, the model takes {ours}: '
                               f"set adapt_input='repeat' ('sum', 'mean') in init_cfg, or in_channels={theirs}")
+    advice = f'\n  give the file made for this model, or load what fits: {way_on}'
     if report.required and report.fraction >= min_loaded:
         if report.half_loaded:
             raise CheckpointError(f'{report.half_loaded_text()}, or load what fits: {way_on}')
         if report.left_over_share >= MOST_LEFT_OVER:
-            raise CheckpointError(
-                f'{report.left_over_text()}\n  give the file made for this model, or load what fits: {way_on}')
+            raise CheckpointError(report.left_over_text() + advice)
         return
     absent = report.missing + list(report.mismatched)
-    names_in_file = [n for n in state_dict if n in report.unexpected] or list(state_dict)
-    names_in_model = absent or list(own_tensors(module))
+    theirs = [n for n in state_dict if n in report.unexpected] or list(state_dict)
+    ours = absent or list(own_tensors(module))
     lines = [
         f'{report.source} has {report.required_loaded} of {report.required} tensors of '
         f'{type(unwrap_model(module)).__name__} (without classifier), {report.fraction:.0%}; at least {min_loaded:.0%} '
@@ -82,14 +82,12 @@ def check_report(report: LoadReport,
     ]
     if report.mismatched:
         lines.append(f'  {report.mismatched_text()}; is it the same architecture?')
-    lines.append(f'  names in the file: {enumerate_names(names_in_file, 3)}; in the model: '
-                 f'{enumerate_names(names_in_model, 3)}')
+    lines.append(f'  names in the file: {enumerate_names(theirs, 3)}; in the model: {enumerate_names(ours, 3)}')
     _, best = match_state_dict(state_dict, module)
     if best.required_loaded > report.required_loaded:
         prefix = best.strip.removeprefix('module.').rstrip('.') or None
         lines.append(f'  prefix={prefix!r} would load {best.required_loaded} of {best.required}')
-    lines.append(f'  give the file made for this model, or load what fits: {way_on}')
-    raise CheckpointError('\n'.join(lines))
+    raise CheckpointError('\n'.join(lines) + advice)
 
 
 def log_report(report: LoadReport) -> None:

@@ -171,10 +171,9 @@ class _Matcher:
 
     def _theirs_classifier(self) -> list[str]:
         used, strip = set(self.pairs.values()), self.report.strip
-        return [
-            n for n in self.theirs if n not in used and (
-                _CLASSIFIER.match(n[len(self.wrapped):]) or n.startswith(strip) and _CLASSIFIER.match(n[len(strip):]))
-        ]
+        free = [name for name in self.theirs if name not in used]
+        starts = self.wrapped, strip
+        return [n for n in free if any(n.startswith(start) and is_classifier(n[len(start):]) for start in starts)]
 
     def pair_classifiers(self) -> None:
         """Pair the last layer that gives the classes with the module's own, under whatever names."""

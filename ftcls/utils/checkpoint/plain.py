@@ -27,13 +27,8 @@ def _array_to_plain(array: np.ndarray) -> Any:
 
 
 def _history_to_plain(buffer: HistoryBuffer) -> dict:
-    values, counts = buffer.data
-    return {
-        _MARK: 'HistoryBuffer',
-        'values': torch.from_numpy(np.array(values)),
-        'counts': torch.from_numpy(np.array(counts)),
-        'max_length': int(buffer.max_length),
-    }
+    values, counts = (torch.from_numpy(np.array(numbers)) for numbers in buffer.data)
+    return {_MARK: 'HistoryBuffer', 'values': values, 'counts': counts, 'max_length': int(buffer.max_length)}
 
 
 def _history_from_plain(entry: Mapping) -> HistoryBuffer:

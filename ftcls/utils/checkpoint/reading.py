@@ -152,9 +152,8 @@ def _read_torch(path: Path, map_location: MapLocation) -> Any:
         raise CheckpointError(f'it holds a whole pickled object (of types such as {min(left_out)}), not weights; where '
                               "it was made, save the weights alone: torch.save(model.state_dict(), 'weights.pth')")
     if left_out:
-        print_log(
-            f'{path.name}: left out what is neither a tensor nor a plain value: {enumerate_names(sorted(left_out))}',
-            logger='current')
+        text = f'{path.name}: left out what is neither a tensor nor a plain value: {enumerate_names(sorted(left_out))}'
+        print_log(text, logger='current')
     return content
 
 
@@ -247,8 +246,7 @@ def register_safe_loading() -> None:
     MMEngine 0.10.7 calls ``torch.load`` bare: with torch < 2.6 that runs code in the file, with later ones it refuses
     MMEngine's own checkpoints. May be called any number of times.
     """
-    prefixes = ('', 'http://', 'https://', 'file://', 'torchvision://', 'modelzoo://', 'openmmlab://', 'open-mmlab://',
-                'mmcls://')
-    CheckpointLoader.register_scheme(prefixes, load_from_ftcls, force=True)
+    schemes = 'http https file torchvision modelzoo openmmlab open-mmlab mmcls'.split()
+    CheckpointLoader.register_scheme(['', *(f'{scheme}://' for scheme in schemes)], load_from_ftcls, force=True)
     # It would also print each file's name, past the log, once more than the report of what was loaded.
     CheckpointLoader.load_checkpoint = classmethod(_load_silently)

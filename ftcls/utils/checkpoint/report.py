@@ -144,8 +144,7 @@ class LoadReport:
             lines.append(f'  {self.mismatched_text()}')
         if self.adapt_input:
             theirs, ours = self.input_channels
-            lines.append(
-                f'  first convolution fitted from {theirs} to {ours} channels (adapt_input={self.adapt_input!r})')
+            lines.append(f'  first layer fitted from {theirs} to {ours} channels (adapt_input={self.adapt_input!r})')
         lines += [f'  types changed: {cast} ({count} tensors)' for cast, count in self.casts.items()]
         return '\n'.join(lines)
 
