@@ -328,12 +328,10 @@ def _check_override_path(cfg: Config, path: str) -> None:
             node = node.get(key)
         elif isinstance(node, list | tuple):
             if not key.lstrip('-').isdigit() or not -len(node) <= int(key) < len(node):
-                raise ConfigError(f'--cfg-options {path}: {here} is a list of {len(node)}; {key!r} is not one of its '
-                                  f'indices 0 to {len(node) - 1}')
+                raise ConfigError(f'--cfg-options {path}: {here} has the indices 0 to {len(node) - 1}, not {key!r}')
             node = node[int(key)]
         elif node is not None:
-            raise ConfigError(f'--cfg-options {path}: {here} is the {type(node).__name__} {node!r}, which has no '
-                              f'items; set {here} itself')
+            raise ConfigError(f'--cfg-options {path}: {here} is the {type(node).__name__} {node!r}; set {here} itself')
         if node is None:
             return  # new: the validation decides whether the component takes it
 

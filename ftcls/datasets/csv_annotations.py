@@ -156,8 +156,7 @@ def _row(ann_file: str, entry: _Entry, paths: Sequence[str], flags: Sequence[str
             raise DataError(f'{ann_file}, {where}: a label is text (in quotes), an integer or a list; got {label!r}')
     texts = [str(label).strip() for label in labels]
     if len(texts) > 2 and set(texts) == {'0', '1'}:
-        raise DataError(f'{ann_file}, {where}: {texts} are flags, not labels; write the names or numbers of the '
-                        'classes that the image has, each once')
+        raise DataError(f'{ann_file}, {where}: {texts} are flags, not labels; write the classes that the image has')
     return Row(path.strip(), tuple(dict.fromkeys(filter(None, texts))), where)
 
 

@@ -77,8 +77,7 @@ def download(url: str,
             the file by hand.
     """
     if urllib.parse.urlsplit(url).scheme not in ('http', 'https'):
-        raise DownloadError(f'cannot download {url!r}: only http:// and https:// addresses are fetched; '
-                            'give the path of a local file as it is')
+        raise DownloadError(f'cannot fetch {url!r}: only http:// and https:// addresses; give a local file by its path')
     path = _target(url, dst_or_cache_dir)
     wanted = {'md5': md5, 'sha256': hash_prefix}
     if path.is_file() and _mismatch(path, wanted) is None:

@@ -112,10 +112,8 @@ def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
 
 def _panels(count: int, title: str | None) -> tuple['Figure', Sequence['Axes']]:
     """Make a figure with ``count`` panels in a row; pyplot would keep it in memory and look for a display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     figure = Figure(figsize=(4.6 * count, 4.), layout='constrained')
-    FigureCanvasAgg(figure)
     figure.get_layout_engine().set(wspace=0.06)
     if title:
         figure.suptitle(title, fontsize=13, fontweight='bold')
@@ -219,14 +217,10 @@ def _draw_arm(axes: 'Axes',
 def _smooth(values: Sequence[float]) -> np.ndarray:
     """Average each value with its neighbours, over a fortieth of the series; NaN where all of them are."""
     values = np.asarray(values, dtype=float)
-    half = max(1, len(values) // 80)
-    smoothed = np.full(len(values), np.nan)
-    for i in range(len(values)):
-        window = values[max(0, i - half):i + half + 1]
-        window = window[np.isfinite(window)]
-        if len(window):
-            smoothed[i] = window.mean()
-    return smoothed
+    finite, window = np.isfinite(values), np.ones(2 * max(1, len(values) // 80) + 1)
+    counts = np.convolve(finite, window, 'same')
+    sums = np.convolve(np.where(finite, values, 0.), window, 'same')
+    return np.where(counts > 0.5, sums / np.maximum(counts, 1), np.nan)
 
 
 def _marks(values: Sequence[float], most: int = 40) -> dict[str, object]:

@@ -191,8 +191,7 @@ def load_weights(model: nn.Module, source: str | os.PathLike) -> None:
     """Load weights for every part, else raise CheckpointError; put class names into ``model._dataset_meta``."""
     report = load_pretrained(model, source)
     if not report.complete:
-        raise CheckpointError('parts of the model would be left without weights; is this the checkpoint of this '
-                              f'config?\n{report.summary()}')
+        raise CheckpointError(f'parts of the model get no weights; is this its checkpoint?\n{report.summary()}')
     meta = checkpoint_meta(read_checkpoint(source))
     # mmcls 0.x wrote the names as CLASSES
     classes = getattr(meta.get('dataset_meta'), 'get', {}.get)('classes') or meta.get('CLASSES')

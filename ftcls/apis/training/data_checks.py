@@ -70,9 +70,7 @@ def check_missing_classes(cfg: Config, report: DataReport) -> None:
     """
     missing = report.missing()
     if missing and not cfg.get('allow_missing_classes', False):
-        lines = [
-            f'{split}_dataloader.dataset: no sample of {enumerate_names(names)}' for split, names in missing.items()
-        ]
+        lines = [f'{key}_dataloader.dataset: no sample of {enumerate_names(names)}' for key, names in missing.items()]
         empty = {name for names in missing.values() for name in names}
         chosen = enumerate_names(repr(name) for name in report.classes if name not in empty)
         lines.append(f'add samples (an empty folder is a class too), leave the class out with classes=[{chosen}] in '

@@ -54,8 +54,7 @@ def find_resumed(cfg: Config, options: TrainOptions) -> str | None:
         raise MissingFileError(f'--resume {path}: no such checkpoint; give a path, or none for the latest one')
     earlier = path and not is_whole(path) and newest_whole([Path(path).parent])
     if earlier:
-        raise CheckpointError(f'--resume {path}: the file is cut short or damaged; the newest whole checkpoint beside '
-                              f'it is {earlier}: --resume {earlier}')
+        raise CheckpointError(f'--resume {path}: cut short or damaged; the newest whole checkpoint: --resume {earlier}')
     return path and str(path)
 
 

@@ -51,8 +51,7 @@ class MaskCoding:
         if self.ignore_value in as_list(self.foreground):
             raise ConfigError(f'ignore_value={self.ignore_value!r} is also the value of foreground')
         if self.threshold is not None and self.foreground not in ('nonzero', 0):
-            raise ConfigError(f"foreground={self.foreground!r}: with a threshold, it must be 'nonzero' (above the "
-                              'threshold) or 0 (the rest)')
+            raise ConfigError(f"foreground={self.foreground!r}: with a threshold, 'nonzero' (above it) or 0 (the rest)")
 
     @classmethod
     def of(cls, sample: Mapping) -> 'MaskCoding':

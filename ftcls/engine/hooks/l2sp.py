@@ -70,8 +70,8 @@ class L2SPHook(Hook):
             raise ConfigError('L2SPHook: takes a single optimizer, not several')
         decay = max(group.get('weight_decay') or 0. for group in optim_wrapper.param_groups)
         if decay:
-            raise ConfigError(f'L2SPHook replaces weight decay, and the optimizer has weight_decay={decay:g}: set '
-                              'optim_wrapper.optimizer.weight_decay=0')
+            raise ConfigError(
+                f'L2SPHook replaces weight decay: set optim_wrapper.optimizer.weight_decay=0, not {decay:g}')
         self._start = {name: value.to(params[name]) for name, value in self._start.items()}
         self._pulled = {id(params[name]): value for name, value in self._start.items()}
         optim_wrapper.optimizer.register_step_pre_hook(self._pull)
