@@ -81,8 +81,7 @@ def apply_batch_policy(cfg: Config, policy: str | None, world_size: int) -> tupl
     changes: Changes = {}
     if scaling.get('enable'):
         policy = 'scale-lr'
-        # MMEngine would scale the rates a second time, and without regard to accumulation.
-        changes['auto_scale_lr.enable'] = False
+        changes['auto_scale_lr.enable'] = False  # MMEngine would scale the rates again, without regard to accumulation
     recipe = scaling.get('base_batch_size')
     accumulation = int(cfg.optim_wrapper.get('accumulative_counts', 1))
     plan = BatchPlan(policy, per_device, world_size, accumulation, recipe)

@@ -18,9 +18,7 @@ from .schema import (COMPONENT_KEYS, KEYS, NESTED_KEYS, NESTING_REGISTRIES, OPAQ
 
 __all__ = ['validate_config']
 
-# Keys that MMEngine's builder itself takes out of a dict.
-_BUILDER_KEYS = frozenset({'type', '_scope_', '_delete_'})
-# The Runner needs the keys of a group all together or not at all.
+_BUILDER_KEYS = frozenset({'type', '_scope_', '_delete_'})  # keys that MMEngine's builder itself takes out of a dict
 _GROUPS = (('train_dataloader', 'train_cfg', 'optim_wrapper'), ('val_dataloader', 'val_cfg', 'val_evaluator'),
            ('test_dataloader', 'test_cfg', 'test_evaluator'))
 _TORCHVISION = 'torchvision/'

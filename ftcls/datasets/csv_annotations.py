@@ -22,8 +22,7 @@ _IMAGE_NAME = re.compile(r'.+\.(jpe?g|png|bmp|gif|tiff?|webp|p[gp]m)', flags=re.
 _NUMBERS = re.compile(r'[-+]?\d*\.?\d+\.?(\s+[-+]?\d*\.?\d+\.?)*')
 _FLAGS = {'': False, '0': False, '0.0': False, 'false': False, '1': True, '1.0': True, 'true': True}
 
-# Where an entry of a list is in the file, and its cells: (name of the column, value).
-_Entry = tuple[str, list[tuple[str, Any]]]
+_Entry = tuple[str, list[tuple[str, Any]]]  # where in the file, and cells: (name of the column, value)
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,7 @@ def _base_preset(name: str) -> ModelPreset:
         backbone = {} if depth == 20 else dict(depth=depth)
         url = f'{_AKAMASTER}{depth}-{_CIFAR_WEIGHTS[depth]}.th'
         return ModelPreset(f'cifar_resnet{depth}', 'cifar_resnet20', backbone, url, 64, 'cifar', side=32)
-    # `resnet18_8xb16_cifar10` is a config of the base `resnet18_cifar`
-    stem, is_config, _ = name.partition('_8xb')
+    stem, is_config, _ = name.partition('_8xb')  # `resnet18_8xb16_cifar10` is a config of the base `resnet18_cifar`
     if is_config and name.endswith(('_cifar10', '_cifar100')) and f'{stem}_cifar' in bases:
         stem = f'{stem}_cifar'
     known = sorted(base for base in bases if base.startswith(('resnet', 'cifar_resnet')))

@@ -20,8 +20,7 @@ __all__ = ['plot_compare', 'plot_curves']
 # Okabe and Ito's colours, which colour-blind readers can tell apart; yellow left out, too faint on white.
 _COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 _DASHES = ('-', '--', '-.', ':')
-# Metrics in these groups are percentages.
-_PERCENT = ('accuracy/', 'single-label/', 'multi-label/', 'dice', 'iou')
+_PERCENT = ('accuracy/', 'single-label/', 'multi-label/', 'dice', 'iou')  # metrics in these groups are percentages
 
 
 def plot_curves(records: Sequence[Record] | str | os.PathLike,
@@ -173,8 +172,7 @@ def _draw_rates(axes: 'Axes', rates: Mapping[str, Series], per_epoch: float | No
     for index, (name, points) in enumerate(rates.items()):
         x, y = _xy(points, per_epoch)
         style = dict(color=_COLORS[index % len(_COLORS)], linestyle=_DASHES[index % len(_DASHES)], linewidth=1.6)
-        # A rate holds from its step until the next one is set.
-        marker = 'o' if len(x) == 1 else None
+        marker = 'o' if len(x) == 1 else None  # a rate holds from its step until the next one is set
         axes.plot(x, y, label=name, drawstyle='steps-post', marker=marker, **style)
     if not _log_where_it_spans(axes, 5) and axes.lines:
         axes.set_ylim(bottom=0)
@@ -196,8 +194,7 @@ def _draw_arm(axes: 'Axes',
     seeds = [points for points in seeds if points]
     if not seeds:
         return
-    # Where seeds are not logged at the same steps, all are interpolated at those of the first, within their common
-    # range.
+    # Seeds that are not logged at the same steps are interpolated at those of the first, within their common range.
     start, stop = max(points[0][0] for points in seeds), min(points[-1][0] for points in seeds)
     x = np.array([at for at, _ in seeds[0] if start <= at <= stop])
     if not len(x):

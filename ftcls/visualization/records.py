@@ -14,10 +14,8 @@ __all__ = [
 ]
 
 Record = Mapping[str, object]
-# Points of one line: (step, value), in the order of the steps.
-Series = list[tuple[int, float]]
+Series = list[tuple[int, float]]  # points of one line: (step, value), in the order of the steps
 
-# What a record holds beside losses and metrics.
 _BOOKKEEPING = set('kind epoch iter iters step time data_time memory loss lr momentum eta'.split())
 
 

@@ -16,8 +16,7 @@ __all__ = ['UniversalVisualizer']
 
 _BOX = dict(facecolor='black', alpha=0.6, boxstyle='round', edgecolor='none')
 _TEXT_STYLE = dict(family='monospace', color='white', bbox=_BOX, verticalalignment='top', horizontalalignment='left')
-# A text is not readable on an image whose shorter edge is smaller than this, in pixels; CIFAR's are 32.
-_READABLE_EDGE = 224
+_READABLE_EDGE = 224  # pixels; a text is not readable on an image with a smaller shorter edge, as CIFAR's
 
 
 @VISUALIZERS.register_module()

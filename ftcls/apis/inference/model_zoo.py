@@ -193,8 +193,7 @@ def load_weights(model: nn.Module, source: str | os.PathLike) -> None:
     if not report.complete:
         raise CheckpointError(f'parts of the model get no weights; is this its checkpoint?\n{report.summary()}')
     meta = checkpoint_meta(read_checkpoint(source))
-    # mmcls 0.x wrote the names as CLASSES
-    classes = getattr(meta.get('dataset_meta'), 'get', {}.get)('classes') or meta.get('CLASSES')
+    classes = getattr(meta.get('dataset_meta'), 'get', {}.get)('classes') or meta.get('CLASSES')  # mmcls 0.x: CLASSES
     model._dataset_meta = dict(getattr(model, '_dataset_meta', None) or {})
     if isinstance(classes, list | tuple):
         model._dataset_meta['classes'] = list(classes)

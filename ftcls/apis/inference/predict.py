@@ -214,8 +214,7 @@ def predict_files(model: str | os.PathLike,
     for file, result in zip(files, results):
         if os.path.isdir(file):
             result = dict(error=f'{file} {_NO_IMAGES}')
-        # all scores or pixels of an image are too many for a file
-        for key in ('pred_scores', 'pred_mask', 'pred_prob'):
+        for key in ('pred_scores', 'pred_mask', 'pred_prob'):  # all scores or pixels are too many for a file
             result.pop(key, None)
         report.rows.append(dict(img_path=file, **result))
     damaged = [file for file in files if file in DAMAGED]

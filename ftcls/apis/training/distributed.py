@@ -58,8 +58,7 @@ def _join(launcher: str, dist_cfg: dict[str, Any]) -> None:
     if gpus:
         init_dist('pytorch', **{'backend': 'nccl', **options})
     else:
-        # MMEngine's init_dist calls torch.cuda.set_device, which fails without a GPU.
-        seconds = timedelta(seconds=options.pop('timeout'))
+        seconds = timedelta(seconds=options.pop('timeout'))  # MMEngine's init_dist needs a GPU
         torch_dist.init_process_group(**{**options, 'backend': 'gloo', 'timeout': seconds})
 
 

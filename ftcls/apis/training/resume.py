@@ -20,8 +20,7 @@ from ftcls.utils.tree import as_list, differences
 
 __all__ = ['check_same_recipe', 'find_resumed']
 
-# A checkpoint restores the state of these, their settings included, so other settings in the config would be ignored.
-# Accumulation and half precision are not among them: a run may continue with another number of processes.
+# A checkpoint restores these with their settings; a run may continue with another accumulation or precision.
 _RESTORED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg', 'optim_wrapper.constructor', 'param_scheduler')
 
 # Hooks that set what is trained when: with another plan, stages that have been trained would be frozen again.

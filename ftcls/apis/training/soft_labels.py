@@ -12,8 +12,7 @@ __all__ = ['check_soft_labels']
 
 _WHAT = 'data_preprocessor.batch_augments (or model.train_cfg) mixes labels into scores (N, classes), '
 _FIX = "; use CrossEntropyLoss, LabelSmoothLoss(mode='original') or another loss of shares, or remove batch_augments"
-# Shares of the first class in a label; the last class has the rest.
-_SHARES = (1., 0.75, 0.25)
+_SHARES = (1., 0.75, 0.25)  # shares of the first class in a label; the last class has the rest
 
 
 def check_soft_labels(model: HeadedModel, batch: Any) -> None:

@@ -17,10 +17,8 @@ from .decoding import open_pillow, read_stored
 
 __all__ = ['COLOUR', 'LoadAnnotations', 'MaskCoding', 'MaskValue', 'codes']
 
-#: The value of a pixel that is not grey is this plus its colour, 0xRRGGBB.
-COLOUR = 1 << 24
-#: A grey level, in a mask with a palette an index, or a colour such as '#ff0000'.
-MaskValue = int | str
+COLOUR = 1 << 24  #: The value of a pixel that is not grey is this plus its colour, 0xRRGGBB.
+MaskValue = int | str  #: A grey level, in a mask with a palette an index, or a colour such as '#ff0000'.
 _GREY_MODES = ('1', 'L', 'I', 'I;16', 'I;16B', 'I;16L', 'F')
 _ORIENTATION = 0x0112  # the tag of EXIF
 

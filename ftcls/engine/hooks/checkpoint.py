@@ -259,8 +259,7 @@ class SafeCheckpointHook(Hook):
         min_loaded: Share of the model's tensors, classifier apart, that ``load_from`` must give.
         reseed: Set the random numbers at the start of each epoch.
     """
-    # Before EMAHook and all others that look into a checkpoint that was loaded.
-    priority = 'VERY_HIGH'
+    priority = 'VERY_HIGH'  # before EMAHook and all others that look into a checkpoint that was loaded
 
     def __init__(self, allow_partial: bool = False, min_loaded: Probability = 0.95, reseed: bool = True) -> None:
         self.allow_partial, self.min_loaded, self.reseed = allow_partial, min_loaded, reseed

@@ -39,8 +39,7 @@ class L2SPHook(Hook):
         ConfigError: Before the first step, if nothing was loaded, or the optimizer decays weights too.
         CheckpointError: If the checkpoint to resume from was written without this hook.
     """
-    # After SafeCheckpointHook, which turns plain types back and matches what is loaded.
-    priority = 'NORMAL'
+    priority = 'NORMAL'  # after SafeCheckpointHook, which turns plain types back and matches what is loaded
 
     def __init__(self, alpha: Factor = 0.01, beta: Factor = 0.01) -> None:
         self.alpha, self.beta = alpha, beta
@@ -79,8 +78,7 @@ class L2SPHook(Hook):
     @torch.no_grad()
     def _pull(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         """Add the penalty's gradient."""
-        # A fused optimizer gets gradients that are still scaled, and divides them itself.
-        scale = getattr(optimizer, 'grad_scale', None)
+        scale = getattr(optimizer, 'grad_scale', None)  # a fused optimizer divides by it
         scale = 1. if scale is None else scale
         for param in chain.from_iterable(group['params'] for group in optimizer.param_groups):
             if param.grad is None:

@@ -137,8 +137,7 @@ class ConfusionMatrix(SingleLabelBase):
 def _figure(size: tuple[float, float], show: bool) -> tuple['Figure', Any]:
     """Make a figure of ``size`` inches; in pyplot, which is returned too, only where a window can be shown."""
     if show:
-        # Imported here, because pyplot keeps global state and looks for a display, which only `show` needs.
-        from matplotlib import pyplot
+        from matplotlib import pyplot  # keeps global state and looks for a display
         if pyplot.get_backend().lower() not in _WINDOWLESS:
             return pyplot.figure(figsize=size, layout='constrained'), pyplot
     from matplotlib.figure import Figure

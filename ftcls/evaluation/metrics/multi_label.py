@@ -155,8 +155,7 @@ def _average_precision(score: torch.Tensor, target: torch.Tensor) -> torch.Tenso
         score: (N, ) float.
         target: (N, ), 1 where the class is given.
     """
-    # what is no number ranks last
-    score, order = score[target > -1].nan_to_num(-torch.inf).sort(descending=True)
+    score, order = score[target > -1].nan_to_num(-torch.inf).sort(descending=True)  # what is no number ranks last
     hits = (target[target > -1][order] == 1).double()
     # only at the last of equal scores is it known how many samples a threshold lets through
     ends = torch.nonzero(torch.cat([score[:-1] != score[1:], torch.ones_like(score[:1], dtype=torch.bool)]))[:, 0]

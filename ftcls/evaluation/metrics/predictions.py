@@ -102,8 +102,7 @@ class SingleLabelBase(BaseMetric):
         for sample in data_samples:
             truth = self._truth(sample)
             if sample.get('pred_score') is not None:
-                # Half precision scores are judged as they are; they are exact in float32.
-                score = sample['pred_score'].detach().cpu().float()
+                score = sample['pred_score'].detach().cpu().float()  # exact for half precision
                 check_targets(truth, len(score))
                 self.check_score(score)
                 self.results.append(dict(gt_label=truth, pred_score=score))

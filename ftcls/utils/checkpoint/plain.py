@@ -14,8 +14,7 @@ from ftcls.utils.tree import join_path
 
 __all__ = ['from_plain', 'to_plain']
 
-# Marks a dict that stands for another type, with that type's name as its value.
-_MARK = '__ftcls_type__'
+_MARK = '__ftcls_type__'  # marks a dict that stands for another type, with that type's name as its value
 _LEFT_OUT = object()
 
 
