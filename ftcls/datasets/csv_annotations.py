@@ -1,6 +1,5 @@
 """Lists of images and labels: CSV with a header, JSON or YAML."""
 import csv
-import logging
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 from mmengine.logging import print_log
 
 from ftcls.utils import DataError
+from ftcls.utils.log import warn
 from ftcls.utils.tree import as_list
 from .base_dataset import listed
 from .list_files import is_data, read_data, read_lines
@@ -215,4 +215,4 @@ def warn_if_alike(place: str, names: Mapping[str, str]) -> None:
         other = first.setdefault(folded, name)
         if other != name and len(name) > 1:
             text = f'{names[other]} and {names[name]} differ only in case or spaces; correct one if one class is meant'
-            print_log(f'{place}: {text}', 'current', logging.WARNING)
+            warn(f'{place}: {text}')

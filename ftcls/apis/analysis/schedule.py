@@ -177,9 +177,7 @@ def _unfreezing(cfg: Config, model: nn.Module, groups: Mapping[str, dict], epoch
 def _unfreezes(hook: Any) -> bool:
     if not isinstance(hook, Mapping):
         return False
-    kind = hook['type']
-    if isinstance(kind, str):
-        kind = HOOKS.get(kind)
+    kind = HOOKS.get(hook['type'])
     return isinstance(kind, type) and issubclass(kind, GradualUnfreezingHook)
 
 

@@ -3,7 +3,6 @@ import contextlib
 import csv
 import glob
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 from ftcls.datasets.headers import is_image
 from ftcls.datasets.list_files import missing_hint
@@ -20,6 +18,7 @@ from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.datasets.transforms.decoder_errors import DAMAGED
 from ftcls.models.segmentors import ImageSegmentor
 from ftcls.utils import ConfigError, DataError, MissingFileError
+from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.table import render_table
 from .inferencer import ImageClassificationInferencer
@@ -158,7 +157,7 @@ def _check_images(images: Sequence[str]) -> None:
     if len(missing) == len(images):
         raise MissingFileError(text)
     if missing:
-        print_log(text, logger='current', level=logging.WARNING)
+        warn(text)
 
 
 def _check_topk(topk: int, cfg: Config) -> None:

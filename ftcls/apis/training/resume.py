@@ -1,13 +1,11 @@
 """Resuming a run: from which checkpoint, and whether the config still asks for the same run."""
 import ast
 import itertools
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 from ftcls.config.loading import parse_value
 from ftcls.config.resolve import TrainOptions, type_name, work_dir_of
@@ -15,6 +13,7 @@ from ftcls.registry import HOOKS
 from ftcls.utils import CheckpointError, ConfigError, MissingFileError
 from ftcls.utils.arguments import own_arguments
 from ftcls.utils.checkpoint.folder import is_whole, newest_whole
+from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list, differences
 
@@ -78,7 +77,7 @@ def _latest(cfg: Config, work_dir: Path) -> str | None:
     else:
         text += ('; training STARTS FROM THE BEGINNING. Is it the --work-dir of the run that was stopped? It holds '
                  f'{others or "no checkpoint"}; give one by its path: --resume PATH')
-    print_log(text, logger='current', level=logging.WARNING)
+    warn(text)
     return newest and str(newest)
 
 
@@ -99,8 +98,7 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
     before = _read_config(meta.get('cfg'))
     if before is None:
         if 'cfg' in meta:
-            text = f'--resume {checkpoint}: the config in it cannot be read, and is not compared with this one'
-            print_log(text, logger='current', level=logging.WARNING)
+            warn(f'--resume {checkpoint}: the config in it cannot be read, and is not compared with this one')
         return
     changed = [line for key in _RESTORED for line in _describe(key, _get(before, key), _get(cfg, key))]
     if _hooks(before, _PLANS):
@@ -110,7 +108,7 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
         warned += _describe(key, _get(before, key, default), _get(cfg, key, default))
     if warned:
         lines = [f'--resume {checkpoint}: the run continues with other settings than it was started with:', *warned]
-        print_log('\n  '.join(lines), logger='current', level=logging.WARNING)
+        warn('\n  '.join(lines))
     if changed:
         lines = [f'--resume {checkpoint}: the config is not the one that the run was started with:', *changed]
         raise ConfigError(

@@ -1,6 +1,5 @@
 """What is tried before the first step: a batch of each split, its pass through the model, its metrics."""
 import copy
-import logging
 import site
 import sysconfig
 import textwrap
@@ -14,7 +13,6 @@ from typing import Any
 import torch
 from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import nn
@@ -31,6 +29,7 @@ from ftcls.registry import METRICS
 from ftcls.utils import ConfigError, UserError, did_you_mean, nearest
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.errors import located, unwrapped
+from ftcls.utils.log import warn
 from ftcls.utils.tree import as_list, walk
 from .learning import check_learning
 from .soft_labels import check_soft_labels
@@ -187,7 +186,7 @@ def describe_sizes(cfg: Mapping[str, Any], samples: Mapping[str, Sequence]) -> l
     if len(aspects) == 2 and max(aspects) > _ALIKE * min(aspects):
         lines.append(f'WARNING train gives {shown["train"]} by {keys["train"]}, val {shown["val"]} by {keys["val"]}; '
                      'RandomResizedCrop and RandomCrop take (h, w), Resize and CenterCrop (w, h)')
-        print_log(lines[-1].removeprefix('WARNING '), logger='current', level=logging.WARNING)
+        warn(lines[-1].removeprefix('WARNING '))
     return lines
 
 

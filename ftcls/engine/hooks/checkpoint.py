@@ -1,6 +1,5 @@
 """Checkpoints of a run: apart from those of earlier runs, safe to load, exact to resume from, fitted to the model."""
 import itertools
-import logging
 import os
 import random
 from collections import OrderedDict
@@ -15,7 +14,6 @@ from mmengine.dist import barrier, get_rank, get_world_size, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
@@ -32,6 +30,7 @@ from ftcls.utils.checkpoint.matching import find_state_dict, match_state_dict, u
 from ftcls.utils.checkpoint.plain import from_plain
 from ftcls.utils.checkpoint.report import LoadReport, fold_names
 from ftcls.utils.errors import CheckpointError
+from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.types import Probability
 from ..recording import DivergedError
@@ -357,8 +356,7 @@ def _check_resumable(checkpoint: dict, tensors: dict[str, torch.Tensor], model: 
         raise CheckpointError(f'{source} cannot be resumed from: it has no {", ".join(missing) or "epoch"} of a run. '
                               'To start a new run from its weights, give it as load_from, without --resume')
     if 'optimizer' not in checkpoint:  # MMEngine's best_….pth
-        text = f'{source} has no state of the optimizer: momentum starts from zero'
-        print_log(text, logger='current', level=logging.WARNING)
+        warn(f'{source} has no state of the optimizer: momentum starts from zero')
     for key in ('log_scalars', 'runtime_info', 'resumed_keys'):
         checkpoint['message_hub'].setdefault(key, {})
     _, report = match_state_dict(tensors, model)

@@ -1,15 +1,14 @@
 """Metrics where an image has any number of labels."""
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import print_log
 
 from ftcls.registry import METRICS
 from ftcls.utils import ConfigError, DataError
+from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import PositiveInt
@@ -112,8 +111,7 @@ class AveragePrecision(_MultiLabelBase):
             self._is_logged = True
             names = (self.dataset_meta or {}).get('classes', range(max(self._left_out) + 1))
             left_out = enumerate_names(names[i] for i in self._left_out)
-            text = f'AveragePrecision: no image has the label {left_out}: left out of the mean'
-            print_log(text, 'current', logging.WARNING)
+            warn(f'AveragePrecision: no image has the label {left_out}: left out of the mean')
         return results
 
     def compute_metrics(self, results: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float | list[float]]:
@@ -197,8 +195,7 @@ class MultiLabelMetric(_MultiLabelBase):
                  prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if thr is not None and topk is not None:
-            text = f'MultiLabelMetric: thr={thr} and topk={topk} are given; the threshold is used'
-            print_log(text, 'current', logging.WARNING)
+            warn(f'MultiLabelMetric: thr={thr} and topk={topk} are given; the threshold is used')
         if thr is None and topk is None:
             thr = 0.5
         self.thr = thr

@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from ftcls.utils.errors import CheckpointError
+from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from .matching import find_state_dict, match_state_dict, own_tensors, unwrap_model
 from .reading import checkpoint_meta, locate_checkpoint, read_checkpoint, register_safe_loading
@@ -34,7 +35,7 @@ def check_finite(tensors: dict[str, torch.Tensor], source: str, allow: bool = Fa
     text = f'{source}: {len(bad)} of {len(tensors)} weights are NaN or infinite: {fold_names(bad)}, first {bad[0]}'
     if not allow:
         raise CheckpointError(f'{text}; its training had diverged, take an earlier checkpoint')
-    print_log(text, logger='current', level=logging.WARNING)
+    warn(text)
 
 
 def not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
@@ -94,9 +95,9 @@ def log_report(report: LoadReport) -> None:
     """Put a report into the log: the summary at INFO, the whole list at DEBUG, and at WARNING what is left over."""
     print_log('Loaded ' + report.summary(), logger='current')
     if report.half_loaded:
-        print_log(report.half_loaded_text(), logger='current', level=logging.WARNING)
+        warn(report.half_loaded_text())
     elif report.left_over:
-        print_log(report.left_over_text(), logger='current', level=logging.WARNING)
+        warn(report.left_over_text())
     print_log(report.details(), logger='current', level=logging.DEBUG)
 
 
