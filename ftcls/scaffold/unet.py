@@ -2,7 +2,6 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from .folder_report import loading_arguments, spread
 from .mask_folders import MaskFolder
 from .template import VAL_FRACTION, write_config
 
-__all__ = ['NewUNet', 'write_unet_config']
+__all__ = ['write_unet_config']
 
 _MOST_READ = 64  # images, for mean and standard deviation
 _RECIPES = dict(
@@ -27,19 +26,8 @@ _RECIPES = dict(
     cuda=dict(channels=64, lr=0.001, crop=256, side=1024, batch=8, steps=1200, source='configs/unet/unet_carvana.py'))
 
 
-@dataclass(frozen=True)
-class NewUNet:
-    """A written config of a U-Net, and what was found and chosen, one sentence per line."""
-    path: Path
-    facts: list[str]
-
-    def describe(self) -> list[str]:
-        """Return what was found and chosen, and where the config is."""
-        return [*self.facts, f'wrote {self.path}']
-
-
-def write_unet_config(path: Path, folder: MaskFolder, settings: Sequence[str], seed: int, device: str) -> NewUNet:
-    """Look at images and masks, and write a config that trains a U-Net from random weights.
+def write_unet_config(path: Path, folder: MaskFolder, settings: Sequence[str], seed: int, device: str) -> list[str]:
+    """Look at images and masks, write a config that trains a U-Net from random weights, and return what was found.
 
     Args:
         path: The config to write.
@@ -69,7 +57,7 @@ def write_unet_config(path: Path, folder: MaskFolder, settings: Sequence[str], s
                  'in batches of {batch} crops of {crop} pixels, as in {source}'.format_map(values))
     values |= dict(folder=os.fspath(folder.root), splits=folder.splits, coding=coding, facts=facts, seed=seed)
     write_config(path, 'unet_template.txt', **values)
-    return NewUNet(path, facts)
+    return facts
 
 
 def _held(dataset: BinarySegDataset) -> str:

@@ -162,11 +162,8 @@ def accepted_arguments(component: Callable) -> dict[str, inspect.Parameter] | No
         ['dim']
     """
     arguments, is_open = _inherited(component)
-    if getattr(component, 'accepts_extra_arguments', False):
-        return None
-    if is_open and name_of(component) not in _CLOSED_CLASSES:
-        return None
-    return arguments
+    is_open = is_open and name_of(component) not in _CLOSED_CLASSES
+    return None if is_open or getattr(component, 'accepts_extra_arguments', False) else arguments
 
 
 def required_arguments(component: Callable, with_bases: bool = False) -> list[str]:

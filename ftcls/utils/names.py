@@ -19,9 +19,7 @@ def nearest(name: str, allowed: Iterable[str], most: int = 3) -> list[str]:
         ['ResNet']
     """
     allowed = list(dict.fromkeys(allowed))
-    lowered = {}
-    for candidate in allowed:
-        lowered.setdefault(candidate.lower(), candidate)
+    lowered = {candidate.lower(): candidate for candidate in reversed(allowed)}
     hits = difflib.get_close_matches(name.lower(), lowered, n=most, cutoff=0.55)
     return [lowered[hit] for hit in hits]
 

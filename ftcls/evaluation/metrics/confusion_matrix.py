@@ -116,14 +116,9 @@ class ConfusionMatrix(SingleLabelBase):
         side = min(max(4., 0.45 * size + 2), 20.)
         figure, window = _figure((side + 1, side), show)
         axes = figure.add_subplot()
-        ConfusionMatrixDisplay(
-            matrix, display_labels=names).plot(
-                include_values=include_values,
-                cmap=cmap,
-                xticks_rotation=45,
-                ax=axes,
-                colorbar=colorbar,
-                values_format='')
+        display = ConfusionMatrixDisplay(matrix, display_labels=names)
+        options = dict(cmap=cmap, colorbar=colorbar, xticks_rotation=45, values_format='')
+        display.plot(include_values=include_values, ax=axes, **options)
         axes.set(xlabel='predicted class', ylabel='true class')
         if size > 50:  # names that could not be read
             axes.set(xticks=[], yticks=[])
