@@ -12,7 +12,6 @@ default_hooks = dict(
 )
 
 env_cfg = dict(
-    cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     # without a GPU, gloo is used instead
     dist_cfg=dict(backend='nccl'),
