@@ -220,6 +220,9 @@ class CompatRunner(Runner):
         if not options:
             return
         options, model = dict(options) if isinstance(options, dict) else {}, unwrap_model(self.model)
+        if any('forward' in vars(module) for module in model.modules()):
+            raise ConfigError('compile: gradient checkpointing (speed.grad_checkpointing, with_cp) cannot be compiled; '
+                              'remove one of them')
         try:
             torch.compile(torch.sin, **options)(torch.ones(2, device=next(model.parameters()).device))
         except Exception as err:

@@ -161,7 +161,7 @@ class SpeedHook(Hook):
         self._layout: Layout | None = None
 
     def before_run(self, runner: Runner) -> None:
-        """Read the config."""
+        """Read the config, and set what needs no comparison."""
         given = runner.cfg.get('speed', 'auto')
         if not isinstance(given, Mapping):
             given = dict.fromkeys(SPEED_KEYS, {'off': False}.get(given, given))
@@ -169,6 +169,8 @@ class SpeedHook(Hook):
         self._given = {key: self._settings[key] for key in Layout._fields if self._settings[key] != 'auto'}
         self._device = next(unwrap_model(runner.model).parameters()).device.type
         self._is_exact = bool((runner.cfg.get('randomness') or {}).get('deterministic'))
+        if is_training(runner):
+            self.lines = [self._set_others(runner)]
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the choice of the run that is resumed or tested."""
@@ -177,12 +179,12 @@ class SpeedHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Decide, the same in all processes."""
-        others, decided = self._set_others(runner), [None]
+        decided: list[Any] = [None]
         if is_main_process():
             decided = [self._decide(runner)]
         broadcast_object_list(decided)
         self._layout, reason = decided[0]
-        self.lines = [f'{self._layout}, {reason}', others]
+        self.lines.insert(0, f'{self._layout}, {reason}')
         if self._layout.amp and not isinstance(unwrap_model(runner.model), HeadedModel):
             raise ConfigError("speed.amp=True: only for models of ftcls; set optim_wrapper.type='AmpOptimWrapper'")
         if any(self._layout):
