@@ -19,6 +19,7 @@ from ftcls.utils.types import Fraction, PositiveInt
 from .drawing import draw_val, strata
 from .image_cache import CachedDataset
 from .list_files import read_data, read_lines
+from .transforms.loading import Pipeline
 from .worker_seed import EpochSeed
 
 __all__ = ['BaseDataset', 'array_sample', 'listed', 'near_hint', 'relative_path']
@@ -93,6 +94,7 @@ class BaseDataset(CachedDataset):
             data_prefix=dict(zip(prefixes, map(_expanduser, prefixes.values()))),
             pipeline=[TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in pipeline],
             **kwargs)
+        self.pipeline = Pipeline(self.pipeline.transforms)
 
     def full_init(self) -> None:
         """Read the data, if that has not been done yet."""

@@ -28,7 +28,7 @@ from .bad_samples import IS_DAMAGED, TolerantDataset
 from .headers import scan_headers
 from .transforms.base import BaseTransform
 from .transforms.decoder_errors import DAMAGED
-from .transforms.image_ops import resize_sample
+from .transforms.image_ops import resize_image
 from .transforms.loading import LoadImageFromFile
 from .wrappers import iter_samples
 
@@ -237,8 +237,7 @@ class _Decoder(Dataset):
             img = self.loader.convert(self.loader.read(path), path)
             if img.dtype == np.uint8 and img.shape[2] in (1, 3, 4):
                 size = img.shape[:2]
-                reduced = resize_sample({'img': img}, self._reduced(*size), 'bilinear', 'pillow')['img']
-                return reduced, size, path in DAMAGED
+                return resize_image(img, self._reduced(*size), 'bilinear', 'pillow'), size, path in DAMAGED
         return np.empty((0, 0, 0), np.uint8), (0, 0), False
 
     def _reduced(self, height: int, width: int) -> tuple[int, int]:

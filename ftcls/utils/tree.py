@@ -11,7 +11,8 @@ class _NotSet:
         return 'not set'
 
 
-NOT_SET = _NotSet()  # stands for the value of a key that is not there
+# Stands for the value of a key that is not there.
+NOT_SET = _NotSet()
 
 
 def join_path(path: str, key: str | int) -> str:

@@ -20,7 +20,8 @@ from ftcls.visualization import plot_range_test
 
 __all__ = ['RangeTest', 'find_lr']
 
-_LEFT_OUT = ('EarlyStoppingHook', 'CheckpointHook')  # hooks that wait for a validation, or write files
+# Hooks that wait for a validation, or write files.
+_LEFT_OUT = ('EarlyStoppingHook', 'CheckpointHook')
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Predicting the classes of images, prepared exactly as in validation."""
 import functools
+import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,14 +17,13 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from ftcls.config.resolve import type_name
 from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.datasets.transforms.decoding import from_array, from_pillow
+from ftcls.datasets.transforms.loading import next_step
 from ftcls.models.heads import MultiLabelClsHead
 from ftcls.registry import TRANSFORMS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError, MissingFileError, UserError
-from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 from ftcls.visualization import UniversalVisualizer
@@ -54,10 +54,14 @@ class ValidationPipeline:
         if self.holds_arrays:
             steps.insert(0, dict(type='LoadImageFromFile', color_type='grayscale' if in_channels == 1 else 'color'))
         with DefaultScope.overwrite_default_scope('ftcls'):
-            self.load, *steps = [TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in steps]
+            steps = [TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in steps]
+        self.next_step = next_step(steps)
+        self.load, *steps = steps
         self.prepare = Compose(steps)
 
-    def __call__(self, image: Image, channel_order: ChannelOrder | None = None) -> tuple[dict, np.ndarray]:
+    def __call__(self,
+                 image: Image,
+                 channel_order: ChannelOrder | None = None) -> tuple[dict, Callable[[], np.ndarray]]:
         """Prepare one image.
 
         Args:
@@ -66,8 +70,8 @@ class ValidationPipeline:
             channel_order: Of an array; None for 'bgr', which the log says once.
 
         Returns:
-            The packed sample, ``dict(inputs=(C, H, W) uint8, data_samples=DataSample)``, and the image to draw on,
-            (H, W, 3) RGB or (H, W) grey, uint8.
+            The packed sample, ``dict(inputs=(C, H, W) uint8, data_samples=DataSample)``, and a function that reads the
+            image to draw on, (H, W, 3) RGB or (H, W, 1) grey, uint8.
 
         Raises:
             MissingFileError: If there is no such file.
@@ -77,8 +81,7 @@ class ValidationPipeline:
         if channel_order not in (None, *get_args(ChannelOrder)):
             raise ConfigError(f"channel_order={channel_order!r}: must be 'bgr' or 'rgb'")
         try:
-            sample = self._convert_channels(self._read(image, channel_order))
-            drawing = _drawable(sample)
+            sample = self._convert_channels(self._read(image, channel_order, self.next_step))
             packed = self.prepare(sample)
         except UserError:
             raise
@@ -86,13 +89,13 @@ class ValidationPipeline:
             raise DataError(f'{name} cannot be prepared as in validation: {type(err).__name__}: {err}') from err
         if packed is None:
             raise DataError(f'{name}: the validation pipeline returned nothing for it')
-        return packed, drawing
+        return packed, lambda: _drawable(self._convert_channels(self._read(image, channel_order)))
 
-    def _read(self, image: Image, channel_order: ChannelOrder | None) -> dict:
+    def _read(self, image: Image, channel_order: ChannelOrder | None, step: Callable | None = None) -> dict:
         if isinstance(image, str | os.PathLike):
             if not Path(image).is_file():
                 raise MissingFileError(f'{image} does not exist, or is not a file')
-            sample = self.load(dict(img_path=str(image)))
+            sample = self.load(dict(img_path=str(image), next_step=step))
             if sample is None or sample.get('img') is None:
                 raise DataError(f'{image} cannot be read as an image')
             return sample
@@ -165,7 +168,8 @@ class ImageClassificationInferencer:
         meta = getattr(model, '_dataset_meta', None) or {}
         self.classes = list(classes or meta.get('classes') or ()) or None
         if self.classes is None:
-            warn('neither the checkpoint nor the config names the classes; predictions are indices only')
+            text = 'neither the checkpoint nor the config names the classes; predictions are indices only'
+            print_log(text, 'current', level=logging.WARNING)
         channels = (module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d))
         self.pipeline = ValidationPipeline(self.config, next(channels, None))
 
@@ -216,11 +220,11 @@ class ImageClassificationInferencer:
                 samples.append(next(predictions))
                 results.append(self._describe(samples[-1], topk))
                 if show_dir is not None:
-                    self._draw(ready[1], samples[-1], Path(show_dir) / names[len(samples) - 1])
+                    self._draw(ready[1](), samples[-1], Path(show_dir) / names[len(samples) - 1])
         return samples if return_datasamples else results
 
     def _prepare(self, image: Image, skip_broken: bool,
-                 channel_order: ChannelOrder | None) -> tuple[dict, np.ndarray] | UserError:
+                 channel_order: ChannelOrder | None) -> tuple[dict, Callable[[], np.ndarray]] | UserError:
         try:
             return self.pipeline(image, channel_order)
         except (DataError, MissingFileError) as err:
@@ -290,7 +294,8 @@ def inference_model(model: str | os.PathLike | Config | nn.Module,
 @functools.cache
 def _note_order() -> None:
     """Say once which channel order is assumed."""
-    print_log("arrays count as BGR, OpenCV's order; give channel_order='rgb' for RGB (PIL images are RGB)", 'current')
+    print_log("arrays are taken as BGR, OpenCV's order; give channel_order='rgb' for RGB (PIL images are always RGB)",
+              'current')
 
 
 def _drawable(sample: dict) -> np.ndarray:
@@ -305,7 +310,10 @@ def _drawable(sample: dict) -> np.ndarray:
 
 def _type_name(step: Any) -> str:
     """Return the class name of a step of a pipeline, which may be a config, a class or an object."""
-    return type_name(step) or type(step).__name__
+    kind = type(step)
+    if isinstance(step, Mapping):
+        kind = step['type']
+    return getattr(kind, '__name__', str(kind)).rsplit('.', 1)[-1]
 
 
 def _drawing_names(images: Sequence[Image]) -> list[str]:

@@ -1,7 +1,8 @@
 """Whether model, metrics and data fit: numbers of classes and labels, samples of every class, masks, no image twice."""
 import inspect
+import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -12,6 +13,7 @@ from ftcls.datasets import BinarySegDataset
 from ftcls.datasets.duplicates import DOUBLES, describe_pair, find_doubles, images_of, same_content
 from ftcls.datasets.headers import ImageHeader
 from ftcls.datasets.survey import survey_images
+from ftcls.datasets.transforms.loading import next_step
 from ftcls.datasets.transforms.mask_loading import MaskCoding
 from ftcls.datasets.wrappers import inner_datasets, iter_samples
 from ftcls.evaluation.metrics.predictions import SingleLabelBase
@@ -19,7 +21,6 @@ from ftcls.models.heads import ClsHead, MultiLabelClsHead
 from ftcls.registry import DATASETS, METRICS, MODELS
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.errors import located
-from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 from .loaders import DataReport, dataset_configs, image_loader
@@ -70,11 +71,14 @@ def check_missing_classes(cfg: Config, report: DataReport) -> None:
     """
     missing = report.missing()
     if missing and not cfg.get('allow_missing_classes', False):
-        lines = [f'{key}_dataloader.dataset: no sample of {enumerate_names(names)}' for key, names in missing.items()]
+        lines = [
+            f'{split}_dataloader.dataset: no sample of {enumerate_names(names)}' for split, names in missing.items()
+        ]
         empty = {name for names in missing.values() for name in names}
         chosen = enumerate_names(repr(name) for name in report.classes if name not in empty)
-        lines.append(f'add samples (an empty folder is a class too), leave the class out with classes=[{chosen}] in '
-                     'each dataset, or accept it with allow_missing_classes=True')
+        lines.append(
+            f'add samples (an empty folder is a class too), leave the class out with classes=[{chosen}] in each '
+            'dataset, or accept it with allow_missing_classes=True')
         raise DataError('\n'.join(lines))
 
 
@@ -98,11 +102,25 @@ def check_images(datasets: Mapping[str, Dataset], headers: Mapping[str, ImageHea
             survey = survey_images(list(paths), loader, headers)
             if survey.fault:
                 raise DataError(survey.fault)
-        found[split] = survey.lines
+        found[split] = [
+            *survey.lines, *_describe_reduction(dataset, [headers[path] for path in paths if path in headers])
+        ]
         for line in survey.lines:
             if line.startswith('WARNING '):
-                warn(line.removeprefix('WARNING '))
+                print_log(line.removeprefix('WARNING '), 'current', logging.WARNING)
     return found
+
+
+def _describe_reduction(dataset: Dataset, headers: Sequence[ImageHeader]) -> Iterator[str]:
+    """Yield how small the JPEGs are decoded, if any is not decoded whole."""
+    inner = inner_datasets(dataset)[0]
+    step = next_step(getattr(getattr(inner, 'pipeline', None), 'transforms', ()))
+    if step is not None and getattr(inner, 'cache', None) is None:
+        shapes = {header.shown[::-1] for header in headers if header.format in ('JPEG', 'MPO')}
+        most = max(map(step.most_reduction, shapes), default=1)
+        if most > 1:
+            yield (f'large JPEGs are decoded at down to 1/{most} of their size, where {type(step).__name__} needs no '
+                   'more; reduce=False in LoadImageFromFile decodes them whole')
 
 
 def check_masks(cfg: Config, datasets: Mapping[str, Dataset], headers: Mapping[str, ImageHeader]) -> list[str]:
@@ -162,7 +180,7 @@ def check_contents(cfg: Config, datasets: Mapping[str, Dataset], report: DataRep
         is_all = (kind, split, len(pairs)) == ('shared', 'val', sizes['val'])
         if is_all and not cfg.get('allow_shared_images', False):
             raise DataError(f'{text}, or accept it with allow_shared_images=True')
-        warn(text)
+        print_log(text, logger='current', level=logging.WARNING)
 
 
 def _metric_configs(evaluator: Any, path: str) -> Iterator[tuple[str, Mapping]]:
@@ -205,8 +223,9 @@ def _metric_faults(cfg: Config, several: Mapping[str, str]) -> Iterator[str]:
 
 
 def _class(registry: Any, kind: Any) -> type | None:
-    found = registry.get(kind)
-    return found if inspect.isclass(found) else None
+    if isinstance(kind, str):
+        kind = registry.get(kind)
+    return kind if inspect.isclass(kind) else None
 
 
 def _dataset_class(cfg: Config, split: str) -> type | None:

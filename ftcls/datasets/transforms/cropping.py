@@ -9,7 +9,8 @@ from ftcls.registry import TRANSFORMS
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import NonNegativeInt, PositiveFloat, Size
 from .base import BaseTransform, as_pair, check_order
-from .image_ops import Backend, PaddingMode, check_fits, check_interpolation, crop_sample, pad_sample, resize_sample
+from .image_ops import Backend, PaddingMode, check_fits, check_interpolation, crop_sample, pad_sample
+from .resizing import ResizingStep
 
 __all__ = ['CenterCrop', 'CornerCrop', 'RandomCrop', 'RandomResizedCrop']
 
@@ -124,7 +125,7 @@ class CornerCrop(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class RandomResizedCrop(BaseTransform):
+class RandomResizedCrop(ResizingStep):
     """Crop a part of random area and aspect ratio, and resize it.
 
     From Szegedy et al., "Going Deeper with Convolutions", 2015.
@@ -172,8 +173,10 @@ class RandomResizedCrop(BaseTransform):
         part_width = min(width, max(round(height * most), 1))
         return (height - part_height) // 2, (width - part_width) // 2, part_height, part_width
 
-    def transform(self, results: dict) -> dict:
-        """Crop and resize the sample."""
-        top, left, height, width = self.rand_crop_params(results['img'])
-        results = crop_sample(results, top, left, (height, width))
-        return resize_sample(results, self.scale, self.interpolation, self.backend)
+    def box(self, shape: tuple[int, int]) -> tuple[int, int, int, int]:
+        """See :class:`ResizingStep`."""
+        return self.rand_crop_params(np.empty((*shape, 0)))
+
+    def target(self, shape: tuple[int, int]) -> tuple[tuple[int, int], dict]:
+        """See :class:`ResizingStep`."""
+        return self.scale, {}

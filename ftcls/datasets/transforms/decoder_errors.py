@@ -15,11 +15,16 @@ _LOCK = threading.Lock()
 
 
 @contextmanager
-def noted_errors(path: str) -> Iterator[None]:
+def noted_errors(path: str, is_cut: bool = False) -> Iterator[None]:
     """Note in :data:`DAMAGED` what the decoders say of a file that is decoded inside; other lines are written on.
 
     libjpeg's warnings reach neither OpenCV's nor Pillow's callers: they are read where they arrive, at the process's
     stderr, by one thread at a time.
+
+    Args:
+        path: The file.
+        is_cut: Whether the decoder stops early on purpose, and finds pixels where it expects the end; damage to those
+            is not seen then.
     """
     with _LOCK:
         try:
@@ -38,7 +43,8 @@ def noted_errors(path: str) -> Iterator[None]:
             with suppress(OSError):  # nothing to read
                 text = os.read(source, 1 << 16)
                 for found in _ERRORS.findall(text)[:1]:
-                    DAMAGED[path] = found.decode(errors='replace')
+                    if not (is_cut and b' extraneous bytes before marker' in found):
+                        DAMAGED[path] = found.decode(errors='replace')
                 os.write(2, _ERRORS.sub(b'', text))
             for end in (source, sink, stderr):
                 os.close(end)

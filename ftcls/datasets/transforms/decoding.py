@@ -10,15 +10,29 @@ from PIL import Image
 from ftcls.utils import DataError
 from ..headers import check_image
 from .base import reverse_channels
+from .decoder_errors import noted_errors
+from .image_ops import Plan
+from .resizing import ResizingStep
 
-__all__ = ['StoredImage', 'decode_opencv', 'from_array', 'from_pillow', 'is_plain', 'read_stored']
+__all__ = ['StoredImage', 'decode_opencv', 'decode_planned', 'from_array', 'from_pillow', 'is_plain', 'read_stored']
+
+# glibc hands large blocks back at once, and new pages take as long to clear as to decode into; but of blocks smaller
+# than one that has been freed, of up to 32 MiB, it keeps the memory.
+np.empty(31 << 20, np.uint8)
 
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _PLAIN = ('JPEG', 'MPO', 'PNG', 'TIFF', 'BMP', 'WEBP')
+_BLOCK = 16  # rows of a JPEG that are decoded together
 # Numbers of the TIFF tags; that of the orientation is EXIF's too.
 _BITS, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT = 258, 274, 277, 339
 _MULTIPLIED, _ALPHA = (1, ), (2, )  # kinds of a TIFF's extra channel
 # EXIF's orientation: quarter turns to the left, then whether left and right change places
+_REDUCED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8
+}
 _TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (-1, True), 6: (-1, False), 7: (1, True), 8: (1, False)}
 
 
@@ -31,10 +45,12 @@ class StoredImage:
         alpha: (H, W) of any dtype, its greatest value (1 of floats) where nothing shines through; None for no
             transparency.
         orientation: EXIF's, 1 to 8, not applied to ``pixels``.
+        plan: What is made of the image, if only the pixels that this needs were decoded.
     """
     pixels: np.ndarray
     alpha: np.ndarray | None = None
     orientation: int = 1
+    plan: Plan | None = None
 
     @property
     def opacity(self) -> np.ndarray | None:
@@ -106,6 +122,41 @@ def decode_opencv(data: bytes, flags: int) -> np.ndarray | None:
     with contextlib.suppress(cv2.error):
         array = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         return array if array is None else np.atleast_3d(array)
+
+
+def decode_planned(data: bytes, img: Image.Image, path: str, flags: int, step: ResizingStep) -> StoredImage | None:
+    """Decode of a JPEG only what ``step`` needs: at 1/2, 1/4 or 1/8 of its size, and without the rows below.
+
+    Returns:
+        The image with its plan; None if its size is not what the header says.
+    """
+    orientation = 1 if flags & cv2.IMREAD_IGNORE_ORIENTATION else _orientation(img)
+    plan = step.plan(img.size if orientation >= 5 else img.size[::-1])
+    plan = replace(plan, reduction=plan.most_reduction())
+    height, width = plan.whole
+    start = _frame_header(data)
+    # 2: the row that is left out is not to colour the last one
+    last = plan.box[0] + plan.box[2] + 2 * plan.reduction
+    is_cut = orientation == 1 and start is not None and last + _BLOCK <= height
+    if is_cut:
+        height = last
+        data = b''.join([data[:start + 5], height.to_bytes(2, 'big'), data[start + 7:]])
+    with noted_errors(path, is_cut):
+        array = decode_opencv(data, flags | _REDUCED[plan.reduction])
+    expected = -(-height // plan.reduction), -(-width // plan.reduction)
+    if array is None or array.shape[:2] != expected:
+        return None
+    return StoredImage(array, plan=plan)
+
+
+def _frame_header(data: bytes) -> int | None:
+    """Return where the header of a baseline JPEG's image begins; its height is five bytes further."""
+    start = 2
+    while data[start:start + 1] == b'\xff' and data[start + 1] not in (0xC2, 0xDA):  # progressive; pixels
+        if data[start + 1] in (0xC0, 0xC1):
+            return start
+        start += 2 + int.from_bytes(data[start + 2:start + 4], 'big')
+    return None
 
 
 def from_array(array: np.ndarray, bgr: bool = False) -> StoredImage:

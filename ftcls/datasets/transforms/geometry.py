@@ -2,6 +2,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import cv2
 import numpy as np
 
 from ftcls.registry import TRANSFORMS
@@ -14,7 +15,8 @@ from .image_ops import PaddingMode, pad_sample
 __all__ = ['Pad', 'RandomFlip']
 
 _Direction = Literal['horizontal', 'vertical', 'diagonal']
-_AXES = {'horizontal': (1, ), 'vertical': (0, ), 'diagonal': (0, 1)}
+# axes, and cv2.flip's name for them
+_AXES = {'horizontal': ((1, ), 1), 'vertical': ((0, ), 0), 'diagonal': ((0, 1), -1)}
 
 
 @TRANSFORMS.register_module()
@@ -55,7 +57,10 @@ class RandomFlip(BaseTransform):
         results.update(flip=True, flip_direction=direction)
 
         def flip(array: np.ndarray) -> np.ndarray:
-            return np.ascontiguousarray(np.flip(array, _AXES[direction]))
+            axes, code = _AXES[direction]
+            if array.dtype != np.uint8:
+                return np.ascontiguousarray(np.flip(array, axes))
+            return cv2.flip(array, code).reshape(array.shape)  # it drops the last axis of a single channel
 
         return with_image(results, flip(results['img']), flip)
 

@@ -1,10 +1,12 @@
 """Reading images."""
 import os
 import stat
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import cv2
 import numpy as np
+from mmengine.dataset import Compose
 from PIL import Image
 
 from ftcls.registry import TRANSFORMS
@@ -12,10 +14,12 @@ from ftcls.utils import ConfigError, DataError, MissingFileError
 from ..headers import check_image
 from .base import BaseTransform, reverse_channels, with_image
 from .decoder_errors import noted_errors
-from .decoding import StoredImage, decode_opencv, is_plain, read_stored
+from .decoding import StoredImage, decode_opencv, decode_planned, is_plain, read_stored
 from .image_ops import Backend
+from .mask_loading import LoadAnnotations
+from .resizing import ResizingStep
 
-__all__ = ['LoadImageFromFile', 'check_finite', 'suggest_range']
+__all__ = ['LoadImageFromFile', 'Pipeline', 'check_finite', 'next_step', 'suggest_range']
 
 _COLOR_TYPES = {
     'color': cv2.IMREAD_COLOR,
@@ -49,6 +53,10 @@ class LoadImageFromFile(BaseTransform):
             except by 'unchanged', which without it gives the stored values.
         alpha: What transparent pixels show: 'white' or 'black' ground; 'drop': the colour beneath; 'keep': alpha is
             the last channel, 255 in images without.
+        reduce: Decode a JPEG only as far as the step that follows needs it, if that is :class:`RandomResizedCrop`,
+            :class:`Resize` or :class:`ResizeEdge`, perhaps after :class:`LoadAnnotations`: at 1/2, 1/4 or 1/8 of its
+            size where its part of the image still has at least the pixels of the result (unless it is to be 'nearest'),
+            and without the rows below that part.
 
     Raises:
         MissingFileError: If the file does not exist.
@@ -64,7 +72,8 @@ class LoadImageFromFile(BaseTransform):
                  imdecode_backend: Backend = 'cv2',
                  ignore_empty: bool = False,
                  value_range: tuple[float, float] | None = None,
-                 alpha: Literal['white', 'black', 'drop', 'keep'] = 'white') -> None:
+                 alpha: Literal['white', 'black', 'drop', 'keep'] = 'white',
+                 reduce: bool = True) -> None:
         if value_range is not None and value_range[0] >= value_range[1]:
             raise ConfigError(f'value_range={tuple(value_range)}: the first number must be below the second')
         if color_type == 'unchanged' and alpha in ('black', 'drop'):
@@ -72,18 +81,23 @@ class LoadImageFromFile(BaseTransform):
                               "color_type='color', or remove alpha")
         self.to_float32, self.color_type = to_float32, color_type
         self.imdecode_backend, self.ignore_empty = imdecode_backend, ignore_empty
-        self.value_range, self.alpha = value_range, alpha
+        self.value_range, self.alpha, self.reduce = value_range, alpha, reduce
+        self._may_reduce = reduce and imdecode_backend == 'cv2' and color_type in _COLOR_TYPES
 
     def transform(self, results: dict) -> dict | None:
         """Read the image at ``img_path``."""
-        path = os.fspath(results['img_path'])
+        path, step = os.fspath(results['img_path']), results.pop('next_step', None)
         try:
-            img = self.convert(self.read(path), path)
+            stored = self.read(path) if step is None else self.read(path, step)
+            img = self.convert(stored, path)
         except (DataError, MissingFileError):
             if self.ignore_empty:
                 return None
             raise
-        return self.with_loaded(results, img)
+        results = self.with_loaded(results, img)
+        if stored.plan is not None:
+            results.update(plan=stored.plan, ori_shape=stored.plan.whole, img_shape=stored.plan.whole)
+        return results
 
     @staticmethod
     def with_loaded(results: dict, img: np.ndarray) -> dict:
@@ -108,15 +122,25 @@ class LoadImageFromFile(BaseTransform):
             raise DataError(f'the image {path} is empty (0 bytes); replace or remove it')
         return data
 
-    def read(self, path: str) -> StoredImage:
-        """Return what a file holds, upright; files of 8 bits without alpha already as ``color_type`` asks."""
+    def read(self, path: str, step: ResizingStep | None = None) -> StoredImage:
+        """Return what a file holds, upright; files of 8 bits without alpha already as ``color_type`` asks.
+
+        Args:
+            path: The file.
+            step: What comes next, if only the pixels that it needs are to be decoded.
+        """
         data = self._read(path)
         img = check_image(data, path)
+        plain = is_plain(data, img)
+        # Pillow 13 mixes up the rows of some TIFFs that are stored on their side
+        with_opencv = self.imdecode_backend == 'cv2' or data[:2] in (b'II', b'MM')
+        is_direct = with_opencv and plain and self.color_type in _COLOR_TYPES
+        if step is not None and is_direct and img.format in ('JPEG', 'MPO') and img.mode in ('RGB', 'L'):
+            stored = decode_planned(data, img, path, _COLOR_TYPES[self.color_type], step)
+            if stored is not None:
+                return stored
         with noted_errors(path):
-            plain = is_plain(data, img)
-            # Pillow 13 mixes up the rows of some TIFFs that are stored on their side
-            with_opencv = self.imdecode_backend == 'cv2' or data[:2] in (b'II', b'MM')
-            if with_opencv and plain and self.color_type in _COLOR_TYPES:
+            if is_direct:
                 array = decode_opencv(data, _COLOR_TYPES[self.color_type])
                 if array is not None:
                     return StoredImage(array)
@@ -168,6 +192,28 @@ class LoadImageFromFile(BaseTransform):
         if self.alpha != 'keep':
             return img
         return np.dstack([img, np.full(img.shape[:2], 255, np.uint8) if opacity is None else opacity])
+
+
+def next_step(steps: Sequence[Callable]) -> ResizingStep | None:
+    """Return the step of a pipeline for which the first one may read the images smaller; None if there is none.
+
+    Masks may be read between the two. Subclasses that do something else in ``transform`` get the whole image.
+    """
+    if not steps or type(steps[0]) is not LoadImageFromFile or not steps[0]._may_reduce:
+        return None
+    step = next((one for one in steps[1:] if not isinstance(one, LoadAnnotations)), None)
+    if getattr(type(step), 'transform', None) is not ResizingStep.transform or step.interpolation == 'nearest':
+        return None
+    return step
+
+
+class Pipeline(Compose):
+    """MMEngine's, in which the step that reads the images knows what the next one needs of them."""
+
+    def __call__(self, data: dict) -> dict | None:
+        """Return the sample as the steps leave it; None if one of them skips it."""
+        step = next_step(self.transforms)
+        return super().__call__(data if step is None else {**data, 'next_step': step})
 
 
 def check_finite(img: np.ndarray, name: str) -> None:

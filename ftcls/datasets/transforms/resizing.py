@@ -1,17 +1,47 @@
 """Resizing of samples."""
+from abc import abstractmethod
 from typing import Literal
 
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError
 from ftcls.utils.types import PositiveFloat, PositiveInt, Size
 from .base import BaseTransform, as_pair
-from .image_ops import Backend, check_interpolation, resize_sample
+from .image_ops import Backend, Plan, check_interpolation, resize_sample
 
-__all__ = ['Resize', 'ResizeEdge']
+__all__ = ['Resize', 'ResizeEdge', 'ResizingStep']
+
+
+class ResizingStep(BaseTransform):
+    """A step that resizes the image, or a part of it; what it needs of the image is known before that is decoded."""
+
+    interpolation: str
+    backend: str
+
+    @abstractmethod
+    def target(self, shape: tuple[int, int]) -> tuple[tuple[int, int], dict]:
+        """Return the size (H, W) of the result for an image of ``shape`` (H, W), and the keys to add to the sample."""
+
+    def box(self, shape: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return the part to take of an image of ``shape`` (H, W): top, left, height and width."""
+        return 0, 0, *shape
+
+    def plan(self, shape: tuple[int, int]) -> Plan:
+        """Return what is made of an image of ``shape`` (H, W)."""
+        return Plan(shape, self.box(shape), *self.target(shape))
+
+    def most_reduction(self, shape: tuple[int, int]) -> int:
+        """Return how much smaller, by a factor, an image of ``shape`` (H, W) may be decoded at most."""
+        return Plan(shape, (0, 0, *shape), self.target(shape)[0]).most_reduction()
+
+    def transform(self, results: dict) -> dict:
+        """Crop and resize the sample, as planned by the step that loaded it."""
+        plan = results.pop('plan', None) or self.plan(results['img'].shape[:2])
+        results.update(plan.notes)
+        return resize_sample(results, plan, self.interpolation, self.backend)
 
 
 @TRANSFORMS.register_module()
-class Resize(BaseTransform):
+class Resize(ResizingStep):
     """Resize to a given size, or by a given factor.
 
     - reads: ``img``, ``gt_mask`` (if there)
@@ -45,20 +75,20 @@ class Resize(BaseTransform):
         self.scale, self.scale_factor = scale and as_pair(scale), scale_factor and as_pair(scale_factor)
         self.keep_ratio, self.backend, self.interpolation = keep_ratio, backend, interpolation
 
-    def transform(self, results: dict) -> dict:
-        """Resize the sample."""
-        height, width = results['img'].shape[:2]
+    def target(self, shape: tuple[int, int]) -> tuple[tuple[int, int], dict]:
+        """See :class:`ResizingStep`."""
+        height, width = shape
         scale = self.scale or (int(width * self.scale_factor[0] + 0.5), int(height * self.scale_factor[1] + 0.5))
         new_width, new_height = scale = (max(scale[0], 1), max(scale[1], 1))
         if self.keep_ratio:
             factor = min(max(scale) / max(height, width), min(scale) / min(height, width))
             new_width, new_height = max(int(width * factor + 0.5), 1), max(int(height * factor + 0.5), 1)
-        results.update(scale=scale, scale_factor=(new_width / width, new_height / height), keep_ratio=self.keep_ratio)
-        return resize_sample(results, (new_height, new_width), self.interpolation, self.backend)
+        notes = dict(scale=scale, scale_factor=(new_width / width, new_height / height), keep_ratio=self.keep_ratio)
+        return (new_height, new_width), notes
 
 
 @TRANSFORMS.register_module()
-class ResizeEdge(BaseTransform):
+class ResizeEdge(ResizingStep):
     """Resize one edge to a given length and keep the aspect ratio.
 
     - reads: ``img``, ``gt_mask`` (if there)
@@ -81,13 +111,13 @@ class ResizeEdge(BaseTransform):
         check_interpolation(backend, interpolation)
         self.scale, self.edge, self.backend, self.interpolation = scale, edge, backend, interpolation
 
-    def transform(self, results: dict) -> dict:
-        """Resize the sample."""
-        height, width = results['img'].shape[:2]
+    def target(self, shape: tuple[int, int]) -> tuple[tuple[int, int], dict]:
+        """See :class:`ResizingStep`."""
+        height, width = shape
         by_width = {'short': width < height, 'long': width > height, 'width': True, 'height': False}[self.edge]
         if by_width:
             new_width, new_height = self.scale, max(int(self.scale * height / width), 1)
         else:
             new_width, new_height = max(int(self.scale * width / height), 1), self.scale
-        results.update(scale=(new_width, new_height), scale_factor=(new_width / width, new_height / height))
-        return resize_sample(results, (new_height, new_width), self.interpolation, self.backend)
+        notes = dict(scale=(new_width, new_height), scale_factor=(new_width / width, new_height / height))
+        return (new_height, new_width), notes
