@@ -119,5 +119,5 @@ def mmpretrain(args: argparse.Namespace) -> dict[str, Any]:
 if __name__ == '__main__':
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument('--nets', nargs='+', choices=list(NETS), default=list(NETS))
-    options.add_argument('--epochs', type=int, default=6)
+    options.add_argument('--epochs', type=int, default=10)
     main('end_to_end', dict(ours=ours, mmpretrain=mmpretrain), options, rounds=3)

@@ -38,8 +38,10 @@ class Registry(mmengine.Registry):
         super().__init__(name, parent=parent, scope='ftcls', locations=list(locations))
         self.given, self.taken, self.fallback = given, taken, fallback
 
-    def get(self, key: str) -> Any:
-        """Return the class or function of a name, None if there is none."""
+    def get(self, key: Any) -> Any:
+        """Return the class or function of a name, None if there is none; what is no name is returned as it is."""
+        if not isinstance(key, str):
+            return key
         found = super().get(key)
         if found is None and self.fallback is not None:
             import_module(self.fallback)
@@ -60,9 +62,8 @@ class Registry(mmengine.Registry):
                 continue
             given = {**(kwargs.get('default_args') or {}), **one}
             given.pop('_scope_', None)
-            name = component = given.pop('type', None)
-            if isinstance(name, str):
-                component = self.get(name)
+            name = given.pop('type', None)
+            component = self.get(name)
             if component is not None:
                 check_arguments(component, given, getattr(name, '__name__', name), self.taken)
         return super().build(cfg, **kwargs)

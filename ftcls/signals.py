@@ -67,8 +67,7 @@ class StopSignals:
         finally:
             self.is_deferred = False
         if self.signum is not None:
-            raise RunStopped(self.signum,
-                             f'stopped by {signal.Signals(self.signum).name}, after the training had ended')
+            raise RunStopped(self.signum, f'stopped by {signal.Signals(self.signum).name}, after the training ended')
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a child by fork, which is nobody's run

@@ -81,8 +81,7 @@ def apply_batch_policy(cfg: Config, policy: str | None, world_size: int) -> tupl
     changes: Changes = {}
     if scaling.get('enable'):
         policy = 'scale-lr'
-        # MMEngine would scale the rates a second time, and without regard to accumulation.
-        changes['auto_scale_lr.enable'] = False
+        changes['auto_scale_lr.enable'] = False  # MMEngine would scale the rates again, without regard to accumulation
     recipe = scaling.get('base_batch_size')
     accumulation = int(cfg.optim_wrapper.get('accumulative_counts', 1))
     plan = BatchPlan(policy, per_device, world_size, accumulation, recipe)
@@ -145,8 +144,7 @@ def _scale_lr(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
     """The linear rule of Goyal et al. 2017 (arXiv:1706.02677), section 2.1, over the batch that one step sees."""
     old = cfg.optim_wrapper.optimizer.get('lr')
     if old is None:
-        raise ConfigError('--batch-policy scale-lr: optim_wrapper.optimizer.lr is not set, so nothing can be scaled; '
-                          'set it')
+        raise ConfigError('--batch-policy scale-lr: needs optim_wrapper.optimizer.lr in the config; set it')
     factor = plan.total / plan.recipe_total
     changes: Changes = {'optim_wrapper.optimizer.lr': old * factor}
     for path, scheduler in _schedulers(cfg):

@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 from ftcls.registry import Registry
 from ftcls.utils.arguments import argument_faults, matches_type, own_arguments
 from ftcls.utils.errors import ConfigError, MissingFileError, UserError
-from ftcls.utils.names import did_you_mean
+from ftcls.utils.names import did_you_mean, missing_hint
 from ftcls.utils.tree import as_list, find_paths
 from .reading import config_folder, is_foreign, read_config, resolve_config_path
 from .schema import KEYS, TOP_LEVEL_KEYS, Key, default_type
@@ -94,7 +94,7 @@ def _missing_file(path: Path, chain: tuple[Path, ...]) -> str:
         text += f' (a `_base_` of {chain[-1]})'
     if path.is_dir():
         return f'{text} is a folder, not a config file'
-    return f'{text} does not exist{did_you_mean(path.name, [one.name for one in path.parent.glob("*.*")])}'
+    return f'{text} does not exist{missing_hint(path)}'
 
 
 def _parse(path: Path) -> ast.Module:
@@ -328,13 +328,10 @@ def _check_override_path(cfg: Config, path: str) -> None:
             node = node.get(key)
         elif isinstance(node, list | tuple):
             if not key.lstrip('-').isdigit() or not -len(node) <= int(key) < len(node):
-                raise ConfigError(f'--cfg-options {path}: {here} is a list of {len(node)}; {key!r} is not one of its '
-                                  f'indices 0 to {len(node) - 1}')
+                raise ConfigError(f'--cfg-options {path}: {here} has the indices 0 to {len(node) - 1}, not {key!r}')
             node = node[int(key)]
         elif node is not None:
-            raise ConfigError(
-                f'--cfg-options {path}: {here} is the {type(node).__name__} {node!r}, which has no items; '
-                f'set {here} itself')
+            raise ConfigError(f'--cfg-options {path}: {here} is the {type(node).__name__} {node!r}; set {here} itself')
         if node is None:
             return  # new: the validation decides whether the component takes it
 

@@ -14,11 +14,9 @@ from ftcls.utils.tree import as_list, walk
 
 __all__ = ['config_folder', 'is_foreign', 'read_config', 'resolve_config_path']
 
-# Begins the path of a config that comes with ftcls, as in ``_base_ = 'ftcls::_base_/models/resnet50.py'``.
-_SHIPPED = 'ftcls::'
+_SHIPPED = 'ftcls::'  # begins the path of a config of ftcls, as in 'ftcls::_base_/models/resnet50.py'
 _ENVIRONMENT = re.compile(r'''\{\{[\'"]?\s*\$(\w+)\s*:\s*(\S*?)\s*[\'"]?\}\}''')
-# The options of torch.compile name the compiler.
-_RUN = ('custom_imports', 'compile.options')
+_RUN = ('custom_imports', 'compile.options')  # the options of torch.compile name the compiler
 _PLAIN_RULE = ('a JSON or YAML config imports nothing, and its bases are JSON, YAML or `ftcls::…`. If you trust it, '
                'allow that with --allow-imports')
 

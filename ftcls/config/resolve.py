@@ -28,6 +28,8 @@ _FLIPS = [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)]
 _PATIENCE = 240  # seconds to wait for a batch of a worker
 _WITH_WORKERS = dict(persistent_workers=False, timeout=0)
 _MOST_SEEDS = 2**32
+# Keys beside those of `speed` that set the same.
+_ELSEWHERE = dict(amp='optim_wrapper.type or --amp', compile='compile', cudnn_benchmark='env_cfg.cudnn_benchmark')
 
 
 @dataclass(frozen=True)
@@ -163,11 +165,26 @@ def _resolve_training(run: Config, options: TrainOptions, facts: Facts) -> Batch
     run.resume = facts.checkpoint is not None
     if run.resume:
         _load_all_weights(run, facts.checkpoint)
+    _resolve_speed(run)
     if not run.get('train_dataloader'):
         return None
     batch, changes = apply_batch_policy(run, options.batch_policy, facts.world_size)
     run.merge_from_dict(changes, allow_list_keys=True)
     return batch
+
+
+def _resolve_speed(run: Config) -> None:
+    """Compile where ``speed`` says so; raise a ConfigError where it contradicts another key of the config."""
+    speed, env = run.get('speed'), run.get('env_cfg') or {}
+    if not isinstance(speed, Mapping):
+        return
+    is_amp = type_name(run.get('optim_wrapper')) == 'AmpOptimWrapper'
+    elsewhere = dict(amp=is_amp or None, compile=run.get('compile'), cudnn_benchmark=env.get('cudnn_benchmark'))
+    for key, value in elsewhere.items():
+        if value is not None and speed.get(key, 'auto') not in ('auto', bool(value)):
+            raise ConfigError(f'speed.{key}={speed[key]!r}, but {_ELSEWHERE[key]} says otherwise: remove one of them')
+    if speed.get('compile') is True:
+        run.setdefault('compile', True)
 
 
 def _choose_seed(given: int | None, configured: int | None, facts: Facts) -> int | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ftcls import registry as R
+from ftcls.engine.hooks.speed import SPEED_KEYS
 from ftcls.utils.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from .choices import BATCH_POLICIES, LAUNCHERS
 
@@ -84,6 +85,7 @@ TOP_LEVEL_KEYS: dict[str, Key] = dict(
     launcher=Key(type=Literal[LAUNCHERS]),
     env_cfg=Key(
         type=dict, items=dict(cudnn_benchmark=bool, mp_cfg=dict | None, dist_cfg=dict | None, resource_limit=int)),
+    speed=Key(type=Literal['auto', 'off'] | dict, items=dict.fromkeys(SPEED_KEYS, bool | Literal['auto'])),
     randomness=_plain(seed=int | None, diff_rank_seed=bool, deterministic=bool),
     custom_imports=_plain(imports=str | list, allow_failed_imports=bool),
     default_scope=Key(type=str),

@@ -18,9 +18,7 @@ from .schema import (COMPONENT_KEYS, KEYS, NESTED_KEYS, NESTING_REGISTRIES, OPAQ
 
 __all__ = ['validate_config']
 
-# Keys that MMEngine's builder itself takes out of a dict.
-_BUILDER_KEYS = frozenset({'type', '_scope_', '_delete_'})
-# The Runner needs the keys of a group all together or not at all.
+_BUILDER_KEYS = frozenset({'type', '_scope_', '_delete_'})  # keys that MMEngine's builder itself takes out of a dict
 _GROUPS = (('train_dataloader', 'train_cfg', 'optim_wrapper'), ('val_dataloader', 'val_cfg', 'val_evaluator'),
            ('test_dataloader', 'test_cfg', 'test_evaluator'))
 _TORCHVISION = 'torchvision/'
@@ -207,10 +205,8 @@ def _one_component_faults(value: Mapping, name: Any, path: str, types: _Types) -
         yield from _passed_on_faults(given, path, component, taken)
     else:
         # components are checked against their own signatures, as nested ones
-        nested = [
-            key for key, child in given.items() if isinstance(child, _CONTAINER) and (
-                key in COMPONENT_KEYS or key in KEYS and KEYS[key].registry is not None)
-        ]
+        holders = [key for key in given if key in COMPONENT_KEYS or KEYS.get(key, Key()).registry is not None]
+        nested = [key for key in holders if isinstance(given[key], _CONTAINER)]
         types_by_key = {**KEYS.get(path, Key()).items, **dict.fromkeys(nested, Any)}
         yield from argument_faults(component, given, path, taken, types_by_key)
     for key in _missing_arguments(component, types.registry, given):

@@ -14,8 +14,7 @@ from .transforms.decoder_errors import DAMAGED
 
 __all__ = ['IS_BAD', 'IS_DAMAGED', 'TolerantDataset', 'sample_files']
 
-#: Marks of a sample: it could not be read; it was read although its file is damaged.
-IS_BAD, IS_DAMAGED = 1, 2
+IS_BAD, IS_DAMAGED = 1, 2  #: Marks of a sample: it could not be read; it was read although its file is damaged.
 
 
 class TolerantDataset(BaseDataset):
@@ -37,16 +36,12 @@ class TolerantDataset(BaseDataset):
                  on_bad_sample: Literal['error', 'skip'] = 'error',
                  bad_sample_limit: Fraction | PositiveInt = 0.01,
                  **kwargs: Any) -> None:
-        # MMClassification's name for it
-        if any(getattr(step, 'ignore_empty', False) for step in kwargs.get('pipeline', ())):
+        if any(getattr(step, 'ignore_empty', False) for step in kwargs.get('pipeline', ())):  # of MMClassification
             on_bad_sample = 'skip'
         self.check, self.on_bad_sample, self.bad_sample_limit = check, on_bad_sample, bad_sample_limit
-        #: The files because of which samples were left out before the run, and why.
-        self.left_out: dict[str, str] = {}
-        #: ``IS_BAD`` and ``IS_DAMAGED`` of each sample, (len(self), ) uint8, set by the workers too.
-        self.marks: torch.Tensor | None = None
-        #: The samples that may be drawn in place of a bad one; None for all.
-        self.drawable: np.ndarray | None = None
+        self.left_out: dict[str, str] = {}  #: The files because of which samples were left out before the run, and why.
+        self.marks: torch.Tensor | None = None  #: marks of each sample, (len(self), ) uint8, shared by the workers
+        self.drawable: np.ndarray | None = None  #: The samples that may be drawn in place of a bad one; None for all.
         super().__init__(*args, **kwargs)
 
     def full_init(self) -> None:
@@ -92,10 +87,8 @@ class TolerantDataset(BaseDataset):
         if allowed < 1:
             allowed = max(1, int(allowed * size))
         if count > allowed or 0 < count == size:
-            raise DataError(
-                f'{count:,} of {size:,} samples cannot be used '
-                f'(bad_sample_limit={self.bad_sample_limit}): {enumerate_names(bad, 5)}; replace or remove the '
-                'files, or raise the limit')
+            raise DataError(f'{count:,} of {size:,} samples cannot be used (bad_sample_limit={self.bad_sample_limit}): '
+                            f'{enumerate_names(bad, 5)}; replace or remove the files, or raise the limit')
 
     def _rand_another(self) -> int:
         if self.drawable is None:

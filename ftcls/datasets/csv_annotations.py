@@ -1,6 +1,5 @@
 """Lists of images and labels: CSV with a header, JSON or YAML."""
 import csv
-import logging
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 from mmengine.logging import print_log
 
 from ftcls.utils import DataError
+from ftcls.utils.log import warn
 from ftcls.utils.tree import as_list
 from .base_dataset import listed
 from .list_files import is_data, read_data, read_lines
@@ -22,8 +22,7 @@ _IMAGE_NAME = re.compile(r'.+\.(jpe?g|png|bmp|gif|tiff?|webp|p[gp]m)', flags=re.
 _NUMBERS = re.compile(r'[-+]?\d*\.?\d+\.?(\s+[-+]?\d*\.?\d+\.?)*')
 _FLAGS = {'': False, '0': False, '0.0': False, 'false': False, '1': True, '1.0': True, 'true': True}
 
-# Where an entry of a list is in the file, and its cells: (name of the column, value).
-_Entry = tuple[str, list[tuple[str, Any]]]
+_Entry = tuple[str, list[tuple[str, Any]]]  # where in the file, and cells: (name of the column, value)
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,9 @@ def read_rows(ann_file: str, with_label: bool = True) -> list[Row]:
     paths = [name for path_name in _PATH_NAMES for name in names if name.lower() == path_name]
     if not paths:
         images = [name for name, cell in entries[0][1] if _IMAGE_NAME.fullmatch(str(cell))]
-        remedies = [f'rename {name!r} to path' for name in images if not _IMAGE_NAME.fullmatch(name)]
-        remedies.append('let line 1 name the columns: `path,label`')
-        raise DataError(f'{ann_file}: no column is named path, img_path or filename, among {listed(names)}; '
-                        f'{remedies[0]}')
+        fixes = [f'rename {name!r} to path' for name in images if not _IMAGE_NAME.fullmatch(name)]
+        fixes.append('let line 1 name the columns: `path,label`')
+        raise DataError(f'{ann_file}: no column is named path, img_path or filename among {listed(names)}; {fixes[0]}')
     labels = [name for name in names if _LABEL_NAME.fullmatch(name)]
     others = [name for name in names if name not in (*paths, *labels)]
     flags = []
@@ -104,9 +102,8 @@ def _from_csv(ann_file: str) -> Iterator[_Entry]:
                 continue
             where = f'line {reader.line_num}'
             if any(cells[len(header):]):
-                raise DataError(
-                    f'{ann_file}, {where}: {len(cells)} columns below a header of {len(header)}; put a cell that '
-                    f'contains {delimiter!r} into double quotes')
+                raise DataError(f'{ann_file}, {where}: {len(cells)} columns below a header of {len(header)}; put a '
+                                f'cell that contains {delimiter!r} into double quotes')
             cells += [''] * (len(header) - len(cells))
             yield where, [(name, cell.split(';') if _LABEL_NAME.fullmatch(name) else cell)
                           for name, cell in zip(header, cells)]
@@ -117,8 +114,7 @@ def _from_csv(ann_file: str) -> Iterator[_Entry]:
 def _from_data(ann_file: str) -> Iterator[_Entry]:
     entries = read_data(ann_file)
     if not isinstance(entries, list):
-        raise DataError(f'{ann_file} must hold a list of {{"path": …, "label": …}}; for an OpenMMLab 2.0 file use '
-                        'BaseDataset')
+        raise DataError(f'{ann_file} must be a list of {{"path": …, "label": …}}; for OpenMMLab 2.0 use BaseDataset')
     for number, entry in enumerate(entries, start=1):
         where = f'entry {number}'
         if not isinstance(entry, Mapping):
@@ -156,12 +152,10 @@ def _row(ann_file: str, entry: _Entry, paths: Sequence[str], flags: Sequence[str
             labels += as_list(value)
     for label in labels:
         if not isinstance(label, str | int) or isinstance(label, bool):
-            raise DataError(f'{ann_file}, {where}: a label must be text (in quotes), a whole number, or a list of '
-                            f'these; got {label!r}')
+            raise DataError(f'{ann_file}, {where}: a label is text (in quotes), an integer or a list; got {label!r}')
     texts = [str(label).strip() for label in labels]
     if len(texts) > 2 and set(texts) == {'0', '1'}:
-        raise DataError(f'{ann_file}, {where}: {texts} are flags, not labels; write the names or numbers of the '
-                        'classes that the image has, each once')
+        raise DataError(f'{ann_file}, {where}: {texts} are flags, not labels; write the classes that the image has')
     return Row(path.strip(), tuple(dict.fromkeys(filter(None, texts))), where)
 
 
@@ -221,4 +215,4 @@ def warn_if_alike(place: str, names: Mapping[str, str]) -> None:
         other = first.setdefault(folded, name)
         if other != name and len(name) > 1:
             text = f'{names[other]} and {names[name]} differ only in case or spaces; correct one if one class is meant'
-            print_log(f'{place}: {text}', 'current', logging.WARNING)
+            warn(f'{place}: {text}')

@@ -33,8 +33,7 @@ _BLOCKS = ((273, 279), (324, 325))
 _TIFF, _NUMPY = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'), b'\x93NUMPY'
 _MAGIC = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM', b'RIFF', b'P5', b'P6', b'\0\0\0\x0cjP', *_TIFF)
 _BRANDS = (b'ftypavif', b'ftypavis', b'ftypheic', b'ftypheix', b'ftypmif1', b'ftyphevc')
-# What begins the pixels, and what ends the file.
-_JPEG = (b'\xff\xda', b'\xff\xd9')
+_JPEG = (b'\xff\xda', b'\xff\xd9')  # what begins the pixels, and what ends the file
 _MARKS = dict(JPEG=_JPEG, MPO=_JPEG, JPEG2000=_JPEG, GIF=(b';', b';'), PNG=(b'IDAT', b'IEND\xaeB`\x82'))
 _CUT_OFF = 'is cut off: its end is missing'
 _NOT_READ = 'is of the kind {}, which is not read here; save it as JPEG or PNG'
@@ -42,8 +41,7 @@ _NOT_READ = 'is of the kind {}, which is not read here; save it as JPEG or PNG'
 if 'FTCLS_MAX_PIXELS' in os.environ:
     Image.MAX_IMAGE_PIXELS = int(os.environ['FTCLS_MAX_PIXELS']) // 2
 _MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 1 << 60)
-_TOO_LARGE = (f'has more pixels than the limit of {_MAX_PIXELS:,}; make it smaller, or set FTCLS_MAX_PIXELS in the '
-              'environment')
+_TOO_LARGE = f'has more than {_MAX_PIXELS:,} pixels; make it smaller, or set FTCLS_MAX_PIXELS in the environment'
 
 
 @dataclass(frozen=True)

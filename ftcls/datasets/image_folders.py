@@ -24,10 +24,8 @@ class ImageFinder:
     def __init__(self, extensions: tuple[str, ...] = IMAGE_SUFFIXES) -> None:
         self.extensions = extensions
         self.looks_inside = set(extensions) == set(IMAGE_SUFFIXES)
-        #: What the folders contain beside images, and how many of each.
-        self.skipped: Counter = Counter()
-        #: Endings of the images that were recognized by their content, and how many there are.
-        self.by_content: Counter = Counter()
+        self.skipped: Counter = Counter()  #: What the folders contain beside images, and how many of each.
+        self.by_content: Counter = Counter()  #: endings of those that were recognized by their content
 
     def has_ending(self, filename: str) -> bool:
         """Tell whether a file is an image by its ending."""

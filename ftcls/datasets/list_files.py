@@ -2,28 +2,16 @@
 import io
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
 
-from ftcls.utils import MissingFileError, did_you_mean
+from ftcls.utils import MissingFileError
 from ftcls.utils.errors import located
-from ftcls.utils.names import plural
+from ftcls.utils.names import missing_hint, plural
 from ftcls.utils.plain_files import PLAIN_SUFFIXES, load_plain, read_text
 
 __all__ = ['is_data', 'missing_hint', 'read_data', 'read_lines']
-
-
-def missing_hint(path: str) -> str:
-    """Return a hint at a file or folder beside ``path`` with a similar name, or at the first part that is missing."""
-    target = Path(path)
-    parent = target.parent
-    if parent.is_dir():
-        return did_you_mean(target.name, [entry.name for entry in parent.iterdir()])
-    while not parent.exists() and parent != parent.parent:
-        target, parent = parent, parent.parent
-    return f' (already {str(target)!r} is missing)'
 
 
 def is_data(path: str) -> bool:

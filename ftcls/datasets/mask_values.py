@@ -83,8 +83,7 @@ class MaskValues:
             return len(counted) > 256
         if any(value % 1 or self.example[value].lower().endswith(_LOSSY) for value in counted):
             return True
-        # crowded at the top, where a void or the last class would be one value
-        low, high = counted[0], counted[-1]
+        low, high = counted[0], counted[-1]  # crowded at the top, where a void or the last class would be one value
         edge = (high - low) / 8
         top = sum(self.pixels[value] for value in counted if value > high - edge)
         middle = sum(self.pixels[value] for value in counted if low + edge < value <= high - edge)

@@ -55,8 +55,7 @@ class MultiLabelDataset(CustomDataset):
                  other_labels: Literal['error', 'ignore'] = 'error',
                  **kwargs: Any) -> None:
         if not is_table(ann_file):
-            raise ConfigError(
-                f'ann_file={ann_file!r} must end in .csv, .tsv, .json, .yaml or .yml; save the list as one of these')
+            raise ConfigError(f'ann_file={ann_file!r} must end in .csv, .tsv, .json, .yaml or .yml; save it as such')
         self.other_labels = other_labels
         super().__init__(data_root=data_root, data_prefix=data_prefix, ann_file=ann_file, metainfo=metainfo, **kwargs)
 
@@ -97,9 +96,8 @@ class MultiLabelDataset(CustomDataset):
         for label, row in first_rows(labelled).items():
             inner = [part for part in re.split(r'\s*[|,;]\s*', label) if part != label and part in index_of]
             if inner and self.given_classes is None:
-                raise DataError(
-                    f'{self.ann_file}, {row.where}: the label {label!r} contains {inner[0]!r}, another label; '
-                    'separate labels by `;` (in JSON, as a list), or set `classes`')
+                raise DataError(f'{self.ann_file}, {row.where}: the label {label!r} contains {inner[0]!r}, another '
+                                'label; separate labels by `;` (in JSON, as a list), or set `classes`')
         unknown = [label for label, index in index_of.items() if index is None]
         if unknown and self.other_labels == 'error':
             name = unknown[0]

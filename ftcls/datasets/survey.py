@@ -118,9 +118,8 @@ def _mixed_bits(headers: Sequence[ImageHeader], loader: LoadImageFromFile) -> st
     flat = [header.path for header in headers if 0 < header.bits <= 8]
     if loader.color_type == 'unchanged' or max(loader.value_range or (256, )) <= 255 or not deep or not flat:
         return ''
-    return (
-        f'{len(flat):,} images have 8 bits (for example {flat[0]}), {len(deep):,} have more ({deep[0]}): save these '
-        'with 8 bits too, or leave one kind out by exclude=[…]')
+    return (f'{len(flat):,} images have 8 bits (for example {flat[0]}), {len(deep):,} have more ({deep[0]}): save '
+            'these with 8 bits too, or leave one kind out by exclude=[…]')
 
 
 def _look(path: str, loader: LoadImageFromFile, headers: Mapping[str, ImageHeader]) -> _Facts | None:

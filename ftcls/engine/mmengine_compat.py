@@ -10,7 +10,7 @@ name                           fault of MMEngine 0.10.7
 :func:`keep_dataset_meta`      a resumed run compares descriptions of the data by their pickles, and warns for nothing
 :func:`drop_pretrained`        ``Pretrained`` weights are fetched also where a checkpoint replaces them
 :class:`CompatRunner`          runs of one name and second share their log; the log opens with 150 lines on hooks;
-                               a test overwrites the config of the training
+                               a test overwrites the config of the training; a compiled step breaks at each sample
 :func:`build_late_parts`       loops, optimizer and schedulers are built late, after the data and the hooks
 :func:`ddp_config`             the default wrapper passes GPU ids on the CPU, and an argument that torch 2.13 renamed
 :func:`wrap_again`             a model cannot be wrapped a second time, around another set of trained parameters
@@ -30,6 +30,7 @@ import itertools
 import logging
 import os
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -47,8 +48,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ftcls.utils.checkpoint.folder import draft_of
+from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.checkpoint.plain import to_plain
-from ftcls.utils.errors import CheckpointError
+from ftcls.utils.errors import CheckpointError, ConfigError
 from ftcls.utils.tree import as_list
 
 __all__ = [
@@ -208,6 +210,29 @@ class CompatRunner(Runner):
             loop['type'] = {True: 'EpochBasedTrainLoop', False: 'IterBasedTrainLoop'}[bool(loop.pop('by_epoch'))]
         return super().build_train_loop(loop)
 
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the parts of the model, which take tensors and return tensors, in place of its whole training step.
+
+        Raises:
+            ConfigError: If the compiler does not work here.
+        """
+        options = self.cfg.get('compile')
+        if not options:
+            return
+        options, model = dict(options) if isinstance(options, dict) else {}, unwrap_model(self.model)
+        if any('forward' in vars(module) for module in model.modules()):
+            raise ConfigError('compile: gradient checkpointing (speed.grad_checkpointing, with_cp) cannot be compiled; '
+                              'remove one of them')
+        try:
+            torch.compile(torch.sin, **options)(torch.ones(2, device=next(model.parameters()).device))
+        except Exception as err:
+            reason = textwrap.shorten(str(err), 300)
+            raise ConfigError(f'compile: torch.compile does not work here ({reason}): remove speed.compile, or install '
+                              'what is missing, most often a C++ compiler') from err
+        for name, part in model.named_children():
+            if name != 'data_preprocessor':
+                part.compile(**options)
+
     def _start_log(self, level: str) -> None:
         self.logger.setLevel(level)
         for handler in self.logger.handlers:
@@ -252,15 +277,12 @@ def ddp_config(find_unused_parameters: bool) -> dict[str, Any]:
 def wrap_again(runner: Runner) -> None:
     """Wrap the model in a new DistributedDataParallel, which waits for the gradients of what is trained now."""
     config = runner.cfg.get('model_wrapper_cfg') or ddp_config(runner.cfg.get('find_unused_parameters', False))
-    compiled = 'train_step' in vars(runner.model)
     runner.model = runner.model.module
     gc.collect()  # the old wrapper, which refers to itself, keeps hooks on the gradients
     # Parameters are equal in all processes; BatchNorm statistics differ on purpose (before 2.13 torch leaves them).
     if 'init_sync' in inspect.signature(DistributedDataParallel).parameters:
         config = {**config, 'init_sync': False}
     runner.model = runner.wrap_model(config, runner.model)
-    if compiled:
-        runner._maybe_compile('train_step')
 
 
 def restart_sampler(sampler: Any) -> None:

@@ -70,8 +70,7 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     for hopeless, what in ((bool((true == logits.amax(dim=1)).all()), 'are all right'),
                            (bool(true.mean() <= logits.mean()), 'are no better than chance')):
         if hopeless:
-            raise DataError(
-                f'no temperature fits these {len(labels)} predictions, which {what}; take more or other pictures')
+            raise DataError(f'no temperature fits {len(labels)} predictions, which {what}; take more or other images')
     from scipy.optimize import minimize_scalar
     found = minimize_scalar(lambda log_t: F.cross_entropy(logits / math.exp(log_t), labels).item())
     return math.exp(found.x)

@@ -39,7 +39,7 @@ def _prefixes_and_classes(metrics: Iterable[BaseMetric | Mapping]) -> Iterator[t
         if isinstance(metric, BaseMetric):
             yield metric.prefix or '', type(metric)
             continue
-        cls = METRICS.get(metric['type']) if isinstance(metric['type'], str) else metric['type']
+        cls = METRICS.get(metric['type'])
         yield metric.get('prefix') or getattr(cls, 'default_prefix', None) or '', cls
 
 

@@ -192,8 +192,7 @@ def tune(cfg: Config,
     plan = plan_search(cfg, space, options)
     Path(options.out_dir).mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
-        # heartbeat and retry are called experimental, since 2021
-        warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
+        warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)  # of heartbeat and retry
         study = _open_study(plan)
         settings = plan.settings
         check_same_settings(study.user_attrs.get('settings', settings), settings, f'{options.out_dir} holds a search')

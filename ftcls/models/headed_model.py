@@ -69,6 +69,8 @@ class HeadedModel(FreezableModel):
 
     # A sample is labelled if it has one of these fields.
     truth_fields: ClassVar[tuple[str, ...]] = ()
+    # What layers compute in where that is safe (autocast); None for the dtype of the weights. SpeedHook sets it.
+    cast_dtype: torch.dtype | None = None
     # A head that the model may have, for the message if it has none.
     head_example: ClassVar[Mapping[str, Any]] = {}
 
@@ -103,6 +105,9 @@ class HeadedModel(FreezableModel):
             ConfigError: If the mode is unknown, or there is no head for it.
         """
         check_word('mode', mode, _MODES)
+        if self.cast_dtype is not None and not torch.is_autocast_enabled(inputs.device.type):
+            with torch.autocast(inputs.device.type, self.cast_dtype):
+                return HeadedModel.forward(self, inputs, data_samples, mode)
         if mode == 'loss':
             return self.loss(inputs, data_samples)
         if mode == 'predict':

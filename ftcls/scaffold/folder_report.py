@@ -119,8 +119,7 @@ class FolderReport:
         lines += self.notes
         lines.append(f'sizes: median area {self.side:.0f}x{self.side:.0f} pixels, sides from {sides[0]} to {sides[-1]}')
         if self.is_uneven:
-            lines.append(
-                f'WARNING uneven classes: the largest has {self.imbalance:.1f} times the images of the smallest')
+            lines.append(f'WARNING uneven classes: the largest is {self.imbalance:.1f} times as large as the smallest')
         lines += _line_of('WARNING folders beside the splits, left out', self.stray)
         return lines + self.doubles
 
@@ -171,9 +170,8 @@ def report_folder(data: str | os.PathLike, check: int = 20_000) -> FolderReport:
                         f'({enumerate_names(classes)}); expected one folder per class')
     for name, split in splits.items():
         if not set(split.counts) & set(classes):
-            raise DataError(
-                f'--data {data}: {split.prefix} has images of {enumerate_names(split.counts)}, and training of '
-                f'{enumerate_names(classes)}; the folders of a class must have the same name')
+            raise DataError(f'--data {data}: {split.prefix} has images of {enumerate_names(split.counts)}, and '
+                            f'training of {enumerate_names(classes)}; the folders of a class must have the same name')
     return FolderReport(os.fspath(data), splits, classes, stray, _compare_images(root, splits), loading, notes)
 
 

@@ -59,18 +59,15 @@ def find_masks(root: Path) -> MaskFolder | None:
     mask_name = _mask_name(files, mask_files, folder == mask_folder)
     if not mask_name and files and folder not in ('', mask_folder):
         other = mask_files or sorted({path.suffix for path in (root / mask_folder).rglob('*.*')})
-        raise DataError(
-            f'--data {root}: no mask image in {mask_folder} is named like an image in {folder} '
-            f'({enumerate_names(map(repr, other), 1) or "it is empty"} and {files[0]!r}); add one per image, such as '
-            'x_mask.png for x.jpg (boxes and polygons are not supported)')
+        raise DataError(f'--data {root}: no mask image in {mask_folder} is named like an image in {folder} '
+                        f'({enumerate_names(map(repr, other), 1) or "it is empty"} and {files[0]!r}); add one per '
+                        'image, such as x_mask.png for x.jpg (boxes and polygons are not supported)')
     if not mask_name:
         return None
     if folder == mask_folder:
         masks = images
-    splits = {
-        split: (images[split][0], masks[split][0])
-        for split in ('train', 'val', 'test') if split in images and split in masks
-    }
+    both = [split for split in ('train', 'val', 'test') if split in images and split in masks]
+    splits = {split: (images[split][0], masks[split][0]) for split in both}
     used = {part for pair in splits.values() for part in pair}
     used |= {part.split('/')[0] for part in used}
     found = dict.fromkeys([*names, *(folder for folder, files in images.values() if files)])
@@ -95,9 +92,8 @@ def _mask_name(files: list[str], masks: list[str], is_mixed: bool) -> str:
     for name in sample:
         stem = Path(name).stem
         for mask in (mask for mask in masks if stem in mask):
-            found.update(
-                {f'{before}{{stem}}{after}'
-                 for before, _, after in (mask.partition(stem), mask.rpartition(stem))})
+            parts = mask.partition(stem), mask.rpartition(stem)
+            found.update({f'{before}{{stem}}{after}' for before, _, after in parts})
     if is_mixed:
         found = Counter({mask: count for mask, count in found.items() if _words(mask) & _MASKS})
     (name, count), = found.most_common(1) or [('', 0)]

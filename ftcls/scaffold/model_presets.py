@@ -77,8 +77,7 @@ def _base_preset(name: str) -> ModelPreset:
         backbone = {} if depth == 20 else dict(depth=depth)
         url = f'{_AKAMASTER}{depth}-{_CIFAR_WEIGHTS[depth]}.th'
         return ModelPreset(f'cifar_resnet{depth}', 'cifar_resnet20', backbone, url, 64, 'cifar', side=32)
-    # `resnet18_8xb16_cifar10` is a config of the base `resnet18_cifar`
-    stem, is_config, _ = name.partition('_8xb')
+    stem, is_config, _ = name.partition('_8xb')  # `resnet18_8xb16_cifar10` is a config of the base `resnet18_cifar`
     if is_config and name.endswith(('_cifar10', '_cifar100')) and f'{stem}_cifar' in bases:
         stem = f'{stem}_cifar'
     known = sorted(base for base in bases if base.startswith(('resnet', 'cifar_resnet')))
@@ -100,14 +99,9 @@ def _torchvision_preset(name: str) -> ModelPreset:
     published = models.get_model_weights(name).DEFAULT
     images = published.transforms()
     side = images.crop_size[0]
-    return replace(
-        _built_preset(f'torchvision:{name}', dict(type='TorchvisionBackbone', model_name=name)),
-        weights=f'torchvision://{name}',
-        side=side,
-        fixed=(published.meta.get('min_size') or (1, ))[0] >= side,
-        mean=images.mean,
-        std=images.std,
-        interpolation=images.interpolation.value)
+    preset = _built_preset(f'torchvision:{name}', dict(type='TorchvisionBackbone', model_name=name))
+    fixed = (published.meta.get('min_size') or (1, ))[0] >= side
+    return _for_images(replace(preset, weights=f'torchvision://{name}'), images, side, fixed)
 
 
 def _timm_preset(name: str, published: bool) -> ModelPreset:
@@ -122,13 +116,13 @@ def _timm_preset(name: str, published: bool) -> ModelPreset:
         raise ConfigError(f'--backbone timm:{name}: has no weights in timm; choose another network or give --weights')
     if published:
         backbone['pretrained'] = True
-    return replace(
-        preset,
-        side=images.input_size[-1],
-        fixed=bool(images.fixed_input_size),
-        mean=images.mean,
-        std=images.std,
-        interpolation=images.interpolation)
+    return _for_images(preset, images, images.input_size[-1], bool(images.fixed_input_size))
+
+
+def _for_images(preset: ModelPreset, images: Any, side: int, fixed: bool) -> ModelPreset:
+    """Return a preset with what torchvision or timm say of the images of its pretraining."""
+    interpolation = getattr(images.interpolation, 'value', images.interpolation)
+    return replace(preset, side=side, fixed=fixed, mean=images.mean, std=images.std, interpolation=interpolation)
 
 
 def _built_preset(label: str, backbone: dict[str, Any]) -> ModelPreset:

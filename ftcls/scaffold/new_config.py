@@ -12,11 +12,11 @@ from ftcls.config.validation import validate_config
 from ftcls.datasets.list_files import missing_hint
 from ftcls.utils import ConfigError, MissingFileError
 from .folder_report import FolderReport, report_folder
-from .hyperparameters import Hyperparameters, choose_hyperparameters
+from .hyperparameters import choose_hyperparameters
 from .mask_folders import find_masks
 from .model_presets import ModelPreset, make_preset
 from .template import VAL_FRACTION, write_config
-from .unet import NewUNet, write_unet_config
+from .unet import write_unet_config
 
 __all__ = ['NewConfig', 'new_config']
 
@@ -25,25 +25,13 @@ _TINY_SIDE = 48  # pixels
 
 @dataclass(frozen=True)
 class NewConfig:
-    """A written config, and what it was made from."""
+    """A written config, and what was found and chosen, one sentence per line."""
     path: Path
-    report: FolderReport
-    preset: ModelPreset
-    hyperparameters: Hyperparameters
+    facts: list[str]
 
     def describe(self) -> list[str]:
-        """Return what was found and what was chosen, one sentence per line."""
-        lines = self.report.describe()
-        if 'val' not in self.report.splits:
-            folder = Path(self.report.root, self.report.splits['train'].prefix)
-            lines.append(f'no val: a fifth of each class in {folder} is used for validation, drawn by split_seed')
-        weights = self.preset.weights or "timm's own"
-        lines.append(f'{self.preset.label}, weights: {weights}')
-        for name, why in self.hyperparameters.why.items():
-            lines.append(f'{name} {getattr(self.hyperparameters, name, "")}'.rstrip() + f': {why}')
-        if weights.startswith(('http', 'torchvision', 'timm')):
-            lines.append('the first run downloads the weights; on a machine without network give a file with --weights')
-        return [*lines, f'wrote {self.path}']
+        """Return what was found and chosen, and where the config is."""
+        return [*self.facts, f'wrote {self.path}']
 
 
 def new_config(data: str | os.PathLike,
@@ -54,7 +42,7 @@ def new_config(data: str | os.PathLike,
                seed: int = 0,
                device: str | None = None,
                check: int = 20_000,
-               masks: Sequence[str] = ()) -> 'NewConfig | NewUNet':
+               masks: Sequence[str] = ()) -> NewConfig:
     """Report on a folder of images, and write a config that fine-tunes a network on them; with masks, a U-Net.
 
     Args:
@@ -83,24 +71,37 @@ def new_config(data: str | os.PathLike,
     if masks and not folder:
         raise ConfigError(f'--masks {masks[0]}: {data} has no folders `images` and `masks`')
     if folder:
-        done = write_unet_config(path, folder, masks, seed, device)
-        validate_config(load_config(path))
-        return done
-    report = report_folder(data, check)
-    if weights is not None and '://' not in weights and not Path(weights).expanduser().is_file():
-        raise MissingFileError(f'--weights {weights}: no such file{missing_hint(weights)}')
-    preset = make_preset(backbone or _default_backbone(report, device), weights)
-    images = sum(report.splits['train'].counts.values())
-    if 'val' not in report.splits:
-        images = round(images * (1 - VAL_FRACTION))
+        facts = write_unet_config(path, folder, masks, seed, device)
+    else:
+        report = report_folder(data, check)
+        if weights is not None and '://' not in weights and not Path(weights).expanduser().is_file():
+            raise MissingFileError(f'--weights {weights}: no such file{missing_hint(weights)}')
+        preset = make_preset(backbone or _default_backbone(report, device), weights)
+        facts = _write_finetuning(path, report, preset, seed, device)
+    validate_config(load_config(path))
+    return NewConfig(path, facts)
+
+
+def _write_finetuning(path: Path, report: FolderReport, preset: ModelPreset, seed: int, device: str) -> list[str]:
+    """Write a config, and return what was found and what was chosen."""
+    has_val, train = 'val' in report.splits, report.splits['train']
+    images = round(len(train.label_of) * (1 - VAL_FRACTION * (not has_val)))
     chosen = choose_hyperparameters(preset, report.classes, images, report.side, device != 'cpu')
-    values: dict[str, Any] = dict(report=report, preset=preset, chosen=chosen, seed=seed)
+    facts = report.describe()
+    values: dict[str, Any] = dict(report=report, facts=facts[1:], preset=preset, chosen=chosen, seed=seed)
     values['has_classes'] = report.empty or any(map(report.extra_classes, report.splits))
     values['lacks_classes'] = any(map(report.missing_classes, report.splits))
     values |= {name: [round(255 * value, 3) for value in getattr(preset, name)] for name in ('mean', 'std')}
     write_config(path, 'config_template.txt', **values)
-    validate_config(load_config(path))
-    return NewConfig(path, report, preset, chosen)
+    if not has_val:
+        folder = Path(report.root, train.prefix)
+        facts.append(f'no val: a fifth of each class in {folder} is used for validation, drawn by split_seed')
+    source = preset.weights or "timm's own"
+    facts.append(f'{preset.label}, weights: {source}')
+    facts += [f'{name} {getattr(chosen, name, "")}'.rstrip() + f': {why}' for name, why in chosen.why.items()]
+    if source.startswith(('http', 'torchvision', 'timm')):
+        facts.append('the first run downloads the weights; on a machine without network give a file with --weights')
+    return facts
 
 
 def _default_backbone(report: FolderReport, device: str) -> str:

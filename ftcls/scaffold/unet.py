@@ -2,7 +2,6 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from .folder_report import loading_arguments, spread
 from .mask_folders import MaskFolder
 from .template import VAL_FRACTION, write_config
 
-__all__ = ['NewUNet', 'write_unet_config']
+__all__ = ['write_unet_config']
 
 _MOST_READ = 64  # images, for mean and standard deviation
 _RECIPES = dict(
@@ -27,19 +26,8 @@ _RECIPES = dict(
     cuda=dict(channels=64, lr=0.001, crop=256, side=1024, batch=8, steps=1200, source='configs/unet/unet_carvana.py'))
 
 
-@dataclass(frozen=True)
-class NewUNet:
-    """A written config of a U-Net, and what was found and chosen, one sentence per line."""
-    path: Path
-    facts: list[str]
-
-    def describe(self) -> list[str]:
-        """Return what was found and chosen, and where the config is."""
-        return [*self.facts, f'wrote {self.path}']
-
-
-def write_unet_config(path: Path, folder: MaskFolder, settings: Sequence[str], seed: int, device: str) -> NewUNet:
-    """Look at images and masks, and write a config that trains a U-Net from random weights.
+def write_unet_config(path: Path, folder: MaskFolder, settings: Sequence[str], seed: int, device: str) -> list[str]:
+    """Look at images and masks, write a config that trains a U-Net from random weights, and return what was found.
 
     Args:
         path: The config to write.
@@ -65,12 +53,11 @@ def write_unet_config(path: Path, folder: MaskFolder, settings: Sequence[str], s
     sizes = {header.shown for paths in images.values() for header in scan_headers(paths)}
     _fit(values, sizes, len(images['train']))
     facts.append('sizes: {} pixels'.format(enumerate_names((f'{w}x{h}' for w, h in sorted(sizes)), 3)))
-    facts.append(
-        'U-Net of {channels} channels in the first stage, from random weights: {epochs} epochs at rate {lr}, in '
-        'batches of {batch} crops of {crop} pixels, as in {source}'.format_map(values))
+    facts.append('U-Net of {channels} channels in the first stage, from random weights: {epochs} epochs at rate {lr}, '
+                 'in batches of {batch} crops of {crop} pixels, as in {source}'.format_map(values))
     values |= dict(folder=os.fspath(folder.root), splits=folder.splits, coding=coding, facts=facts, seed=seed)
     write_config(path, 'unet_template.txt', **values)
-    return NewUNet(path, facts)
+    return facts
 
 
 def _held(dataset: BinarySegDataset) -> str:
@@ -78,8 +65,7 @@ def _held(dataset: BinarySegDataset) -> str:
     try:
         values = dataset.check_masks()
     except DataError as err:
-        raise DataError(
-            f'{err}; give the setting with `--masks NAME=VALUE`, for example `--masks foreground=1`') from None
+        raise DataError(f'{err}; give it by `--masks NAME=VALUE`, for example `--masks foreground=1`') from None
     is_default = dataset.coding.foreground == 'nonzero' and dataset.coding.threshold is None
     if is_default and values.kinds[1] > values.kinds[0]:
         return f'{values.describe()}, the larger part: for the reverse give `--masks foreground=0`'
@@ -92,13 +78,8 @@ def _fit(values: dict[str, Any], sizes: set[tuple[int, int]], count: int) -> Non
     if largest > side:
         sizes = {tuple(side * length // max(size) for length in size) for size in sizes}  # as ResizeEdge rounds
     epochs = max(10, math.ceil(values['steps'] * values['batch'] / (count * (1 - VAL_FRACTION))))
-    values |= dict(
-        largest=largest,
-        eval_batch={1: values['batch']}.get(len(sizes), 1),
-        epochs=epochs,
-        val_interval=max(1, epochs // 10),
-        crop=max(16, min(values['crop'],
-                         min(map(min, sizes)) // 16 * 16)))
+    crop = max(16, min(values['crop'], min(map(min, sizes)) // 16 * 16))
+    values |= dict(largest=largest, eval_batch={1: values['batch']}.get(len(sizes), 1), epochs=epochs, crop=crop)
 
 
 def _statistics(paths: Sequence[str], facts: list[str]) -> dict[str, Any]:

@@ -29,15 +29,12 @@ __all__ = [
 # Classes whose annotations are trusted enough to check values against. (AmpOptimWrapper's says `str` of a number.)
 _TYPED_MODULES = ('ftcls.', 'torch.optim', 'mmengine.optim.scheduler', 'mmengine.optim.optimizer.optimizer_wrapper',
                   'mmengine.runner.loops', 'mmengine.hooks', 'mmengine.dataset')
-# Classes of MMEngine whose ``**kwargs`` are not used.
-_CLOSED_CLASSES = ('CheckpointHook', )
+_CLOSED_CLASSES = ('CheckpointHook', )  # classes of MMEngine whose ``**kwargs`` are not used
 
 _ANYTHING = (Any, object, inspect.Parameter.empty)
-# Annotations that a list or a tuple can match, and a dict.
 _SEQUENCES = (list, tuple, Collection, Iterable, MutableSequence, Sequence)
 _MAPPINGS = (dict, Mapping)
-# What a config file can hold; anything else has been built already.
-_PLAIN = (str, bytes, Number, list, tuple, set, Mapping, NoneType)
+_PLAIN = (str, bytes, Number, list, tuple, set, Mapping, NoneType)  # what a config can hold
 _BOUNDS: dict[type, tuple[str, Callable[[Any, Any], bool]]] = {
     at.Ge: ('at least', operator.ge),
     at.Gt: ('above', operator.gt),
@@ -47,8 +44,7 @@ _BOUNDS: dict[type, tuple[str, Callable[[Any, Any], bool]]] = {
     at.MinLen: ('of length at least', lambda value, least: len(value) >= least),
     at.MaxLen: ('of length at most', lambda value, most: len(value) <= most),
 }
-# A name this similar to one of an open class's own arguments is a misspelling, not an argument that is passed on.
-_SAME_WORD = 0.85
+_SAME_WORD = 0.85  # a name this similar to one of an open class's arguments is misspelt, not passed on
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 80
 
@@ -94,8 +90,7 @@ def argument_faults(
         here = join_path(path, key)
         text = f'{here}: {name_of(component)} takes no argument {key!r}'
         if key in known:
-            # `begin: int = None` means that None is allowed
-            is_default = value is None and known[key].default is None
+            is_default = value is None and known[key].default is None  # `begin: int = None` means that None is allowed
             if not is_default and not matches_type(value, hints.get(key, Any)):
                 yield describe_type_error(here, value, hints[key])
         elif key in taken:
@@ -167,11 +162,8 @@ def accepted_arguments(component: Callable) -> dict[str, inspect.Parameter] | No
         ['dim']
     """
     arguments, is_open = _inherited(component)
-    if getattr(component, 'accepts_extra_arguments', False):
-        return None
-    if is_open and name_of(component) not in _CLOSED_CLASSES:
-        return None
-    return arguments
+    is_open = is_open and name_of(component) not in _CLOSED_CLASSES
+    return None if is_open or getattr(component, 'accepts_extra_arguments', False) else arguments
 
 
 def required_arguments(component: Callable, with_bases: bool = False) -> list[str]:

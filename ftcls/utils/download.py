@@ -77,8 +77,7 @@ def download(url: str,
             the file by hand.
     """
     if urllib.parse.urlsplit(url).scheme not in ('http', 'https'):
-        raise DownloadError(f'cannot download {url!r}: only http:// and https:// addresses are fetched; '
-                            'give the path of a local file as it is')
+        raise DownloadError(f'cannot fetch {url!r}: only http:// and https:// addresses; give a local file by its path')
     path = _target(url, dst_or_cache_dir)
     wanted = {'md5': md5, 'sha256': hash_prefix}
     if path.is_file() and _mismatch(path, wanted) is None:
@@ -161,9 +160,8 @@ def _fetch_with_retries(url: str, part: Path, path: Path, retries: int, **option
             problem = str(err.reason)
             if isinstance(err.reason, ConnectionRefusedError | socket.gaierror):
                 host = urllib.parse.urlsplit(url).hostname
-                raise DownloadError(
-                    f'cannot reach {host} to download {_shown(url)} ({problem}); is there a network? {by_hand}'
-                ) from err
+                raise DownloadError(f'cannot reach {host} to download {_shown(url)} ({problem}); is there a network? '
+                                    f'{by_hand}') from err
         except (ConnectionError, TimeoutError, http.client.HTTPException) as err:
             problem = f'{type(err).__name__}: {err}'
         if attempt < retries:

@@ -1,9 +1,14 @@
 """Names: the nearest ones to a misspelt one, and which parameters a pattern matches."""
 import difflib
+import os
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
-__all__ = ['nearest', 'did_you_mean', 'edits', 'enumerate_names', 'is_regex', 'match_names', 'name_parts', 'plural']
+__all__ = [
+    'nearest', 'did_you_mean', 'edits', 'enumerate_names', 'is_regex', 'match_names', 'missing_hint', 'name_parts',
+    'plural'
+]
 
 
 def nearest(name: str, allowed: Iterable[str], most: int = 3) -> list[str]:
@@ -14,9 +19,7 @@ def nearest(name: str, allowed: Iterable[str], most: int = 3) -> list[str]:
         ['ResNet']
     """
     allowed = list(dict.fromkeys(allowed))
-    lowered = {}
-    for candidate in allowed:
-        lowered.setdefault(candidate.lower(), candidate)
+    lowered = {candidate.lower(): candidate for candidate in reversed(allowed)}
     hits = difflib.get_close_matches(name.lower(), lowered, n=most, cutoff=0.55)
     return [lowered[hit] for hit in hits]
 
@@ -30,6 +33,17 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     if allowed and len(allowed) <= 20:
         return '; allowed: ' + ', '.join(sorted(allowed))
     return ''
+
+
+def missing_hint(path: str | os.PathLike) -> str:
+    """Return a hint at a file or folder beside ``path`` with a similar name, or at the first folder that is missing."""
+    target = Path(path)
+    parent = target.parent
+    if parent.is_dir():
+        return did_you_mean(target.name, [entry.name for entry in parent.iterdir()])
+    while not parent.exists() and parent != parent.parent:
+        target, parent = parent, parent.parent
+    return f'; the folder {str(target)!r} is missing'
 
 
 def enumerate_names(names: Iterable[object], most: int = 10) -> str:

@@ -105,9 +105,8 @@ def read_text(path: str | Path) -> str:
         except UnicodeDecodeError as err:
             at, guess = err.start, 'WINDOWS-1252'
     line = data.count(b'\n', 0, at) + 1
-    raise DataError(
-        f'line {line}: byte {at} ({data[at]:#04x}) is not text in UTF-8; save the file as UTF-8, for example by '
-        f'`iconv -f {guess} -t UTF-8` (a guess; GB18030 and SHIFT_JIS are common too)')
+    raise DataError(f'line {line}: byte {at} ({data[at]:#04x}) is not text in UTF-8; save the file as UTF-8, for '
+                    f'example by `iconv -f {guess} -t UTF-8` (a guess; GB18030 and SHIFT_JIS are common too)')
 
 
 def _import_package(name: str) -> ModuleType:

@@ -16,8 +16,7 @@ from torch.distributed.distributed_c10d import _get_default_store
 
 __all__ = ['Agreement', 'PATIENCE', 'is_last_here', 'patient_barrier', 'show_life', 'usable_cores']
 
-# Seconds to wait for another process, for example at the exchange of gradients; torch waits 10 or 30 minutes.
-PATIENCE = 240
+PATIENCE = 240  # seconds to wait for another process, as at the exchange of gradients; torch waits 10 or 30 minutes
 _BEAT = 10.  # seconds between two signs of life
 _barriers = itertools.count()
 

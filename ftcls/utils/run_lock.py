@@ -1,6 +1,5 @@
 """One training at a time in a folder."""
 import errno
-import logging
 import os
 import socket
 import time
@@ -9,8 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from mmengine.logging import print_log
 
+from ftcls.utils.log import warn
 from .errors import ConfigError, RunningError
 
 __all__ = ['run_lock']
@@ -61,4 +60,4 @@ def _acquire(lock: FileLock, path: Path) -> None:
     except (OSError, NotImplementedError) as err:  # the second: filelock 3 without flock
         if getattr(err, 'errno', errno.ENOSYS) not in _WITHOUT_LOCKS:
             raise
-        print_log(f'{path}: its file system has no locks; start no second training there', 'current', logging.WARNING)
+        warn(f'{path}: its file system has no locks; start no second training there')

@@ -18,8 +18,7 @@ def render_table(columns: Mapping[str, str], rows: Iterable[Sequence[object]], w
         scratch  74.97
         probe        -
     """
-    # rich takes 0.1 s to import, which a command that draws no table does not wait for
-    from rich.console import Console
+    from rich.console import Console  # takes 0.1 s, which a command that draws no table does not wait for
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style='bold')

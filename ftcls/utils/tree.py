@@ -11,8 +11,7 @@ class _NotSet:
         return 'not set'
 
 
-# Stands for the value of a key that is not there.
-NOT_SET = _NotSet()
+NOT_SET = _NotSet()  # stands for the value of a key that is not there
 
 
 def join_path(path: str, key: str | int) -> str:

@@ -14,11 +14,7 @@ PositiveInt = Annotated[int, Ge(1)]
 NonNegativeInt = Annotated[int, Ge(0)]
 PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
-# From 0 to 1, both included.
-Probability = Annotated[float, Interval(ge=0, le=1)]
-# Between 0 and 1, both excluded.
-Fraction = Annotated[float, Interval(gt=0, lt=1)]
-# One length for both sides, or two, in pixels.
-Size = PositiveInt | tuple[PositiveInt, PositiveInt]
-# What a loss does with its values, one for each sample.
-Reduction = Literal['none', 'mean', 'sum']
+Probability = Annotated[float, Interval(ge=0, le=1)]  # from 0 to 1, both included
+Fraction = Annotated[float, Interval(gt=0, lt=1)]  # between 0 and 1, both excluded
+Size = PositiveInt | tuple[PositiveInt, PositiveInt]  # one length for both sides, or two, in pixels
+Reduction = Literal['none', 'mean', 'sum']  # what a loss does with its values, one for each sample

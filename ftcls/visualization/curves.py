@@ -20,8 +20,7 @@ __all__ = ['plot_compare', 'plot_curves']
 # Okabe and Ito's colours, which colour-blind readers can tell apart; yellow left out, too faint on white.
 _COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 _DASHES = ('-', '--', '-.', ':')
-# Metrics in these groups are percentages.
-_PERCENT = ('accuracy/', 'single-label/', 'multi-label/', 'dice', 'iou')
+_PERCENT = ('accuracy/', 'single-label/', 'multi-label/', 'dice', 'iou')  # metrics in these groups are percentages
 
 
 def plot_curves(records: Sequence[Record] | str | os.PathLike,
@@ -112,10 +111,8 @@ def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
 
 def _panels(count: int, title: str | None) -> tuple['Figure', Sequence['Axes']]:
     """Make a figure with ``count`` panels in a row; pyplot would keep it in memory and look for a display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     figure = Figure(figsize=(4.6 * count, 4.), layout='constrained')
-    FigureCanvasAgg(figure)
     figure.get_layout_engine().set(wspace=0.06)
     if title:
         figure.suptitle(title, fontsize=13, fontweight='bold')
@@ -175,8 +172,7 @@ def _draw_rates(axes: 'Axes', rates: Mapping[str, Series], per_epoch: float | No
     for index, (name, points) in enumerate(rates.items()):
         x, y = _xy(points, per_epoch)
         style = dict(color=_COLORS[index % len(_COLORS)], linestyle=_DASHES[index % len(_DASHES)], linewidth=1.6)
-        # A rate holds from its step until the next one is set.
-        marker = 'o' if len(x) == 1 else None
+        marker = 'o' if len(x) == 1 else None  # a rate holds from its step until the next one is set
         axes.plot(x, y, label=name, drawstyle='steps-post', marker=marker, **style)
     if not _log_where_it_spans(axes, 5) and axes.lines:
         axes.set_ylim(bottom=0)
@@ -198,8 +194,7 @@ def _draw_arm(axes: 'Axes',
     seeds = [points for points in seeds if points]
     if not seeds:
         return
-    # Where seeds are not logged at the same steps, all are interpolated at those of the first, within their common
-    # range.
+    # Seeds that are not logged at the same steps are interpolated at those of the first, within their common range.
     start, stop = max(points[0][0] for points in seeds), min(points[-1][0] for points in seeds)
     x = np.array([at for at, _ in seeds[0] if start <= at <= stop])
     if not len(x):
@@ -219,14 +214,10 @@ def _draw_arm(axes: 'Axes',
 def _smooth(values: Sequence[float]) -> np.ndarray:
     """Average each value with its neighbours, over a fortieth of the series; NaN where all of them are."""
     values = np.asarray(values, dtype=float)
-    half = max(1, len(values) // 80)
-    smoothed = np.full(len(values), np.nan)
-    for i in range(len(values)):
-        window = values[max(0, i - half):i + half + 1]
-        window = window[np.isfinite(window)]
-        if len(window):
-            smoothed[i] = window.mean()
-    return smoothed
+    finite, window = np.isfinite(values), np.ones(2 * max(1, len(values) // 80) + 1)
+    counts = np.convolve(finite, window, 'same')
+    sums = np.convolve(np.where(finite, values, 0.), window, 'same')
+    return np.where(counts > 0.5, sums / np.maximum(counts, 1), np.nan)
 
 
 def _marks(values: Sequence[float], most: int = 40) -> dict[str, object]:

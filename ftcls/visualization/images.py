@@ -55,13 +55,8 @@ def plot_images(images: Sequence[np.ndarray],
     aspect = max(image.shape[1] / image.shape[0] for image in images)
     columns = min(len(images), math.ceil(math.sqrt(len(images) * 4 / 3 / aspect)))  # the whole about as wide as 4:3
     rows = math.ceil(len(images) / columns)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    height = 2.7 * rows
-    if title:
-        height += 0.4
-    figure = Figure(figsize=(2.4 * aspect * columns, height), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(2.4 * aspect * columns, 2.7 * rows + 0.4 * bool(title)), layout='constrained')
     figure.suptitle(title or '', fontsize=11)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:

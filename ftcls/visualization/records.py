@@ -14,13 +14,9 @@ __all__ = [
 ]
 
 Record = Mapping[str, object]
-# Points of one line: (step, value), in the order of the steps.
-Series = list[tuple[int, float]]
+Series = list[tuple[int, float]]  # points of one line: (step, value), in the order of the steps
 
-# What a record holds beside losses and metrics.
-_BOOKKEEPING = {
-    'kind', 'epoch', 'iter', 'iters', 'step', 'time', 'data_time', 'memory', 'loss', 'lr', 'momentum', 'eta'
-}
+_BOOKKEEPING = set('kind epoch iter iters step time data_time memory loss lr momentum eta'.split())
 
 
 def read_records(path: str | os.PathLike) -> list[dict]:
@@ -52,6 +48,10 @@ def read_records(path: str | os.PathLike) -> list[dict]:
     return records
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def series(records: Iterable[Record], kind: str, name: str) -> Series:
     """Return the values called ``name`` in the records of one ``kind``, by step.
 
@@ -61,7 +61,7 @@ def series(records: Iterable[Record], kind: str, name: str) -> Series:
     points: Series = []
     for record in records:
         value = record.get(name)
-        if record.get('kind') != kind or isinstance(value, bool) or not isinstance(value, (int, float)):
+        if record.get('kind') != kind or not _is_number(value):
             continue
         step = int(record.get('step', 0))
         while points and points[-1][0] >= step:
@@ -75,9 +75,7 @@ def metric_names(records: Iterable[Record]) -> list[str]:
     names = {}
     for record in records:
         if record.get('kind') == 'val':
-            names.update(
-                (name, None) for name, value in record.items()
-                if name not in _BOOKKEEPING and not isinstance(value, bool) and isinstance(value, (int, float)))
+            names |= dict.fromkeys(name for name in record if name not in _BOOKKEEPING and _is_number(record[name]))
     return list(names)
 
 
@@ -115,10 +113,8 @@ def steps_per_epoch(records: Iterable[Record]) -> float | None:
 
     None where there are none, or where validations do not fall on the ends of epochs of one length.
     """
-    ratios = [
-        record['step'] / record['epoch'] for record in records
-        if record.get('kind') == 'val' and record.get('epoch') and record.get('step')
-    ]
+    known = [one for one in records if one.get('kind') == 'val' and one.get('epoch') and one.get('step')]
+    ratios = [one['step'] / one['epoch'] for one in known]
     if not ratios or any(not math.isclose(ratio, ratios[0], rel_tol=1e-6) for ratio in ratios):
         return None
     return ratios[0]

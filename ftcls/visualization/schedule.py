@@ -8,8 +8,7 @@ from .curves import _draw_rates, _label_steps, _panels, _save
 
 __all__ = ['plot_schedule']
 
-# More points than an image has columns.
-_MOST_POINTS = 4000
+_MOST_POINTS = 4000  # more points than an image has columns
 # Texts beside an upright line, below the upper edge of the panel.
 _UPRIGHT = dict(xycoords=('data', 'axes fraction'), xytext=(-2, -3), textcoords='offset points', rotation=90)
 _UPRIGHT |= dict(ha='right', va='top', fontsize=7, color='0.4')

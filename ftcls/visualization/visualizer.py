@@ -14,14 +14,9 @@ from ftcls.utils import DataError
 
 __all__ = ['UniversalVisualizer']
 
-_TEXT_STYLE = dict(
-    family='monospace',
-    color='white',
-    bbox=dict(facecolor='black', alpha=0.6, boxstyle='round', edgecolor='none'),
-    verticalalignment='top',
-    horizontalalignment='left')
-# A text is not readable on an image whose shorter edge is smaller than this, in pixels; CIFAR's are 32.
-_READABLE_EDGE = 224
+_BOX = dict(facecolor='black', alpha=0.6, boxstyle='round', edgecolor='none')
+_TEXT_STYLE = dict(family='monospace', color='white', bbox=_BOX, verticalalignment='top', horizontalalignment='left')
+_READABLE_EDGE = 224  # pixels; a text is not readable on an image with a smaller shorter edge, as CIFAR's
 
 
 @VISUALIZERS.register_module()

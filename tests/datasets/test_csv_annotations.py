@@ -141,7 +141,7 @@ def test_lines_and_columns_that_hold_nothing(tmp_path: Path, text: str) -> None:
     ('path,label,label,label\na.jpg,1,0,0\n', "line 2: .* are flags, not labels; write the names or numbers"),
     ('path,class\na.jpg,cat\n', "no column of labels: name it label, .*there is 'class'"),
     ('path,sick,age\na.jpg,1,50\n', "no column of labels.*a column of 0 and 1 for each class"),
-    ('foo,bar\na,b\n', "named path, img_path or filename, among 'foo', 'bar'; let line 1"),
+    ('foo,bar\na,b\n', "named path, img_path or filename among 'foo', 'bar'; let line 1"),
     ('a.jpg cat\n', 'lists no images; it needs a header'),
     ('a.jpg,cat\nb.jpg,dog\n', "among 'a.jpg', 'cat'; let line 1 name the columns: `path,label`"),
     ('path,label\na,b.jpg,cat\n', 'x.csv, line 2: 3 columns below a header of 2.*double quotes'),
@@ -159,12 +159,12 @@ def test_wrong_csv(tmp_path: Path, text: str | bytes, message: str) -> None:
 @pytest.mark.parametrize('text, message', [
     ('[{"path": "a.jpg", ]', 'x.json: cannot be read as json: .*line 1'),
     ('{"metainfo": {}, "data_list": []}', 'OpenMMLab 2.0.*BaseDataset'),
-    ('{"a.jpg": "cat"}', 'must hold a list of'),
+    ('{"a.jpg": "cat"}', 'must be a list of'),
     ('["a.jpg"]', "entry 1: expected .*'a.jpg'"),
     ('[{"label": "cat"}]', "no column is named path, .*among 'label'"),
     ('[{"path": "a", "label": 1}, {"label": 1}]', 'entry 2: has no path'),
     ('[{"path": 3, "label": 1}]', 'as text under `path`, got 3'),
-    ('[{"path": "a", "label": 0.5}]', 'a label must be text .in quotes., a whole number.*0.5'),
+    ('[{"path": "a", "label": 0.5}]', 'a label is text .in quotes., an integer.*0.5'),
     ('{"path": "a"}\n{"path": "b"}', 'cannot be read as json: Extra data: line 2'),
     ('[]', 'lists no images'),
 ])
@@ -176,7 +176,7 @@ def test_wrong_json(tmp_path: Path, text: str, message: str) -> None:
 @pytest.mark.parametrize('text, message', [
     ('- path: a.jpg\n  label: !!python/object/apply:os.getcwd []\n',
      'x.yaml: cannot be read as yaml: could not determine a constructor .*line 2'),
-    ('- {path: a.jpg, label: no}\n', 'entry 1: a label must be text .in quotes., .*got False'),
+    ('- {path: a.jpg, label: no}\n', 'entry 1: a label is text .in quotes., .*got False'),
     ('- path: a.jpg\n label: b\n', 'x.yaml: cannot be read as yaml: .*line 2'),
 ])
 def test_wrong_yaml(tmp_path: Path, text: str, message: str) -> None:

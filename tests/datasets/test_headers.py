@@ -141,7 +141,7 @@ def test_paths_that_are_no_files(tmp_path):
 def test_bomb_is_not_decoded(tmp_path, monkeypatch):
     path = write(tmp_path / 'bomb.png', Image.new('1', (20_000, 20_000)))
     assert path.stat().st_size < 60_000
-    assert 'more pixels than the limit of 178,956,970' in read_header(path).fault
+    assert 'more than 178,956,970 pixels' in read_header(path).fault
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10**9)
     assert read_header(path).fault is None
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
@@ -198,7 +198,7 @@ def test_what_must_not_be_decoded(tmp_path, monkeypatch):
     with pytest.raises(DataError, match='cut off'):
         check_image(path.read_bytes()[:-40], str(path))
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
-    with pytest.raises(DataError, match=r'a\.jpg.* has more pixels than the limit of 178,956,970.*FTCLS_MAX_PIXELS'):
+    with pytest.raises(DataError, match=r'a\.jpg.* has more than 178,956,970 pixels.*FTCLS_MAX_PIXELS'):
         check_image(path.read_bytes(), 'a.jpg')
 
 

@@ -167,7 +167,7 @@ def test_samples_that_cannot_be_judged_are_named(metric: type) -> None:
     score = torch.tensor([0.5, 0.5])
     with pytest.raises(DataError, match=r'needs the true label of every sample, and one has none \(a.png\)'):
         metric().process(None, [dict(pred_score=score, img_path='a.png')])
-    with pytest.raises(DataError, match=r'one label per image, and one has \[0, 1\]'):
+    with pytest.raises(DataError, match=r'one label per image, got \[0, 1\]'):
         metric().process(None, [dict(pred_score=score, gt_label=torch.tensor([0, 1]))])
     with pytest.raises(DataError, match='label 2 is outside of the 2 classes'):
         metric().process(None, [dict(pred_score=score, gt_label=torch.tensor([2]))])

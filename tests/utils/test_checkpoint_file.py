@@ -141,7 +141,7 @@ class TestFetching:
 def test_missing_file_names_the_nearest(weights):
     with pytest.raises(MissingFileError, match=r'wieghts\.pth.*did you mean .*weights\.pth'):
         read_checkpoint(weights.parent / 'wieghts.pth')
-    with pytest.raises(MissingFileError, match='there is no folder'):
+    with pytest.raises(MissingFileError, match="nowhere' is missing"):
         read_checkpoint(weights.parent / 'nowhere' / 'w.pth')
 
 

@@ -8,8 +8,7 @@ import torchvision
 from torch import nn
 
 from ftcls.models.backbones import CifarResNet, ResNet
-from ftcls.utils.checkpoint.loading import (check_finite, extract_state_dict, find_state_dict, load_pretrained,
-                                            match_state_dict)
+from ftcls.utils.checkpoint.loading import check_finite, find_state_dict, load_pretrained, match_state_dict
 from ftcls.utils.checkpoint.report import LoadReport, fold_names
 from ftcls.utils.errors import CheckpointError
 
@@ -72,21 +71,22 @@ def test_containers(wrap, path):
 def test_wrappers_on_all_keys_are_taken_off(prefix):
     checkpoint = {'state_dict': {f'{prefix}a.weight': torch.zeros(1), f'{prefix}b': nn.Parameter(torch.ones(1))}}
     before = dict(checkpoint['state_dict'])
-    state = extract_state_dict(checkpoint)
-    assert list(state) == ['a.weight', 'b'] and not state['b'].requires_grad
+    ours = {'a.weight': torch.ones(1), 'b': torch.zeros(1)}
+    state, report = match_state_dict(find_state_dict(checkpoint)[0], ours)
+    assert list(state) == ['a.weight', 'b'] and not state['b'].requires_grad and report.strip == prefix
     assert checkpoint['state_dict'] == before
 
 
 def test_wrappers_on_some_keys_stay():
     state = {'module.a': torch.zeros(1), 'b': torch.zeros(1)}
-    assert list(extract_state_dict(state)) == ['module.a', 'b']
+    assert list(match_state_dict(state, state)[0]) == ['module.a', 'b']
 
 
 def test_no_weights_or_too_many():
     with pytest.raises(CheckpointError, match="no weights under.*its keys: epoch"):
-        extract_state_dict({'epoch': 1})
+        find_state_dict({'epoch': 1})
     with pytest.raises(CheckpointError, match='teacher'):
-        extract_state_dict({'student': {'a': torch.zeros(1)}, 'teacher': {'a': torch.zeros(1)}})
+        find_state_dict({'student': {'a': torch.zeros(1)}, 'teacher': {'a': torch.zeros(1)}})
 
 
 @pytest.mark.parametrize('before, module, strip, add', [

@@ -20,8 +20,7 @@ from ftcls.visualization import plot_range_test
 
 __all__ = ['RangeTest', 'find_lr']
 
-# Hooks that wait for a validation, or write files.
-_LEFT_OUT = ('EarlyStoppingHook', 'CheckpointHook')
+_LEFT_OUT = ('EarlyStoppingHook', 'CheckpointHook')  # hooks that wait for a validation, or write files
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,7 @@ def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
     notes = [note]
     for scheduler in schedulers:
         if hasattr(scheduler, 'monitor'):
-            notes.append(f'{type(scheduler).__name__} follows the validation, which is unknown here: drawn as if it '
-                         'never changed the rate')
+            notes.append(f'{type(scheduler).__name__} follows the validation: drawn as if it never changed the rate')
     begins, joins, plan = _unfreezing(cfg, model, dict(zip(names, optimizer.param_groups)), epoch, total)
     return Schedule(lr, momentum, iters, notes + plan, begins, joins)
 
@@ -178,9 +177,7 @@ def _unfreezing(cfg: Config, model: nn.Module, groups: Mapping[str, dict], epoch
 def _unfreezes(hook: Any) -> bool:
     if not isinstance(hook, Mapping):
         return False
-    kind = hook['type']
-    if isinstance(kind, str):
-        kind = HOOKS.get(kind)
+    kind = HOOKS.get(hook['type'])
     return isinstance(kind, type) and issubclass(kind, GradualUnfreezingHook)
 
 

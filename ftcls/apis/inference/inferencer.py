@@ -1,6 +1,5 @@
 """Predicting the classes of images, prepared exactly as in validation."""
 import functools
-import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from ftcls.config.resolve import type_name
 from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.datasets.transforms.decoding import from_array, from_pillow
 from ftcls.datasets.transforms.loading import next_step
@@ -24,6 +24,7 @@ from ftcls.models.heads import MultiLabelClsHead
 from ftcls.registry import TRANSFORMS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError, MissingFileError, UserError
+from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 from ftcls.visualization import UniversalVisualizer
@@ -168,8 +169,7 @@ class ImageClassificationInferencer:
         meta = getattr(model, '_dataset_meta', None) or {}
         self.classes = list(classes or meta.get('classes') or ()) or None
         if self.classes is None:
-            text = 'neither the checkpoint nor the config names the classes; predictions are indices only'
-            print_log(text, 'current', level=logging.WARNING)
+            warn('neither the checkpoint nor the config names the classes; predictions are indices only')
         channels = (module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d))
         self.pipeline = ValidationPipeline(self.config, next(channels, None))
 
@@ -294,8 +294,7 @@ def inference_model(model: str | os.PathLike | Config | nn.Module,
 @functools.cache
 def _note_order() -> None:
     """Say once which channel order is assumed."""
-    print_log("arrays are taken as BGR, OpenCV's order; give channel_order='rgb' for RGB (PIL images are always RGB)",
-              'current')
+    print_log("arrays count as BGR, OpenCV's order; give channel_order='rgb' for RGB (PIL images are RGB)", 'current')
 
 
 def _drawable(sample: dict) -> np.ndarray:
@@ -310,10 +309,7 @@ def _drawable(sample: dict) -> np.ndarray:
 
 def _type_name(step: Any) -> str:
     """Return the class name of a step of a pipeline, which may be a config, a class or an object."""
-    kind = type(step)
-    if isinstance(step, Mapping):
-        kind = step['type']
-    return getattr(kind, '__name__', str(kind)).rsplit('.', 1)[-1]
+    return type_name(step) or type(step).__name__
 
 
 def _drawing_names(images: Sequence[Image]) -> list[str]:

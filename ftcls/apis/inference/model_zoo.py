@@ -1,7 +1,6 @@
 """Finding models: by the name of a config, by a config file, by the work dir of a run."""
 import copy
 import fnmatch
-import logging
 import os
 import re
 from collections import Counter
@@ -13,7 +12,6 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.fileio import list_from_file
-from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import nn
 
@@ -21,6 +19,7 @@ from ftcls.config.loading import config_folder, load_config, resolve_config_path
 from ftcls.registry import DATASETS, MODELS
 from ftcls.utils import CheckpointError, ConfigError, MissingFileError, did_you_mean
 from ftcls.utils.checkpoint.loading import checkpoint_meta, load_pretrained, read_checkpoint
+from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 
@@ -191,11 +190,9 @@ def load_weights(model: nn.Module, source: str | os.PathLike) -> None:
     """Load weights for every part, else raise CheckpointError; put class names into ``model._dataset_meta``."""
     report = load_pretrained(model, source)
     if not report.complete:
-        raise CheckpointError('parts of the model would be left without weights; is this the checkpoint of this '
-                              f'config?\n{report.summary()}')
+        raise CheckpointError(f'parts of the model get no weights; is this its checkpoint?\n{report.summary()}')
     meta = checkpoint_meta(read_checkpoint(source))
-    # mmcls 0.x wrote the names as CLASSES
-    classes = getattr(meta.get('dataset_meta'), 'get', {}.get)('classes') or meta.get('CLASSES')
+    classes = getattr(meta.get('dataset_meta'), 'get', {}.get)('classes') or meta.get('CLASSES')  # mmcls 0.x: CLASSES
     model._dataset_meta = dict(getattr(model, '_dataset_meta', None) or {})
     if isinstance(classes, list | tuple):
         model._dataset_meta['classes'] = list(classes)
@@ -223,14 +220,10 @@ def _config_classes(cfg: Config) -> list[str] | None:
         return None
     classes = dataset.get('classes') or (dataset.get('metainfo') or {}).get('classes')
     if classes is None:
-        kind = dataset['type']
-        if isinstance(kind, str):
-            with DefaultScope.overwrite_default_scope('ftcls'):
-                kind = DATASETS.get(kind)
-        classes = (getattr(kind, 'METAINFO', None) or {}).get('classes')
+        classes = (getattr(DATASETS.get(dataset['type']), 'METAINFO', None) or {}).get('classes')
     if isinstance(classes, (str, os.PathLike)):
         if not Path(classes).is_file():
-            print_log(f'the file of class names {classes} does not exist', 'current', level=logging.WARNING)
+            warn(f'the file of class names {classes} does not exist')
             return None
         classes = list(filter(None, map(str.strip, list_from_file(classes, encoding='utf-8-sig'))))
     return list(classes or ()) or None

@@ -3,15 +3,12 @@ import contextlib
 import csv
 import glob
 import json
-import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
-from mmengine.logging import print_log
 
 from ftcls.datasets.headers import is_image
 from ftcls.datasets.list_files import missing_hint
@@ -20,6 +17,7 @@ from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.datasets.transforms.decoder_errors import DAMAGED
 from ftcls.models.segmentors import ImageSegmentor
 from ftcls.utils import ConfigError, DataError, MissingFileError
+from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.table import render_table
 from .inferencer import ImageClassificationInferencer
@@ -158,15 +156,7 @@ def _check_images(images: Sequence[str]) -> None:
     if len(missing) == len(images):
         raise MissingFileError(text)
     if missing:
-        print_log(text, logger='current', level=logging.WARNING)
-
-
-def _check_topk(topk: int, cfg: Config) -> None:
-    model = cfg.get('model') or {}
-    parts = [part for part in (model.get('head'), model.get('backbone')) if isinstance(part, Mapping)]
-    limit = next((part['num_classes'] for part in parts if isinstance(part.get('num_classes'), int)), None)
-    if topk < 1 or topk > (limit or topk):
-        raise ConfigError(f'topk must be from 1 to {limit or "the number of classes"}; got {topk}')
+        warn(text)
 
 
 def predict_files(model: str | os.PathLike,
@@ -199,8 +189,6 @@ def predict_files(model: str | os.PathLike,
     files, notes = find_images(images)
     _check_images(files)
     cfg, checkpoint = resolve_model(model, checkpoint or True)
-    if topk is not None:
-        _check_topk(topk, cfg)
     built = get_model(cfg, checkpoint, device)
     kind = ImageSegmentationInferencer if isinstance(built, ImageSegmentor) else ImageClassificationInferencer
     inferencer = kind(built)
@@ -214,8 +202,7 @@ def predict_files(model: str | os.PathLike,
     for file, result in zip(files, results):
         if os.path.isdir(file):
             result = dict(error=f'{file} {_NO_IMAGES}')
-        # all scores or pixels of an image are too many for a file
-        for key in ('pred_scores', 'pred_mask', 'pred_prob'):
+        for key in ('pred_scores', 'pred_mask', 'pred_prob'):  # all scores or pixels are too many for a file
             result.pop(key, None)
         report.rows.append(dict(img_path=file, **result))
     damaged = [file for file in files if file in DAMAGED]

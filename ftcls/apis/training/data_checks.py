@@ -1,6 +1,5 @@
 """Whether model, metrics and data fit: numbers of classes and labels, samples of every class, masks, no image twice."""
 import inspect
-import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from ftcls.models.heads import ClsHead, MultiLabelClsHead
 from ftcls.registry import DATASETS, METRICS, MODELS
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.errors import located
+from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 from .loaders import DataReport, dataset_configs, image_loader
@@ -71,14 +71,11 @@ def check_missing_classes(cfg: Config, report: DataReport) -> None:
     """
     missing = report.missing()
     if missing and not cfg.get('allow_missing_classes', False):
-        lines = [
-            f'{split}_dataloader.dataset: no sample of {enumerate_names(names)}' for split, names in missing.items()
-        ]
+        lines = [f'{key}_dataloader.dataset: no sample of {enumerate_names(names)}' for key, names in missing.items()]
         empty = {name for names in missing.values() for name in names}
         chosen = enumerate_names(repr(name) for name in report.classes if name not in empty)
-        lines.append(
-            f'add samples (an empty folder is a class too), leave the class out with classes=[{chosen}] in each '
-            'dataset, or accept it with allow_missing_classes=True')
+        lines.append(f'add samples (an empty folder is a class too), leave the class out with classes=[{chosen}] in '
+                     'each dataset, or accept it with allow_missing_classes=True')
         raise DataError('\n'.join(lines))
 
 
@@ -107,7 +104,7 @@ def check_images(datasets: Mapping[str, Dataset], headers: Mapping[str, ImageHea
         ]
         for line in survey.lines:
             if line.startswith('WARNING '):
-                print_log(line.removeprefix('WARNING '), 'current', logging.WARNING)
+                warn(line.removeprefix('WARNING '))
     return found
 
 
@@ -180,7 +177,7 @@ def check_contents(cfg: Config, datasets: Mapping[str, Dataset], report: DataRep
         is_all = (kind, split, len(pairs)) == ('shared', 'val', sizes['val'])
         if is_all and not cfg.get('allow_shared_images', False):
             raise DataError(f'{text}, or accept it with allow_shared_images=True')
-        print_log(text, logger='current', level=logging.WARNING)
+        warn(text)
 
 
 def _metric_configs(evaluator: Any, path: str) -> Iterator[tuple[str, Mapping]]:
@@ -223,9 +220,8 @@ def _metric_faults(cfg: Config, several: Mapping[str, str]) -> Iterator[str]:
 
 
 def _class(registry: Any, kind: Any) -> type | None:
-    if isinstance(kind, str):
-        kind = registry.get(kind)
-    return kind if inspect.isclass(kind) else None
+    found = registry.get(kind)
+    return found if inspect.isclass(found) else None
 
 
 def _dataset_class(cfg: Config, split: str) -> type | None:

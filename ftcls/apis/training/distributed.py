@@ -58,8 +58,7 @@ def _join(launcher: str, dist_cfg: dict[str, Any]) -> None:
     if gpus:
         init_dist('pytorch', **{'backend': 'nccl', **options})
     else:
-        # MMEngine's init_dist calls torch.cuda.set_device, which fails without a GPU.
-        seconds = timedelta(seconds=options.pop('timeout'))
+        seconds = timedelta(seconds=options.pop('timeout'))  # MMEngine's init_dist needs a GPU
         torch_dist.init_process_group(**{**options, 'backend': 'gloo', 'timeout': seconds})
 
 
@@ -88,8 +87,7 @@ def _set_environment(launcher: str) -> None:
 def _require(launcher: str, *names: str) -> None:
     missing = [name for name in names if name not in os.environ]
     if missing:
-        raise ConfigError(f'--launcher {launcher}: {", ".join(missing)} not set in the environment; start with '
-                          f'{_STARTERS[launcher]}')
+        raise ConfigError(f'--launcher {launcher}: {", ".join(missing)} not set; start with {_STARTERS[launcher]}')
 
 
 def _first_slurm_node(nodelist: str) -> str:
@@ -97,8 +95,7 @@ def _first_slurm_node(nodelist: str) -> str:
     try:
         done = subprocess.run(['scontrol', 'show', 'hostname', nodelist], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as err:
-        raise ConfigError(
-            f'--launcher slurm: cannot resolve SLURM_NODELIST={nodelist!r} ({err}); set MASTER_ADDR') from err
+        raise ConfigError(f'SLURM_NODELIST={nodelist!r} cannot be resolved ({err}); set MASTER_ADDR') from err
     return done.stdout.split()[0]
 
 
@@ -115,12 +112,8 @@ def count_event(name: str, times: int = 1) -> int:
     if int(env.get('WORLD_SIZE', 1)) == 1:
         return 1
     try:
-        store = torch_dist.TCPStore(
-            env['MASTER_ADDR'],
-            int(env['MASTER_PORT']),
-            is_master=False,
-            wait_for_workers=False,
-            timeout=timedelta(seconds=5))
+        place, limit = (env['MASTER_ADDR'], int(env['MASTER_PORT'])), timedelta(seconds=5)
+        store = torch_dist.TCPStore(*place, is_master=False, wait_for_workers=False, timeout=limit)
         # A restart by torchrun meets at the same store.
         return store.add(f'ftcls/{env.get("TORCHELASTIC_RESTART_COUNT", 0)}/{name}', times)
     except (KeyError, RuntimeError):

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ftcls.config.resolve import EvalOptions, resolve, work_dir_of
+from ftcls.engine.hooks import SpeedHook
 from ftcls.engine.mmengine_compat import set_test_loop
 from ftcls.registry import LOOPS
 from ftcls.utils import CheckpointError, ConfigError, DataError
@@ -76,7 +77,7 @@ def test(cfg: Config,
         # The first view, as a sample.
         samples['test'] = [{key: views[0] for key, views in sample.items()} for sample in samples['test']]
     loaders = build_loaders(resolved.cfg, datasets)
-    runner = build_runner(resolved.cfg, loaders, [BadSampleHook()])
+    runner = build_runner(resolved.cfg, loaders, [BadSampleHook(), SpeedHook()])
     described = [
         *(f'scan: {line}' for line in scan.describe()), *report.describe_images(), *resolved.notes,
         *(f'masks, {line}' for line in masks), *(f'cache, {line}' for line in caches)

@@ -1,5 +1,4 @@
 """A look at all image files before the first step, and at what turns out about them later."""
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from ftcls.datasets.bad_samples import IS_BAD, IS_DAMAGED, sample_files
 from ftcls.datasets.headers import ImageHeader, scan_headers
 from ftcls.datasets.wrappers import inner_datasets, iter_samples
 from ftcls.utils import DataError
+from ftcls.utils.log import warn
 from ftcls.utils.names import plural
 
 __all__ = ['BadSampleHook', 'FileScan', 'scan_files']
@@ -87,7 +87,7 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
         if left_out:
             scan.notes.append(f"{split}: the samples of {plural(len(left_out), 'bad file')} are left out "
                               f"(on_bad_sample='skip'), see {_LIST}; {len(dataset):,} samples remain")
-            print_log(_listed(work_dir, split, scan.notes[-1], left_out), 'current', logging.WARNING)
+            warn(_listed(work_dir, split, scan.notes[-1], left_out))
     scan.seconds = time.perf_counter() - started
     if faults:
         faults.append(f"Replace or remove them (all are in {Path(work_dir, _LIST)}), or set on_bad_sample='skip' and "
@@ -135,4 +135,4 @@ class BadSampleHook(Hook):
                 faults = dict.fromkeys((sample_files(info)[0] for info in infos), f'is {kind}')
                 if faults and is_main_process():
                     text = f'{mode}_dataloader.dataset: {plural(len(faults), f"{kind} image")}, {done}; see {_LIST}'
-                    print_log(_listed(runner.work_dir, mode, text, faults), 'current', logging.WARNING)
+                    warn(_listed(runner.work_dir, mode, text, faults))

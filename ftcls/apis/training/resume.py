@@ -1,13 +1,11 @@
 """Resuming a run: from which checkpoint, and whether the config still asks for the same run."""
 import ast
 import itertools
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 from ftcls.config.loading import parse_value
 from ftcls.config.resolve import TrainOptions, type_name, work_dir_of
@@ -15,13 +13,13 @@ from ftcls.registry import HOOKS
 from ftcls.utils import CheckpointError, ConfigError, MissingFileError
 from ftcls.utils.arguments import own_arguments
 from ftcls.utils.checkpoint.folder import is_whole, newest_whole
+from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list, differences
 
 __all__ = ['check_same_recipe', 'find_resumed']
 
-# A checkpoint restores the state of these, their settings included, so other settings in the config would be ignored.
-# Accumulation and half precision are not among them: a run may continue with another number of processes.
+# A checkpoint restores these with their settings; a run may continue with another accumulation or precision.
 _RESTORED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg', 'optim_wrapper.constructor', 'param_scheduler')
 
 # Hooks that set what is trained when: with another plan, stages that have been trained would be frozen again.
@@ -51,12 +49,10 @@ def find_resumed(cfg: Config, options: TrainOptions) -> str | None:
     if not isinstance(resume, str):
         path = (cfg.get('resume') and cfg.get('load_from')) or _latest(cfg, Path(work_dir_of(cfg, options)))
     if path is not None and not Path(path).is_file():
-        raise MissingFileError(
-            f'--resume {path}: no such checkpoint; give a path, or none for the latest of the work dir')
+        raise MissingFileError(f'--resume {path}: no such checkpoint; give a path, or none for the latest one')
     earlier = path and not is_whole(path) and newest_whole([Path(path).parent])
     if earlier:
-        raise CheckpointError(f'--resume {path}: the file is cut short or damaged; the newest whole checkpoint beside '
-                              f'it is {earlier}: --resume {earlier}')
+        raise CheckpointError(f'--resume {path}: cut short or damaged; the newest whole checkpoint: --resume {earlier}')
     return path and str(path)
 
 
@@ -81,7 +77,7 @@ def _latest(cfg: Config, work_dir: Path) -> str | None:
     else:
         text += ('; training STARTS FROM THE BEGINNING. Is it the --work-dir of the run that was stopped? It holds '
                  f'{others or "no checkpoint"}; give one by its path: --resume PATH')
-    print_log(text, logger='current', level=logging.WARNING)
+    warn(text)
     return newest and str(newest)
 
 
@@ -102,8 +98,7 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
     before = _read_config(meta.get('cfg'))
     if before is None:
         if 'cfg' in meta:
-            text = f'--resume {checkpoint}: the config in it cannot be read, and is not compared with this one'
-            print_log(text, logger='current', level=logging.WARNING)
+            warn(f'--resume {checkpoint}: the config in it cannot be read, and is not compared with this one')
         return
     changed = [line for key in _RESTORED for line in _describe(key, _get(before, key), _get(cfg, key))]
     if _hooks(before, _PLANS):
@@ -113,7 +108,7 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
         warned += _describe(key, _get(before, key, default), _get(cfg, key, default))
     if warned:
         lines = [f'--resume {checkpoint}: the run continues with other settings than it was started with:', *warned]
-        print_log('\n  '.join(lines), logger='current', level=logging.WARNING)
+        warn('\n  '.join(lines))
     if changed:
         lines = [f'--resume {checkpoint}: the config is not the one that the run was started with:', *changed]
         raise ConfigError(
@@ -165,7 +160,5 @@ def _hook_differences(old: Mapping[str, Any], new: Mapping[str, Any], names: tup
 
 def _describe(path: str, old: Any, new: Any) -> list[str]:
     """Return a line for each difference of two parts of a config."""
-    return [
-        f'{where}: {before!r} in the checkpoint, {now!r} in the config'
-        for where, before, now in differences(old, new, path, missing=None)
-    ]
+    text = '{}: {!r} in the checkpoint, {!r} in the config'
+    return [text.format(*one) for one in differences(old, new, path, missing=None)]

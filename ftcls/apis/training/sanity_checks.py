@@ -1,6 +1,5 @@
 """What is tried before the first step: a batch of each split, its pass through the model, its metrics."""
 import copy
-import logging
 import site
 import sysconfig
 import textwrap
@@ -14,7 +13,6 @@ from typing import Any
 import torch
 from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import nn
@@ -31,6 +29,7 @@ from ftcls.registry import METRICS
 from ftcls.utils import ConfigError, UserError, did_you_mean, nearest
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.errors import located, unwrapped
+from ftcls.utils.log import warn
 from ftcls.utils.tree import as_list, walk
 from .learning import check_learning
 from .soft_labels import check_soft_labels
@@ -139,9 +138,8 @@ def first_samples(datasets: Mapping[str, Dataset]) -> dict[str, list]:
             with located(where), config_errors(where, keep_own=False):
                 sample = dataset[index]
             if isinstance(dataset, BaseDataset) and not (isinstance(sample, Mapping) and 'inputs' in sample):
-                raise ConfigError(
-                    f"{split}_dataloader.dataset.pipeline: must end with dict(type='PackInputs'), which makes "
-                    "the model's `inputs` and `data_samples`")
+                raise ConfigError(f"{split}_dataloader.dataset.pipeline: must end with dict(type='PackInputs'), which "
+                                  "makes the model's `inputs` and `data_samples`")
             samples[split].append(sample)
     return samples
 
@@ -188,7 +186,7 @@ def describe_sizes(cfg: Mapping[str, Any], samples: Mapping[str, Sequence]) -> l
     if len(aspects) == 2 and max(aspects) > _ALIKE * min(aspects):
         lines.append(f'WARNING train gives {shown["train"]} by {keys["train"]}, val {shown["val"]} by {keys["val"]}; '
                      'RandomResizedCrop and RandomCrop take (h, w), Resize and CenterCrop (w, h)')
-        print_log(lines[-1].removeprefix('WARNING '), logger='current', level=logging.WARNING)
+        warn(lines[-1].removeprefix('WARNING '))
     return lines
 
 
@@ -278,9 +276,8 @@ def _fitting_size(model: nn.Module, shape: Sequence[int], split: str, cfg: Mappi
         size = getattr(module, 'img_size', None) or getattr(module, 'image_size', None)
         if size is not None and tuple(shape[-2:]) != (size := as_pair(size)):
             setting = _size_setting(cfg, split) or f'the last Resize of {split}_dataloader.dataset.pipeline'
-            return (
-                f'; the backbone takes {size[0]}x{size[1]} only: replace {setting} by scale={size[::-1]} of Resize, '
-                'or give the backbone img_size')
+            return (f'; the backbone takes {size[0]}x{size[1]} only: replace {setting} by scale={size[::-1]} of '
+                    'Resize, or give the backbone img_size')
     return '; do the pipeline, data_preprocessor.mean and model.backbone (in_channels) fit each other?'
 
 

@@ -11,10 +11,8 @@ from ftcls.utils.errors import unwrapped
 __all__ = ['check_soft_labels']
 
 _WHAT = 'data_preprocessor.batch_augments (or model.train_cfg) mixes labels into scores (N, classes), '
-_FIX = ("; use CrossEntropyLoss, LabelSmoothLoss(mode='original') or another loss of shares of classes, or remove "
-        'batch_augments')
-# Shares of the first class in a label; the last class has the rest.
-_SHARES = (1., 0.75, 0.25)
+_FIX = "; use CrossEntropyLoss, LabelSmoothLoss(mode='original') or another loss of shares, or remove batch_augments"
+_SHARES = (1., 0.75, 0.25)  # shares of the first class in a label; the last class has the rest
 
 
 def check_soft_labels(model: HeadedModel, batch: Any) -> None:
@@ -37,8 +35,7 @@ def check_soft_labels(model: HeadedModel, batch: Any) -> None:
         return  # the pass that comes next fails too, and tells why
     samples = data['data_samples'] or []
     if not samples or any(sample is None or 'gt_score' not in sample for sample in samples):
-        raise ConfigError(f'{_WHAT}but the training samples have no class as their label (masks cannot be mixed); '
-                          'remove batch_augments')
+        raise ConfigError(f'{_WHAT}but the training samples have no class (masks do not mix); remove batch_augments')
     classes = len(samples[0].gt_score)
     if classes < 2:
         return

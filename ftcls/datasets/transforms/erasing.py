@@ -98,6 +98,5 @@ def _per_channel(value: float | Sequence[float], name: str, channels: int) -> np
     if (values == values[0]).all():
         values = values[:1]
     if len(values) not in (1, channels):
-        raise ConfigError(
-            f'RandomErasing: {name}={value!r}: give one number or one per channel; the image has {channels}')
+        raise ConfigError(f'RandomErasing.{name}={value!r}: give one number, or one per channel ({channels})')
     return np.broadcast_to(values, (channels, )).astype(np.float64)

@@ -17,10 +17,8 @@ from .decoding import open_pillow, read_stored
 
 __all__ = ['COLOUR', 'LoadAnnotations', 'MaskCoding', 'MaskValue', 'codes']
 
-#: The value of a pixel that is not grey is this plus its colour, 0xRRGGBB.
-COLOUR = 1 << 24
-#: A grey level, in a mask with a palette an index, or a colour such as '#ff0000'.
-MaskValue = int | str
+COLOUR = 1 << 24  #: The value of a pixel that is not grey is this plus its colour, 0xRRGGBB.
+MaskValue = int | str  #: A grey level, in a mask with a palette an index, or a colour such as '#ff0000'.
 _GREY_MODES = ('1', 'L', 'I', 'I;16', 'I;16B', 'I;16L', 'F')
 _ORIENTATION = 0x0112  # the tag of EXIF
 
@@ -51,8 +49,7 @@ class MaskCoding:
         if self.ignore_value in as_list(self.foreground):
             raise ConfigError(f'ignore_value={self.ignore_value!r} is also the value of foreground')
         if self.threshold is not None and self.foreground not in ('nonzero', 0):
-            raise ConfigError(f"foreground={self.foreground!r}: with a threshold, it must be 'nonzero' (above the "
-                              'threshold) or 0 (the rest)')
+            raise ConfigError(f"foreground={self.foreground!r}: with a threshold, 'nonzero' (above it) or 0 (the rest)")
 
     @classmethod
     def of(cls, sample: Mapping) -> 'MaskCoding':
@@ -157,9 +154,8 @@ class LoadAnnotations(BaseTransform):
         if coding.mask_orientation is None and stored.shape != size == stored.shape[::-1]:
             stored = coding.read(path, _orientation(image))  # drawn on the photo as it is stored
         if size and stored.shape != size:
-            raise DataError(
-                f'{image} has shape {size}, its mask {path} {stored.shape}; put LoadAnnotations right after '
-                'LoadImageFromFile')
+            raise DataError(f'{image} has shape {size}, its mask {path} {stored.shape}; put LoadAnnotations right '
+                            'after LoadImageFromFile')
         results['gt_mask'] = coding.binary(stored)
         return results
 

@@ -22,10 +22,9 @@ __all__ = [
 ]
 
 # These work on batches, on boxes or key points, need a function that a config cannot contain, or give several images.
-_LEFT_OUT = frozenset(
-    'CutMix MixUp Lambda ToTensor Transform LinearTransformation FiveCrop TenCrop ClampBoundingBoxes ClampKeyPoints '
-    'ConvertBoundingBoxFormat RandomIoUCrop SanitizeBoundingBoxes SanitizeKeyPoints SetClampingMode '
-    'UniformTemporalSubsample'.split())
+_LEFT_OUT = frozenset('CutMix MixUp Lambda ToTensor Transform LinearTransformation FiveCrop TenCrop ClampBoundingBoxes '
+                      'ClampKeyPoints ConvertBoundingBoxFormat RandomIoUCrop SanitizeBoundingBoxes SanitizeKeyPoints '
+                      'SetClampingMode UniformTemporalSubsample'.split())
 
 
 class TorchvisionTransform(BaseTransform):
@@ -42,8 +41,7 @@ class TorchvisionTransform(BaseTransform):
     - removes: nothing
     """
 
-    #: The torchvision class; each registered subclass has its own.
-    wrapped: Callable
+    wrapped: Callable  #: The torchvision class; each registered subclass has its own.
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         arguments = {key: _from_config(key, value) for key, value in kwargs.items()}
@@ -138,8 +136,7 @@ def _register_all() -> dict[str, type[TorchvisionTransform]]:
     return registered
 
 
-#: The registered classes, by torchvision's own name.
-TORCHVISION_TRANSFORMS = _register_all()
+TORCHVISION_TRANSFORMS = _register_all()  #: The registered classes, by torchvision's own name.
 
 # The learned and random policies also have a name of their own.
 AutoAugment, RandAugment, TrivialAugmentWide, AugMix = (

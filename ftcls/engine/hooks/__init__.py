@@ -8,11 +8,12 @@ from .l2sp import L2SPHook
 from .lr_range import LRRangeHook, RangeTestFinished
 from .preflight import PreflightHook
 from .progress import ProgressHook
+from .speed import SpeedHook
 from .stop_signal import StopHook
 from .unfreezing import GradualUnfreezingHook, LinearProbeFineTuneHook
 
 __all__ = [
     'CheckpointHook', 'SafeCheckpointHook', 'CurvesHook', 'DivergedError', 'DryRunFinished', 'DryRunHook',
     'EarlyStoppingHook', 'GradualUnfreezingHook', 'LinearProbeFineTuneHook', 'L2SPHook', 'LossWatch', 'PreflightHook',
-    'MetricsFile', 'MetricsRecordHook', 'ProgressHook', 'LRRangeHook', 'RangeTestFinished', 'StopHook'
+    'MetricsFile', 'MetricsRecordHook', 'ProgressHook', 'LRRangeHook', 'RangeTestFinished', 'SpeedHook', 'StopHook'
 ]

@@ -1,6 +1,5 @@
 """Checkpoints of a run: apart from those of earlier runs, safe to load, exact to resume from, fitted to the model."""
 import itertools
-import logging
 import os
 import random
 from collections import OrderedDict
@@ -15,7 +14,6 @@ from mmengine.dist import barrier, get_rank, get_world_size, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
@@ -32,6 +30,7 @@ from ftcls.utils.checkpoint.matching import find_state_dict, match_state_dict, u
 from ftcls.utils.checkpoint.plain import from_plain
 from ftcls.utils.checkpoint.report import LoadReport, fold_names
 from ftcls.utils.errors import CheckpointError
+from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.types import Probability
 from ..recording import DivergedError
@@ -231,9 +230,9 @@ class _MakePlainLast(Hook):
         broken = [name for name in not_finite(checkpoint['state_dict']) if name not in self._expected]
         if broken:
             raise DivergedError(
-                f'{len(broken)} weights are NaN or infinite at iteration {checkpoint["meta"]["iter"]}, for example '
-                f'{broken[0]}: not saved, the last checkpoint is kept. Lower optim_wrapper.optimizer.lr, set '
-                'optim_wrapper.clip_grad=dict(max_norm=1.0), or train without half precision')
+                f'{len(broken)} weights are NaN or infinite at iteration {checkpoint["meta"]["iter"]}, for '
+                f'example {broken[0]}; the last checkpoint is kept. Lower optim_wrapper.optimizer.lr, '
+                'set optim_wrapper.clip_grad=dict(max_norm=1.0), or use no half precision')
         make_plain(checkpoint)
 
 
@@ -259,8 +258,7 @@ class SafeCheckpointHook(Hook):
         min_loaded: Share of the model's tensors, classifier apart, that ``load_from`` must give.
         reseed: Set the random numbers at the start of each epoch.
     """
-    # Before EMAHook and all others that look into a checkpoint that was loaded.
-    priority = 'VERY_HIGH'
+    priority = 'VERY_HIGH'  # before EMAHook and all others that look into a checkpoint that was loaded
 
     def __init__(self, allow_partial: bool = False, min_loaded: Probability = 0.95, reseed: bool = True) -> None:
         self.allow_partial, self.min_loaded, self.reseed = allow_partial, min_loaded, reseed
@@ -358,8 +356,7 @@ def _check_resumable(checkpoint: dict, tensors: dict[str, torch.Tensor], model: 
         raise CheckpointError(f'{source} cannot be resumed from: it has no {", ".join(missing) or "epoch"} of a run. '
                               'To start a new run from its weights, give it as load_from, without --resume')
     if 'optimizer' not in checkpoint:  # MMEngine's best_….pth
-        text = f'{source} has no state of the optimizer: momentum starts from zero'
-        print_log(text, logger='current', level=logging.WARNING)
+        warn(f'{source} has no state of the optimizer: momentum starts from zero')
     for key in ('log_scalars', 'runtime_info', 'resumed_keys'):
         checkpoint['message_hub'].setdefault(key, {})
     _, report = match_state_dict(tensors, model)

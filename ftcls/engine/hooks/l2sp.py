@@ -39,8 +39,7 @@ class L2SPHook(Hook):
         ConfigError: Before the first step, if nothing was loaded, or the optimizer decays weights too.
         CheckpointError: If the checkpoint to resume from was written without this hook.
     """
-    # After SafeCheckpointHook, which turns plain types back and matches what is loaded.
-    priority = 'NORMAL'
+    priority = 'NORMAL'  # after SafeCheckpointHook, which turns plain types back and matches what is loaded
 
     def __init__(self, alpha: Factor = 0.01, beta: Factor = 0.01) -> None:
         self.alpha, self.beta = alpha, beta
@@ -70,8 +69,8 @@ class L2SPHook(Hook):
             raise ConfigError('L2SPHook: takes a single optimizer, not several')
         decay = max(group.get('weight_decay') or 0. for group in optim_wrapper.param_groups)
         if decay:
-            raise ConfigError(f'L2SPHook replaces weight decay, and the optimizer has weight_decay={decay:g}: set '
-                              'optim_wrapper.optimizer.weight_decay=0')
+            raise ConfigError(
+                f'L2SPHook replaces weight decay: set optim_wrapper.optimizer.weight_decay=0, not {decay:g}')
         self._start = {name: value.to(params[name]) for name, value in self._start.items()}
         self._pulled = {id(params[name]): value for name, value in self._start.items()}
         optim_wrapper.optimizer.register_step_pre_hook(self._pull)
@@ -79,8 +78,7 @@ class L2SPHook(Hook):
     @torch.no_grad()
     def _pull(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         """Add the penalty's gradient."""
-        # A fused optimizer gets gradients that are still scaled, and divides them itself.
-        scale = getattr(optimizer, 'grad_scale', None)
+        scale = getattr(optimizer, 'grad_scale', None)  # a fused optimizer divides by it
         scale = 1. if scale is None else scale
         for param in chain.from_iterable(group['params'] for group in optimizer.param_groups):
             if param.grad is None:

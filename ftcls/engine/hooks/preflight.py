@@ -12,6 +12,7 @@ from ftcls.models.freezing import half_frozen
 from ftcls.registry import HOOKS
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.tree import as_list
+from .speed import SpeedHook
 
 __all__ = ['PreflightHook']
 
@@ -56,6 +57,7 @@ class PreflightHook(Hook):
         table = summary_table(model, runner.optim_wrapper)
         strategy = [hook.preflight(runner) for hook in runner.hooks if hasattr(hook, 'preflight')]
         sections = [*self.facts, ('schedule', self._schedule(runner)), ('optimizer', [self._optimizer(runner)])]
+        sections += [('speed', hook.lines) for hook in runner.hooks if isinstance(hook, SpeedHook)]
         mixing = getattr(getattr(model, 'data_preprocessor', None), 'batch_augments', None)
         if mixing is not None:
             sections.append(('augment', [mixing.describe()]))

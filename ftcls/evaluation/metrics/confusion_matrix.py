@@ -111,14 +111,14 @@ class ConfusionMatrix(SingleLabelBase):
         size = len(matrix)
         names = [str(name) for name in (range(size) if classes is None else classes)]
         if matrix.shape != (size, size) or len(names) != size:
-            raise ValueError(
-                f'a square matrix and a name for each row are needed, got {matrix.shape}, {len(names)} names')
+            raise ValueError(f'a square matrix and a name per row are needed, got {matrix.shape}, {len(names)} names')
         from sklearn.metrics import ConfusionMatrixDisplay
         side = min(max(4., 0.45 * size + 2), 20.)
         figure, window = _figure((side + 1, side), show)
         axes = figure.add_subplot()
-        ConfusionMatrixDisplay(matrix, display_labels=names).plot(
-            include_values=include_values, cmap=cmap, xticks_rotation=45, ax=axes, colorbar=colorbar, values_format='')
+        display = ConfusionMatrixDisplay(matrix, display_labels=names)
+        options = dict(cmap=cmap, colorbar=colorbar, xticks_rotation=45, values_format='')
+        display.plot(include_values=include_values, ax=axes, **options)
         axes.set(xlabel='predicted class', ylabel='true class')
         if size > 50:  # names that could not be read
             axes.set(xticks=[], yticks=[])
@@ -132,8 +132,7 @@ class ConfusionMatrix(SingleLabelBase):
 def _figure(size: tuple[float, float], show: bool) -> tuple['Figure', Any]:
     """Make a figure of ``size`` inches; in pyplot, which is returned too, only where a window can be shown."""
     if show:
-        # Imported here, because pyplot keeps global state and looks for a display, which only `show` needs.
-        from matplotlib import pyplot
+        from matplotlib import pyplot  # keeps global state and looks for a display
         if pyplot.get_backend().lower() not in _WINDOWLESS:
             return pyplot.figure(figsize=size, layout='constrained'), pyplot
     from matplotlib.figure import Figure

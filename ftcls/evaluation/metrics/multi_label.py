@@ -1,15 +1,14 @@
 """Metrics where an image has any number of labels."""
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import print_log
 
 from ftcls.registry import METRICS
 from ftcls.utils import ConfigError, DataError
+from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import PositiveInt
@@ -28,8 +27,7 @@ def _one_hot(label: torch.Tensor, num_classes: int) -> torch.Tensor:
 
 def _check_shapes(pred: torch.Tensor, target: torch.Tensor) -> None:
     if pred.ndim != 2 or pred.shape != target.shape:
-        raise ValueError(
-            f'pred and target must both be (N, num_classes), got {tuple(pred.shape)}, {tuple(target.shape)}')
+        raise ValueError(f'pred and target must be (N, num_classes), got {tuple(pred.shape)}, {tuple(target.shape)}')
 
 
 class _MultiLabelBase(BaseMetric):
@@ -50,9 +48,8 @@ class _MultiLabelBase(BaseMetric):
         for sample in data_samples:
             where = file_of(sample)
             if sample.get('pred_score') is None:
-                raise ConfigError(
-                    f'{type(self).__name__} found no `pred_score` in a sample{where}: the model must be a '
-                    "classifier with head=dict(type='MultiLabelLinearClsHead')")
+                raise ConfigError(f'{type(self).__name__} found no `pred_score` in a sample{where}: the model must be '
+                                  "a classifier with head=dict(type='MultiLabelLinearClsHead')")
             score = torch.as_tensor(sample['pred_score']).detach().cpu().float()
             if sample.get('gt_score') is not None:
                 truth = torch.as_tensor(sample['gt_score']).detach().cpu().float()
@@ -114,8 +111,7 @@ class AveragePrecision(_MultiLabelBase):
             self._is_logged = True
             names = (self.dataset_meta or {}).get('classes', range(max(self._left_out) + 1))
             left_out = enumerate_names(names[i] for i in self._left_out)
-            text = f'AveragePrecision: no image has the label {left_out}: left out of the mean'
-            print_log(text, 'current', logging.WARNING)
+            warn(f'AveragePrecision: no image has the label {left_out}: left out of the mean')
         return results
 
     def compute_metrics(self, results: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float | list[float]]:
@@ -157,8 +153,7 @@ def _average_precision(score: torch.Tensor, target: torch.Tensor) -> torch.Tenso
         score: (N, ) float.
         target: (N, ), 1 where the class is given.
     """
-    # what is no number ranks last
-    score, order = score[target > -1].nan_to_num(-torch.inf).sort(descending=True)
+    score, order = score[target > -1].nan_to_num(-torch.inf).sort(descending=True)  # what is no number ranks last
     hits = (target[target > -1][order] == 1).double()
     # only at the last of equal scores is it known how many samples a threshold lets through
     ends = torch.nonzero(torch.cat([score[:-1] != score[1:], torch.ones_like(score[:1], dtype=torch.bool)]))[:, 0]
@@ -200,8 +195,7 @@ class MultiLabelMetric(_MultiLabelBase):
                  prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if thr is not None and topk is not None:
-            text = f'MultiLabelMetric: thr={thr} and topk={topk} are given; the threshold is used'
-            print_log(text, 'current', logging.WARNING)
+            warn(f'MultiLabelMetric: thr={thr} and topk={topk} are given; the threshold is used')
         if thr is None and topk is None:
             thr = 0.5
         self.thr = thr

@@ -102,8 +102,7 @@ class SingleLabelBase(BaseMetric):
         for sample in data_samples:
             truth = self._truth(sample)
             if sample.get('pred_score') is not None:
-                # Half precision scores are judged as they are; they are exact in float32.
-                score = sample['pred_score'].detach().cpu().float()
+                score = sample['pred_score'].detach().cpu().float()  # exact for half precision
                 check_targets(truth, len(score))
                 self.check_score(score)
                 self.results.append(dict(gt_label=truth, pred_score=score))
@@ -124,8 +123,7 @@ class SingleLabelBase(BaseMetric):
                             f'{file_of(sample)}; for images without labels use tools/predict.py')
         label = torch.as_tensor(label).detach().cpu().reshape(-1)
         if len(label) != 1:
-            raise DataError(
-                f'{type(self).__name__} is for one label per image, and one has {label.tolist()}{file_of(sample)}')
+            raise DataError(f'{type(self).__name__} needs one label per image, got {label.tolist()}{file_of(sample)}')
         return label.to(torch.int64)
 
     @staticmethod

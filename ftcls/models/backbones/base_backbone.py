@@ -1,11 +1,16 @@
 """What every backbone shares: its stages, and the one place where they are frozen."""
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import chain
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from ftcls.utils import ConfigError
 from ftcls.utils.tree import as_list
@@ -26,6 +31,37 @@ def check_out_indices(out_indices: int | Sequence[int], num_stages: int, name: s
         raise ConfigError(f'out_indices={tuple(indices)}: {name} has {num_stages} stages; give one or more of 0 (the '
                           f'first after the stem) ... {num_stages - 1}')
     return tuple(i % num_stages for i in indices)
+
+
+def _blocks(item: nn.Module | nn.Parameter) -> list[nn.Module]:
+    """Return the parts that are computed again: those of several layers, not those that hold other blocks."""
+    if isinstance(item, nn.Parameter) or not list(item.children()):
+        return []
+    inner = [block for child in item.children() for block in _blocks(child)]
+    return inner if inner and isinstance(item, nn.Sequential | nn.ModuleList) else [item]
+
+
+def _recomputed(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    forward = partial(type(block).forward, block)
+    if not torch.is_grad_enabled() or not any(isinstance(x, torch.Tensor) and x.requires_grad for x in args):
+        return forward(*args, **kwargs)
+    contexts = dict(context_fn=lambda: (nullcontext(), _statistics_fixed(block)))
+    return checkpoint(forward, *args, use_reentrant=False, **contexts, **kwargs)
+
+
+@contextmanager
+def _statistics_fixed(module: nn.Module) -> Iterator[None]:
+    """Keep BatchNorm from counting a batch again when checkpointing recomputes a block; its output is the same."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    before = [(m.momentum, m.num_batches_tracked.clone()) for m in norms]
+    for norm in norms:
+        norm.momentum = 0.
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
 
 
 class BaseBackbone(BaseModule):
@@ -104,6 +140,18 @@ class BaseBackbone(BaseModule):
         record.freeze([param for name, param in params.items() if stage_of[name] <= frozen_stages], reason)
         self.frozen_stages = frozen_stages
         self.train(self.training)
+
+    def checkpoint_gradients(self) -> None:
+        """Keep for the backward pass only what goes into each block, and compute the block again there: less memory.
+
+        Raises:
+            ConfigError: If the backbone has no blocks.
+        """
+        blocks = [block for item in chain.from_iterable(self.stages()) for block in _blocks(item)]
+        if not blocks:
+            raise ConfigError(f'speed.grad_checkpointing=True: {type(self).__name__} has no blocks; remove it')
+        for block in blocks:
+            block.forward = partial(_recomputed, block)
 
     def train(self, mode: bool = True) -> 'BaseBackbone':
         """Switch to training mode, except what is frozen; or, with ``mode=False``, to eval mode."""

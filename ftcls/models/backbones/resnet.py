@@ -95,7 +95,7 @@ class ResNet(BaseBackbone):
         self.avg_down = avg_down
         self.conv_cfg = conv_cfg
         self.norm_cfg = norm_cfg or dict(type='BN', requires_grad=True)
-        self._block_options = BlockOptions(self.norm_cfg, conv_cfg, style, self.expansion, drop_path_rate, with_cp,
+        self._block_options = BlockOptions(self.norm_cfg, conv_cfg, style, self.expansion, drop_path_rate,
                                            zero_init_residual)
 
         self._stem_names = self._make_stem(in_channels, stem_channels)
@@ -105,6 +105,8 @@ class ResNet(BaseBackbone):
             self.add_module(name, self._make_layer(i, channels[i]))
         self.out_channels = tuple(channels[i + 1] for i in self.out_indices)
         self.feat_dim = channels[-1]
+        if with_cp:
+            self.checkpoint_gradients()
         self.freeze_stages(frozen_stages)
 
     def _make_stem(self, in_channels: int, stem_channels: int) -> tuple[str, ...]:

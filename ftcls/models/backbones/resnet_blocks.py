@@ -1,14 +1,11 @@
 """Residual blocks under torchvision's parameter names, with the options of MMClassification."""
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from mmengine.model import Sequential
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
 from ..layers import build_conv, build_norm
 
@@ -23,23 +20,7 @@ class BlockOptions:
     style: str
     expansion: int
     drop_path_rate: float
-    with_cp: bool
     zero_init: bool
-
-
-@contextmanager
-def _statistics_fixed(module: nn.Module) -> Iterator[None]:
-    """Keep BatchNorm from counting a batch again when checkpointing recomputes a block; its output is the same."""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    before = [(m.momentum, m.num_batches_tracked.clone()) for m in norms]
-    for norm in norms:
-        norm.momentum = 0.
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, before):
-            norm.momentum = momentum
-            norm.num_batches_tracked.copy_(count)
 
 
 class ResidualBlock(nn.Module):
@@ -64,7 +45,6 @@ class ResidualBlock(nn.Module):
         if options.drop_path_rate > 0:
             from torchvision.ops import StochasticDepth
             self.drop_path = StochasticDepth(options.drop_path_rate, mode='row')
-        self.with_cp = options.with_cp
         self.zero_init = options.zero_init
 
     def init_weights(self) -> None:
@@ -77,16 +57,10 @@ class ResidualBlock(nn.Module):
         """Return the output of the residual branch; a block defines it."""
         raise NotImplementedError
 
-    def _residual(self, x: torch.Tensor) -> torch.Tensor:
-        identity = x if self.downsample is None else self.downsample(x)
-        return self.drop_path(self.branch(x)) + identity
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return relu(branch(x) + shortcut(x))."""
-        if not (self.with_cp and x.requires_grad and torch.is_grad_enabled()):
-            return self.relu(self._residual(x))
-        contexts = dict(context_fn=lambda: (nullcontext(), _statistics_fixed(self)))
-        return self.relu(checkpoint(self._residual, x, use_reentrant=False, **contexts))
+        identity = x if self.downsample is None else self.downsample(x)
+        return self.relu(self.drop_path(self.branch(x)) + identity)
 
 
 class BasicBlock(ResidualBlock):

@@ -2,6 +2,7 @@
 import warnings
 from collections.abc import Sequence
 from itertools import takewhile
+from typing import Any
 
 import torch
 from torch import nn
@@ -116,6 +117,11 @@ class TorchvisionBackbone(BaseBackbone):
             self._points[last], self._shapes[last] = last_point, shapes[_LAST]
         self.out_channels = tuple(wrapping.channels_of(self._shapes[i]) for i in self.out_indices)
         self.freeze_stages(frozen_stages)
+
+    def compile(self, **options: Any) -> None:
+        """Raise a ConfigError: the feature maps are taken by hooks, where ``torch.compile`` breaks off."""
+        raise ConfigError('compile: TorchvisionBackbone cannot be compiled, for it takes feature maps by hooks; use '
+                          'TIMMBackbone or ResNet, or remove compile')
 
     def stages(self) -> list[Stage]:
         """See :meth:`BaseBackbone.stages`."""

@@ -78,7 +78,7 @@ def is_index(label: torch.Tensor, pred: torch.Tensor) -> bool:
             raise DataError(f'labels of shape {tuple(label.shape)} for predictions of shape {tuple(pred.shape)}: give '
                             f'class indices (N, ), or scores of the same shape')
         return False
-    if label.device.type == 'cpu':
+    if label.device.type == 'cpu' and not torch.compiler.is_compiling():
         wrong = label[(label < 0) | (label >= num_classes)]
         if wrong.numel():
             raise DataError(f'label {int(wrong[0])} in the data, but the head has {num_classes} classes '

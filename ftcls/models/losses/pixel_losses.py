@@ -84,7 +84,8 @@ class PixelLoss(Loss):
         logits, target = widen(pred).reshape(rows, -1), target.reshape(rows, -1)
         valid = target != self.ignore_index
         truth = torch.where(valid, target, 0).to(logits.dtype)
-        if truth.device.type == 'cpu' and truth.numel():  # On a GPU, looking would wait for it.
+        # On a GPU, looking would wait for it; torch.compile would break off here.
+        if truth.device.type == 'cpu' and truth.numel() and not torch.compiler.is_compiling():
             low, high = float(truth.min()), float(truth.max())
             if not 0 <= low <= high <= 1:
                 raise DataError(f'a mask has values from {low:g} to {high:g}: the loss takes 0 (background), '

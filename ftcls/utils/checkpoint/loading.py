@@ -8,15 +8,16 @@ from mmengine.logging import print_log
 from torch import nn
 
 from ftcls.utils.errors import CheckpointError
+from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
-from .matching import extract_state_dict, find_state_dict, match_state_dict, own_tensors, unwrap_model
+from .matching import find_state_dict, match_state_dict, own_tensors, unwrap_model
 from .reading import checkpoint_meta, locate_checkpoint, read_checkpoint, register_safe_loading
 from .report import LoadReport, fold_names
 
 __all__ = [
-    'LoadReport', 'check_finite', 'check_report', 'checkpoint_meta', 'extract_state_dict', 'find_state_dict',
-    'load_pretrained', 'locate_checkpoint', 'log_report', 'match_state_dict', 'not_finite', 'read_checkpoint',
-    'register_safe_loading', 'unwrap_model'
+    'LoadReport', 'check_finite', 'check_report', 'checkpoint_meta', 'find_state_dict', 'load_pretrained',
+    'locate_checkpoint', 'log_report', 'match_state_dict', 'not_finite', 'read_checkpoint', 'register_safe_loading',
+    'unwrap_model'
 ]
 
 MOST_LEFT_OVER = 0.25  # share of a file's tensors for what is loaded; a network one third deeper leaves that much
@@ -34,7 +35,7 @@ def check_finite(tensors: dict[str, torch.Tensor], source: str, allow: bool = Fa
     text = f'{source}: {len(bad)} of {len(tensors)} weights are NaN or infinite: {fold_names(bad)}, first {bad[0]}'
     if not allow:
         raise CheckpointError(f'{text}; its training had diverged, take an earlier checkpoint')
-    print_log(text, logger='current', level=logging.WARNING)
+    warn(text)
 
 
 def not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
@@ -63,19 +64,18 @@ def check_report(report: LoadReport,
     """
     if report.input_channels and not report.adapt_input:
         theirs, ours = report.input_channels
-        raise CheckpointError(
-            f'{report.source} was trained on images of {theirs} channels, the model takes {ours}: set '
-            f"adapt_input='repeat' ('sum', 'mean') in init_cfg, or in_channels={theirs}")
+        raise CheckpointError(f'{report.source} was trained on images of {theirs} channels, the model takes {ours}: '
+                              f"set adapt_input='repeat' ('sum', 'mean') in init_cfg, or in_channels={theirs}")
+    advice = f'\n  give the file made for this model, or load what fits: {way_on}'
     if report.required and report.fraction >= min_loaded:
         if report.half_loaded:
             raise CheckpointError(f'{report.half_loaded_text()}, or load what fits: {way_on}')
         if report.left_over_share >= MOST_LEFT_OVER:
-            raise CheckpointError(
-                f'{report.left_over_text()}\n  give the file made for this model, or load what fits: {way_on}')
+            raise CheckpointError(report.left_over_text() + advice)
         return
     absent = report.missing + list(report.mismatched)
-    names_in_file = [n for n in state_dict if n in report.unexpected] or list(state_dict)
-    names_in_model = absent or list(own_tensors(module))
+    theirs = [n for n in state_dict if n in report.unexpected] or list(state_dict)
+    ours = absent or list(own_tensors(module))
     lines = [
         f'{report.source} has {report.required_loaded} of {report.required} tensors of '
         f'{type(unwrap_model(module)).__name__} (without classifier), {report.fraction:.0%}; at least {min_loaded:.0%} '
@@ -83,23 +83,21 @@ def check_report(report: LoadReport,
     ]
     if report.mismatched:
         lines.append(f'  {report.mismatched_text()}; is it the same architecture?')
-    lines.append(f'  names in the file: {enumerate_names(names_in_file, 3)}; in the model: '
-                 f'{enumerate_names(names_in_model, 3)}')
+    lines.append(f'  names in the file: {enumerate_names(theirs, 3)}; in the model: {enumerate_names(ours, 3)}')
     _, best = match_state_dict(state_dict, module)
     if best.required_loaded > report.required_loaded:
         prefix = best.strip.removeprefix('module.').rstrip('.') or None
         lines.append(f'  prefix={prefix!r} would load {best.required_loaded} of {best.required}')
-    lines.append(f'  give the file made for this model, or load what fits: {way_on}')
-    raise CheckpointError('\n'.join(lines))
+    raise CheckpointError('\n'.join(lines) + advice)
 
 
 def log_report(report: LoadReport) -> None:
     """Put a report into the log: the summary at INFO, the whole list at DEBUG, and at WARNING what is left over."""
     print_log('Loaded ' + report.summary(), logger='current')
     if report.half_loaded:
-        print_log(report.half_loaded_text(), logger='current', level=logging.WARNING)
+        warn(report.half_loaded_text())
     elif report.left_over:
-        print_log(report.left_over_text(), logger='current', level=logging.WARNING)
+        warn(report.left_over_text())
     print_log(report.details(), logger='current', level=logging.DEBUG)
 
 

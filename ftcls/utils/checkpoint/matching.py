@@ -12,7 +12,7 @@ from ftcls.utils.errors import CheckpointError
 from ftcls.utils.names import did_you_mean, enumerate_names, nearest
 from .report import LoadReport
 
-__all__ = ['extract_state_dict', 'find_state_dict', 'is_classifier', 'match_state_dict', 'own_tensors', 'unwrap_model']
+__all__ = ['find_state_dict', 'is_classifier', 'match_state_dict', 'own_tensors', 'unwrap_model']
 
 Tensors = dict[str, torch.Tensor]
 
@@ -21,13 +21,11 @@ _CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'model_state', 'net', 
                'weights', 'ema', 'model_ema', 'state_dict_ema', 'params_ema', 'ema_state_dict')
 # What DistributedDataParallel, torch.compile and training codes put before every name.
 _WRAPPERS = ('module.', '_orig_mod.', '_fsdp_wrapped_module.', 'model.', 'net.', 'network.', 'ema_model.')
-# Names of the layer that gives the classes: OpenMMLab's, torchvision's, timm's, those of CIFAR and of U-Net training
-# codes.
+# Names of the layer that gives the classes, in OpenMMLab, torchvision, timm, and codes for CIFAR and of U-Nets.
 _CLASSIFIER = re.compile(r'(head|heads|fc|linear|classifier|last_linear|head_dist|aux_logits|AuxLogits|outc)(\.|$)')
 # The parts of a model, and what wraps a network of another library inside of one.
 _PART = re.compile(r'((backbone|neck|decoder|head|model|timm_model|module)\.)*')
-# What a layer computes with; other buffers may be bookkeeping.
-_PARTS_OF_LAYERS = ('weight', 'bias', 'running_mean', 'running_var')
+_PARTS_OF_LAYERS = ('weight', 'bias', 'running_mean', 'running_var')  # other buffers may be bookkeeping
 _MAX_DEPTH = 3  # components of a name that are tried as a prefix
 
 
@@ -87,31 +85,9 @@ def find_state_dict(checkpoint: Mapping, depth: int = 4) -> tuple[Tensors, str]:
 def _strip_wrappers(names: Iterable[str]) -> str:
     """Return the beginning that all names share and that only wrappers put there."""
     names, stripped = list(names), ''
-    while names:
-        wrapper = next((w for w in _WRAPPERS if all(n.startswith(w) for n in names)), None)
-        if wrapper is None:
-            break
-        stripped += wrapper
-        names = [n[len(wrapper):] for n in names]
+    while names and (more := [w for w in _WRAPPERS if all(name.startswith(stripped + w) for name in names)]):
+        stripped += more[0]
     return stripped
-
-
-def extract_state_dict(checkpoint: Mapping) -> Tensors:
-    """Return the weights inside a checkpoint, wrappers' prefixes (``module.``, ``_orig_mod.`` …) taken off.
-
-    Args:
-        checkpoint: What :func:`ftcls.utils.checkpoint.read_checkpoint` returns; it is not changed.
-
-    Raises:
-        CheckpointError: If it holds no weights.
-
-    Example:
-        >>> list(extract_state_dict({'state_dict': {'module.fc.bias': torch.zeros(2)}}))
-        ['fc.bias']
-    """
-    tensors, _ = find_state_dict(checkpoint)
-    start = len(_strip_wrappers(tensors))
-    return {k[start:]: v for k, v in tensors.items()}
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
@@ -143,16 +119,6 @@ def _best_prefixes(theirs: Tensors, ours: Tensors) -> tuple[str, str]:
     return min(votes, key=lambda pair: (-votes[pair], -fits[pair], len(pair[0]) + len(pair[1]), pair))
 
 
-def _prefixes(names: Iterable[str]) -> list[str]:
-    """Return the beginnings, of one to three components, that names have."""
-    found: dict[str, None] = {}
-    for name in names:
-        parts = name.split('.')[:-1]
-        for i in range(1, min(len(parts), _MAX_DEPTH) + 1):
-            found['.'.join(parts[:i])] = None
-    return list(found)
-
-
 def _under_prefix(state_dict: Tensors, prefix: str, module: nn.Module) -> tuple[Tensors, str]:
     """Return the tensors under ``prefix``, with it taken off, and all that was taken off."""
     wrapped = _strip_wrappers(state_dict)
@@ -163,8 +129,9 @@ def _under_prefix(state_dict: Tensors, prefix: str, module: nn.Module) -> tuple[
     names, shown = [k[len(wrapped):] for k in state_dict], prefix.rstrip('.')
     top = dict.fromkeys(name.split('.')[0] for name in names)
     text = f'no weight in the file begins with the prefix {shown!r}; they begin with {enumerate_names(top, 12)}'
-    if nearest(shown, _prefixes(names)):
-        text += did_you_mean(shown, _prefixes(names))
+    starts = [start.rstrip('.') for name in names for start, _ in _splits(name)]
+    if nearest(shown, starts):
+        text += did_you_mean(shown, starts)
     _, best = match_state_dict(state_dict, module)
     if best.loaded:
         inner = best.strip.removeprefix(wrapped).rstrip('.') or None
@@ -193,18 +160,18 @@ class _Matcher:
         self.pairs: dict[str, str] = {}  # the module's name -> the file's
         self.wrapped = _strip_wrappers(theirs)
         for name in theirs:
-            if name.startswith(strip) and add + name[len(strip):] in ours:
-                self.pairs[add + name[len(strip):]] = name
+            own = add + name[len(strip):]
+            if name.startswith(strip) and own in ours:
+                self.pairs[own] = name
         self.ours_classifier = [n for n in ours if _CLASSIFIER.match(n)]
         if len(self.ours_classifier) == len(ours):  # the module is a head: then it is what was asked for
             self.ours_classifier = []
 
     def _theirs_classifier(self) -> list[str]:
         used, strip = set(self.pairs.values()), self.report.strip
-        return [
-            n for n in self.theirs if n not in used and (
-                _CLASSIFIER.match(n[len(self.wrapped):]) or n.startswith(strip) and _CLASSIFIER.match(n[len(strip):]))
-        ]
+        free = [name for name in self.theirs if name not in used]
+        starts = self.wrapped, strip
+        return [n for n in free if any(n.startswith(start) and is_classifier(n[len(start):]) for start in starts)]
 
     def pair_classifiers(self) -> None:
         """Pair the last layer that gives the classes with the module's own, under whatever names."""
@@ -230,13 +197,10 @@ class _Matcher:
             matched[name] = value
             if value.dtype != tensor.dtype and value.is_floating_point():
                 casts[f'{str(value.dtype)[6:]} -> {str(tensor.dtype)[6:]}'] += 1
-        used = set(self.pairs.values())
-        heads = set(self._theirs_classifier())
-        for name in self.theirs:
-            if name in heads:
-                report.expected[name] = 'left in the file: the classifier that the weights were trained with'
-            elif name not in used:
-                report.unexpected.append(name)
+        heads = self._theirs_classifier()
+        used = {*self.pairs.values(), *heads}
+        report.expected |= dict.fromkeys(heads, 'left in the file: the classifier that the weights were trained with')
+        report.unexpected = [name for name in self.theirs if name not in used]
         self._find_left_over(matched)
         self._count(matched, casts)
         return matched, report

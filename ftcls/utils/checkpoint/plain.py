@@ -3,6 +3,7 @@ import enum
 import os
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,7 @@ from ftcls.utils.tree import join_path
 
 __all__ = ['from_plain', 'to_plain']
 
-# Marks a dict that stands for another type, with that type's name as its value.
-_MARK = '__ftcls_type__'
+_MARK = '__ftcls_type__'  # marks a dict that stands for another type, with that type's name as its value
 _LEFT_OUT = object()
 
 
@@ -26,38 +26,24 @@ def _array_to_plain(array: np.ndarray) -> Any:
 
 
 def _history_to_plain(buffer: HistoryBuffer) -> dict:
-    values, counts = buffer.data
-    return {
-        _MARK: 'HistoryBuffer',
-        'values': torch.from_numpy(np.array(values)),
-        'counts': torch.from_numpy(np.array(counts)),
-        'max_length': int(buffer.max_length),
-    }
+    values, counts = (torch.from_numpy(np.array(numbers)) for numbers in buffer.data)
+    return {_MARK: 'HistoryBuffer', 'values': values, 'counts': counts, 'max_length': int(buffer.max_length)}
 
 
 def _history_from_plain(entry: Mapping) -> HistoryBuffer:
     return HistoryBuffer(entry['values'].cpu().numpy(), entry['counts'].cpu().numpy(), entry['max_length'])
 
 
-def _tensor_to_plain(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().as_subclass(torch.Tensor)
-
-
 # Types with their own way; the first that a value is an instance of counts.
 _TO_PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
-    (torch.Tensor, _tensor_to_plain),
+    (torch.Tensor, lambda v: v.detach().as_subclass(torch.Tensor)),
     (HistoryBuffer, _history_to_plain),
     (np.ndarray, _array_to_plain),
     (np.generic, lambda v: v.item()),
     (enum.Enum, lambda v: v.value),
     (os.PathLike, os.fspath),
-    (bool, bool),
-    (int, int),
-    (float, float),
-    (str, str),
-    (bytes, bytes),
-    (torch.dtype, lambda v: v),
-    (torch.device, lambda v: v),
+    *((kind, kind) for kind in (bool, int, float, str, bytes)),
+    *((kind, lambda v: v) for kind in (NoneType, torch.dtype, torch.device)),
 )
 _FROM_PLAIN: dict[str, Callable[[Mapping], Any]] = {
     'HistoryBuffer': _history_from_plain,
@@ -71,8 +57,6 @@ def _empty_like(value: Mapping) -> dict:
 
 
 def _walk(value: Any, path: str, left_out: list[str]) -> Any:
-    if value is None:
-        return None
     if isinstance(value, Counter):
         return {_MARK: 'Counter', 'items': [[_walk(k, path, left_out), int(n)] for k, n in value.items()]}
     if isinstance(value, Mapping):

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from ftcls.utils.download import download, hash_from_name
 from ftcls.utils.errors import CheckpointError, MissingFileError
-from ftcls.utils.names import did_you_mean, enumerate_names, nearest
+from ftcls.utils.names import did_you_mean, enumerate_names, missing_hint
 from ftcls.utils.tree import walk
 from .restricted_pickle import read_restricted
 
@@ -43,9 +43,7 @@ def _torchvision_url(name: str) -> str:
     except ValueError:
         hint = did_you_mean(model, torchvision.models.list_models())
         raise CheckpointError(f"'torchvision://{name}': torchvision has no model {model!r}{hint}") from None
-    by_name = {w.name.lower(): w for w in weights}
-    if version.lower() in ('', 'default'):
-        return weights.DEFAULT.url
+    by_name = {w.name.lower(): w for w in weights} | {'': weights.DEFAULT, 'default': weights.DEFAULT}
     if version.lower() not in by_name:
         hint = did_you_mean(version, [w.name for w in weights])
         raise CheckpointError(f"'torchvision://{name}': {model} has no weights {version!r}{hint}")
@@ -58,17 +56,6 @@ def _openmmlab_url(scheme: str, name: str) -> str:
     if name not in table:
         raise CheckpointError(f"'{scheme}://{name}': no such model{did_you_mean(name, table)}")
     return table[name]
-
-
-def _missing(path: Path, source: str) -> MissingFileError:
-    if not path.parent.is_dir():
-        return MissingFileError(f'no checkpoint at {source!r}: there is no folder {path.parent.absolute()}')
-    files = sorted(p.name for p in path.parent.iterdir() if p.is_file())
-    near = nearest(path.name, files) or [name for name in files if name.endswith(_SUFFIXES)][:5]
-    hint = 'no weights in that folder'
-    if near:
-        hint = 'did you mean ' + ' or '.join(str(path.parent / name) for name in near) + '?'
-    return MissingFileError(f'no checkpoint at {source!r} (looked for {path.absolute()}); {hint}')
 
 
 def locate_checkpoint(source: str | os.PathLike) -> Path:
@@ -95,7 +82,7 @@ def locate_checkpoint(source: str | os.PathLike) -> Path:
         inside = enumerate_names(sorted(p.name for p in path.iterdir() if p.name.endswith(_SUFFIXES)), 8)
         raise CheckpointError(f'{text!r} is a folder; give the checkpoint file in it ({inside or "it holds none"})')
     if not path.is_file():
-        raise _missing(path, text)
+        raise MissingFileError(f'no checkpoint at {text!r} (looked for {path.absolute()}){missing_hint(path)}')
     return path
 
 
@@ -165,9 +152,8 @@ def _read_torch(path: Path, map_location: MapLocation) -> Any:
         raise CheckpointError(f'it holds a whole pickled object (of types such as {min(left_out)}), not weights; where '
                               "it was made, save the weights alone: torch.save(model.state_dict(), 'weights.pth')")
     if left_out:
-        print_log(
-            f'{path.name}: left out what is neither a tensor nor a plain value: {enumerate_names(sorted(left_out))}',
-            logger='current')
+        text = f'{path.name}: left out what is neither a tensor nor a plain value: {enumerate_names(sorted(left_out))}'
+        print_log(text, logger='current')
     return content
 
 
@@ -194,7 +180,7 @@ def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu'
 
     Returns:
         What the file holds: a dict of weights, or a dict that holds one (see
-            :func:`ftcls.utils.checkpoint.extract_state_dict`).
+            :func:`ftcls.utils.checkpoint.matching.find_state_dict`).
 
     Raises:
         MissingFileError: If the file is not there.
@@ -260,8 +246,7 @@ def register_safe_loading() -> None:
     MMEngine 0.10.7 calls ``torch.load`` bare: with torch < 2.6 that runs code in the file, with later ones it refuses
     MMEngine's own checkpoints. May be called any number of times.
     """
-    prefixes = ('', 'http://', 'https://', 'file://', 'torchvision://', 'modelzoo://', 'openmmlab://', 'open-mmlab://',
-                'mmcls://')
-    CheckpointLoader.register_scheme(prefixes, load_from_ftcls, force=True)
+    schemes = 'http https file torchvision modelzoo openmmlab open-mmlab mmcls'.split()
+    CheckpointLoader.register_scheme(['', *(f'{scheme}://' for scheme in schemes)], load_from_ftcls, force=True)
     # It would also print each file's name, past the log, once more than the report of what was loaded.
     CheckpointLoader.load_checkpoint = classmethod(_load_silently)

@@ -96,17 +96,15 @@ class LoadReport:
 
     def left_over_text(self) -> str:
         """Say what is left over, and what that means."""
-        return (
-            f'{self.source}: {len(self.left_over)} of {self.part_size} tensors ({self.left_over_share:.0%}) of what '
-            f'was loaded have no place in the model: {fold_names(self.left_over)} (for example '
-            f'{self.left_over[0]}); the file probably holds another network than model.backbone describes')
+        return (f'{self.source}: {len(self.left_over)} of {self.part_size} tensors ({self.left_over_share:.0%}) of '
+                f'what was loaded have no place in the model: {fold_names(self.left_over)} (for example '
+                f'{self.left_over[0]}); the file probably holds another network than model.backbone describes')
 
     def half_loaded_text(self) -> str:
         """Say which layers were loaded in part, and what that means."""
-        return (
-            f'{self.source}: {len(self.half_loaded)} tensors belong to layers that the model has without them: '
-            f'{fold_names(self.half_loaded)} (for example {self.half_loaded[0]}); such layers compute something else '
-            'than what was trained: build the model with these parts (UNet: conv_bias=True)')
+        return (f'{self.source}: {len(self.half_loaded)} tensors belong to layers that the model has without them: '
+                f'{fold_names(self.half_loaded)} (for example {self.half_loaded[0]}); such layers compute something '
+                'else than what was trained: build the model with these parts (UNet: conv_bias=True)')
 
     def mismatched_text(self) -> str:
         """Say how many tensors have another shape, and show one."""
@@ -139,16 +137,14 @@ class LoadReport:
         for name, note in self.expected.items():
             notes.setdefault(note.split(':')[0], []).append(name)
         lines += [f'  as expected: {fold_names(names)} {note}' for note, names in notes.items()]
-        if self.missing:
-            lines.append(f'  missing in the file ({len(self.missing)}): {fold_names(self.missing)}')
-        if self.unexpected:
-            lines.append(f'  in the file only ({len(self.unexpected)}): {fold_names(self.unexpected)}')
+        for where, names in (('missing in the file', self.missing), ('in the file only', self.unexpected)):
+            if names:
+                lines.append(f'  {where} ({len(names)}): {fold_names(names)}')
         if self.mismatched:
             lines.append(f'  {self.mismatched_text()}')
         if self.adapt_input:
             theirs, ours = self.input_channels
-            lines.append(
-                f'  first convolution fitted from {theirs} to {ours} channels (adapt_input={self.adapt_input!r})')
+            lines.append(f'  first layer fitted from {theirs} to {ours} channels (adapt_input={self.adapt_input!r})')
         lines += [f'  types changed: {cast} ({count} tensors)' for cast, count in self.casts.items()]
         return '\n'.join(lines)
 

@@ -31,9 +31,8 @@ _DANGEROUS = frozenset(
     'torch.multiprocessing torch.utils.cpp_extension numpy.load numpy.fromfile numpy.memmap numpy.save numpy.f2py '
     'numpy.testing numpy.distutils operator.attrgetter operator.methodcaller operator.call types.FunctionType '
     'types.LambdaType types.CodeType types.ModuleType'.split())
-_HARMLESS_BUILTINS = frozenset(
-    'bool bytearray bytes complex dict float frozenset getattr int list object print range set slice str tuple type '
-    'None NotImplemented Ellipsis'.split())
+_HARMLESS_BUILTINS = frozenset('bool bytearray bytes complex dict float frozenset getattr int list object print range '
+                               'set slice str tuple type None NotImplemented Ellipsis'.split())
 
 
 class StandIn:
@@ -118,8 +117,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         parts = full.split('.')
         is_dangerous = any('.'.join(parts[:i]) in _DANGEROUS for i in range(1, len(parts) + 1))
         if is_dangerous or (module == 'builtins' and parts[1] not in _HARMLESS_BUILTINS):
-            raise CheckpointError(f'it names {full}, which could run code; numbers need no such thing. '
-                                  'Take the file from a source that you trust')
+            raise CheckpointError(f'it names {full}, which could run code; take the file from a source that you trust')
         if full in _ALLOWED:
             return _Function(_ALLOWED[full])
         if module == 'torch' and isinstance(getattr(torch, name, None), torch.dtype):

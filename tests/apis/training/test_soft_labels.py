@@ -94,5 +94,5 @@ def test_masks_are_no_labels_to_mix() -> None:
             data_preprocessor=dict(batch_augments=MIXING))).eval()
     sample = DataSample(metainfo=dict(img_shape=(32, 32)))
     sample.set_field(torch.zeros(32, 32, dtype=torch.uint8), 'gt_mask')
-    with pytest.raises(ConfigError, match='masks cannot be mixed.*remove batch_augments'):
+    with pytest.raises(ConfigError, match='masks do not mix.*remove batch_augments'):
         check_soft_labels(model, dict(inputs=[torch.zeros(3, 32, 32, dtype=torch.uint8)], data_samples=[sample]))

@@ -196,5 +196,5 @@ def test_wrong_images() -> None:
             transform(floats)
     with pytest.raises(DataError, match='3 rows, the image 1 channels'):
         Lighting(EIGVAL, EIGVEC)(sample(np.zeros((4, 4, 1), np.uint8)))
-    with pytest.raises(ConfigError, match='the image has 1'):
+    with pytest.raises(ConfigError, match='per channel .1.'):
         RandomErasing(erase_prob=1., fill_color=(1, 2, 3))(sample(np.zeros((4, 4, 1), np.uint8)))

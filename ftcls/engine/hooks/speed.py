@@ -1,0 +1,263 @@
+"""How the model computes: what this machine does faster, where a comparison shows that it is faster and as good."""
+import copy
+import itertools
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
+
+from ftcls.datasets.worker_seed import random_state, set_random_state
+from ftcls.engine.mmengine_compat import is_resuming, is_training, wrap_again
+from ftcls.models.headed_model import HeadedModel
+from ftcls.registry import HOOKS
+from ftcls.utils import ConfigError
+from ftcls.utils.checkpoint.loading import checkpoint_meta
+from ftcls.utils.checkpoint.matching import unwrap_model
+
+__all__ = ['SPEED_KEYS', 'Layout', 'SpeedHook', 'Trial']
+
+SPEED_KEYS = ('channels_last', 'amp', 'fused', 'tf32', 'cudnn_benchmark', 'compile', 'grad_checkpointing')
+_SECONDS = 5.  # that a comparison may take
+_STEP = 0.25  # seconds of one of its steps: it has as many images
+_ROUNDS = 5
+_LEAST_SECONDS, _LEAST_IMAGES = 60., 200  # of a training that is worth it
+_GAIN = 1.1  # how many times as fast as a simpler layout
+_LOSS, _GRADIENT = 0.02, 0.9  # largest relative difference of the loss, least cosine of the gradients
+
+
+class Layout(NamedTuple):
+    """How a model computes: convolutions with the channels innermost; in bfloat16 where that is safe (autocast)."""
+    channels_last: bool = False
+    amp: bool = False
+
+    def __str__(self) -> str:
+        return ' + '.join(name for name, is_on in self._asdict().items() if is_on) or 'float32'
+
+    def apply(self, model: nn.Module) -> None:
+        """Let a model compute so; its weights stay the same numbers, and float32."""
+        model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
+        model.cast_dtype = torch.bfloat16 if self.amp else None
+
+
+def _has_bfloat16(device: str) -> bool:
+    """Tell whether a device computes in bfloat16 by itself."""
+    if device == 'cuda':
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    is_x86 = device == 'cpu' and platform.machine() in ('x86_64', 'AMD64')
+    return is_x86 and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+class Trial:
+    """Steps of a copy of a model, forward and backward, on images that the run has read; the run stays as it is.
+
+    Args:
+        model: The model, without wrappers.
+        samples: Packed samples; those of the first one's size are repeated to make a batch.
+        collate: Makes a batch of samples.
+    """
+
+    def __init__(self, model: nn.Module, samples: Sequence[Mapping], collate: Callable) -> None:
+        self.model = copy.deepcopy(model).train()
+        self.samples = [one for one in samples if one['inputs'].shape == samples[0]['inputs'].shape]
+        self.collate = collate
+
+    def step(self, images: int, layout: Layout) -> tuple[float, float]:
+        """Make a step of so many images with the present random numbers; return its seconds, and its loss."""
+        layout.apply(self.model)
+        self.model.zero_grad()
+        batch = self.collate([copy.deepcopy(self.samples[i % len(self.samples)]) for i in range(images)])
+        before, begin = random_state(), time.perf_counter()
+        losses = self.model(**self.model.data_preprocessor(batch, True), mode='loss')
+        loss = self.model.parse_losses(losses)[0]
+        loss.backward()
+        value = loss.item()  # waits for a GPU
+        seconds = time.perf_counter() - begin
+        set_random_state(before)
+        return seconds, value
+
+    def gradient(self) -> torch.Tensor:
+        """Return the gradient of the last step as one vector."""
+        return torch.cat([param.grad.flatten() for param in self.model.parameters() if param.grad is not None])
+
+    def compare(self, layouts: Sequence[Layout], left: int, batch_size: int) -> tuple[Layout, str]:
+        """Return the layout that is clearly faster than those before it, with the first one's loss and gradient.
+
+        Args:
+            layouts: The first is the one to keep if no other is better.
+            left: Images that this process has still to train on.
+            batch_size: Images per step of the run.
+
+        Returns:
+            The layout, and what was seen.
+        """
+        best, begin, images = layouts[0], time.perf_counter(), min(2, batch_size)
+        for _ in range(2):  # the first step takes longer
+            seconds, _ = self.step(images, best)
+            if left / images * seconds < _LEAST_SECONDS:
+                return best, f'since less than {_LEAST_SECONDS:g} s of training are too short to compare'
+        images = min(batch_size, max(images, int(images * _STEP / seconds)))
+        faults = self._inexact(layouts, images)
+        times: dict[Layout, list[float]] = {layout: [] for layout in layouts if layout not in faults}
+        for layout in [*times] * _ROUNDS:
+            if time.perf_counter() - begin < _SECONDS:
+                times[layout].append(self.step(images, layout)[0])
+        if min(map(len, times.values())) < 2:
+            return best, f'since steps of {images} images are too long to compare in {_SECONDS:g} s'
+        speeds = {layout: images / statistics.median(seconds) for layout, seconds in times.items()}
+        for layout, speed in speeds.items():
+            if speed >= _GAIN * speeds[best]:
+                best = layout
+        shown = [f'{layout} {speed:.3g}' for layout, speed in speeds.items()]
+        return best, f'images/s of training in steps of {images}: {", ".join([*shown, *faults.values()])}'
+
+    def _inexact(self, layouts: Sequence[Layout], images: int) -> dict[Layout, str]:
+        """Return what is wrong with the layouts whose loss or gradient is not that of the first."""
+        faults, (_, wanted), gradient = {}, self.step(images, layouts[0]), self.gradient()
+        for layout in layouts[1:]:
+            try:
+                _, loss = self.step(images, layout)
+            except RuntimeError as err:
+                faults[layout] = f'{layout} fails ({str(err).splitlines()[0]})'
+                continue
+            cosine = torch.cosine_similarity(gradient, self.gradient(), dim=0).item()
+            if not (abs(loss - wanted) <= _LOSS * abs(wanted) and cosine >= _GRADIENT):
+                faults[layout] = f'{layout} is not exact (loss {loss:.4g}, not {wanted:.4g}; gradient {cosine:.2f})'
+        return faults
+
+
+@HOOKS.register_module()
+class SpeedHook(Hook):
+    """Decide before the first step how the model computes, as ``speed`` of the config says, and note it in checkpoints.
+
+    ``speed`` is ``'auto'``, ``'off'`` (as if there were no such key), or a dict of these keys, each True, False or
+    ``'auto'``, the default:
+
+    - ``channels_last``, ``amp`` (bfloat16 in training and evaluation): 'auto' times a few steps of each, at most 5 s in
+      all, and takes what is 1.1 times as fast, with the same loss and gradient. Nothing is compared with
+      ``randomness.deterministic``, or where less than a minute of training is left. Resuming keeps the choice.
+    - ``fused`` (the optimizer's), ``tf32``, ``cudnn_benchmark``: 'auto' is True on a GPU, the last one where all images
+      have one size; all are False with ``randomness.deterministic``.
+    - ``compile``: by ``torch.compile``; ``grad_checkpointing``: less memory for more time; 'auto' is False.
+
+    Args:
+        samples: Packed samples of the training set, for the comparison.
+
+    Raises:
+        ConfigError: If the model or the optimizer cannot do what is asked.
+    """
+    # After the hooks that freeze, before PreflightHook.
+    priority = 'VERY_LOW'
+
+    def __init__(self, samples: Sequence[Mapping] = ()) -> None:
+        self.samples = [one for one in samples if isinstance(one, Mapping) and 'inputs' in one]
+        self.lines: list[str] = []
+        self._layout: Layout | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Read the config, and set what needs no comparison."""
+        given = runner.cfg.get('speed', 'auto')
+        if not isinstance(given, Mapping):
+            given = dict.fromkeys(SPEED_KEYS, {'off': False}.get(given, given))
+        self._settings = dict.fromkeys(SPEED_KEYS, 'auto') | dict(given)
+        self._given = {key: self._settings[key] for key in Layout._fields if self._settings[key] != 'auto'}
+        self._device = next(unwrap_model(runner.model).parameters()).device.type
+        self._is_exact = bool((runner.cfg.get('randomness') or {}).get('deterministic'))
+        if is_training(runner):
+            self.lines = [self._set_others(runner)]
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take the choice of the run that is resumed or tested."""
+        if is_resuming(runner) or not is_training(runner):
+            self._layout = Layout(**(checkpoint_meta(checkpoint).get('speed') or {}))
+
+    def before_train(self, runner: Runner) -> None:
+        """Decide, the same in all processes."""
+        decided: list[Any] = [None]
+        if is_main_process():
+            decided = [self._decide(runner)]
+        broadcast_object_list(decided)
+        self._layout, reason = decided[0]
+        self.lines.insert(0, f'{self._layout}, {reason}')
+        if self._layout.amp and not isinstance(unwrap_model(runner.model), HeadedModel):
+            raise ConfigError("speed.amp=True: only for models of ftcls; set optim_wrapper.type='AmpOptimWrapper'")
+        if any(self._layout):
+            self._layout.apply(unwrap_model(runner.model))
+            if runner.model is not unwrap_model(runner.model):
+                wrap_again(runner)
+
+    def before_test(self, runner: Runner) -> None:
+        """Compute as the training did, where this device can."""
+        layout = (self._layout or Layout())._replace(**self._given)
+        if any(layout) and not is_training(runner):
+            layout._replace(amp=layout.amp and _has_bfloat16(self._device)).apply(unwrap_model(runner.model))
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note the choice; the weights are kept as others lay them out."""
+        if self._layout is not None and any(self._layout):
+            checkpoint['meta']['speed'] = self._layout._asdict()
+            checkpoint['state_dict'].update({k: v.contiguous() for k, v in checkpoint['state_dict'].items()})
+
+    def _decide(self, runner: Runner) -> tuple[Layout, str]:
+        """Return the layout, and why."""
+        model, loader, loop = unwrap_model(runner.model), runner.train_dataloader, runner.train_loop
+        base = (self._layout or Layout())._replace(**self._given)
+        can = dict(
+            channels_last=any(isinstance(module, nn.Conv2d) for module in model.modules()),
+            amp=_has_bfloat16(self._device) and not hasattr(runner.optim_wrapper, 'cast_dtype'))
+        values = [[False, True] if can[key] and key not in self._given else [getattr(base, key)] for key in can]
+        layouts = sorted(itertools.starmap(Layout, itertools.product(*values)), key=lambda one: one[::-1])
+        batch_size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+        left = (loop.max_iters - loop.iter) * batch_size
+        reasons = {
+            'as the config says': len(self._given) == len(base),
+            'as before the resume': self._layout is not None,
+            'since randomness.deterministic=True asks for the same bits': self._is_exact,
+            'since only models of ftcls are compared': not (isinstance(model, HeadedModel) and self.samples),
+            'since the model has no convolutions, and bfloat16 is not native here or set already': len(layouts) == 1,
+            f'since {left} images of training are too few to compare': left < _LEAST_IMAGES,
+        }
+        for reason, holds in reasons.items():
+            if holds:
+                return base, reason
+        return Trial(model, self.samples, loader.collate_fn).compare(layouts, left, batch_size)
+
+    def _set_others(self, runner: Runner) -> str:
+        """Set what needs no comparison; return a line."""
+        is_fast = self._device == 'cuda' and not self._is_exact
+        is_fixed = len({tuple(one['inputs'].shape) for one in self.samples}) == 1
+        auto = dict(fused=is_fast, tf32=is_fast, cudnn_benchmark=is_fast and is_fixed, grad_checkpointing=False)
+        chosen = {key: value if self._settings[key] == 'auto' else self._settings[key] for key, value in auto.items()}
+        env = runner.cfg.get('env_cfg') or {}
+        chosen.update(
+            compile=bool(runner.cfg.get('compile')),
+            cudnn_benchmark=env.get('cudnn_benchmark', chosen['cudnn_benchmark']))
+        if chosen['fused'] and not is_resuming(runner):  # a checkpoint has the optimizer's settings
+            _fuse(runner, is_asked=self._settings['fused'] is True)
+        if chosen['tf32']:
+            torch.set_float32_matmul_precision('high')
+        if chosen['cudnn_benchmark']:
+            torch.backends.cudnn.benchmark = True
+        if chosen['grad_checkpointing']:
+            backbone = getattr(unwrap_model(runner.model), 'backbone', None)
+            if not hasattr(backbone, 'checkpoint_gradients'):
+                raise ConfigError('speed.grad_checkpointing=True: only backbones of ftcls can do that; remove it')
+            backbone.checkpoint_gradients()
+        return ', '.join(f'{key}={value}' for key, value in chosen.items())
+
+
+def _fuse(runner: Runner, is_asked: bool) -> None:
+    """Let the optimizer update all parameters in one kernel, unless it cannot or the config says otherwise."""
+    optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+    for group in getattr(optimizer, 'param_groups', ()):
+        if group.get('fused', True) is None and not group['foreach']:
+            group['fused'] = True
+        elif is_asked and not group.get('fused'):
+            raise ConfigError(f'speed.fused=True: {type(optimizer).__name__} cannot do that, or is set otherwise by '
+                              'optim_wrapper.optimizer; remove speed.fused')
