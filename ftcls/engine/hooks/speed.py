@@ -26,9 +26,9 @@ __all__ = ['SPEED_KEYS', 'Layout', 'SpeedHook', 'Trial']
 SPEED_KEYS = ('channels_last', 'amp', 'fused', 'tf32', 'cudnn_benchmark', 'compile', 'grad_checkpointing')
 _SECONDS = 5.  # that a comparison may take
 _STEP = 0.25  # seconds of one of its steps: it has as many images
-_ROUNDS = 5
+_ROUNDS = 15  # at most; at least 2
 _LEAST_SECONDS, _LEAST_IMAGES = 60., 200  # of a training that is worth it
-_GAIN = 1.1  # how many times as fast as a simpler layout
+_GAIN = 1.15  # how many times as fast as a simpler layout
 _LOSS, _GRADIENT = 0.02, 0.9  # largest relative difference of the loss, least cosine of the gradients
 
 
@@ -114,7 +114,7 @@ class Trial:
         for layout, speed in speeds.items():
             if speed >= _GAIN * speeds[best]:
                 best = layout
-        shown = [f'{layout} {speed:.3g}' for layout, speed in speeds.items()]
+        shown = [f'{layout} {round(speed, 1):,}' for layout, speed in speeds.items()]
         return best, f'images/s of training in steps of {images}: {", ".join([*shown, *faults.values()])}'
 
     def _inexact(self, layouts: Sequence[Layout], images: int) -> dict[Layout, str]:
@@ -140,7 +140,7 @@ class SpeedHook(Hook):
     ``'auto'``, the default:
 
     - ``channels_last``, ``amp`` (bfloat16 in training and evaluation): 'auto' times a few steps of each, at most 5 s in
-      all, and takes what is 1.1 times as fast, with the same loss and gradient. Nothing is compared with
+      all, and takes what is 1.15 times as fast, with the same loss and gradient. Nothing is compared with
       ``randomness.deterministic``, or where less than a minute of training is left. Resuming keeps the choice.
     - ``fused`` (the optimizer's), ``tf32``, ``cudnn_benchmark``: 'auto' is True on a GPU, the last one where all images
       have one size; all are False with ``randomness.deterministic``.
