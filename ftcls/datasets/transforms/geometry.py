@@ -58,7 +58,7 @@ class RandomFlip(BaseTransform):
 
         def flip(array: np.ndarray) -> np.ndarray:
             axes, code = _AXES[direction]
-            if array.dtype != np.uint8:
+            if array.dtype != np.uint8 or array.shape[2:] > (4, ):  # what OpenCV may not know
                 return np.ascontiguousarray(np.flip(array, axes))
             return cv2.flip(array, code).reshape(array.shape)  # it drops the last axis of a single channel
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from ftcls.datasets.transforms import Normalize, PackClsInputs, PackInputs
+from ftcls.datasets.transforms import Normalize, PackClsInputs, PackInputs, RandomFlip
 from ftcls.registry import TRANSFORMS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError
@@ -47,6 +47,19 @@ def test_shapes_and_several_labels() -> None:
         PackInputs()({'img_path': 'a.png'})
     with pytest.raises(TypeError, match='list'):
         PackInputs()({'img': [1]})
+
+
+@pytest.mark.parametrize('channels', [1, 2, 3, 4, 6, 200])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32, bool])
+def test_images_of_all_kinds_are_packed_and_flipped(channels: int, dtype: type) -> None:
+    img = np.random.RandomState(0).randint(0, 200, (10, 14, channels)).astype(dtype)
+    img.flags.writeable = False
+    for one in (img, img[::2, ::-2]):
+        packed = PackInputs()({'img': one})['inputs']
+        assert packed.is_contiguous() and (packed.numpy() == one.transpose(2, 0, 1)).all()
+        for direction, axes in dict(horizontal=(1, ), vertical=(0, ), diagonal=(0, 1)).items():
+            flipped = RandomFlip(1., direction)({'img': one})['img']
+            assert flipped.shape == one.shape and (flipped == np.flip(one, axes)).all()
 
 
 def test_both_names() -> None:
