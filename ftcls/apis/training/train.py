@@ -31,7 +31,7 @@ from ftcls.utils import ConfigError, UserError
 from ftcls.utils.checkpoint.loading import checkpoint_meta, locate_checkpoint, read_checkpoint
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.errors import unwrapped
-from ftcls.utils.processes import patient_barrier
+from ftcls.utils.processes import keep_freed_memory, patient_barrier
 from ftcls.utils.run_lock import run_lock
 from ftcls.utils.tree import as_list
 from ftcls.version import __version__
@@ -245,6 +245,7 @@ def build_runner(cfg: Config, loaders: Mapping[str, DataLoader], hooks: Sequence
         loaders: ``{'train': DataLoader, 'val': …, 'test': …}``; a split that is absent is left out of the run.
         hooks: Hook objects to add.
     """
+    keep_freed_memory()
     settings = copy.deepcopy(cfg)  # MMEngine changes the dicts that it is given
     names = list(_RUNNER_KEYS)
     for split in loaders:
