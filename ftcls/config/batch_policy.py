@@ -130,11 +130,9 @@ def _stretched_iterations(cfg: Config, new: int, old: int) -> Changes:
 def _per_device(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
     recipe, steps = plan.recipe_total, plan.world_size * plan.accumulation
     if recipe % steps:
-        by = _processes(plan.world_size)
-        if plan.accumulation > 1:
-            by += f' x {plan.accumulation} accumulated batches'
-        raise ConfigError(f'--batch-policy per-device: auto_scale_lr.base_batch_size={recipe} cannot be split evenly '
-                          f'over {by}; use another number of processes, or --batch-policy scale-lr or none')
+        raise ConfigError(f'--batch-policy per-device: auto_scale_lr.base_batch_size={recipe} is no multiple of '
+                          f'{_processes(plan.world_size)} x {plan.accumulation} accumulated batches; use another '
+                          'number, or --batch-policy scale-lr or none')
     new = recipe // steps
     why = f'the recipe\'s {recipe}, by taking {new} instead of {plan.per_device} per process'
     return replace(plan, per_device=new, why=why), {'train_dataloader.batch_size': new}

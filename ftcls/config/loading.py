@@ -177,7 +177,7 @@ def parse_value(text: str) -> Any:
     text = text.strip()
     try:
         node = ast.parse(text, mode='eval').body
-        value = _literal(node)
+        value = ast.literal_eval(_Literals().visit(node))
     except (SyntaxError, ValueError):
         return _parse_unquoted(text)
     # `1,2,3` without brackets is a list for MMEngine's users, `(1,2,3)` a tuple.
@@ -186,19 +186,19 @@ def parse_value(text: str) -> Any:
     return value
 
 
-def _literal(node: ast.AST) -> Any:
-    """Evaluate a literal; ``dict(a=1)``, ``true``, ``false``, ``none`` and ``null`` count as literals."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
-        return {kw.arg: _literal(kw.value) for kw in node.keywords}
-    if isinstance(node, ast.List):
-        return [_literal(item) for item in node.elts]
-    if isinstance(node, ast.Tuple):
-        return tuple(_literal(item) for item in node.elts)
-    if isinstance(node, ast.Dict):
-        return {_literal(k): _literal(v) for k, v in zip(node.keys, node.values)}
-    if isinstance(node, ast.Name) and node.id.lower() in _WORDS:
-        return _WORDS[node.id.lower()]
-    return ast.literal_eval(node)
+class _Literals(ast.NodeTransformer):
+    """Makes literals of ``dict(a=1)``, ``true``, ``false``, ``none`` and ``null``."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Turn ``dict(a=1)`` into ``{'a': 1}``."""
+        self.generic_visit(node)
+        if getattr(node.func, 'id', '') != 'dict' or node.args:
+            return node
+        return ast.Dict([ast.Constant(one.arg) for one in node.keywords], [one.value for one in node.keywords])
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        """Turn a word into its value."""
+        return ast.Constant(_WORDS.get(node.id.lower())) if node.id.lower() in _WORDS else node
 
 
 def _parse_unquoted(text: str) -> Any:

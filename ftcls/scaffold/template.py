@@ -15,9 +15,8 @@ VAL_FRACTION = 0.2
 def write_config(path: Path, template: str, **values: Any) -> None:
     """Write the config ``path``: the template of this name, filled with values."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=loader, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
+    options = dict(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
     environment.filters.update(comment=_comment, listing=_listing, quoted=_quoted, repr=repr)
     environment.globals.update(val_fraction=VAL_FRACTION, num_workers=min(4, os.cpu_count() or 1))
     text = environment.get_template(template).render(values, path=path.as_posix())

@@ -77,8 +77,8 @@ def test_an_import_before_base_is_no_lazy_config(tmp_path):
 
 @pytest.mark.parametrize(('override', 'parts'), [
     ('modle.a=1', ["'modle'", "'model'"]),
-    ('model.b.5.c=1', ['model.b is a list of 2', "'5'", '0 to 1']),
-    ('model.b.x=1', ['model.b is a list of 2']),
+    ('model.b.5.c=1', ['model.b has the indices 0 to 1', "'5'", '0 to 1']),
+    ('model.b.x=1', ['model.b has the indices 0 to 1']),
     ('model.a.x=1', ['model.a is the int 1']),
     ('model.a', ['key=value']),
     ('train_pipeline.0.c=1', ['would change nothing', 'train_dataloader.dataset.pipeline.0.c']),

@@ -138,7 +138,7 @@ def test_lines_and_columns_that_hold_nothing(tmp_path: Path, text: str) -> None:
     ('file,label\na,b\n', "no column is named path, .*among 'file', 'label'"),
     ('image,label\na.jpg,cat\n', "rename 'image' to path"),
     ('path label\na.jpg cat\n', "among 'path label'; let line 1 name the columns: `path,label`"),
-    ('path,label,label,label\na.jpg,1,0,0\n', "line 2: .* are flags, not labels; write the names or numbers"),
+    ('path,label,label,label\na.jpg,1,0,0\n', "line 2: .* are flags, not labels; write the classes"),
     ('path,class\na.jpg,cat\n', "no column of labels: name it label, .*there is 'class'"),
     ('path,sick,age\na.jpg,1,50\n', "no column of labels.*a column of 0 and 1 for each class"),
     ('foo,bar\na,b\n', "named path, img_path or filename among 'foo', 'bar'; let line 1"),

@@ -145,7 +145,7 @@ def test_bomb_is_not_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10**9)
     assert read_header(path).fault is None
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
-    assert 'more pixels than' in read_header(write(tmp_path / 'a.tif')).fault
+    assert 'more than 178,956,970 pixels' in read_header(write(tmp_path / 'a.tif')).fault
 
 
 def test_channels_that_pillow_has_no_mode_for(tmp_path):

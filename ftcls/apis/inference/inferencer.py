@@ -105,9 +105,8 @@ class ValidationPipeline:
             stored = from_pillow(image).upright()
         else:
             shape, dtype = getattr(image, 'shape', ()), getattr(image, 'dtype', '')
-            is_fit = dtype == np.uint8 or loader.value_range is not None
-            if not isinstance(image, np.ndarray) or not is_fit or shape[2:] not in ((), (1, ), (3, ),
-                                                                                    (self.in_channels, )):
+            is_fit = isinstance(image, np.ndarray) and (dtype == np.uint8 or loader.value_range is not None)
+            if not is_fit or shape[2:] not in ((), (1, ), (3, ), (self.in_channels, )):
                 raise DataError('an image must be a path, a PIL image, or an array (H, W, 3) or (H, W) of uint8, got '
                                 f'{type(image).__name__} {shape or ""} {dtype}')
             if channel_order is None and shape[2:] not in ((), (1, )):

@@ -50,8 +50,8 @@ def check_heads(cfg: Config, report: DataReport) -> None:
         value = (part or {}).get('num_classes')
         if value is not None and value > 0 and value != size:
             faults.append(f'{where}.num_classes is {value}, but the data has {size} classes '
-                          f'({enumerate_names(report.classes, 5)}); set {where}.num_classes={size}, or choose the '
-                          'classes with `classes` of the datasets')
+                          f'({enumerate_names(report.classes, 5)}); set {where}.num_classes={size}, or choose '
+                          '`classes` of the datasets')
     for key in ('val_evaluator', 'test_evaluator'):
         for path, metric in _metric_configs(cfg.get(key), key):
             topk = metric.get('topk') or 0

@@ -111,10 +111,9 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
         warn('\n  '.join(lines))
     if changed:
         lines = [f'--resume {checkpoint}: the config is not the one that the run was started with:', *changed]
-        raise ConfigError(
-            '\n  '.join(lines) + '\na resumed run continues with the optimizer, the schedule and the '
-            'unfreezing of its checkpoint; set these keys back (train_cfg.max_epochs may change), or start '
-            'a new run from its weights with load_from=…')
+        advice = '\na resumed run continues with the optimizer, schedule and unfreezing of its checkpoint; set these ' \
+            'keys back (train_cfg.max_epochs may change), or start a new run from its weights with load_from=…'
+        raise ConfigError('\n  '.join(lines) + advice)
 
 
 def _read_config(text: Any) -> dict[str, Any] | None:

@@ -314,11 +314,9 @@ def _try_metrics(metrics: Sequence[BaseMetric], batch: Any, outputs: list, where
 
 def _fitting_metrics(metric: BaseMetric, samples: Sequence[Mapping]) -> str:
     """Name the metrics for what was predicted, if this one is for something else."""
-    is_mask, is_for_masks = 'pred_mask' in samples[0], isinstance(metric, DiceMetric | IoUMetric)
-    if is_mask and not is_for_masks:
-        return "masks, which are judged by dict(type='DiceMetric') and dict(type='IoUMetric')"
-    if is_for_masks and not is_mask:
-        return "classes, which are judged by dict(type='Accuracy') and dict(type='SingleLabelMetric')"
+    is_for_masks = isinstance(metric, DiceMetric | IoUMetric)
+    if ('pred_mask' in samples[0]) != is_for_masks:
+        return 'masks are judged by DiceMetric and IoUMetric, classes by Accuracy and SingleLabelMetric'
     return ''
 
 

@@ -229,10 +229,9 @@ class _MakePlainLast(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         broken = [name for name in not_finite(checkpoint['state_dict']) if name not in self._expected]
         if broken:
-            raise DivergedError(
-                f'{len(broken)} weights are NaN or infinite at iteration {checkpoint["meta"]["iter"]}, for '
-                f'example {broken[0]}; the last checkpoint is kept. Lower optim_wrapper.optimizer.lr, '
-                'set optim_wrapper.clip_grad=dict(max_norm=1.0), or use no half precision')
+            raise DivergedError(f'{len(broken)} weights are NaN or infinite at iteration {checkpoint["meta"]["iter"]} '
+                                f'({broken[0]} …); the last checkpoint is kept. Lower optim_wrapper.optimizer.lr, set '
+                                'optim_wrapper.clip_grad=dict(max_norm=1.0), or use no half precision')
         make_plain(checkpoint)
 
 

@@ -76,11 +76,9 @@ def check_report(report: LoadReport,
     absent = report.missing + list(report.mismatched)
     theirs = [n for n in state_dict if n in report.unexpected] or list(state_dict)
     ours = absent or list(own_tensors(module))
-    lines = [
-        f'{report.source} has {report.required_loaded} of {report.required} tensors of '
-        f'{type(unwrap_model(module)).__name__} (without classifier), {report.fraction:.0%}; at least {min_loaded:.0%} '
-        'are needed', f'  missing: {fold_names(absent)}'
-    ]
+    share = f'{report.required_loaded} of {report.required} tensors of {type(unwrap_model(module)).__name__}'
+    head = f'{report.source} has {share} (without classifier), {report.fraction:.0%}; needed: {min_loaded:.0%}'
+    lines = [head, f'  missing: {fold_names(absent)}']
     if report.mismatched:
         lines.append(f'  {report.mismatched_text()}; is it the same architecture?')
     lines.append(f'  names in the file: {enumerate_names(theirs, 3)}; in the model: {enumerate_names(ours, 3)}')

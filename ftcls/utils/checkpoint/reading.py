@@ -161,13 +161,6 @@ def _holds_tensor(value: Any) -> bool:
     return any(isinstance(child, torch.Tensor) for _, child in walk(value))
 
 
-def _size_text(path: Path) -> str:
-    size = path.stat().st_size
-    if size < 1e6:
-        return f'{size:,} bytes'
-    return f'{size / 1e6:,.1f} MB'
-
-
 def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu') -> dict:
     """Read a checkpoint, local or fetched, without running anything that is in it.
 
@@ -189,7 +182,7 @@ def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu'
     """
     path = locate_checkpoint(source)
     text = os.fspath(source)
-    shown = f'{str(path)!r} ({_size_text(path)})'
+    shown = f'{str(path)!r} ({path.stat().st_size:,} bytes)'
     advice = '. Fetch or copy it anew'
     if text != str(path):
         shown += f', from {text}'

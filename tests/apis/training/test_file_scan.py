@@ -75,7 +75,7 @@ def test_what_turns_out_later_is_reported_once_over_all_processes(folder, monkey
     elsewhere[3] = IS_DAMAGED
     monkeypatch.setattr(file_scan, 'all_reduce', lambda marks, op: marks.copy_(torch.maximum(marks, elsewhere)))
     said = []
-    monkeypatch.setattr(file_scan, 'print_log', lambda text, *_: said.append(text))
+    monkeypatch.setattr(file_scan, 'warn', said.append)
     dataset, hook = build(folder), BadSampleHook()
     dataset.marks[0] = IS_BAD
     (folder / 'work').mkdir()
