@@ -197,8 +197,7 @@ def loading_arguments(paths: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 def find_splits(root: Path) -> tuple[dict[str, str], list[str]]:
     """Return split to folder name, and the folders of no split; the root is 'train' if there are no splits."""
-    found: dict[str, str] = {}
-    stray = []
+    found, stray = {}, []
     for name in subfolders(root):
         split = SPLITS.get(name.lower())
         if split in found:

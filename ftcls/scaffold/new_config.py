@@ -66,8 +66,7 @@ def new_config(data: str | os.PathLike,
     root = Path(data).expanduser()
     folder = root.is_dir() and find_masks(root)
     if folder and (backbone or weights):
-        raise ConfigError(f'--backbone, --weights: {data} has images and masks, for which a U-Net is trained from '
-                          'random weights; leave them out, or edit the config')
+        raise ConfigError(f'--backbone, --weights: {data} has masks, for a U-Net from random weights; leave them out')
     if masks and not folder:
         raise ConfigError(f'--masks {masks[0]}: {data} has no folders `images` and `masks`')
     if folder:

@@ -95,8 +95,7 @@ def download(url: str,
                 _fetch_with_retries(url, part, path, retries, progress=progress, timeout=timeout)
                 problem = _mismatch(part, wanted)
                 if problem is not None:
-                    raise DownloadError(f'{_shown(url)} is not the expected file: {problem}. It was removed. '
-                                        'Check the address, or that no proxy changes what is fetched')
+                    raise DownloadError(f'{_shown(url)} is not the expected file: {problem}; check address and proxy')
                 os.replace(part, path)
             finally:
                 part.unlink(missing_ok=True)

@@ -78,8 +78,7 @@ def load_plain(path: str | Path) -> Any:
     """
     suffix = Path(path).suffix.lower()
     if suffix not in PLAIN_SUFFIXES:
-        raise DataError('must be .json, .yaml or .yml; other kinds of file, for example pickles, can run code when '
-                        'they are read. Convert it with a script of your own')
+        raise DataError('must be .json, .yaml or .yml; other kinds, such as pickles, can run code; convert it yourself')
     text = read_text(path)
     try:
         if suffix == '.json':

@@ -83,8 +83,7 @@ def wise_ft(pretrained: str,
     start_file, end_file = read_checkpoint(pretrained), read_checkpoint(finetuned)
     source, end = find_state_dict(start_file)[0], find_state_dict(end_file)[0]
     if _has_our_names(source) and not _has_our_names(end):
-        raise CheckpointError(f'{finetuned} looks like a pretrained file, and {pretrained} like a checkpoint of a run: '
-                              'the pretrained file comes first; swap them')
+        raise CheckpointError(f'{finetuned} looks pretrained, and {pretrained} like a checkpoint of a run; swap them')
     if _started_from(start_file, finetuned) and not _started_from(end_file, pretrained):
         raise CheckpointError(f'the run of {pretrained} started from {finetuned}, which comes first; swap them')
     same_classes = same_classes or _classes(start_file) == _classes(end_file) != []

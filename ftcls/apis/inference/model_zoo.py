@@ -16,12 +16,12 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from ftcls.config.loading import config_folder, load_config, resolve_config_path
+from ftcls.config.resolve import dataset_configs
 from ftcls.registry import DATASETS, MODELS
 from ftcls.utils import CheckpointError, ConfigError, MissingFileError, did_you_mean
 from ftcls.utils.checkpoint.loading import checkpoint_meta, load_pretrained, read_checkpoint
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
-from ftcls.utils.tree import as_list
 
 __all__ = [
     'CHECKPOINT_SUFFIXES', 'build_model', 'find_checkpoint', 'find_config', 'get_model', 'list_models', 'load_weights',
@@ -126,8 +126,8 @@ def _config_path(path: Path) -> Path:
         return file
     known = _config_files()
     if path.as_posix() not in known:
-        raise MissingFileError(f'{path} is neither a config file, nor a work dir, nor a name that list_models() returns'
-                               f'{did_you_mean(path.stem, known)}')
+        raise MissingFileError(
+            f'{path} is no config, work dir or name of list_models(){did_you_mean(path.stem, known)}')
     return known[path.as_posix()]
 
 
@@ -201,13 +201,7 @@ def load_weights(model: nn.Module, source: str | os.PathLike) -> None:
 def validation_dataset(cfg: Config) -> Mapping:
     """Return the settings of the test (else validation) dataset, without wrappers; ConfigError if there is neither."""
     for key in ('test_dataloader', 'val_dataloader'):
-        dataset = (cfg.get(key) or {}).get('dataset')
-        while dataset and 'pipeline' not in dataset:
-            inner = dataset.get('dataset', dataset.get('datasets'))
-            if not inner:
-                break
-            dataset = as_list(inner)[0]
-        if dataset is not None:
+        for dataset in dataset_configs((cfg.get(key) or {}).get('dataset')):
             return dataset
     raise ConfigError(f'{cfg.filename or "the config"} has neither test_dataloader nor val_dataloader')
 

@@ -4,11 +4,12 @@ import csv
 import glob
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 
 from ftcls.datasets.headers import is_image
 from ftcls.datasets.list_files import missing_hint
@@ -159,6 +160,14 @@ def _check_images(images: Sequence[str]) -> None:
         warn(text)
 
 
+def _check_topk(topk: int, cfg: Config) -> None:
+    model = cfg.get('model') or {}
+    parts = [part for part in (model.get('head'), model.get('backbone')) if isinstance(part, Mapping)]
+    limit = next((part['num_classes'] for part in parts if isinstance(part.get('num_classes'), int)), None)
+    if topk < 1 or topk > (limit or topk):
+        raise ConfigError(f'topk must be from 1 to {limit or "the number of classes"}; got {topk}')
+
+
 def predict_files(model: str | os.PathLike,
                   images: Sequence[str | os.PathLike],
                   checkpoint: str | os.PathLike | None = None,
@@ -189,6 +198,8 @@ def predict_files(model: str | os.PathLike,
     files, notes = find_images(images)
     _check_images(files)
     cfg, checkpoint = resolve_model(model, checkpoint or True)
+    if topk is not None:
+        _check_topk(topk, cfg)
     built = get_model(cfg, checkpoint, device)
     kind = ImageSegmentationInferencer if isinstance(built, ImageSegmentor) else ImageClassificationInferencer
     inferencer = kind(built)

@@ -316,7 +316,9 @@ def _fitting_metrics(metric: BaseMetric, samples: Sequence[Mapping]) -> str:
     """Name the metrics for what was predicted, if this one is for something else."""
     is_for_masks = isinstance(metric, DiceMetric | IoUMetric)
     if ('pred_mask' in samples[0]) != is_for_masks:
-        return 'masks are judged by DiceMetric and IoUMetric, classes by Accuracy and SingleLabelMetric'
+        return (
+            "masks are judged by dict(type='DiceMetric') and dict(type='IoUMetric'), classes by dict(type='Accuracy') "
+            "and dict(type='SingleLabelMetric')")
     return ''
 
 

@@ -63,8 +63,7 @@ class L2SPHook(Hook):
             loaded = parameter_sources(model)
             self._start = {name: param.detach().clone() for name, param in params.items() if name in loaded}
         if not self._start:
-            raise ConfigError('L2SPHook: no weights were loaded from a file, so there is no starting point; give '
-                              'model.backbone.init_cfg or load_from, or remove the hook')
+            raise ConfigError('L2SPHook: nothing was loaded to start from; give model.backbone.init_cfg or load_from')
         if isinstance(optim_wrapper, OptimWrapperDict):
             raise ConfigError('L2SPHook: takes a single optimizer, not several')
         decay = max(group.get('weight_decay') or 0. for group in optim_wrapper.param_groups)

@@ -119,7 +119,7 @@ def foreign(state: dict, path: Path) -> str:
 
 def test_files_in_the_wrong_order_are_refused(tmp_path: Path) -> None:
     a, b = foreign(classifier(1, 10), tmp_path / 'a.th'), save(tmp_path / 'b.pth', classifier(2, 3), list('xyz'))
-    with pytest.raises(CheckpointError, match='a.th looks like a pretrained file.*comes first'):
+    with pytest.raises(CheckpointError, match='a.th looks pretrained.*swap them'):
         wise_ft(b, a, [0.5], tmp_path / 'c.pth')
     run = dict(meta=dict(cfg=f"model = dict(init_cfg=dict(checkpoint='{b}', type='Pretrained'))"))
     torch.save(dict(run, state_dict=classifier(3, 3)), tmp_path / 'run.pth')

@@ -199,7 +199,7 @@ def test_missing_things_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / 'empty').mkdir()
     with pytest.raises(MissingFileError, match='holds no config .* it holds nothing'):
         get_model(tmp_path / 'empty')
-    with pytest.raises(MissingFileError, match='neither a config file, nor a work dir, nor a name'):
+    with pytest.raises(MissingFileError, match='no config, work dir or name'):
         get_model('no_such_model')
     with pytest.raises(ConfigError, match='weights.pth is a checkpoint; give its config'):
         get_model('weights.pth')
