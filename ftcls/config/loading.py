@@ -65,9 +65,7 @@ def _reading_error(err: Exception, path: Path, files: set[Path]) -> str:
     for frame in traceback.extract_tb(err.__traceback__):
         if Path(frame.filename).resolve() in files:
             where = f'{frame.filename}, line {frame.lineno}'
-    text = str(err)
-    if isinstance(err, KeyError):  # which quotes its text
-        text = err.args[0]
+    text = err.args[0] if isinstance(err, KeyError) else err  # which quotes its text
     return f'{where}: {type(err).__name__}: {text}'
 
 

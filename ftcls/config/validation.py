@@ -122,9 +122,7 @@ class _Types:
             found = self.registry.get(self.prefix + name) or self.registry.get(name)
             if found is None and self.registry is R.METRICS:
                 found = R.EVALUATOR.get(name)
-        if callable(found):
-            return found
-        return None
+        return found if callable(found) else None
 
     def names(self) -> set[str]:
         """Return all names that a ``type`` may have."""
@@ -241,9 +239,7 @@ def _nested_faults(value: Mapping, path: str, types: _Types) -> Iterator[str]:
         if is_model and name == 'train_cfg':  # a model's own `train_cfg` is not a loop
             name, key = 'batch_augments', KEYS['batch_augments']
         if key.registry is not None:
-            inner = types
-            if key.registry is not types.registry:
-                inner = _Types(key.registry)
+            inner = types if key.registry is types.registry else _Types(key.registry)
             yield from _component_faults(child, here, inner, required=not isinstance(child, _SCALAR))
         elif name in NESTED_KEYS and isinstance(child, Mapping):
             yield from _plain_dict_faults(child, here, key.items)

@@ -89,9 +89,7 @@ def _read_choices(text: str) -> tuple[str, ...]:
 
 def _read_range(text: str, kind: str) -> tuple[float, float]:
     values = parse_value(f'[{text}]')
-    noun, types = 'number', {int, float}
-    if kind == 'int':
-        noun, types = 'whole number', {int}
+    noun, types = ('whole number', {int}) if kind == 'int' else ('number', {int, float})
     if not isinstance(values, list) or len(values) != 2 or not {type(value) for value in values} <= types:
         raise ConfigError(f'{kind} takes the least and the greatest {noun}')
     low, high = values

@@ -314,7 +314,5 @@ def format_type(annotation: Any) -> str:
         return format_type(arguments[0])
     if arguments and origin in (*_SEQUENCES, *_MAPPINGS):
         return f'{origin.__name__}[{", ".join(map(format_type, arguments))}]'
-    text = str(annotation)
-    if isinstance(annotation, type) and not arguments:
-        text = annotation.__name__
+    text = annotation.__name__ if isinstance(annotation, type) and not arguments else str(annotation)
     return re.sub(r'\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])', '', text).replace('NoneType', 'None')

@@ -50,9 +50,7 @@ class RangeTest:
 
     def describe(self) -> list[str]:
         """Return how to read the result, in sentences."""
-        end = 'the highest rate'
-        if self.stopped:
-            end = 'where the loss diverged'
+        end = 'where the loss diverged' if self.stopped else 'the highest rate'
         lines = [
             f'{len(self.rates)} steps, from a rate of {self.rates[0]:.2g} to {self.rates[-1]:.2g}, {end}',
             f'the loss falls fastest at {self.steepest:.2g}; it is lowest at {self.bottom:.2g}, '

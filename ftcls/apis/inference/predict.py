@@ -60,9 +60,7 @@ class PredictionReport:
         if self._has_masks:
             columns = dict(image='left', foreground='right')
         for line in self._lines():
-            path = line['img_path']
-            if line.get('rank', 1) > 1:
-                path = ''
+            path = line['img_path'] if line.get('rank', 1) == 1 else ''
             if 'foreground' in line:
                 cells.append((path, f'{line["foreground"]:.4f}'))
             elif 'class' in line:

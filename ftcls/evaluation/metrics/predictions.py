@@ -33,18 +33,14 @@ def to_tensor(value: Any, name: str) -> torch.Tensor:
 
 def as_thresholds(thrs: Thresholds) -> tuple[float | None, ...]:
     """Turn the argument ``thrs`` of a metric, one value or several, into a tuple."""
-    if thrs is None or isinstance(thrs, int | float):
-        return (thrs, )
-    return tuple(thrs)
+    return (thrs, ) if thrs is None or isinstance(thrs, int | float) else tuple(thrs)
 
 
 def threshold_suffix(thr: float | None, several: bool) -> str:
     """Return the end of a result's name: ``_thr-0.50`` or ``_no-thr`` where there are several thresholds."""
     if not several:
         return ''
-    if thr is None:
-        return '_no-thr'
-    return f'_thr-{thr:.2f}'
+    return '_no-thr' if thr is None else f'_thr-{thr:.2f}'
 
 
 def file_of(sample: Mapping) -> str:

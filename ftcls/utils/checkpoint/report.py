@@ -103,8 +103,7 @@ class LoadReport:
     def half_loaded_text(self) -> str:
         """Say which layers were loaded in part, and what that means."""
         return (f'{self.source}: {len(self.half_loaded)} tensors belong to layers that the model has without them: '
-                f'{fold_names(self.half_loaded)} (for example {self.half_loaded[0]}); such layers compute something '
-                'else than what was trained: build the model with these parts (UNet: conv_bias=True)')
+                f'{fold_names(self.half_loaded)}; build the model with these parts (UNet: conv_bias=True)')
 
     def mismatched_text(self) -> str:
         """Say how many tensors have another shape, and show one."""
@@ -150,10 +149,8 @@ class LoadReport:
 
     def details(self) -> str:
         """Return everything, one tensor per line."""
-        lines = [self.summary()]
-        lines += [f'  loaded      {name}' for name in self.loaded]
-        lines += [f'  expected    {name}: {note}' for name, note in self.expected.items()]
-        lines += [f'  missing     {name}' for name in self.missing]
-        lines += [f'  unexpected  {name}' for name in self.unexpected]
+        lines = [self.summary(), *(f'  expected    {name}: {note}' for name, note in self.expected.items())]
+        for kind in ('loaded', 'missing', 'unexpected'):
+            lines += [f'  {kind:10}  {name}' for name in getattr(self, kind)]
         lines += [f'  mismatched  {n}: {a} in the file, {b} in the model' for n, (a, b) in self.mismatched.items()]
         return '\n'.join(lines)
