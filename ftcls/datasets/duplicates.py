@@ -14,6 +14,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ftcls.utils.download import file_digest
+from ftcls.utils.tree import grouped
 from .wrappers import iter_samples
 
 __all__ = [
@@ -76,9 +77,8 @@ def same_content(images: Sequence[Image]) -> list[list[Image]]:
     groups: dict[Hashable, list[Image]] = {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for key_of in (os.path.getsize, _hash_parts, file_digest):
-            groups = defaultdict(list)
-            for image, key in zip(again, pool.map(partial(_key, key_of), [image.content for image in again])):
-                groups[key].append(image)
+            keys = pool.map(partial(_key, key_of), [image.content for image in again])
+            groups = grouped(zip(keys, again))
             again = [image for group in groups.values() if len(group) > 1 for image in group]
     return [group for group in groups.values() if len(group) > 1]
 

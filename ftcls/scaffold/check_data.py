@@ -38,9 +38,8 @@ class DataCheck:
         """Return the sizes and a table of the findings, with ``most`` names of each."""
         sizes = ', '.join(f'{split} {size:,} samples' for split, size in self.sizes.items())
         columns = dict(level='left', split='left', count='right', finding='left', names='left')
-        rows = []
-        for one in self.findings:
-            rows.append((one.level, one.split, len(one.names), one.text, enumerate_names(one.names, most)))
+        rows = [(one.level, one.split, len(one.names), one.text, enumerate_names(one.names, most))
+                for one in self.findings]
         if not rows:
             return f'{sizes}: nothing found'
         return f'{sizes}\n\n{render_table(columns, rows, width=10_000)}'.lstrip('\n')

@@ -1,8 +1,8 @@
 """One walk over a config, for all who look for something in it."""
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-__all__ = ['NOT_SET', 'as_list', 'differences', 'find_paths', 'join_path', 'walk']
+__all__ = ['NOT_SET', 'as_list', 'differences', 'find_paths', 'grouped', 'join_path', 'walk']
 
 
 class _NotSet:
@@ -70,6 +70,14 @@ def differences(old: Any, new: Any, path: str = '', missing: Any = NOT_SET) -> I
             yield from differences(one, other, join_path(path, i), missing)
     elif old != new:
         yield path, old, new
+
+
+def grouped(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, list]:
+    """Return the values that come with each key."""
+    groups: dict[Any, list] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
 
 
 def as_list(value: Any) -> list:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ftcls.utils import DataError, MissingFileError
 from ftcls.utils.names import enumerate_names
+from ftcls.utils.tree import grouped
 
 __all__ = [
     'Record', 'Series', 'learning_rates', 'metric_directions', 'metric_names', 'read_records', 'series',
@@ -95,11 +96,8 @@ def learning_rates(records: Iterable[Record]) -> dict[str, Series]:
     """
     records = list(records)
     names = {name: None for record in records for name in record if name == 'lr' or name.startswith('lr/')}
-    groups: dict[tuple, list[str]] = {}
-    for name in names:
-        points = series(records, 'train', name)
-        if points:
-            groups.setdefault(tuple(points), []).append(name.partition('/')[2])
+    groups = grouped((tuple(series(records, 'train', name)), name.partition('/')[2]) for name in names)
+    groups.pop((), None)
     rates = {}
     for points, members in groups.items():
         label = enumerate_names([member for member in members if member], most=3)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ftcls.utils.names import enumerate_names
+from ftcls.utils.tree import grouped
 from .curves import _draw_rates, _label_steps, _panels, _save
 
 __all__ = ['plot_schedule']
@@ -56,9 +57,7 @@ def plot_schedule(lr: Mapping[str, Sequence[float]],
 def _points(courses: Mapping[str, Sequence[float]], begins: Mapping[str, int],
             iters_per_epoch: int) -> dict[str, list[tuple[int, float]]]:
     """Return the points to draw: equal groups as one line, long courses thinned out, from when a group is trained."""
-    alike: dict[tuple[int, tuple[float, ...]], list[str]] = {}
-    for name, values in courses.items():
-        alike.setdefault((begins.get(name, 0), tuple(values)), []).append(name)
+    alike = grouped(((begins.get(name, 0), tuple(values)), name) for name, values in courses.items())
     drawn = {}
     for (begin, values), names in alike.items():
         label = enumerate_names(names, most=3)

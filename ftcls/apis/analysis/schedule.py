@@ -98,10 +98,8 @@ def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
     lr, momentum = (dict(zip(names, map(list, zip(*values)))) for values in (rates, momenta))
     if len(set(momenta)) == 1:
         momentum = {}
-    notes = [note]
-    for scheduler in schedulers:
-        if hasattr(scheduler, 'monitor'):
-            notes.append(f'{type(scheduler).__name__} follows the validation: drawn as if it never changed the rate')
+    led = [type(one).__name__ for one in schedulers if hasattr(one, 'monitor')]
+    notes = [note, *(f'{name} follows the validation: drawn as if it never changed the rate' for name in led)]
     begins, joins, plan = _unfreezing(cfg, model, dict(zip(names, optimizer.param_groups)), epoch, total)
     return Schedule(lr, momentum, iters, notes + plan, begins, joins)
 

@@ -26,7 +26,7 @@ from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError, MissingFileError, UserError
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
-from ftcls.utils.tree import as_list
+from ftcls.utils.tree import as_list, grouped
 from ftcls.visualization import UniversalVisualizer
 from .model_zoo import get_model, list_models, load_weights, validation_dataset
 
@@ -234,9 +234,7 @@ class ImageClassificationInferencer:
     @torch.no_grad()
     def _predict(self, samples: Sequence[dict]) -> Iterator[DataSample]:
         """Run packed samples through the model, those of one size together: padding would change the prediction."""
-        by_size: dict[tuple, list[int]] = {}
-        for index, sample in enumerate(samples):
-            by_size.setdefault(tuple(sample['inputs'].shape), []).append(index)
+        by_size = grouped((sample['inputs'].shape, index) for index, sample in enumerate(samples))
         predicted = {}
         for indices in by_size.values():
             batch = {key: [samples[i][key] for i in indices] for key in ('inputs', 'data_samples')}

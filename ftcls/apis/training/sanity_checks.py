@@ -330,12 +330,10 @@ def _check_monitored(runner: Runner, tried: Sequence[BaseMetric]) -> None:
     """
     savers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best]
     wanted = [('CheckpointHook.save_best', key) for hook in savers for key in as_list(hook.save_best)]
-    for hook in runner.hooks:
-        if hasattr(hook, 'monitor'):
-            wanted.append((getattr(hook, 'monitor_key', f'{type(hook).__name__}.monitor'), hook.monitor))
-    for scheduler in as_list(runner.param_schedulers or []):
-        if hasattr(scheduler, 'monitor'):
-            wanted.append(('param_scheduler.monitor', scheduler.monitor))
+    for one in (hook for hook in runner.hooks if hasattr(hook, 'monitor')):
+        wanted.append((getattr(one, 'monitor_key', f'{type(one).__name__}.monitor'), one.monitor))
+    schedulers = [one for one in as_list(runner.param_schedulers or []) if hasattr(one, 'monitor')]
+    wanted += [('param_scheduler.monitor', scheduler.monitor) for scheduler in schedulers]
     names = wanted and _metric_names(tried)
     if not names:
         return

@@ -10,6 +10,7 @@ from torch import nn
 
 from ftcls.utils.errors import CheckpointError
 from ftcls.utils.names import did_you_mean, enumerate_names, nearest
+from ftcls.utils.tree import grouped
 from .report import LoadReport
 
 __all__ = ['find_state_dict', 'is_classifier', 'match_state_dict', 'own_tensors', 'unwrap_model']
@@ -221,10 +222,8 @@ class _Matcher:
         """
         report, apart = self.report, set(self.ours_classifier)
         place = {name: i for i, name in enumerate(self.theirs)}
-        loaded: dict[str, list[str]] = {}  # part -> the model's names
-        for name in matched:
-            if name not in apart and self.theirs[self.pairs[name]].is_floating_point():
-                loaded.setdefault(_PART.match(name)[0], []).append(name)
+        numbers = [n for n in matched if n not in apart and self.theirs[self.pairs[n]].is_floating_point()]
+        loaded = grouped((_PART.match(name)[0], name) for name in numbers)  # part -> the model's names
         ends = {part: max(place[self.pairs[n]] for n in names) for part, names in loaded.items()}
         layers = {name.rpartition('.')[0] for name in matched}
         modules = {'.'.join(n.split('.')[:i]) for n in self.ours for i in range(1, n.count('.') + 1)}

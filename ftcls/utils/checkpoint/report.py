@@ -3,6 +3,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ftcls.utils.names import enumerate_names
+from ftcls.utils.tree import grouped
 
 __all__ = ['LoadReport', 'fold_names']
 
@@ -132,9 +133,7 @@ class LoadReport:
         if self.prefix:
             head += f', names {self.prefix}'
         lines = [head]
-        notes: dict[str, list[str]] = {}
-        for name, note in self.expected.items():
-            notes.setdefault(note.split(':')[0], []).append(name)
+        notes = grouped((note.split(':')[0], name) for name, note in self.expected.items())
         lines += [f'  as expected: {fold_names(names)} {note}' for note, names in notes.items()]
         for where, names in (('missing in the file', self.missing), ('in the file only', self.unexpected)):
             if names:
