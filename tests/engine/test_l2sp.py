@@ -143,7 +143,7 @@ def test_a_checkpoint_without_a_starting_point_is_refused(make_runner: Callable[
 
 
 def test_what_cannot_be_meant_is_refused(make_runner: Callable[..., Runner], source: Path) -> None:
-    with pytest.raises(ConfigError, match='no weights were loaded from a file'):
+    with pytest.raises(ConfigError, match='nothing was loaded to start from'):
         make_runner(hooks(), model=TwoLayers(), **settings()).train()
     decayed = settings(optimizer=dict(type='SGD', lr=LR, weight_decay=1e-4))
     with pytest.raises(ConfigError, match='replaces weight decay: .*weight_decay=0, not 0.0001'):
