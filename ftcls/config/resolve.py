@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
 from ftcls.engine.mmengine_compat import ddp_config
 from ftcls.engine.optimizers import convert_to_amp
+from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError
-from ftcls.utils.names import enumerate_names
+from ftcls.utils.names import enumerate_names, plural
+from ftcls.utils.processes import usable_cores
 from ftcls.utils.tree import as_list, walk
 from .batch_policy import BatchPlan, apply_batch_policy
 
@@ -26,7 +29,8 @@ __all__ = [
 _DEFAULT_HOOKS = ('SafeCheckpointHook', 'MetricsRecordHook', 'CurvesHook', 'ProgressHook')
 _FLIPS = [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)]
 _PATIENCE = 240  # seconds to wait for a batch of a worker
-_WITH_WORKERS = dict(persistent_workers=False, timeout=0)
+_WITH_WORKERS = dict(persistent_workers=False, timeout=0, prefetch_factor=None)
+_MOST_WORKERS = 16
 _MOST_SEEDS = 2**32
 # Keys beside those of `speed` that set the same.
 _ELSEWHERE = dict(amp='optim_wrapper.type or --amp', compile='compile', cudnn_benchmark='env_cfg.cudnn_benchmark')
@@ -83,12 +87,14 @@ class Facts:
         class_counts: Samples per class of the training set; empty where it does not know them, None where nothing is
             trained.
         drawn_seed: The seed where neither the options, the config nor the checkpoint give one.
+        loaders: The dataloader's settings in the checkpoint's config, by split.
     """
     world_size: int = 1
     checkpoint: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     class_counts: Mapping[str, int] | None = None
     drawn_seed: int | None = None
+    loaders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,10 +105,12 @@ class ResolvedConfig:
         cfg: The config; nothing writes into it.
         batch: How the batch size was resolved; None where nothing is trained.
         notes: What the user is told of the class weights.
+        workers: How many processes load the images of each split, and why.
     """
     cfg: Config
     batch: BatchPlan | None
     notes: list[str]
+    workers: list[str]
 
 
 def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Facts()) -> ResolvedConfig:
@@ -123,14 +131,13 @@ def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Fac
     run.launcher = options.launcher
     if options.launcher != 'none':
         run.setdefault('model_wrapper_cfg', ddp_config(run.get('find_unused_parameters', False)))
+    workers = []
     for split in ('train', 'val', 'test'):
         loader = run.get(f'{split}_dataloader')
         if loader and 'shuffle' not in loader:  # MMEngine asks for the key
             loader.setdefault('sampler', dict(type='DefaultSampler', shuffle=split == 'train'))
-        if loader and loader.get('num_workers'):
-            loader.setdefault('timeout', _PATIENCE)
-        elif loader:  # torch refuses these without workers
-            loader.update({key: off for key, off in _WITH_WORKERS.items() if key in loader})
+        if loader:
+            workers.append(f'{split} {_resolve_workers(loader, facts.loaders.get(split))}')
     for key in ('val_evaluator', 'test_evaluator'):
         if run.get(key):
             run[key] = with_loss_metric(run[key])
@@ -147,7 +154,38 @@ def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Fac
             _load_all_weights(run, options.checkpoint)
         if options.tta:
             _test_on_views(run)
-    return ResolvedConfig(run, batch, _resolve_class_weights(run, facts.class_counts))
+    return ResolvedConfig(run, batch, _resolve_class_weights(run, facts.class_counts), workers)
+
+
+def _resolve_workers(loader: dict[str, Any], before: Mapping[str, Any] | None) -> str:
+    """Choose the number of workers where the config does not, and what goes with it; return what the preflight shows.
+
+    Random numbers depend on both, so that a resumed run keeps what its checkpoint's config says.
+    """
+    cores, number = usable_cores(), loader.get('num_workers', 'auto')
+    why = f'{plural(cores, "usable core")}'
+    if number != 'auto' and number > cores:
+        why = f'NOTE: more than the {why}'
+    elif number != 'auto':
+        why = 'as given'
+    elif before is not None:
+        number, why = before.get('num_workers', 0), 'as before'
+    elif all(getattr(DATASETS.get(one['type']), 'IN_MEMORY', False) for one in dataset_configs(loader['dataset'])):
+        number, why = 0, 'the images are in memory'
+    elif cores == 1 and not torch.cuda.is_available():
+        number = 0
+    else:
+        number = min(cores, _MOST_WORKERS)
+    loader['num_workers'] = number
+    if torch.cuda.is_available():
+        loader.setdefault('pin_memory', True)
+    if number:
+        loader.setdefault('timeout', _PATIENCE)
+        kept = before is None or before.get('persistent_workers', False)
+        loader.setdefault('persistent_workers', kept)
+    else:  # torch refuses these without workers
+        loader.update({key: off for key, off in _WITH_WORKERS.items() if key in loader})
+    return f'{number} ({why})'
 
 
 def work_dir_of(cfg: Config, options: TrainOptions | EvalOptions) -> str:

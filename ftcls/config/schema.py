@@ -37,7 +37,7 @@ def _plain(**items: Any) -> Key:
 
 _DATALOADER = _plain(
     batch_size=PositiveInt,
-    num_workers=NonNegativeInt,
+    num_workers=NonNegativeInt | Literal['auto'],
     shuffle=bool | None,
     drop_last=bool,
     pin_memory=bool,

@@ -53,6 +53,8 @@ class Digits(BaseDataset):
         30
     """
 
+    IN_MEMORY = True
+
     METAINFO = {'classes': tuple('0123456789')}
 
     def __init__(self,

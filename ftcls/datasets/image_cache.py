@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -148,6 +148,9 @@ class CachedDataset(TolerantDataset):
         cache: 'ram', 'disk', or a dict of :class:`CacheSettings`; None decodes an image whenever it is drawn.
         **kwargs: As of :class:`.TolerantDataset`.
     """
+
+    #: Whether the images are kept in memory anyway.
+    IN_MEMORY: ClassVar[bool] = False
 
     def __init__(self, *args: Any, cache: Literal['ram', 'disk'] | dict | None = None, **kwargs: Any) -> None:
         #: Where decoded images are kept; None for nowhere.

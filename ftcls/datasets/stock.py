@@ -47,6 +47,8 @@ class StockDataset(BaseDataset):
         DataError: If a file is broken or is not the published one.
     """
 
+    IN_MEMORY = True
+
     #: Name of torchvision's class.
     NAME: ClassVar[str]
     CHANNEL_ORDER: ClassVar[str] = 'bgr'

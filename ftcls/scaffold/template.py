@@ -1,6 +1,5 @@
 """From a template of Jinja to a config."""
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from pprint import pformat
@@ -18,7 +17,7 @@ def write_config(path: Path, template: str, **values: Any) -> None:
     options = dict(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
     environment.filters.update(comment=_comment, listing=_listing, quoted=_quoted, repr=repr)
-    environment.globals.update(val_fraction=VAL_FRACTION, num_workers=min(4, os.cpu_count() or 1))
+    environment.globals.update(val_fraction=VAL_FRACTION)
     text = environment.get_template(template).render(values, path=path.as_posix())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding='utf-8')

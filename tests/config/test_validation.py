@@ -120,7 +120,7 @@ def test_there_are_configs_and_the_base_config_is_valid() -> None:
         ('train_dataloader.batch_size', '16', ['must be of type int', "'16'"]),
         ('train_dataloader.batch_size', 0, ['at least 1']),
         ('train_dataloader.num_workers', -1, ['at least 0']),
-        ('train_dataloader.num_workers', 1.5, ['must be of type int']),
+        ('train_dataloader.num_workers', 1.5, ["must be one of 'auto', int"]),
         ('train_dataloader.sampler.shuffle', 'yes', ['must be of type bool']),
         ('val_evaluator.0.topk', 'one', ['topk', "'one'"]),
         ('param_scheduler.0.milestones', ['15'], ['milestones', "'15'"]),

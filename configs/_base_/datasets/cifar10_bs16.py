@@ -19,15 +19,13 @@ test_pipeline = [dict(type='PackInputs')]
 # 128 = 8 GPUs x 16: the total batch that schedules/cifar10_bs128.py is made for.
 train_dataloader = dict(
     batch_size=16,
-    num_workers=2,
-    persistent_workers=True,
+    num_workers='auto',
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(type=dataset_type, data_root='data/cifar10/', split='train', pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=16,
-    num_workers=2,
-    persistent_workers=True,
+    num_workers='auto',
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type=dataset_type, data_root='data/cifar10/', split='test', test_mode=True, pipeline=test_pipeline))

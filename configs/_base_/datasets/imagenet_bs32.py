@@ -27,15 +27,13 @@ test_pipeline = [
 # 256 = 8 GPUs x 32: the total batch that schedules/imagenet_bs256.py is made for.
 train_dataloader = dict(
     batch_size=32,
-    num_workers=5,
-    persistent_workers=True,
+    num_workers='auto',
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(type=dataset_type, data_root='data/imagenet/', split='train', pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=32,
-    num_workers=5,
-    persistent_workers=True,
+    num_workers='auto',
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type=dataset_type, data_root='data/imagenet/', split='val', test_mode=True, pipeline=test_pipeline))

@@ -18,15 +18,13 @@ test_pipeline = train_pipeline
 
 train_dataloader = dict(
     batch_size=128,
-    num_workers=2,
-    persistent_workers=True,
+    num_workers='auto',
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(type=dataset_type, data_root='data/mnist/', split='train', pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=128,
-    num_workers=2,
-    persistent_workers=True,
+    num_workers='auto',
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type=dataset_type, data_root='data/mnist/', split='test', test_mode=True, pipeline=test_pipeline))

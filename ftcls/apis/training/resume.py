@@ -17,7 +17,7 @@ from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list, differences
 
-__all__ = ['check_same_recipe', 'find_resumed']
+__all__ = ['check_same_recipe', 'find_resumed', 'loaders_before']
 
 # A checkpoint restores these with their settings; a run may continue with another accumulation or precision.
 _RESTORED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg', 'optim_wrapper.constructor', 'param_scheduler')
@@ -114,6 +114,13 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
         advice = '\na resumed run continues with the optimizer, schedule and unfreezing of its checkpoint; set these ' \
             'keys back (train_cfg.max_epochs may change), or start a new run from its weights with load_from=…'
         raise ConfigError('\n  '.join(lines) + advice)
+
+
+def loaders_before(meta: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the settings of the dataloaders in a checkpoint's config, by split."""
+    before = _read_config(meta.get('cfg')) or {}
+    splits = ('train', 'val', 'test')
+    return {split: before[f'{split}_dataloader'] for split in splits if before.get(f'{split}_dataloader')}
 
 
 def _read_config(text: Any) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ from .file_scan import BadSampleHook, FileScan, scan_files
 from .learning import check_last_batch
 from .loaders import DataReport, build_datasets, build_loaders, open_caches
 from .machine_faults import machine_errors
-from .resume import check_same_recipe, find_resumed
+from .resume import check_same_recipe, find_resumed, loaders_before
 from .sanity_checks import StartHook, check_pass, config_errors, describe_sizes, first_samples
 
 __all__ = ['TrainOptions', 'build_runner', 'check_config', 'train']
@@ -89,14 +89,15 @@ def _train(cfg: Config, options: TrainOptions, hooks: Sequence[Hook], world_size
         splits.append('val')
     weights = [] if checkpoint else _weight_sources(cfg)
     datasets, report, scan, samples = _check_sources(cfg, splits, weights, work_dir_of(cfg, options))
-    facts = Facts(world_size, checkpoint, meta, report.counts['train'] or {}, _draw_seed())
+    facts = Facts(world_size, checkpoint, meta, report.counts['train'] or {}, _draw_seed(), loaders_before(meta))
     resolved = resolve(cfg, options, facts)
     if checkpoint:
         check_same_recipe(resolved.cfg, checkpoint, meta)
     loaders = build_loaders(resolved.cfg, datasets)
     lines = report.describe(loaders) + describe_sizes(resolved.cfg, samples) + resolved.notes
     facts_shown = [('data', lines), ('scan', scan.describe()), ('images', report.describe_images()),
-                   ('masks', report.masks), ('cache', report.caches), ('batch', [resolved.batch.describe()]),
+                   ('masks', report.masks), ('cache', report.caches), ('workers', [', '.join(resolved.workers)]),
+                   ('batch', [resolved.batch.describe()]),
                    ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]
     start = StartHook()
     own = [PreflightHook(facts_shown), start, BadSampleHook(), SpeedHook(samples['train']), StopHook(signals)]
