@@ -6,8 +6,10 @@ case "$gpus" in
   ''|*[!0-9]*|0) echo "error: GPUS must be a whole number above 0, got '$gpus'" >&2; exit 2 ;;
 esac
 here="$(cd "$(dirname "$0")" && pwd)"
-# One compute thread per process. torchrun and MMEngine choose the same, but print warnings.
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" MKL_NUM_THREADS="${MKL_NUM_THREADS:-1}"
+# The cores are shared by the processes; torchrun and MMEngine would give each one thread.
+cores="$(nproc 2>/dev/null || echo 1)"
+threads="$((cores > gpus ? cores / gpus : 1))"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$threads}" MKL_NUM_THREADS="${MKL_NUM_THREADS:-$threads}"
 PYTHONPATH="$(dirname "$here"):${PYTHONPATH:-}" exec "${PYTHON:-python}" "$here/dist_launch.py" \
   --nnodes="${NNODES:-1}" \
   --node_rank="${NODE_RANK:-0}" \

@@ -105,12 +105,12 @@ class ResolvedConfig:
         cfg: The config; nothing writes into it.
         batch: How the batch size was resolved; None where nothing is trained.
         notes: What the user is told of the class weights.
-        workers: How many processes load the images of each split, and why.
+        workers: How many processes load the images, and why, by split.
     """
     cfg: Config
     batch: BatchPlan | None
     notes: list[str]
-    workers: list[str]
+    workers: dict[str, str]
 
 
 def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Facts()) -> ResolvedConfig:
@@ -131,13 +131,13 @@ def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Fac
     run.launcher = options.launcher
     if options.launcher != 'none':
         run.setdefault('model_wrapper_cfg', ddp_config(run.get('find_unused_parameters', False)))
-    workers = []
+    workers = {}
     for split in ('train', 'val', 'test'):
         loader = run.get(f'{split}_dataloader')
         if loader and 'shuffle' not in loader:  # MMEngine asks for the key
             loader.setdefault('sampler', dict(type='DefaultSampler', shuffle=split == 'train'))
         if loader:
-            workers.append(f'{split} {_resolve_workers(loader, facts.loaders.get(split))}')
+            workers[split] = _resolve_workers(loader, split == 'train', facts.loaders.get(split))
     for key in ('val_evaluator', 'test_evaluator'):
         if run.get(key):
             run[key] = with_loss_metric(run[key])
@@ -157,21 +157,23 @@ def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Fac
     return ResolvedConfig(run, batch, _resolve_class_weights(run, facts.class_counts), workers)
 
 
-def _resolve_workers(loader: dict[str, Any], before: Mapping[str, Any] | None) -> str:
+def _resolve_workers(loader: dict[str, Any], persistent: bool, before: Mapping[str, Any] | None) -> str:
     """Choose the number of workers where the config does not, and what goes with it; return what the preflight shows.
 
     Random numbers depend on both, so that a resumed run keeps what its checkpoint's config says.
     """
+    if before is not None:
+        persistent = before.get('persistent_workers', False)
     cores, number = usable_cores(), loader.get('num_workers', 'auto')
-    why = f'{plural(cores, "usable core")}'
+    why = f'auto: {plural(cores, "usable core")}'
     if number != 'auto' and number > cores:
-        why = f'NOTE: more than the {why}'
+        why = f'NOTE: more than {plural(cores, "usable core")}'
     elif number != 'auto':
         why = 'as given'
     elif before is not None:
-        number, why = before.get('num_workers', 0), 'as before'
+        number, why = before.get('num_workers', 0), 'auto: as in the checkpoint'
     elif all(getattr(DATASETS.get(one['type']), 'IN_MEMORY', False) for one in dataset_configs(loader['dataset'])):
-        number, why = 0, 'the images are in memory'
+        number, why = 0, 'auto: the images are in memory'
     elif cores == 1 and not torch.cuda.is_available():
         number = 0
     else:
@@ -181,8 +183,7 @@ def _resolve_workers(loader: dict[str, Any], before: Mapping[str, Any] | None) -
         loader.setdefault('pin_memory', True)
     if number:
         loader.setdefault('timeout', _PATIENCE)
-        kept = before is None or before.get('persistent_workers', False)
-        loader.setdefault('persistent_workers', kept)
+        loader.setdefault('persistent_workers', persistent)
     else:  # torch refuses these without workers
         loader.update({key: off for key, off in _WITH_WORKERS.items() if key in loader})
     return f'{number} ({why})'

@@ -54,6 +54,9 @@ class LogProcessor(MMEngineLogProcessor):
         if mode == 'train':
             rates = f'lr: {lr_text(runner.optim_wrapper, self.num_digits)}'
             line = re.sub(r'(?:\bbase_lr: \S+ )?\blr: \S+', rates, line, count=1)
+            if 'data_time' in scalars:
+                share = scalars['data_time'] / scalars['time']
+                line = re.sub(r'(\bdata_time: \S+)', rf'\1 ({share:.0%})', line, count=1)
         return scalars, line
 
     def get_log_after_epoch(self,

@@ -20,6 +20,7 @@ __all__ = ['Agreement', 'PATIENCE', 'is_last_here', 'keep_freed_memory', 'patien
 
 PATIENCE = 240  # seconds to wait for another process, as at the exchange of gradients; torch waits 10 or 30 minutes
 _BEAT = 10.  # seconds between two signs of life
+_QUOTA = Path('/sys/fs/cgroup/cpu.max')  # of a container
 _barriers = itertools.count()
 
 
@@ -79,7 +80,7 @@ def usable_cores() -> int:
     if hasattr(os, 'sched_getaffinity'):
         cores = len(os.sched_getaffinity(0))
     with suppress(OSError, ValueError):  # no limit: the first word is 'max'
-        quota, period = map(int, Path('/sys/fs/cgroup/cpu.max').read_text().split())
+        quota, period = map(int, _QUOTA.read_text().split())
         cores = min(cores, quota // period)
     if os.environ.get('SLURM_NTASKS', '1') == '1':  # Slurm gives each task cores of its own
         cores //= int(os.environ.get('LOCAL_WORLD_SIZE', 1))

@@ -1,11 +1,13 @@
 """Building datasets that agree on their classes, and dataloaders over them; reporting what the datasets hold."""
 import copy
 import itertools
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -20,6 +22,7 @@ from ftcls.utils import ConfigError, DataError
 from ftcls.utils.arguments import accepted_arguments
 from ftcls.utils.errors import located
 from ftcls.utils.names import enumerate_names
+from ftcls.utils.processes import usable_cores
 from .machine_faults import prepare_workers
 from .sanity_checks import config_errors
 
@@ -161,6 +164,8 @@ def build_loaders(cfg: Config, datasets: Mapping[str, Dataset]) -> dict[str, Dat
     loaders = {}
     seeds = cfg.get('randomness') or {}
     open_caches(datasets)
+    if 'OMP_NUM_THREADS' not in os.environ:  # torch sees neither a container's limit nor the other processes
+        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
     for split, dataset in datasets.items():
         where = f'{split}_dataloader'
         with located(where), config_errors(where), DefaultScope.overwrite_default_scope(cfg.default_scope):

@@ -15,6 +15,7 @@ from multiprocessing.queues import Queue
 from types import FrameType
 from typing import Any
 
+import cv2
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter as Workers
 
@@ -146,6 +147,7 @@ def _start_worker(split: str, start: Callable[[int], Any] | None, worker: int) -
     # Ctrl-C, Slurm and `timeout` send a signal to all processes, and a step in progress needs its batches.
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    cv2.setNumThreads(0)  # a worker that is not forked starts with a thread per core
     Queue._on_queue_feeder_error = staticmethod(_end_worker)
     if start is not None:
         start(worker)

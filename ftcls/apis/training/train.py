@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 from ftcls.config.loading import config_folder
 from ftcls.config.resolve import EvalOptions, Facts, TrainOptions, iter_pretrained, resolve, work_dir_of
 from ftcls.config.validation import validate_config
-from ftcls.engine.hooks import DryRunFinished, DryRunHook, PreflightHook, ProgressHook, SpeedHook, StopHook
+from ftcls.engine.hooks import (DataWaitHook, DryRunFinished, DryRunHook, PreflightHook, ProgressHook, SpeedHook,
+                                StopHook)
 from ftcls.engine.mmengine_compat import CompatRunner, build_late_parts, log_level
 from ftcls.signals import StopSignals
 from ftcls.utils import ConfigError, UserError
@@ -96,11 +97,18 @@ def _train(cfg: Config, options: TrainOptions, hooks: Sequence[Hook], world_size
     loaders = build_loaders(resolved.cfg, datasets)
     lines = report.describe(loaders) + describe_sizes(resolved.cfg, samples) + resolved.notes
     facts_shown = [('data', lines), ('scan', scan.describe()), ('images', report.describe_images()),
-                   ('masks', report.masks), ('cache', report.caches), ('workers', [', '.join(resolved.workers)]),
+                   ('masks', report.masks), ('cache', report.caches),
+                   ('workers', [f'{split} {resolved.workers[split]}' for split in loaders]),
                    ('batch', [resolved.batch.describe()]),
                    ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]
     start = StartHook()
-    own = [PreflightHook(facts_shown), start, BadSampleHook(), SpeedHook(samples['train']), StopHook(signals)]
+    own = [
+        PreflightHook(facts_shown), start,
+        BadSampleHook(),
+        DataWaitHook(),
+        SpeedHook(samples['train']),
+        StopHook(signals)
+    ]
     if options.dry_run:
         own.append(DryRunHook())
     runner = build_runner(resolved.cfg, loaders, [*own, *hooks])

@@ -2,6 +2,7 @@
 from ..recording import DivergedError, LossWatch, MetricsFile, MetricsRecordHook
 from .checkpoint import CheckpointHook, SafeCheckpointHook
 from .curves import CurvesHook
+from .data_wait import DataWaitHook
 from .dry_run import DryRunFinished, DryRunHook
 from .early_stopping import EarlyStoppingHook
 from .l2sp import L2SPHook
@@ -13,7 +14,8 @@ from .stop_signal import StopHook
 from .unfreezing import GradualUnfreezingHook, LinearProbeFineTuneHook
 
 __all__ = [
-    'CheckpointHook', 'SafeCheckpointHook', 'CurvesHook', 'DivergedError', 'DryRunFinished', 'DryRunHook',
-    'EarlyStoppingHook', 'GradualUnfreezingHook', 'LinearProbeFineTuneHook', 'L2SPHook', 'LossWatch', 'PreflightHook',
-    'MetricsFile', 'MetricsRecordHook', 'ProgressHook', 'LRRangeHook', 'RangeTestFinished', 'SpeedHook', 'StopHook'
+    'CheckpointHook', 'SafeCheckpointHook', 'CurvesHook', 'DataWaitHook', 'DivergedError', 'DryRunFinished',
+    'DryRunHook', 'EarlyStoppingHook', 'GradualUnfreezingHook', 'LinearProbeFineTuneHook', 'L2SPHook', 'LossWatch',
+    'PreflightHook', 'MetricsFile', 'MetricsRecordHook', 'ProgressHook', 'LRRangeHook', 'RangeTestFinished',
+    'SpeedHook', 'StopHook'
 ]
