@@ -31,7 +31,7 @@ class BatchStream:
 
     def __init__(self, loader: DataLoader, is_seeded: bool = True) -> None:
         self.loader, self.is_seeded = sending_states(loader), is_seeded
-        if not is_seeded:  # workers that live on would carry random numbers, which no checkpoint has, into the next pass
+        if not is_seeded:  # workers that live on would carry random numbers, which no checkpoint has, to the next pass
             vars(self.loader).update(persistent_workers=False)
         self.passes = 0
         self.batches: int | None = None
