@@ -102,8 +102,7 @@ def stop_signals() -> Iterator[StopSignals]:
         return
     _installed.append(signals)
     try:
-        # The other processes wait for the first one in places where Python cannot act on a signal: they just end.
-        if int(os.environ.get('RANK', 0)) == 0:
+        if int(os.environ.get('RANK', 0)) == 0:  # the others wait where Python cannot act on a signal: they just end
             signals.install()
         yield signals
     finally:

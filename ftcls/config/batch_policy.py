@@ -13,7 +13,6 @@ __all__ = ['BATCH_POLICIES', 'BatchPlan', 'LAUNCHERS', 'apply_batch_policy']
 
 Changes = dict[str, Any]
 
-# What counts iterations in a scheduler that is not by epoch, and in an iteration-based loop.
 _SCHEDULER_ITERATIONS = ('begin', 'end', 'T_max', 'step_size', 'total_steps', 'milestones')
 _LOOP_ITERATIONS = ('max_iters', 'val_begin', 'val_interval')
 _ENDLESS = 10**9  # MMEngine's `INF`
@@ -145,8 +144,7 @@ def _scale_lr(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
         raise ConfigError('--batch-policy scale-lr: needs optim_wrapper.optimizer.lr in the config; set it')
     factor = plan.total / plan.recipe_total
     changes: Changes = {'optim_wrapper.optimizer.lr': old * factor}
-    for path, scheduler in _schedulers(cfg):
-        # absolute rates
+    for path, scheduler in _schedulers(cfg):  # absolute rates
         changes.update({f'{path}.{k}': scheduler[k] * factor for k in ('eta_min', 'eta_max') if scheduler.get(k)})
     why = f'the recipe has {plan.recipe_total}, so lr {old:g} x {factor:g} = {old * factor:g} (linear rule)'
     return replace(plan, lr_factor=factor, why=why), changes

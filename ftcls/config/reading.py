@@ -47,8 +47,7 @@ def resolve_config_path(path: str | Path, folder: Path = Path()) -> Path:
 
 def read_config(path: Path) -> Config:
     """Read a config file and its bases, without other checks than that JSON and YAML run no code."""
-    # MMEngine's guess whether a config is of the lazy-import kind is fooled by an import before `_base_`.
-    return Config.fromfile(path, lazy_import=False)
+    return Config.fromfile(path, lazy_import=False)  # MMEngine's guess is fooled by an import before `_base_`
 
 
 def _find(base: str, filename: str) -> tuple[str, str | None]:

@@ -46,8 +46,7 @@ class KFoldDataset(Dataset):
         self.fold, self.num_splits, self.test_mode, self.seed = fold, num_splits, test_mode, seed
         self.full_init()
         in_fold = fold_numbers(list(zip(self._names(), strata(sample_labels(self.dataset)))), num_splits, seed) == fold
-        #: The numbers of the samples in ``dataset``, (len(self), ) int64.
-        self.indices = np.flatnonzero(in_fold == test_mode)
+        self.indices = np.flatnonzero(in_fold == test_mode)  #: numbers of the samples in ``dataset``, (len(self), )
         if not test_mode:
             self.dataset.drawable = self.indices  # not an image of the fold for validation, in place of a bad one
 

@@ -28,8 +28,7 @@ def higher_is_better(name: str, metrics: Iterable[BaseMetric | Mapping]) -> bool
         True
     """
     stated = [value for prefix, cls in _prefixes_and_classes(metrics) for value in _statements(name, prefix, cls)]
-    # A metric without a prefix may give a result of any name: one with the prefix of this name comes first.
-    longest = max((length for length, _ in stated), default=0)
+    longest = max((length for length, _ in stated), default=0)  # a metric without a prefix may give any name
     answers = {answer for length, answer in stated if length == longest}
     return answers.pop() if len(answers) == 1 else None
 

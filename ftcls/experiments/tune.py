@@ -228,8 +228,7 @@ def _optimize(study: 'Study', plan: SearchPlan, log: Callable[[str], None]) -> N
             fail_stale_trials(study)
             trials = _last_attempts(study)
             if len(trials) < options.trials or any(trial.state.name == 'WAITING' for trial in trials):
-                # A trial's values depend on its number, not on the process, so that a resumed search draws the same.
-                seed = 1000 * options.seed + len(trials)
+                seed = 1000 * options.seed + len(trials)  # by its number, so that a resumed search draws the same
                 study.sampler = TPESampler(seed=seed, n_startup_trials=min(10, max(4, options.trials // 3)))
                 study.optimize(objective, n_trials=1, catch=Exception)
                 continue

@@ -22,8 +22,7 @@ _SCHEDULES = (
 _SMALL_AREA = 96**2
 _MIN_EPOCHS = 8  # 20,000 steps of 512 images are 8 epochs of ImageNet's 1.28 million
 _FEW_PER_CLASS = 20
-# Family of the network: weight decay, learning rate, the batch size that it is for, why.
-_RATES = dict(
+_RATES = dict(  # family: weight decay, learning rate, the batch size that it is for, why
     bit=(0., 0.003, 512, 'BiT: 0.003 for 512 images per step'),
     imagenet=(1e-4, 0.01, 512,
               "BiT uses a 20th of its pretraining's rate: 0.01 for 512 images per step after 0.1 for 256"),

@@ -85,8 +85,7 @@ def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
     elif metric not in names:
         raise ConfigError(f'no run holds the validation metric {metric!r}{did_you_mean(metric, names)}')
     lengths = [steps_per_epoch(records) for records in all_records]
-    # An axis of epochs holds for each arm by its own, since arms may have epochs of different lengths.
-    by_epoch = bool(lengths) and None not in lengths
+    by_epoch = bool(lengths) and None not in lengths  # arms may have epochs of different lengths
     figure, (left, right) = _panels(2, title)
     for index, (arm, seeds) in enumerate(runs.items()):
         color = _COLORS[index % len(_COLORS)]

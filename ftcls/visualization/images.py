@@ -62,8 +62,7 @@ def plot_images(images: Sequence[np.ndarray],
     for axes in panels:
         axes.axis('off')
     for axes, image, name in zip(panels, images, titles):
-        # small images as whole pixels, as the network gets them
-        interpolation = 'nearest' if max(image.shape[:2]) < 300 else 'antialiased'
+        interpolation = 'nearest' if max(image.shape[:2]) < 300 else 'antialiased'  # whole pixels of small images
         axes.imshow(image, interpolation=interpolation)
         axes.set_title(name, fontsize=8)
     return _save(figure, out)

@@ -34,8 +34,7 @@ def plot_range_test(rates: Sequence[float],
     for i, (name, rate) in enumerate(marks.items(), start=1):
         axes.axvline(rate, color=_COLORS[i], linestyle=_DASHES[i % len(_DASHES)], label=f'{name}: {rate:.2g}')
     low, high = min(smoothed), max(smoothed[:max(1, len(smoothed) // 2)])
-    # the last losses, on their way out of all bounds, would flatten the rest
-    axes.set_ylim(low - 0.15 * (high - low or 1), high + 0.6 * (high - low or 1))
+    axes.set_ylim(low - 0.15 * (high - low or 1), high + 0.6 * (high - low or 1))  # the last losses would flatten them
     axes.set(xscale='log', xlabel='learning rate', ylabel='training loss', title='Learning rate range test')
     _finish(axes)
     return _save(figure, out)

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ['plot_reliability']
 
-# For each bin over (0, 1]: number of predictions, mean confidence, accuracy.
-Bins = tuple[Sequence[int], Sequence[float], Sequence[float]]
+Bins = tuple[Sequence[int], Sequence[float], Sequence[float]]  # of each bin: predictions, mean confidence, accuracy
 
 
 def plot_reliability(panels: Mapping[str, Bins], out: str | os.PathLike, title: str | None = None) -> Path:

@@ -106,8 +106,7 @@ def _resized(image: np.ndarray, resize: int | None, rescale_factor: float | None
     if rescale_factor == 1:
         return image
     size = tuple(max(1, round(edge * rescale_factor)) for edge in (image.shape[1], image.shape[0]))
-    # Whole pixels when enlarging: the drawing shows what the model saw, without invented detail.
-    interpolation = cv2.INTER_NEAREST if rescale_factor > 1 else cv2.INTER_AREA
+    interpolation = cv2.INTER_NEAREST if rescale_factor > 1 else cv2.INTER_AREA  # whole pixels when enlarging
     return cv2.resize(image, size, interpolation=interpolation)
 
 

@@ -160,8 +160,7 @@ def get_model(model: str | os.PathLike | Config,
     if kwargs:
         cfg.merge_from_dict(dict(model=kwargs))
     if checkpoint is not None:
-        # the checkpoint holds every weight; those that the training started from are not fetched again
-        for part in (cfg.model, cfg.model.get('backbone') or {}):
+        for part in (cfg.model, cfg.model.get('backbone') or {}):  # the checkpoint has all weights: fetch no others
             part.pop('init_cfg', None)
             part.pop('pretrained', None)
     built = build_model(cfg)

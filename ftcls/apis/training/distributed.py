@@ -17,8 +17,7 @@ from ftcls.utils.processes import PATIENCE, show_life
 
 __all__ = ['init_distributed', 'close_distributed', 'count_event']
 
-# The names of rank, number of processes and rank on the machine.
-_NAMES = {
+_NAMES = {  # of rank, number of processes, rank on the machine
     'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
     'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK')
@@ -71,8 +70,7 @@ def _set_environment(launcher: str) -> None:
         return
     _require(launcher, rank, size)
     env['RANK'], env['WORLD_SIZE'] = env[rank], env[size]
-    # This replaces LOCAL_RANK, since the tools set it to their --local-rank, or to 0.
-    env['LOCAL_RANK'] = env.get(local_rank, env.get('LOCAL_RANK', '0'))
+    env['LOCAL_RANK'] = env.get(local_rank, env.get('LOCAL_RANK', '0'))  # the tools set it to --local-rank or 0
     env.setdefault('MASTER_PORT', env.get('PORT', '29500'))
     if launcher == 'slurm':
         tasks = env.get('SLURM_NTASKS_PER_NODE') or env.get('SLURM_TASKS_PER_NODE', '1')
@@ -114,8 +112,7 @@ def count_event(name: str, times: int = 1) -> int:
     try:
         place, limit = (env['MASTER_ADDR'], int(env['MASTER_PORT'])), timedelta(seconds=5)
         store = torch_dist.TCPStore(*place, is_master=False, wait_for_workers=False, timeout=limit)
-        # A restart by torchrun meets at the same store.
-        return store.add(f'ftcls/{env.get("TORCHELASTIC_RESTART_COUNT", 0)}/{name}', times)
+        return store.add(f'ftcls/{env.get("TORCHELASTIC_RESTART_COUNT", 0)}/{name}', times)  # a restart meets here
     except (KeyError, RuntimeError):
         return 1 if int(env.get('LOCAL_RANK', 0)) == 0 else 2
 

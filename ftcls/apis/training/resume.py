@@ -26,8 +26,7 @@ _RESTORED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg', 'optim_wr
 _PLANS = ('GradualUnfreezingHook', 'LinearProbeFineTuneHook')
 # What is trained towards, or kept of it; the run continues with what the config says now.
 _OTHER_HOOKS = ('L2SPHook', 'EMAHook')
-# Keys of what stays frozen, and their defaults.
-_FREEZING = {
+_FREEZING = {  # keys of what stays frozen, and their defaults
     'model.freeze': [],
     'model.norm_policy': 'train',
     'model.backbone.frozen_stages': -1,

@@ -38,8 +38,7 @@ class Albumentations(BaseTransform):
         ConfigError: If albumentations is not installed, or has no such transform or argument.
     """
 
-    #: The types inside are albumentations' own: this class checks them, not the check of the config.
-    builds_own_parts: ClassVar[bool] = True
+    builds_own_parts: ClassVar[bool] = True  #: the types inside are checked here, not with the config
 
     def __init__(self, transforms: Sequence[dict], keymap: dict | None = None) -> None:
         self.transforms, self.keymap = transforms, dict(keymap or _KEYMAP)

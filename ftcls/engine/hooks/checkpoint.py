@@ -275,8 +275,7 @@ class SafeCheckpointHook(Hook):
         """Set the random numbers from seed, epoch and rank."""
         if not self.reseed:
             return
-        # 1,000,003 is prime: no two epochs and ranks of a run share a seed.
-        seed = (runner.seed + 1_000_003 * (runner.epoch + 1) + 7919 * get_rank()) % 2**32
+        seed = (runner.seed + 1_000_003 * (runner.epoch + 1) + 7919 * get_rank()) % 2**32  # 1,000,003 is prime
         seed_workers(runner.train_dataloader.dataset, seed)
         random.seed(seed)
         np.random.seed(seed)
@@ -316,8 +315,7 @@ class SafeCheckpointHook(Hook):
                 raise CheckpointError(_untrained(report))
             check_report(report, tensors, model, self.min_loaded, 'SafeCheckpointHook(allow_partial=True)')
         check_finite(matched, source, allow=self.allow_partial)
-        # What the file lacks is filled in with the model's own values, so that MMEngine's loader finds all names.
-        checkpoint['state_dict'] = OrderedDict(model.state_dict()) | matched
+        checkpoint['state_dict'] = OrderedDict(model.state_dict()) | matched  # MMEngine's loader finds all names
         model.load_report = report
         log_report(report)
 

@@ -53,8 +53,7 @@ class DryRunHook(Hook):
         self._reached, self._iterations = set(), 0
         for name, param in model.named_parameters():
             if param.requires_grad:
-                # The optimizer wrapper clears the gradients after the step, too early to look at them afterwards.
-                param.register_hook(functools.partial(self._note, name))
+                param.register_hook(functools.partial(self._note, name))  # the wrapper clears gradients after the step
 
     def _note(self, name: str, grad: torch.Tensor) -> None:
         self._reached.add(name)

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ['ConfusionMatrix']
 
-# Backends of matplotlib that draw into memory or a file and cannot open a window.
-_WINDOWLESS = {'agg', 'cairo', 'pdf', 'pgf', 'ps', 'svg', 'template'}
+_WINDOWLESS = {'agg', 'cairo', 'pdf', 'pgf', 'ps', 'svg', 'template'}  # backends that cannot open a window
 
 
 @METRICS.register_module()

@@ -24,8 +24,7 @@ _CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'model_state', 'net', 
 _WRAPPERS = ('module.', '_orig_mod.', '_fsdp_wrapped_module.', 'model.', 'net.', 'network.', 'ema_model.')
 # Names of the layer that gives the classes, in OpenMMLab, torchvision, timm, and codes for CIFAR and of U-Nets.
 _CLASSIFIER = re.compile(r'(head|heads|fc|linear|classifier|last_linear|head_dist|aux_logits|AuxLogits|outc)(\.|$)')
-# The parts of a model, and what wraps a network of another library inside of one.
-_PART = re.compile(r'((backbone|neck|decoder|head|model|timm_model|module)\.)*')
+_PART = re.compile(r'((backbone|neck|decoder|head|model|timm_model|module)\.)*')  # the parts, and wrappers inside them
 _PARTS_OF_LAYERS = ('weight', 'bias', 'running_mean', 'running_var')  # other buffers may be bookkeeping
 _MAX_DEPTH = 3  # components of a name that are tried as a prefix
 

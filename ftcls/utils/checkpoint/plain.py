@@ -34,8 +34,7 @@ def _history_from_plain(entry: Mapping) -> HistoryBuffer:
     return HistoryBuffer(entry['values'].cpu().numpy(), entry['counts'].cpu().numpy(), entry['max_length'])
 
 
-# Types with their own way; the first that a value is an instance of counts.
-_TO_PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+_TO_PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (  # the first that a value is an instance of counts
     (torch.Tensor, lambda v: v.detach().as_subclass(torch.Tensor)),
     (HistoryBuffer, _history_to_plain),
     (np.ndarray, _array_to_plain),

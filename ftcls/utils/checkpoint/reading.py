@@ -26,8 +26,7 @@ _SUFFIXES = ('.pth', '.th', '.pt', '.bin', '.safetensors', '.tar', '.ckpt')
 _HEAD = 512  # bytes read to tell what a file is
 _MAX_TABLE = 100 << 20  # bytes of a .safetensors file's table of tensors, by its format
 
-# What a file that holds no weights begins with, and what it then is, with the remedy.
-_FOREIGN = (
+_FOREIGN = (  # what a file begins with, and what it then is, with the remedy
     (b'version https://git-lfs', 'a git-lfs pointer, not the file itself; fetch the file with `git lfs pull`'),
     (b'\x1f\x8b', 'a gzip archive; unpack it and give the file inside'),
     (b'\x89HDF', 'an HDF5 file (Keras); convert it to a PyTorch state dict first'),
@@ -241,5 +240,4 @@ def register_safe_loading() -> None:
     """
     schemes = 'http https file torchvision modelzoo openmmlab open-mmlab mmcls'.split()
     CheckpointLoader.register_scheme(['', *(f'{scheme}://' for scheme in schemes)], load_from_ftcls, force=True)
-    # It would also print each file's name, past the log, once more than the report of what was loaded.
-    CheckpointLoader.load_checkpoint = classmethod(_load_silently)
+    CheckpointLoader.load_checkpoint = classmethod(_load_silently)  # which would also print each file's name
