@@ -98,12 +98,8 @@ def learning_rates(records: Iterable[Record]) -> dict[str, Series]:
     names = {name: None for record in records for name in record if name == 'lr' or name.startswith('lr/')}
     groups = grouped((tuple(series(records, 'train', name)), name.partition('/')[2]) for name in names)
     groups.pop((), None)
-    rates = {}
-    for points, members in groups.items():
-        label = enumerate_names([member for member in members if member], most=3)
-        unnamed = 'all parameters' if len(groups) == 1 else 'the others'
-        rates[label or unnamed] = list(points)
-    return rates
+    unnamed = 'all parameters' if len(groups) == 1 else 'the others'
+    return {enumerate_names(filter(None, some), most=3) or unnamed: list(points) for points, some in groups.items()}
 
 
 def steps_per_epoch(records: Iterable[Record]) -> float | None:

@@ -74,9 +74,7 @@ class UniversalVisualizer(Visualizer):
         if draw_gt and 'gt_label' in data_sample:
             lines += _describe('Truth', data_sample.gt_label.tolist(), classes)
         if draw_pred and 'pred_label' in data_sample:
-            score = None
-            if draw_score and 'pred_score' in data_sample:
-                score = data_sample.pred_score.tolist()
+            score = data_sample.pred_score.tolist() if draw_score and 'pred_score' in data_sample else None
             lines += _describe('Prediction', data_sample.pred_label.tolist(), classes, score)
         self.set_image(image)
         if lines:

@@ -69,9 +69,8 @@ def browse_dataset(cfg: Config,
 def _preprocessed(packed: Sequence[dict], preprocessor: nn.Module,
                   training: bool) -> tuple[list[np.ndarray], list[DataSample]]:
     """Apply the data preprocessor; return the images (H, W, C) uint8, RGB or grey, and the samples."""
-    batches = [packed]
-    if len({one['inputs'].shape for one in packed}) > 1:
-        batches = [[one] for one in packed]
+    is_one_size = len({one['inputs'].shape for one in packed}) == 1
+    batches = [packed] if is_one_size else [[one] for one in packed]
     images, samples = [], []
     for batch in batches:
         data: dict[str, Any] = {key: [one[key] for one in batch] for key in ('inputs', 'data_samples')}

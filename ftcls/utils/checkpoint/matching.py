@@ -157,12 +157,9 @@ class _Matcher:
         self.theirs, self.ours, self.adapt_input = theirs, ours, adapt_input
         self.input_layer = next((name for name, tensor in ours.items() if tensor.ndim == 4), '')
         self.report = LoadReport(strip=strip, add=add)
-        self.pairs: dict[str, str] = {}  # the module's name -> the file's
         self.wrapped = _strip_wrappers(theirs)
-        for name in theirs:
-            own = add + name[len(strip):]
-            if name.startswith(strip) and own in ours:
-                self.pairs[own] = name
+        under = {add + name[len(strip):]: name for name in theirs if name.startswith(strip)}
+        self.pairs = {own: name for own, name in under.items() if own in ours}  # the module's name -> the file's
         self.ours_classifier = [n for n in ours if _CLASSIFIER.match(n)]
         if len(self.ours_classifier) == len(ours):  # the module is a head: then it is what was asked for
             self.ours_classifier = []

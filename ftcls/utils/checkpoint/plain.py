@@ -103,8 +103,7 @@ def from_plain(value: Any) -> Any:
         if value.get(_MARK) in _FROM_PLAIN:
             return _FROM_PLAIN[value[_MARK]](value)
         restored = _empty_like(value)
-        for key, inner in value.items():
-            restored[key] = from_plain(inner)
+        restored.update((key, from_plain(inner)) for key, inner in value.items())
         if hasattr(value, '_metadata'):
             restored._metadata = value._metadata
         return restored
