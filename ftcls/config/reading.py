@@ -23,10 +23,8 @@ _PLAIN_RULE = ('a JSON or YAML config imports nothing, and its bases are JSON, Y
 
 def config_folder() -> Path:
     """Return the folder of the configs that come with ftcls: inside an installed package, beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    if (package / 'configs').is_dir():
-        return package / 'configs'
-    return package.parent / 'configs'
+    inside, beside = (Path(__file__).resolve().parents[depth] / 'configs' for depth in (1, 2))
+    return inside if inside.is_dir() else beside
 
 
 def resolve_config_path(path: str | Path, folder: Path = Path()) -> Path:

@@ -79,7 +79,7 @@ def download(url: str,
     if urllib.parse.urlsplit(url).scheme not in ('http', 'https'):
         raise DownloadError(f'cannot fetch {url!r}: only http:// and https:// addresses; give a local file by its path')
     path = _target(url, dst_or_cache_dir)
-    wanted = {'md5': md5, 'sha256': hash_prefix}
+    wanted = {kind: digest for kind, digest in (('md5', md5), ('sha256', hash_prefix)) if digest}
     if path.is_file() and _mismatch(path, wanted) is None:
         return path
     try:
@@ -125,11 +125,9 @@ def _shown(url: str) -> str:
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition('@')[2], parts.path, '', ''))
 
 
-def _mismatch(path: Path, wanted: dict[str, str | None]) -> str | None:
+def _mismatch(path: Path, wanted: dict[str, str]) -> str | None:
     """Say how the hash of a file differs from the wanted one, or None where it does not."""
     for algorithm, digest in wanted.items():
-        if digest is None:
-            continue
         got = file_digest(path, algorithm)
         if not got.startswith(digest.lower()):
             return f'its {algorithm} is {got[:max(len(digest), 16)]}, expected {digest}'

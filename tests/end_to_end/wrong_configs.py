@@ -112,7 +112,7 @@ def override_of_an_intermediate_variable(place: Place) -> list[str]:
     return ['--cfg-options', 'train_pipeline.1.prob=0.1']
 
 
-@wrong('train_dataloader.dataset.pipeline is a list of 3', "'7'", '0 to 2')
+@wrong('train_dataloader.dataset.pipeline has the indices 0 to 2', "'7'", '0 to 2')
 def override_of_a_list_item_that_is_not_there(place: Place) -> list[str]:
     return ['--cfg-options', 'train_dataloader.dataset.pipeline.7.prob=0.1']
 

@@ -138,12 +138,12 @@ def a_cut_off_mnist_file(place: Place) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- the weights
-@wrong("no checkpoint at 'god.pth'", 'did you mean good.pth')
+@wrong("no checkpoint at 'god.pth'", "did you mean 'good.pth'")
 def missing_weights(place: Place) -> None:
     place.pretrained('god.pth')
 
 
-@wrong("no checkpoint at 'zoo/a.pth'", 'there is no folder')
+@wrong("no checkpoint at 'zoo/a.pth'", "'zoo' is missing")
 def weights_in_a_missing_folder(place: Place) -> None:
     place.add("load_from = 'zoo/a.pth'")
 

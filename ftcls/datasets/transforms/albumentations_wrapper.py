@@ -56,8 +56,7 @@ class Albumentations(BaseTransform):
     def _build(self, library: ModuleType, config: Any) -> Any:
         """Build one transform of albumentations; it would only warn of an unknown argument."""
         bases = (library.BasicTransform, library.BaseCompose)
-        classes = inspect.getmembers(library, inspect.isclass)
-        known = {name: cls for name, cls in classes if issubclass(cls, bases)}
+        known = dict(inspect.getmembers(library, lambda one: inspect.isclass(one) and issubclass(one, bases)))
         arguments = dict(config) if isinstance(config, Mapping) else {}
         name = arguments.pop('type', None)
         if name not in known:

@@ -119,9 +119,7 @@ class AveragePrecision(_MultiLabelBase):
         pred, target = self.stack(results)
         self._left_out = torch.nonzero((target == 1).sum(dim=0) == 0)[:, 0].tolist()
         values = self.calculate(pred, target, self.average)
-        if self.average is None:
-            return dict(AP_classwise=values.tolist())
-        return dict(mAP=values.item())
+        return dict(AP_classwise=values.tolist()) if self.average is None else dict(mAP=values.item())
 
     @staticmethod
     def calculate(pred: Labels, target: Labels, average: Literal['macro'] | None = 'macro') -> torch.Tensor:
