@@ -40,7 +40,7 @@ lint: $(STAMP)
 
 # The tables of docs/performance.md. PEERS is the Python of an environment with mmpretrain, timm, torchvision, fastai; without
 # it only our side is measured. The other scripts in benchmarks/ have no table there: they choose rates, or count kills.
-BENCHMARKS ?= $(shell grep -l '^from side_by_side' benchmarks/*.py)
+BENCHMARKS ?= $(shell grep -lE '^(from|import) side_by_side' benchmarks/*.py)
 bench: $(STAMP)
 	@failed=; for script in $(BENCHMARKS); do echo "== $$script"; \
 	  "$(PYTHON)" "$$script" --write $(if $(PEERS),--peers "$(PEERS)") || failed="$$failed $$script"; done; \
