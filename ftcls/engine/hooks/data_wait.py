@@ -44,7 +44,7 @@ def _remedies(runner: Runner) -> str:
     datasets, cores = inner_datasets(runner.train_dataloader.dataset), usable_cores()
     is_in_memory = any(getattr(dataset, 'IN_MEMORY', False) for dataset in datasets)
     if is_in_memory:
-        return 'The images are in memory: leave out transforms, or let data_preprocessor.batch_transforms do them'
+        return 'The images are in memory: what takes long are the transforms; take fewer'
     found = []
     if runner.train_dataloader.num_workers < cores:
         found.append(f'train_dataloader.num_workers={cores} (now {runner.train_dataloader.num_workers})')
