@@ -32,6 +32,8 @@ _MOST_NUMBERS = 1000
 # Dynamic loss scaling halves the scale after each overflow. From its start at 65,536 = 2^16 it reaches 1 after 16
 # halvings, so a loss that is not finite for twice as long has another cause.
 _LONGEST_OVERFLOW = 32
+# On a GPU, reading a loss waits for it.
+_MOST_UNREAD = 10
 
 
 class DivergedError(UserError, ArithmeticError):
@@ -221,6 +223,7 @@ class MetricsRecordHook(Hook):
         self._sums: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
         self._iterations = self._skipped = 0
+        self._unread: list[tuple[dict[str, torch.Tensor], int, float, bool]] = []
         self._position: dict[str, int] = {}
         self._rates: dict[str, float] = {}
         self._left_out: set[str] = set()
@@ -253,30 +256,41 @@ class MetricsRecordHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep what is not written yet."""
+        self._read()
         checkpoint['meta']['unrecorded'] = [
             self._iterations, dict(self._sums),
             dict(self._counts), self._position, self._rates
         ]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Add the iteration to the means, check its loss, and write a record where one is due."""
-        values = as_floats(outputs)
-        self._iterations += 1
-        self._sums.update(values)
-        self._counts.update(values.keys())
+        """Note the outputs, and read them; write a record where one is due."""
         self._rates = distinct_lrs(runner.optim_wrapper)
         self._position = _train_position(runner, batch_idx)
         skipped = getattr(runner.optim_wrapper, 'skipped_steps', 0)
-        broken = [value for key, value in values.items() if 'loss' in key and not math.isfinite(value)]
-        loss = broken[0] if broken else values.get('loss', 0.)
-        try:
-            self._watch.update(loss, self._position['step'], self._rates['lr'], skipped > self._skipped)
-        except DivergedError:
-            self._write_train()
-            raise
+        values = {key: torch.as_tensor(value).detach() for key, value in (outputs or {}).items()}
+        self._unread.append((values, self._position['step'], self._rates['lr'], skipped > self._skipped))
         self._skipped = skipped
+        is_late = any(value.device.type != 'cpu' for value in values.values()) and len(self._unread) < _MOST_UNREAD
         if self.every_n_inner_iters(batch_idx, self.interval):
             self._write_train()
+        elif not is_late:
+            self._read()
+
+    def _read(self) -> None:
+        """Add the iterations that are not read yet to the means, and check their losses."""
+        while self._unread:
+            outputs, step, rate, skipped = self._unread.pop(0)
+            values = as_floats(outputs)
+            self._iterations += 1
+            self._sums.update(values)
+            self._counts.update(values.keys())
+            broken = [value for key, value in values.items() if 'loss' in key and not math.isfinite(value)]
+            loss = broken[0] if broken else values.get('loss', 0.)
+            try:
+                self._watch.update(loss, step, rate, skipped)
+            except DivergedError:
+                self._write_train()
+                raise
 
     def before_val(self, runner: Runner) -> None:
         """Write what is not written yet, so that the records are in order."""
@@ -315,6 +329,7 @@ class MetricsRecordHook(Hook):
         self._file.append(common | more | named)
 
     def _write_train(self) -> None:
+        self._read()
         iterations, means = self._iterations, self._take_means()
         if iterations and self._file is not None:
             self._append('train', means, iters=iterations, **self._rates)

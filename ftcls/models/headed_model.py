@@ -125,6 +125,12 @@ class HeadedModel(FreezableModel):
         """Return the head's losses by name, each () float32, for images (N, C, H, W) float and their truth."""
         return self._needed_head().loss(self.extract_feat(inputs), data_samples)
 
+    def parse_losses(self, losses: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return what is minimised, and what is logged, see MMEngine; a single loss, (), needs no mean and no sum."""
+        if list(losses) == ['loss'] and isinstance(losses['loss'], torch.Tensor) and losses['loss'].ndim == 0:
+            return losses['loss'], losses
+        return super().parse_losses(losses)
+
     def predict(self,
                 inputs: torch.Tensor,
                 data_samples: list[DataSample] | None = None,

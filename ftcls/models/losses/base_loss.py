@@ -31,7 +31,8 @@ class Loss(nn.Module):
                avg_factor: float | torch.Tensor | None = None,
                reduction_override: Reduction | None = None) -> torch.Tensor:
         """Reduce the losses of samples or elements, see :func:`weight_reduce`, and multiply by ``loss_weight``."""
-        return self.loss_weight * weight_reduce(loss, weight, reduction_override or self.reduction, avg_factor)
+        loss = weight_reduce(loss, weight, reduction_override or self.reduction, avg_factor)
+        return loss if self.loss_weight == 1 else self.loss_weight * loss
 
 
 def widen(x: torch.Tensor) -> torch.Tensor:
@@ -78,10 +79,10 @@ def is_index(label: torch.Tensor, pred: torch.Tensor) -> bool:
             raise DataError(f'labels of shape {tuple(label.shape)} for predictions of shape {tuple(pred.shape)}: give '
                             f'class indices (N, ), or scores of the same shape')
         return False
-    if label.device.type == 'cpu' and not torch.compiler.is_compiling():
-        wrong = label[(label < 0) | (label >= num_classes)]
-        if wrong.numel():
-            raise DataError(f'label {int(wrong[0])} in the data, but the head has {num_classes} classes '
+    if label.device.type == 'cpu' and label.numel() and not torch.compiler.is_compiling():
+        low, high = map(int, label.aminmax())
+        if low < 0 or high >= num_classes:
+            raise DataError(f'label {low if low < 0 else high} in the data, but the head has {num_classes} classes '
                             f'(0 ... {num_classes - 1}): set num_classes of the head')
     return True
 
