@@ -67,7 +67,10 @@ def machine_errors() -> Iterator[StopSignals]:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep up to 1 GiB that is freed: a step on the CPU asks for the same memory again (10 to 30 % faster)."""
+    """Let glibc keep up to 1 GiB that is freed, since a step on the CPU asks for the same memory again.
+
+    A step of ResNet-18 on 224 pixels in float32 takes 10 % less time, one of LeNet-5 30 %.
+    """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
         for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
             ctypes.CDLL(None).mallopt(option, 2**30)
