@@ -4,7 +4,7 @@ python benchmarks/step_overhead.py --peers PYTHON
 
 LeNet-5 on 32x32, one thread, SGD with momentum, the hooks of `_base_/default_runtime.py`, all that they log. After each
 ten steps of the Runner, the bare loop trains a copy of the same layers on the same ten batches: normalise, forward,
-cross-entropy, backward, step. The batches are made before the clock starts, as the project's own loader hands them over:
+cross-entropy, backward, step. The batches are made before the clock starts, as the project's own loader gives them, so
 loading counts on neither side, nor do checkpoints and validation. Times are CPU seconds of the process. `share` is the
 bare loop's time by the Runner's, the median over all tens.
 """

@@ -295,12 +295,15 @@ class CustomDataset(BaseDataset):
 
     def _check_repeated(self, rows: Sequence[Row], samples: Sequence[dict]) -> None:
         """Refuse images that are listed with different labels, and warn of those listed again with the same ones."""
+        files = [os.path.normpath(info['img_path']) for info in samples]
+        if len(set(files)) == len(files):
+            return
         first: dict[str, tuple[Row, set]] = {}
         again: dict[str, tuple[Row, Row]] = {}
         wrong: dict[str, tuple[Row, Row]] = {}
         excluded = set(map(self._file_of, self.exclude))
-        for row, info in zip(rows, samples):
-            file, labels = os.path.normpath(info['img_path']), set(as_list(info['gt_label']))
+        for row, file, info in zip(rows, files, samples):
+            labels = set(as_list(info['gt_label']))
             before, others = first.setdefault(file, (row, labels))
             if labels != others and file not in excluded:
                 wrong.setdefault(file, (before, row))
