@@ -4,6 +4,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -326,9 +327,7 @@ class BaseDataset(CachedDataset):
     def class_counts(self) -> dict[str, int]:
         """Return how many samples each class has, in the order of the classes; 0 for a class that is missing."""
         self.full_init()
-        counts: Counter = Counter()
-        for index in range(len(self)):
-            counts.update(self.get_cat_ids(index))
+        counts = Counter(chain.from_iterable(map(self.get_cat_ids, range(len(self)))))
         return {name: counts[label] for label, name in enumerate(self.CLASSES or ())}
 
     def extra_repr(self) -> list[str]:

@@ -2,7 +2,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -66,6 +66,9 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
     if not is_main_process():
         return scan
     Path(work_dir, _LIST).unlink(missing_ok=True)
+    inner = chain.from_iterable(map(inner_datasets, datasets.values()))
+    if not any(getattr(one, 'check', False) for one in inner):
+        return scan
     started = time.perf_counter()
     seen: set[str] = set()
     for split, dataset in datasets.items():
