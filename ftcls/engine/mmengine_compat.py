@@ -11,8 +11,8 @@ name                           fault of MMEngine 0.10.7
 :func:`drop_pretrained`        ``Pretrained`` weights are fetched also where a checkpoint replaces them
 :class:`CompatRunner`          runs of one name and second share their log; the log opens with 150 lines on hooks;
                                a test overwrites the config of the training; a compiled step breaks at each sample;
-                               every step calls hooks that do nothing, copies all values logged so far and waits for
-                               the GPU; every checkpoint formats the config's text again
+                               every step calls hooks that do nothing; every checkpoint formats the config again
+:class:`.LightMessageHub`      every step copies all values logged so far, and waits for the GPU
 :func:`build_late_parts`       loops, optimizer and schedulers are built late, after the data and the hooks
 :func:`ddp_config`             the default wrapper passes GPU ids on the CPU, and an argument that torch 2.13 renamed
 :func:`wrap_again`             a model cannot be wrapped a second time, around another set of trained parameters
@@ -40,14 +40,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import Hook
-from mmengine.logging import HistoryBuffer, MessageHub, MMLogger, print_log
+from mmengine.logging import MessageHub, MMLogger, print_log
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from mmengine.utils import manager
 from torch import nn
@@ -58,6 +57,7 @@ from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.checkpoint.plain import to_plain
 from ftcls.utils.errors import CheckpointError, ConfigError
 from ftcls.utils.tree import as_list
+from .message_hub import LightMessageHub
 
 __all__ = [
     'AtomicLocalBackend', 'CompatRunner', 'accumulative_counts', 'build_late_parts', 'checkpoint_source', 'ddp_config',
@@ -66,8 +66,6 @@ __all__ = [
     'wrap_again'
 ]
 
-# Half of the values that MMEngine keeps.
-_LONGEST_HISTORY = 500_000
 # Counts the runs of this process.
 _RUNS = itertools.count()
 
@@ -194,47 +192,6 @@ class _ResolvedConfig(Config):
         return super().pretty_text
 
 
-class _MessageHub(MessageHub):
-    """Adds a value to a history in constant time, and one on a GPU when the history is read."""
-
-    def update_scalar(self, key: str, value: float | torch.Tensor, count: int = 1, resumed: bool = True) -> None:
-        if isinstance(value, torch.Tensor) and value.device.type != 'cpu':
-            self._waiting.setdefault(key, []).append((value.detach(), count, resumed))
-        elif key in self._log_scalars:
-            history = self._log_scalars[key]
-            history._log_history = _appended(history._log_history, self._get_valid_value(value))
-            history._count_history = _appended(history._count_history, count)
-        else:
-            super().update_scalar(key, value, count, resumed)
-
-    def get_scalar(self, key: str) -> HistoryBuffer:
-        for value, count, resumed in self._waiting.pop(key, ()):
-            self.update_scalar(key, value.item(), count, resumed)
-        return self._log_scalars[key]
-
-    @property
-    def log_scalars(self) -> dict[str, HistoryBuffer]:
-        for key in list(self._waiting):
-            self.get_scalar(key)
-        return self._log_scalars
-
-    def state_dict(self) -> dict:
-        self.log_scalars  # noqa: B018
-        return super().state_dict()
-
-
-def _appended(values: np.ndarray, value: float) -> np.ndarray:
-    """Return values with one more, in a larger array that has room for the next ones."""
-    kind, count, room = np.result_type(values, value), len(values), values.base
-    if room is None or len(room) == count or room.dtype != kind:
-        values = values[-_LONGEST_HISTORY:]
-        count = len(values)
-        room = np.empty(count + max(count, 64), kind)
-        room[:count] = values
-    room[count] = value
-    return room[:count + 1]
-
-
 class CompatRunner(Runner):
     """MMEngine's Runner, with a name of its own, a log without remarks on MMEngine, and our log processor.
 
@@ -249,7 +206,6 @@ class CompatRunner(Runner):
         processor = {'type': 'LogProcessor', **(cfg.get('log_processor') or {})}
         cfg = copy.copy(cfg)
         object.__setattr__(cfg, '__class__', _ResolvedConfig)
-        self._callable: tuple[list[Hook], dict[str, list[Hook]]] = ([], {})
         super().__init__(cfg=cfg, log_level='WARNING', log_processor=processor, experiment_name=name, **parts)
         self._start_log(cfg.get('log_level', 'INFO'))
 
@@ -258,18 +214,18 @@ class CompatRunner(Runner):
 
     def build_message_hub(self, message_hub: dict | None = None) -> MessageHub:
         """Build a hub that is light on the step."""
-        hub = super().build_message_hub(message_hub)
-        hub.__class__, hub._waiting = _MessageHub, {}  # MMEngine finds the current one by its own class
-        return hub
+        return LightMessageHub.of(super().build_message_hub(message_hub))
+
+    def register_hook(self, hook: Hook | dict, priority: str | int | None = None) -> None:
+        """Add a hook."""
+        super().register_hook(hook, priority)
+        self._called: dict[str, list[Hook]] = {}
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks that do something at this point."""
-        if self._callable[0] != self._hooks:
-            self._callable = (list(self._hooks), {})
-        called = self._callable[1]
-        if fn_name not in called:
-            called[fn_name] = [hook for hook in self._hooks if _defines(hook, fn_name)]
-        for hook in called[fn_name]:
+        if fn_name not in self._called:
+            self._called[fn_name] = [hook for hook in self._hooks if _defines(hook, fn_name)]
+        for hook in self._called[fn_name]:
             getattr(hook, fn_name)(self, **kwargs)
 
     def dump_config(self) -> None:
