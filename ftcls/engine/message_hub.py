@@ -5,9 +5,6 @@ from mmengine.logging import HistoryBuffer, MessageHub
 
 __all__ = ['LightMessageHub']
 
-# Half of the values that MMEngine keeps.
-_LONGEST_HISTORY = 500_000
-
 
 class LightMessageHub(MessageHub):
     """MMEngine's, which adds a value to a history in constant time, and one on a GPU when the history is read.
@@ -55,8 +52,6 @@ def _appended(values: np.ndarray, value: float) -> np.ndarray:
     """Return values with one more, in a larger array that has room for the next ones."""
     kind, count, room = np.result_type(values, value), len(values), values.base
     if room is None or len(room) == count or room.dtype != kind:
-        values = values[-_LONGEST_HISTORY:]
-        count = len(values)
         room = np.empty(count + max(count, 64), kind)
         room[:count] = values
     room[count] = value
