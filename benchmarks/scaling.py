@@ -2,10 +2,10 @@
 
 python benchmarks/scaling.py
 
-The base is a list of 10,000 images of 32x32 pixels (`path label` in a text file), LeNet-5, batches of 64, two
-processes that load images, `check=False` (`benchmarks/scan.py` measures the scan of all files). Then the list has 10 and
-100 times as many entries, and then two processes share the training (gloo on the CPU over loopback, NCCL with two GPUs).
-The million paths are real: 1,000 files, below 1,000 links to their folder.
+The base is a list of 10,000 images of 32x32 pixels (`path label` in a text file), LeNet-5, batches of 64, two processes
+for loading, `check=False` (`benchmarks/scan.py` measures the scan of all files). Then the list has 10 and 100 times as
+many entries, and then two processes share the training (gloo on the CPU over loopback, NCCL with two GPUs). The million
+paths are real: 1,000 files, below 1,000 links to their folder.
 
 `start` is the time from the start of the process (of torchrun) to the end of the first step, `list` the part of it that
 reads the list. Memory is that of the main process and of one that loads images: PSS, which counts a shared page in
