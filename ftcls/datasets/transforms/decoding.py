@@ -26,13 +26,8 @@ _BLOCK = 16  # rows of a JPEG that are decoded together
 # Numbers of the TIFF tags; that of the orientation is EXIF's too.
 _BITS, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT = 258, 274, 277, 339
 _MULTIPLIED, _ALPHA = (1, ), (2, )  # kinds of a TIFF's extra channel
+_REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}  # cv2.IMREAD_REDUCED_GRAYSCALE_2 and so on
 # EXIF's orientation: quarter turns to the left, then whether left and right change places
-_REDUCED = {
-    1: 0,
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    8: cv2.IMREAD_REDUCED_GRAYSCALE_8
-}
 _TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (-1, True), 6: (-1, False), 7: (1, True), 8: (1, False)}
 
 
