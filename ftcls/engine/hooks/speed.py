@@ -1,11 +1,10 @@
 """How the model computes: what this machine does faster, where a comparison shows that it is faster and as good."""
 import copy
 import itertools
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -50,8 +49,7 @@ def _has_bfloat16(device: str) -> bool:
     """Tell whether a device computes in bfloat16 by itself."""
     if device == 'cuda':
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    is_x86 = device == 'cpu' and platform.machine() in ('x86_64', 'AMD64')
-    return is_x86 and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return device == 'cpu' and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 class Trial:
@@ -179,9 +177,7 @@ class SpeedHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Decide, the same in all processes."""
-        decided: list[Any] = [None]
-        if is_main_process():
-            decided = [self._decide(runner)]
+        decided = [self._decide(runner) if is_main_process() else None]
         broadcast_object_list(decided)
         self._layout, reason = decided[0]
         self.lines.insert(0, f'{self._layout}, {reason}')
@@ -223,9 +219,9 @@ class SpeedHook(Hook):
             'since the model has no convolutions, and bfloat16 is not native here or set already': len(layouts) == 1,
             f'since {left} images of training are too few to compare': left < _LEAST_IMAGES,
         }
-        for reason, holds in reasons.items():
-            if holds:
-                return base, reason
+        reason = next((reason for reason, holds in reasons.items() if holds), None)
+        if reason is not None:
+            return base, reason
         return Trial(model, self.samples, loader.collate_fn).compare(layouts, left, batch_size)
 
     def _set_others(self, runner: Runner) -> str:
