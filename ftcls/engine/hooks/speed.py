@@ -24,7 +24,7 @@ __all__ = ['SPEED_KEYS', 'Layout', 'SpeedHook', 'Trial']
 
 SPEED_KEYS = ('channels_last', 'amp', 'fused', 'tf32', 'cudnn_benchmark', 'compile', 'grad_checkpointing')
 _SECONDS = 5.  # that a comparison may take
-_STEP = 0.25  # seconds of one of its steps: it has as many images
+_STEP = 0.4  # seconds of one of its steps: it has as many images
 _ROUNDS = 15  # at most; at least 2
 _LEAST_SECONDS, _LEAST_IMAGES = 60., 200  # of a training that is worth it
 _GAIN = 1.15  # how many times as fast as a simpler layout
