@@ -10,9 +10,10 @@ from typing import Any
 from mmengine import registry as mmengine
 
 __all__ = [
-    'BATCH_AUGMENTS', 'DATASETS', 'DATA_SAMPLERS', 'EVALUATOR', 'FUNCTIONS', 'HOOKS', 'LOG_PROCESSORS', 'LOOPS',
-    'METRICS', 'MODELS', 'MODEL_WRAPPERS', 'OPTIMIZERS', 'OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS',
-    'PARAM_SCHEDULERS', 'RUNNERS', 'Registry', 'TRANSFORMS', 'VISBACKENDS', 'VISUALIZERS', 'WEIGHT_INITIALIZERS'
+    'BATCH_AUGMENTS', 'BATCH_TRANSFORMS', 'DATASETS', 'DATA_SAMPLERS', 'EVALUATOR', 'FUNCTIONS', 'HOOKS',
+    'LOG_PROCESSORS', 'LOOPS', 'METRICS', 'MODELS', 'MODEL_WRAPPERS', 'OPTIMIZERS', 'OPTIM_WRAPPERS',
+    'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'RUNNERS', 'Registry', 'TRANSFORMS', 'VISBACKENDS', 'VISUALIZERS',
+    'WEIGHT_INITIALIZERS'
 ]
 
 
@@ -109,6 +110,8 @@ MODEL_WRAPPERS = Registry('model wrapper', mmengine.MODEL_WRAPPERS, 'ftcls.model
 WEIGHT_INITIALIZERS = Registry('weight initializer', mmengine.WEIGHT_INITIALIZERS, 'ftcls.models', taken=('override', ))
 # Augmentations over a whole batch, run on the device by the data preprocessor.
 BATCH_AUGMENTS = Registry('batch augment', None, 'ftcls.models')
+# What the data preprocessor does to the pixels of a batch, in order; the last one may mix images.
+BATCH_TRANSFORMS = Registry('batch transform', BATCH_AUGMENTS, 'ftcls.models', 'ftcls.datasets')
 # What a validation measures.
 METRICS = Registry('metric', mmengine.METRICS, 'ftcls.evaluation')
 # What gathers the metrics.

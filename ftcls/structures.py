@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from mmengine.structures import BaseDataElement
 
-__all__ = ['DataSample']
+__all__ = ['DataSample', 'PackedBatch', 'SampleBatch', 'is_stacked']
 
 Label = torch.Tensor | np.ndarray | Sequence | int
 
@@ -71,3 +71,65 @@ class DataSample(BaseDataElement):
         """Set ``pred_score``, (num_classes, )."""
         self.set_field(_score_tensor(value), 'pred_score', dtype=torch.Tensor)
         return self
+
+
+class SampleBatch(Sequence):
+    """The samples of a batch that differ in their label only; they become :class:`DataSample` when one is asked for.
+
+    Args:
+        gt_label: (N, ) int64.
+        sample_idx: N numbers of the samples in their dataset.
+        example: One of them, whose meta information all have.
+
+    Attributes:
+        gt_label, gt_score: Of all samples, (N, ) int64 and (N, num_classes) float or None, until samples are asked for.
+            From then on both are None: the samples have them, and may be changed.
+
+    Example:
+        >>> SampleBatch(torch.tensor([3, 5]), [0, 1], DataSample())[1].gt_label
+        tensor([5])
+    """
+
+    def __init__(self, gt_label: torch.Tensor, sample_idx: Sequence[int], example: DataSample) -> None:
+        self.gt_label: torch.Tensor | None = gt_label
+        self.gt_score: torch.Tensor | None = None
+        self.sample_idx, self.metainfo = sample_idx, example.metainfo
+        self._samples: list[DataSample] = []
+
+    def __len__(self) -> int:
+        return len(self.sample_idx)
+
+    def __getitem__(self, number: int | slice) -> DataSample | list[DataSample]:
+        if self.gt_label is not None:
+            self._samples = [DataSample(metainfo=self.metainfo).set_gt_label(label) for label in self.gt_label]
+            for index, sample in enumerate(self._samples):
+                if 'sample_idx' in self.metainfo:
+                    sample.set_metainfo(dict(sample_idx=self.sample_idx[index]))
+                if self.gt_score is not None:
+                    sample.set_gt_score(self.gt_score[index])
+            self.gt_label = self.gt_score = None
+        return self._samples[number]
+
+    def pin_memory(self) -> 'SampleBatch':
+        """Return the same samples, from where labels are copied to a GPU while it computes; torch's loader calls it."""
+        if self.gt_label is not None:
+            self.gt_label = self.gt_label.pin_memory()
+        return self
+
+
+def is_stacked(samples: Sequence[DataSample | None] | None) -> bool:
+    """Tell whether samples are a :class:`SampleBatch` that still has its labels in one tensor."""
+    return isinstance(samples, SampleBatch) and samples.gt_label is not None
+
+
+class PackedBatch(Sequence):
+    """A batch of packed samples: ``inputs``, (N, C, H, W) uint8, and ``data_samples``, a :class:`SampleBatch`."""
+
+    def __init__(self, inputs: torch.Tensor, data_samples: SampleBatch) -> None:
+        self.inputs, self.data_samples = inputs, data_samples
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        return dict(inputs=self.inputs[number], data_samples=self.data_samples[number])

@@ -106,6 +106,7 @@ NESTED_KEYS: dict[str, Key] = dict(
     init_cfg=Key(R.WEIGHT_INITIALIZERS),
     augments=Key(R.BATCH_AUGMENTS),
     batch_augments=_plain(augments=Any, probs=Any),
+    batch_transforms=Key(R.BATCH_TRANSFORMS),
     optimizer=Key(R.OPTIMIZERS),
     clip_grad=_plain(
         type=Literal['norm', 'value'],

@@ -23,7 +23,7 @@ from .list_files import read_data, read_lines
 from .transforms.loading import Pipeline
 from .worker_seed import EpochSeed
 
-__all__ = ['BaseDataset', 'array_sample', 'listed', 'near_hint', 'relative_path']
+__all__ = ['BaseDataset', 'listed', 'near_hint', 'relative_path']
 
 
 @DATASETS.register_module()
@@ -339,12 +339,6 @@ class BaseDataset(CachedDataset):
         classes = f'{len(self.CLASSES)} classes' if self.CLASSES else 'classes not known'
         lines = [f'{type(self).__name__}: {size}, {classes}', *self.extra_repr(), *map(repr, self.pipeline.transforms)]
         return '\n    '.join(lines)
-
-
-def array_sample(img: np.ndarray, label: int | list[int], channel_order: str = 'bgr') -> dict:
-    """Return the sample of an image (H, W, C) uint8 that is in memory already."""
-    shape = img.shape[:2]
-    return dict(img=img, gt_label=label, channel_order=channel_order, ori_shape=shape, img_shape=shape)
 
 
 def near_hint(name: str, names: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from annotated_types import Interval
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError
 from ftcls.utils.types import PositiveInt
-from .base_dataset import BaseDataset, array_sample
+from .in_memory import InMemoryDataset, array_sample
 
 __all__ = ['DigitPairs', 'Digits']
 
@@ -27,7 +27,7 @@ def _scans() -> tuple[np.ndarray, np.ndarray]:
 
 
 @DATASETS.register_module()
-class Digits(BaseDataset):
+class Digits(InMemoryDataset):
     """1,797 scans of handwritten digits, 8x8, one channel, light ink on dark (Alpaydin and Kaynak, 1998).
 
     For transfer, each class is cut into two halves, always the same ones: ::
@@ -43,7 +43,7 @@ class Digits(BaseDataset):
         invert: Dark ink on light instead.
         shots_per_class: Size of the target's training set.
         seed: Seed of the draw of the shots.
-        **kwargs: The other arguments of :class:`BaseDataset`, such as ``classes`` and ``pipeline``.
+        **kwargs: The other arguments of :class:`.BaseDataset`, such as ``classes`` and ``pipeline``.
 
     Raises:
         ConfigError: If the target's test set is requested without ``shots_per_class``, on which it depends.

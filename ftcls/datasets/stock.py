@@ -17,13 +17,13 @@ from ftcls.utils.checkpoint.restricted_pickle import RestrictedUnpickler
 from ftcls.utils.download import download
 from ftcls.utils.processes import patient_barrier
 from ftcls.utils.types import Fraction
-from .base_dataset import BaseDataset, array_sample
 from .categories import CIFAR10_CATEGORIES, CIFAR100_CATEGORIES, FASHIONMNIST_CATEGORIES, MNIST_CATEGORIES
+from .in_memory import InMemoryDataset, array_sample
 
 __all__ = ['CIFAR10', 'CIFAR100', 'FashionMNIST', 'MNIST', 'StockDataset']
 
 
-class StockDataset(BaseDataset):
+class StockDataset(InMemoryDataset):
     """Base of the datasets that torchvision knows; the images are kept in memory.
 
     File names, MD5 sums and addresses are those of torchvision's class of the same name. The files are read here, so
@@ -39,8 +39,8 @@ class StockDataset(BaseDataset):
         download: Download the files if they do not exist.
         verify: Check the files' MD5 against the published ones. False takes other files of the same format.
         val_fraction: Draw this share of each class of the training images for 'val', see
-            :meth:`BaseDataset.draw_split`.
-        **kwargs: The other arguments of :class:`BaseDataset`, such as ``classes`` and ``pipeline``.
+            :meth:`.BaseDataset.draw_split`.
+        **kwargs: The other arguments of :class:`.BaseDataset`, such as ``classes`` and ``pipeline``.
 
     Raises:
         MissingFileError: If files do not exist, and cannot or must not be downloaded.

@@ -6,13 +6,16 @@ import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor, stack_batch
 
 from ftcls.registry import MODELS
-from ftcls.structures import DataSample
+from ftcls.structures import DataSample, SampleBatch, is_stacked
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.arguments import check_arguments
 from ftcls.utils.types import PositiveFloat, PositiveInt
 from .batch_augments import RandomBatchAugment
+from .batch_transforms import BatchTransforms
 
 __all__ = ['ClsDataPreprocessor']
+
+Samples = Sequence[DataSample | None]
 
 
 @MODELS.register_module()
@@ -28,6 +31,11 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
         to_onehot: Set ``gt_score`` from ``gt_label``.
         num_classes: Number of classes, for ``to_onehot``; None for the samples' own ``num_classes``.
         batch_augments: Arguments of :class:`RandomBatchAugment`, used in training; implies ``to_onehot``.
+        batch_transforms: Transforms of the batch's uint8 pixels on the device, before normalising, each image with its
+            own draw: RandomCrop, CenterCrop, RandomFlip, Resize, ResizeEdge, RandomResizedCrop, ColorJitter,
+            RandomErasing, with the arguments of the pipeline's. Outside of training the random ones are left out;
+            RandomResizedCrop becomes a Resize to its size. Normalize may follow, in place of ``mean`` and ``std``, then
+            Mixup, CutMix or ResizeMix.
 
     Example:
         >>> ClsDataPreprocessor(mean=[127.5], std=[127.5])(dict(inputs=[torch.zeros(1, 2, 2).byte()]))['inputs']
@@ -43,8 +51,18 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
                  to_rgb: bool = False,
                  to_onehot: bool = False,
                  num_classes: PositiveInt | None = None,
-                 batch_augments: dict | None = None) -> None:
+                 batch_augments: dict | None = None,
+                 batch_transforms: Sequence[dict] = ()) -> None:
         super().__init__()
+        self.batch_transforms = BatchTransforms(batch_transforms)
+        for norm in self.batch_transforms.normalize:
+            if mean is not None or to_rgb:
+                raise ConfigError('mean, std and to_rgb are given twice, also by Normalize in batch_transforms')
+            mean, std, to_rgb = norm.mean.tolist(), norm.std.tolist(), norm.to_rgb
+        if self.batch_transforms.mixing:
+            if batch_augments is not None:
+                raise ConfigError('images are mixed twice: by batch_augments and by the last of batch_transforms')
+            batch_augments = dict(augments=self.batch_transforms.mixing)
         if (mean is None) != (std is None):
             raise ConfigError(f'mean={mean}, std={std}: give both, or neither for no normalising')
         self._enable_normalize = mean is not None
@@ -77,13 +95,18 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
         """
         samples = data.get('data_samples')
         inputs = data['inputs']
-        if self._enable_normalize and any(s is not None and 'img_norm_cfg' in s.metainfo for s in samples or ()):
+        infos = _metainfos(samples, len(inputs))
+        if self._enable_normalize and any('img_norm_cfg' in info for info in infos):
             raise ConfigError('the images are normalised twice, by Normalize and by data_preprocessor; remove one')
         if not isinstance(inputs, torch.Tensor) and len({x.shape for x in inputs}) == 1:
             # One transfer of bytes to the device, instead of one for each image.
             inputs = torch.stack(list(inputs))
         inputs = self.cast_data(inputs)
-        is_bgr = self._bgr(samples, len(inputs))
+        is_bgr = [info.get('channel_order') in (None, 'bgr') for info in infos]
+        if self.batch_transforms.steps:
+            if samples is not None and not is_stacked(samples):
+                self.batch_transforms.check_masks(samples)
+            inputs = self.batch_transforms(inputs, is_bgr, training)
         if isinstance(inputs, torch.Tensor):
             inputs = self._pad(self._normalize(self._order(inputs, is_bgr)))
         else:
@@ -93,12 +116,10 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
             inputs = self._prepare_labels(inputs, samples, training)
         return dict(inputs=inputs, data_samples=samples)
 
-    @staticmethod
-    def _bgr(samples: list[DataSample | None] | None, count: int) -> list[bool]:
-        """Tell for each image whether its channels are in the order blue, green, red, which is the default."""
-        if samples is None:
-            return [True] * count
-        return [s is None or s.metainfo.get('channel_order') in (None, 'bgr') for s in samples]
+    def describe(self) -> list[str]:
+        """Return lines for the preflight on what happens to the batches."""
+        mixing = self.batch_augments
+        return self.batch_transforms.describe() + ([] if mixing is None else [mixing.describe()])
 
     def _order(self, x: torch.Tensor, is_bgr: list[bool]) -> torch.Tensor:
         """Return images (N, 3 or 4, H, W) in RGB order if the model takes that; others are returned as they are."""
@@ -111,14 +132,13 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
 
     def _normalize(self, x: torch.Tensor) -> torch.Tensor:
         """Return images (N, C, H, W) as float32, normalised where statistics are given."""
-        x = x.float()
         if not self._enable_normalize:
-            return x
+            return x.float()
         if len(self.mean) not in (1, x.shape[1]):
             raise DataError(
                 f'images have {x.shape[1]} channels, but data_preprocessor.mean has {len(self.mean)} values; '
                 f'give mean and std {x.shape[1]} values, or load other channels (color_type)')
-        return (x - self.mean) / self.std
+        return x.to(torch.float32, copy=True).sub_(self.mean).div_(self.std)
 
     def _pad(self, x: torch.Tensor) -> torch.Tensor:
         """Pad a batch (N, C, H, W) to a multiple of ``pad_size_divisor``."""
@@ -127,9 +147,16 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
             x = F.pad(x, (0, right, 0, below), value=self.pad_value)
         return x
 
-    def _prepare_labels(self, inputs: torch.Tensor, samples: list[DataSample | None], training: bool) -> torch.Tensor:
+    def _prepare_labels(self, inputs: torch.Tensor, samples: Samples, training: bool) -> torch.Tensor:
         """Bring the samples' labels to the device, as scores if needed, and augment the batch; return the images."""
         augment = self.batch_augments if training else None
+        if is_stacked(samples):
+            samples.gt_label = self.cast_data(samples.gt_label)
+            if self.to_onehot:
+                samples.gt_score = self._one_hot(samples.gt_label[:, None], samples)
+            if augment is not None:
+                inputs, samples.gt_score = augment(inputs, samples.gt_score)
+            return inputs
         labelled = all(s is not None and ('gt_label' in s or 'gt_score' in s) for s in samples)
         if augment is not None and not labelled:
             raise DataError('batch augmentation needs the label of each image, and at least one has none')
@@ -143,7 +170,7 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
         if all('gt_score' in s for s in samples):
             scores = self.cast_data(torch.stack([s.gt_score for s in samples]))
         elif self.to_onehot:
-            scores = torch.stack([self._one_hot(s) for s in samples])
+            scores = torch.cat([self._one_hot(s.gt_label[None], s) for s in samples])
         else:
             return inputs
         if augment is not None:
@@ -152,14 +179,23 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
             sample.set_gt_score(score)
         return inputs
 
-    def _one_hot(self, sample: DataSample) -> torch.Tensor:
-        """Return the label of a sample as scores (num_classes, ) float of 0 and 1."""
+    def _one_hot(self, labels: torch.Tensor, sample: DataSample | SampleBatch) -> torch.Tensor:
+        """Return labels (N, k) of a sample or of several as scores (N, num_classes) float of 0 and 1."""
         num_classes = self.num_classes or sample.metainfo.get('num_classes')
         if num_classes is None:
             raise ConfigError('data_preprocessor.num_classes is not set, and labels as scores need it')
-        scores = torch.zeros(num_classes, device=sample.gt_label.device)
+        scores = torch.zeros(len(labels), num_classes, device=labels.device)
         try:
-            return scores.index_fill_(0, sample.gt_label, 1.)
+            return scores.scatter_(1, labels, 1.)
         except (IndexError, RuntimeError):
-            raise DataError(f'labels {sample.gt_label.tolist()} in the data, but data_preprocessor.num_classes is '
+            raise DataError(f'labels {labels.flatten().tolist()} in the data, but data_preprocessor.num_classes is '
                             f'{num_classes} (0 ... {num_classes - 1})') from None
+
+
+def _metainfos(samples: Samples | None, count: int) -> list[dict]:
+    """Return the meta information of each of ``count`` samples."""
+    if samples is None:
+        return [{}] * count
+    if is_stacked(samples):
+        return [samples.metainfo] * count
+    return [{} if sample is None else sample.metainfo for sample in samples]

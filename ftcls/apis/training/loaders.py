@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from ftcls.config.resolve import dataset_configs
+from ftcls.datasets.in_memory import join
 from ftcls.datasets.samplers import sample_labels
 from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.datasets.wrappers import child_datasets, inner_datasets
@@ -175,6 +177,7 @@ def build_loaders(cfg: Config, datasets: Mapping[str, Dataset]) -> dict[str, Dat
             if isinstance(dataset, Sized) and isinstance(loader.sampler, Sized) and len(loader) == 0:
                 raise ConfigError(f'{len(dataset)} samples make no whole batch of {settings["batch_size"]}; set '
                                   f'{where}.drop_last=False, or a smaller batch_size')
+        loader.collate_fn = partial(join, loader.collate_fn)
         prepare_workers(loader, split)
         loaders[split] = loader
     return loaders

@@ -1,6 +1,7 @@
 """What is done to one sample before it joins a batch."""
 from typing import Any
 
+from . import batch
 from .albumentations_wrapper import Albumentations
 from .base import BaseTransform
 from .blur import GaussianBlur
@@ -18,7 +19,7 @@ __all__ = [
     'Albumentations', 'BaseTransform', 'CenterCrop', 'CornerCrop', 'ColorJitter', 'GaussianBlur', 'Lighting',
     'LoadAnnotations', 'LoadImageFromFile', 'Normalize', 'PackClsInputs', 'PackInputs', 'PackSegInputs', 'Pad',
     'RandomCrop', 'RandomErasing', 'RandomFlip', 'RandomGrayscale', 'RandomResizedCrop', 'Resize', 'ResizeEdge',
-    'TestTimeAug'
+    'TestTimeAug', 'batch'
 ]
 
 

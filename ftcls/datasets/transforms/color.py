@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
+import torch
 from annotated_types import Interval
 from PIL import Image
 
@@ -15,6 +16,12 @@ __all__ = ['ColorJitter', 'Lighting', 'Normalize', 'RandomGrayscale']
 
 _Factor = NonNegativeFloat | tuple[NonNegativeFloat, NonNegativeFloat]
 _Shift = Annotated[float, Interval(ge=-0.5, le=0.5)]
+
+
+def check_colors(name: str, channels: int) -> None:
+    """Raise a DataError unless images are grey or RGB."""
+    if channels not in (1, 3):
+        raise DataError(f'{name} takes images of 1 or 3 channels, got {channels}; remove it')
 
 
 @TRANSFORMS.register_module()
@@ -57,26 +64,29 @@ class ColorJitter(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Jitter the image."""
-        from torchvision.transforms.v2 import functional as F  # here, because importing torchvision takes a second
-
         img = uint8_image(results, 'ColorJitter')
         channels = img.shape[2]
-        if channels not in (1, 3):
-            raise DataError(f'ColorJitter takes images of 1 or 3 channels, got shape {img.shape}; remove it')
+        check_colors('ColorJitter', channels)
         bgr = is_bgr(results)
         if bgr:
             img = reverse_channels(img)
-        jittered = Image.fromarray(img if channels == 3 else img[..., 0])
+        jittered = self.jitter(Image.fromarray(img if channels != 1 else img[..., 0]))
+        out = np.array(jittered).reshape(img.shape)
+        if bgr:
+            out = reverse_channels(out)
+        return with_image(results, out)
+
+    def jitter(self, image: Image.Image | torch.Tensor) -> Image.Image | torch.Tensor:
+        """Return a PIL image, or a tensor (C, H, W) uint8, RGB or grey, jittered by a new draw."""
+        from torchvision.transforms.v2 import functional as F  # here, because importing torchvision takes a second
+
         for step in np.random.permutation(4):
             name = ('brightness', 'contrast', 'saturation', 'hue')[step]
             low, high = getattr(self, name)
             if low == high == {'hue': 0.}.get(name, 1.):
                 continue
-            jittered = getattr(F, f'adjust_{name}')(jittered, float(np.random.uniform(low, high)))
-        out = np.array(jittered).reshape(img.shape)
-        if bgr:
-            out = reverse_channels(out)
-        return with_image(results, out)
+            image = getattr(F, f'adjust_{name}')(image, float(np.random.uniform(low, high)))
+        return image
 
 
 @TRANSFORMS.register_module()
@@ -111,8 +121,7 @@ class RandomGrayscale(BaseTransform):
         img = results['img']
         if np.random.rand() >= self.prob or img.shape[2] == 1:
             return with_image(results, img)
-        if img.shape[2] != 3:
-            raise DataError(f'RandomGrayscale takes images of 1 or 3 channels, got shape {img.shape}; remove it')
+        check_colors('RandomGrayscale', img.shape[2])
         weights = np.asarray(self.channel_weights, np.float64) / sum(self.channel_weights)
         if results.get('channel_order', 'bgr') != self.color_format:
             weights = weights[::-1]

@@ -58,9 +58,9 @@ class PreflightHook(Hook):
         strategy = [hook.preflight(runner) for hook in runner.hooks if hasattr(hook, 'preflight')]
         sections = [*self.facts, ('schedule', self._schedule(runner)), ('optimizer', [self._optimizer(runner)])]
         sections += [('speed', hook.lines) for hook in runner.hooks if isinstance(hook, SpeedHook)]
-        mixing = getattr(getattr(model, 'data_preprocessor', None), 'batch_augments', None)
-        if mixing is not None:
-            sections.append(('augment', [mixing.describe()]))
+        preprocessor = getattr(model, 'data_preprocessor', None)
+        if hasattr(preprocessor, 'describe'):
+            sections.append(('augment', preprocessor.describe()))
         sections += [('strategy', sum(strategy, [])), ('note', half_frozen(model)),
                      ('WARNING', self._never_learning(runner))]
         lines = []

@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from ftcls.registry import MODELS
-from ftcls.structures import DataSample
+from ftcls.structures import DataSample, is_stacked
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import PositiveInt
@@ -123,13 +123,17 @@ class ClsHead(BaseModule):
 
     def _target(self, data_samples: list[DataSample], num_classes: int) -> torch.Tensor:
         """Return the labels of the samples: scores (N, num_classes) float, or class indices (N, ) int64."""
+        if is_stacked(data_samples):
+            return self._labels(data_samples, num_classes) if data_samples.gt_score is None else data_samples.gt_score
         if all('gt_score' in sample for sample in data_samples):
             return torch.stack([sample.gt_score for sample in data_samples])
         for sample in data_samples:
             require(sample, 'gt_label', 'the dataset must give one, and the pipeline must end with PackInputs')
         return self._labels(data_samples, num_classes)
 
-    def _labels(self, data_samples: list[DataSample], num_classes: int) -> torch.Tensor:
+    def _labels(self, data_samples: Sequence[DataSample], num_classes: int) -> torch.Tensor:
+        if is_stacked(data_samples):
+            return data_samples.gt_label
         for sample in data_samples:
             if len(sample.gt_label) != 1:
                 raise DataError(f'image {sample.get("img_path", "(no path)")} has the labels '
