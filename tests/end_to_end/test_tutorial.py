@@ -53,11 +53,10 @@ def openmmlab_file(torchvision_file: Path) -> Path:
 
 def dry_run(config: str, checkpoint: Path, cifar10: Path, work_dir: Path) -> Runner:
     """Dry run a tutorial config with local files, on small inputs."""
-    overrides = {
-        'model.backbone.init_cfg.checkpoint': str(checkpoint),
-        'train_dataloader.dataset.pipeline.2.scale': 32,
-        'val_dataloader.dataset.pipeline.0.scale': 32
-    }
+    sizes = ['train_dataloader.dataset.pipeline.2.scale', 'val_dataloader.dataset.pipeline.0.scale']
+    if config.endswith('_fast.py'):
+        sizes = ['data_preprocessor.batch_transforms.2.scale']
+    overrides = {'model.backbone.init_cfg.checkpoint': str(checkpoint), **dict.fromkeys(sizes, 32)}
     for split in ('train', 'val'):
         overrides.update({
             f'{split}_dataloader.dataset.data_root': str(cifar10),
@@ -70,6 +69,7 @@ def dry_run(config: str, checkpoint: Path, cifar10: Path, work_dir: Path) -> Run
 @pytest.mark.parametrize('config, file, left', [
     ('resnet50_finetune_cifar.py', 'openmmlab_file', 0),
     ('resnet50_finetune_cifar_torchvision.py', 'torchvision_file', 2),
+    ('resnet50_finetune_cifar_fast.py', 'openmmlab_file', 0),
 ])
 def test_dry_run(config: str, file: str, left: int, cifar10: Path, tmp_path: Path, request: pytest.FixtureRequest,
                  capsys: pytest.CaptureFixture) -> None:

@@ -22,6 +22,7 @@ from ftcls.config.resolve import type_name
 from ftcls.datasets import BaseDataset
 from ftcls.datasets.headers import scan_headers
 from ftcls.datasets.transforms.base import as_pair
+from ftcls.datasets.worker_seed import random_state, set_random_state
 from ftcls.engine.mmengine_compat import unlocked_on_error
 from ftcls.evaluation import DiceMetric, IoUMetric, resolve_rule
 from ftcls.models.headed_model import HeadedModel
@@ -227,6 +228,7 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
     try:
         for split, batch in batches.items():
             if split == 'train':
+                _try_transforms(model.data_preprocessor, batch)
                 check_soft_labels(model, batch)
             shapes = list(dict.fromkeys(map(_shape, samples[split])))[:loaders[split].batch_size or 1]
             outputs = _pass(model, batch, shapes, split, runner.cfg)
@@ -268,6 +270,16 @@ def _pass(model: HeadedModel, batch: Any, shapes: Sequence[Sequence[int]], split
              'through the model')
     with torch.no_grad(), located(where), config_errors(where, keep_own=False, hint=hint):
         return model.test_step(batch)
+
+
+def _try_transforms(preprocessor: nn.Module, batch: Mapping[str, Any]) -> None:
+    """Transform a batch as in training; the random numbers are left as they were."""
+    if not getattr(getattr(preprocessor, 'batch_transforms', None), 'steps', ()):
+        return
+    state, where = random_state(), 'data_preprocessor.batch_transforms'
+    with located(where), config_errors(where, keep_own=False):
+        preprocessor(copy.deepcopy(batch), training=True)
+    set_random_state(state)
 
 
 def _fitting_size(model: nn.Module, shape: Sequence[int], split: str, cfg: Mapping[str, Any]) -> str:
