@@ -111,7 +111,7 @@ WEIGHT_INITIALIZERS = Registry('weight initializer', mmengine.WEIGHT_INITIALIZER
 # Augmentations over a whole batch, run on the device by the data preprocessor.
 BATCH_AUGMENTS = Registry('batch augment', None, 'ftcls.models')
 # What the data preprocessor does to the pixels of a batch, in order; the last one may mix images.
-BATCH_TRANSFORMS = Registry('batch transform', BATCH_AUGMENTS, 'ftcls.models', 'ftcls.datasets')
+BATCH_TRANSFORMS = Registry('batch transform', None, 'ftcls.models', 'ftcls.datasets')
 # What a validation measures.
 METRICS = Registry('metric', mmengine.METRICS, 'ftcls.evaluation')
 # What gathers the metrics.

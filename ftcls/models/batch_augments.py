@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ftcls.registry import BATCH_AUGMENTS
+from ftcls.registry import BATCH_AUGMENTS, BATCH_TRANSFORMS
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import PositiveFloat, Probability
@@ -98,6 +98,7 @@ class BatchMixing(ABC):
         return f'{type(self).__name__}({", ".join(f"{key}={value!r}" for key, value in vars(self).items())})'
 
 
+@BATCH_TRANSFORMS.register_module()
 @BATCH_AUGMENTS.register_module()
 class Mixup(BatchMixing):
     """Blend the images and their labels (Zhang et al., `mixup <https://arxiv.org/abs/1710.09412>`_).
@@ -113,6 +114,7 @@ class Mixup(BatchMixing):
         return tuple(lam * one + (1 - lam) * one[index] for one in (batch_inputs, batch_scores))
 
 
+@BATCH_TRANSFORMS.register_module()
 @BATCH_AUGMENTS.register_module()
 class CutMix(BatchMixing):
     """Paste a piece of another image over each (Yun et al., `CutMix <https://arxiv.org/abs/1905.04899>`_).
@@ -166,6 +168,7 @@ class CutMix(BatchMixing):
         return others[:, :, top:bottom, left:right]
 
 
+@BATCH_TRANSFORMS.register_module()
 @BATCH_AUGMENTS.register_module()
 class ResizeMix(CutMix):
     """Paste another image, made small, over each (Qin et al., `ResizeMix <https://arxiv.org/abs/2012.11101>`_).

@@ -138,7 +138,7 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
             raise DataError(
                 f'images have {x.shape[1]} channels, but data_preprocessor.mean has {len(self.mean)} values; '
                 f'give mean and std {x.shape[1]} values, or load other channels (color_type)')
-        return x.to(torch.float32, copy=True).sub_(self.mean).div_(self.std)
+        return x.to(torch.float32, copy=True, memory_format=torch.contiguous_format).sub_(self.mean).div_(self.std)
 
     def _pad(self, x: torch.Tensor) -> torch.Tensor:
         """Pad a batch (N, C, H, W) to a multiple of ``pad_size_divisor``."""

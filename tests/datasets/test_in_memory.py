@@ -45,7 +45,7 @@ def test_a_gather_is_the_same(pipeline: list) -> None:
 @pytest.mark.parametrize('wrap', [
     lambda d: d, lambda d: Subset(d, [9, 3, 4, 8]),
     lambda d: ConcatDataset([d, Digits(subset='target', pipeline=PACK)]), lambda d: KFoldDataset(d, fold=1),
-    lambda d: d.get_subset([30, 10, 20]), lambda d: d.get_subset(list(range(len(d)))[::-1])
+    lambda d: d.get_subset_([30, 10, 20]) or d, lambda d: d.get_subset_(list(range(len(d)))[::-1]) or d
 ])
 def test_wrapped_and_in_a_loader(collate: Any, wrap: Any) -> None:
     dataset = wrap(Digits(pipeline=PACK))
