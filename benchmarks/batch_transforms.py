@@ -3,9 +3,8 @@
 python benchmarks/batch_transforms.py --peers PYTHON
 
 One thread, batches of 32, no workers; images per CPU second from the dataset to what the network gets. `ours batched`
-is `configs/tutorial/resnet50_finetune_cifar_fast.py`, `ours per sample` the tutorial's own config, `torchvision`
-its v2 transforms on each tensor, with a DataLoader and one normalising per batch. Ours keeps freed memory, as a training
-does.
+is the config `tutorial/resnet50_finetune_cifar_fast.py`, `ours per sample` that without `_fast`, `torchvision` its v2
+transforms on each tensor, with a DataLoader and one normalising per batch.
 """
 import argparse
 import pickle
