@@ -98,7 +98,7 @@ def test_short_trainings_are_not_compared() -> None:
     assert trial.compare([PLAIN, BOTH], left=5999, batch_size=64) == (PLAIN, 'since less than 60 s of training are '
                                                                       'too short to compare')
     trial = Scripted({PLAIN: 0.02, BOTH: 0.01}, {}, ())
-    assert trial.compare([PLAIN, BOTH], left=6001, batch_size=64)[0] == BOTH and trial.images == 25  # 0.25 s
+    assert trial.compare([PLAIN, BOTH], left=6001, batch_size=64)[0] == BOTH and trial.images == 40  # 0.4 s
 
 
 def test_a_trial_leaves_the_model_and_the_random_numbers_as_they_are() -> None:
