@@ -56,7 +56,7 @@ class ArrayFile:
                 least recently are removed. None: half of what is free.
 
         Returns:
-            The file, and whether it was there.
+            The file, and whether it was there at once, without another process writing it meanwhile.
 
         Raises:
             ConfigError: If there is no room, or the folder cannot be written.
@@ -64,14 +64,15 @@ class ArrayFile:
         path = Path(path)
         try:
             path.parent.mkdir(0o700, parents=True, exist_ok=True)
+            was_there = path.exists()
             with FileLock(path.parent / '.lock'):
-                is_there = _is_whole(path)
-                if is_there:
+                if _is_whole(path):
                     path.touch()
                 else:
+                    was_there = False
                     _make_room(path, size, limit)
                     _write(path, write)
-                return cls(path), is_there
+                return cls(path), was_there
         except OSError as err:
             if isinstance(err, UserError):
                 raise

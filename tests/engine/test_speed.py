@@ -149,6 +149,7 @@ def test_a_resumed_run_keeps_the_choice_bit_by_bit(tmp_path: Path, quick: None,
     assert whole.model.cast_dtype == torch.bfloat16
     table = (tmp_path / 'whole/run/preflight.txt').read_text()
     assert 'speed     channels_last + amp, images/s of training' in table
+    assert 'optimizer SGD(momentum=0.9), torch.bfloat16 where it is safe' in table
     monkeypatch.setattr(Trial, 'compare', None)  # would fail
     first = read_checkpoint(tmp_path / 'whole/run/epoch_1.pth')
     assert first['meta']['speed'] == dict(channels_last=True, amp=True)

@@ -44,6 +44,20 @@ def test_a_file_that_is_not_whole_is_written_anew(tmp_path, change):
     assert not was_there and bytes(file.data) == b'abcdef'
 
 
+def test_a_file_that_another_process_writes_meanwhile_was_not_there(tmp_path, monkeypatch):
+    path = tmp_path / 'a.bin'
+
+    class Waiting(array_file.FileLock):
+
+        def __enter__(self):
+            path.write_bytes((tmp_path / 'whole.bin').read_bytes())
+            return super().__enter__()
+
+    _ensure(tmp_path / 'whole.bin')
+    monkeypatch.setattr(array_file, 'FileLock', Waiting)
+    assert [_ensure(path, b'never written')[1] for _ in range(2)] == [False, True]
+
+
 def test_an_error_while_writing_leaves_no_file(tmp_path):
 
     def fail(file):

@@ -96,6 +96,7 @@ class PreflightHook(Hook):
         if settings:
             text += f'({", ".join(settings)})'
         dtype = getattr(wrapper, 'dtype', None) or getattr(wrapper, 'cast_dtype', None)
+        dtype = dtype or getattr(unwrap_model(runner.model), 'cast_dtype', None)  # as `speed` sets it
         if dtype is None:
             return f'{text}, float32'
         return f'{text}, {dtype} where it is safe (automatic mixed precision)'
