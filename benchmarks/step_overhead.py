@@ -73,7 +73,10 @@ class Batches:
         """Return the images, (N, C, H, W) uint8, and the labels, (N, ), of a batch."""
         inputs = batch['inputs']
         inputs = inputs if isinstance(inputs, torch.Tensor) else torch.stack(list(inputs))
-        return inputs, torch.cat([sample.gt_label for sample in batch['data_samples']])
+        samples = batch['data_samples']
+        labels = samples.gt_label if hasattr(samples, 'gt_label') else torch.cat(
+            [sample.gt_label for sample in samples])
+        return inputs, labels.flatten()
 
     def train(self, block: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Train the layers as one writes it by hand."""

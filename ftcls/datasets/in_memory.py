@@ -33,8 +33,8 @@ class InMemoryDataset(BaseDataset):
 
     def _serialize_data(self) -> tuple[np.ndarray, np.ndarray]:
         """Keep the images beside what is known of them."""
-        images = np.stack([info['img'] for info in self.data_list])
-        self.images = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        images = torch.from_numpy(np.stack([info['img'] for info in self.data_list])).permute(0, 3, 1, 2)
+        self.images = images.clone(memory_format=torch.contiguous_format)  # one channel would look channels-last
         if not self.multi_label:
             self.labels = torch.tensor([info['gt_label'] for info in self.data_list])
         self.data_list = [{**info, 'img': number} for number, info in enumerate(self.data_list)]

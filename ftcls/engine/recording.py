@@ -282,8 +282,9 @@ class MetricsRecordHook(Hook):
             outputs, step, rate, skipped = self._unread.pop(0)
             values = as_floats(outputs)
             self._iterations += 1
-            self._sums.update(values)
-            self._counts.update(values.keys())
+            for key, value in values.items():
+                self._sums[key] += value
+                self._counts[key] += 1
             broken = [value for key, value in values.items() if 'loss' in key and not math.isfinite(value)]
             loss = broken[0] if broken else values.get('loss', 0.)
             try:

@@ -53,7 +53,7 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
                  num_classes: PositiveInt | None = None,
                  batch_augments: dict | None = None,
                  batch_transforms: Sequence[dict] = ()) -> None:
-        super().__init__()
+        super().__init__(non_blocking=True)  # from pinned memory, pixels are copied to a GPU while it computes
         self.batch_transforms = BatchTransforms(batch_transforms)
         for norm in self.batch_transforms.normalize:
             if mean is not None or to_rgb:
@@ -95,7 +95,7 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
         """
         samples = data.get('data_samples')
         inputs = data['inputs']
-        infos = _metainfos(samples, len(inputs))
+        infos = _metainfos(samples)
         if self._enable_normalize and any('img_norm_cfg' in info for info in infos):
             raise ConfigError('the images are normalised twice, by Normalize and by data_preprocessor; remove one')
         if not isinstance(inputs, torch.Tensor) and len({x.shape for x in inputs}) == 1:
@@ -103,6 +103,8 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
             inputs = torch.stack(list(inputs))
         inputs = self.cast_data(inputs)
         is_bgr = [info.get('channel_order') in (None, 'bgr') for info in infos]
+        if len(is_bgr) == 1:
+            is_bgr *= len(inputs)
         if self.batch_transforms.steps:
             if samples is not None and not is_stacked(samples):
                 self.batch_transforms.check_masks(samples)
@@ -192,10 +194,10 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
                             f'{num_classes} (0 ... {num_classes - 1})') from None
 
 
-def _metainfos(samples: Samples | None, count: int) -> list[dict]:
-    """Return the meta information of each of ``count`` samples."""
+def _metainfos(samples: Samples | None) -> list[dict]:
+    """Return the meta information of each sample, or the one that all have."""
     if samples is None:
-        return [{}] * count
+        return [{}]
     if is_stacked(samples):
-        return [samples.metainfo] * count
+        return [samples.metainfo]
     return [{} if sample is None else sample.metainfo for sample in samples]

@@ -55,6 +55,17 @@ def _build_preprocessor(config: dict | nn.Module | None, train_cfg: dict | None)
         return MODELS.build(config)
 
 
+def _on_cpu(samples: list[DataSample]) -> list[DataSample]:
+    """Return samples with their fields of one shape on the CPU, each field copied once for all of them."""
+    for name in samples[0].keys() if samples else ():
+        values = [sample.get(name) for sample in samples]
+        shapes = {value.shape if isinstance(value, torch.Tensor) else None for value in values}
+        if len(shapes) == 1 and None not in shapes and values[0].device.type != 'cpu':
+            for sample, value in zip(samples, torch.stack(values).cpu()):
+                sample.set_field(value, name)
+    return samples
+
+
 def _definer(part: object, method: str) -> type:
     """Return the class that defines a method of ``part``."""
     return next(c for c in type(part).__mro__ if method in vars(c))
@@ -130,6 +141,14 @@ class HeadedModel(FreezableModel):
         if list(losses) == ['loss'] and isinstance(losses['loss'], torch.Tensor) and losses['loss'].ndim == 0:
             return losses['loss'], losses
         return super().parse_losses(losses)
+
+    def val_step(self, data: dict) -> list[DataSample]:
+        """Return the samples of a batch of the loader with their predictions, for the metrics on the CPU."""
+        return _on_cpu(super().val_step(data))
+
+    def test_step(self, data: dict) -> list[DataSample]:
+        """Return the same as :meth:`val_step`."""
+        return _on_cpu(super().test_step(data))
 
     def predict(self,
                 inputs: torch.Tensor,

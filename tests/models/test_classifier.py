@@ -8,6 +8,7 @@ from mmengine.optim import OptimWrapper
 
 from ftcls.models import ClsDataPreprocessor, ImageClassifier
 from ftcls.models.classifiers import BaseClassifier
+from ftcls.models.headed_model import _on_cpu
 from ftcls.models.heads import LinearClsHead
 from ftcls.registry import BATCH_AUGMENTS, MODELS
 from ftcls.structures import DataSample
@@ -157,3 +158,19 @@ def test_whole_model_from_a_file(tmp_path: object) -> None:
     model.init_weights()
     for key, value in source.state_dict().items():
         assert torch.equal(model.state_dict()[key], value), key
+
+
+def test_validation_copies_each_field_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = []
+
+    def cpu(x: torch.Tensor) -> torch.Tensor:
+        copies.append(x.shape)
+        return torch.ones(x.shape, dtype=x.dtype)
+
+    monkeypatch.setattr(torch.Tensor, 'cpu', cpu)
+    labels = [torch.zeros(number, dtype=torch.int64, device='meta') for number in (1, 2, 1)]
+    samples = [DataSample().set_pred_score(torch.zeros(4, device='meta')).set_gt_label(label) for label in labels]
+    out = _on_cpu(samples)
+    assert copies == [(3, 4)]  # labels of several lengths are left to the metric
+    assert out == samples and [sample.pred_score.tolist() for sample in out] == [[1.] * 4] * 3
+    assert _on_cpu([]) == []

@@ -88,13 +88,14 @@ class ProgressHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Move the bar, at most ten times per second, or end the silence of the log."""
         self._images_since += _batch_size(data_batch) * get_world_size()
-        done, epoch = runner.iter + 1, _epoch_text(runner)
+        done = runner.iter + 1
         if self._progress is None:
             if self._is_silent():
                 state = ', '.join(self._state(runner, outputs))
-                runner.logger.info(f'{epoch}, iteration {done}/{runner.max_iters}: {state}')
+                runner.logger.info(f'{_epoch_text(runner)}, iteration {done}/{runner.max_iters}: {state}')
         elif self._is_due() or done == runner.max_iters:
             state = '  '.join(self._state(runner, outputs))
+            epoch = _epoch_text(runner)
             self._progress.update(self._train_task, completed=done, description=epoch, state=state, refresh=True)
 
     def before_val(self, runner: Runner) -> None:
