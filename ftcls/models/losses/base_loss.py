@@ -80,8 +80,7 @@ def is_index(label: torch.Tensor, pred: torch.Tensor) -> bool:
                             f'class indices (N, ), or scores of the same shape')
         return False
     if label.device.type == 'cpu' and label.numel() and not torch.compiler.is_compiling():
-        values = label.numpy()  # looking through torch takes longer
-        low, high = int(values.min()), int(values.max())
+        low, high = map(int, label.aminmax())
         if low < 0 or high >= num_classes:
             raise DataError(f'label {low if low < 0 else high} in the data, but the head has {num_classes} classes '
                             f'(0 ... {num_classes - 1}): set num_classes of the head')
