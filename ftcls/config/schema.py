@@ -82,6 +82,9 @@ TOP_LEVEL_KEYS: dict[str, Key] = dict(
     allow_missing_classes=Key(type=bool),
     allow_shared_images=Key(type=bool),
     arms=Key(type=dict),
+    feature_cache=Key(
+        type=Literal['auto', False] | dict,
+        items=dict(dtype=Literal['float32', 'float16'], views=PositiveInt, folder=str | None)),
     launcher=Key(type=Literal[LAUNCHERS]),
     env_cfg=Key(
         type=dict, items=dict(cudnn_benchmark=bool, mp_cfg=dict | None, dist_cfg=dict | None, resource_limit=int)),

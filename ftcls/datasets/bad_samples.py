@@ -42,6 +42,7 @@ class TolerantDataset(BaseDataset):
         self.left_out: dict[str, str] = {}  #: The files because of which samples were left out before the run, and why.
         self.marks: torch.Tensor | None = None  #: marks of each sample, (len(self), ) uint8, shared by the workers
         self.drawable: np.ndarray | None = None  #: The samples that may be drawn in place of a bad one; None for all.
+        self.features: Sequence[dict] | None = None  #: Given in place of samples, see :class:`.StoredFeatures`.
         super().__init__(*args, **kwargs)
 
     def full_init(self) -> None:
@@ -67,6 +68,8 @@ class TolerantDataset(BaseDataset):
 
     def prepare_data(self, idx: int) -> Any:
         """Return sample ``idx`` as the pipeline leaves it; None if it is to be replaced."""
+        if self.features is not None:
+            return self.features[idx]
         may_skip = self.on_bad_sample == 'skip' and not self.test_mode
         try:
             data = super().prepare_data(idx)

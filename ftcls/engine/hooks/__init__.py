@@ -5,6 +5,7 @@ from .curves import CurvesHook
 from .data_wait import DataWaitHook
 from .dry_run import DryRunFinished, DryRunHook
 from .early_stopping import EarlyStoppingHook
+from .feature_cache import FeatureCacheHook
 from .l2sp import L2SPHook
 from .lr_range import LRRangeHook, RangeTestFinished
 from .preflight import PreflightHook
@@ -15,7 +16,7 @@ from .unfreezing import GradualUnfreezingHook, LinearProbeFineTuneHook
 
 __all__ = [
     'CheckpointHook', 'SafeCheckpointHook', 'CurvesHook', 'DataWaitHook', 'DivergedError', 'DryRunFinished',
-    'DryRunHook', 'EarlyStoppingHook', 'GradualUnfreezingHook', 'LinearProbeFineTuneHook', 'L2SPHook', 'LossWatch',
-    'PreflightHook', 'MetricsFile', 'MetricsRecordHook', 'ProgressHook', 'LRRangeHook', 'RangeTestFinished',
-    'SpeedHook', 'StopHook'
+    'DryRunHook', 'EarlyStoppingHook', 'FeatureCacheHook', 'GradualUnfreezingHook', 'LinearProbeFineTuneHook',
+    'L2SPHook', 'LossWatch', 'PreflightHook', 'MetricsFile', 'MetricsRecordHook', 'ProgressHook', 'LRRangeHook',
+    'RangeTestFinished', 'SpeedHook', 'StopHook'
 ]

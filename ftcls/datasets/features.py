@@ -1,0 +1,118 @@
+"""Features in place of images: computed once for all samples of a dataset, and kept in a file."""
+import hashlib
+import io
+import os
+import pickle
+import random
+import re
+import sys
+from collections.abc import Callable
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ftcls.structures import DataSample
+from ftcls.utils import ConfigError
+from ftcls.utils.array_file import ArrayFile
+from ftcls.utils.checkpoint.plain import from_plain, to_plain
+from .bad_samples import TolerantDataset, sample_files
+from .worker_seed import random_state
+
+__all__ = ['StoredFeatures', 'Views', 'digest']
+
+
+class Views(Dataset):
+    """The samples of a dataset as its pipeline makes them, ``count`` views of each, whose number is their seed.
+
+    A sample tells by its key ``drawn`` which step has drawn random numbers, or may do so since it is not ours; or ''.
+    """
+
+    def __init__(self, dataset: TolerantDataset, count: int = 1) -> None:
+        self.dataset, self.count = dataset, count
+
+    def __len__(self) -> int:
+        return self.count * len(self.dataset)
+
+    def __getitem__(self, number: int) -> dict:
+        for seed in (random.seed, np.random.seed, torch.manual_seed):
+            seed(number)
+        states = [pickle.dumps(random_state(self.dataset))]
+        sample, drawn = self.dataset.get_data_info(number % len(self.dataset)), ''
+        for step in self.dataset.pipeline.transforms:
+            sample = step(sample)
+            states.append(pickle.dumps(random_state(self.dataset)))
+            if not drawn and (states[-1] != states[-2] or not type(step).__module__.startswith('ftcls.')):
+                drawn = type(step).__name__
+        return dict(sample, drawn=drawn)
+
+    def digest(self) -> str:
+        """Return a digest of all that the samples depend on: the files, what the dataset knows, and the pipeline."""
+        parts: list[object] = [self.count, *map(_settings, self.dataset.pipeline.transforms)]
+        for index in range(len(self.dataset)):
+            info = self.dataset.get_data_info(index)
+            stats = map(os.stat, sample_files(info))
+            parts += [*info.keys(), *info.values(), *((stat.st_size, stat.st_mtime_ns) for stat in stats)]
+        return digest(*parts)
+
+
+class StoredFeatures:
+    """Packed samples with features as their ``inputs``, memory-mapped.
+
+    Args:
+        file: As :meth:`write` has written it.
+
+    Attributes:
+        view: Which view of each image is given.
+    """
+
+    def __init__(self, file: ArrayFile) -> None:
+        length, = file.data[-8:].view(np.int64)
+        about = torch.load(io.BytesIO(file.data[-8 - length:-8]), weights_only=True)
+        rows = file.data[:-8 - length].view(about['stored']).reshape(-1, *about['shape'])
+        self._given: torch.dtype = about['given']
+        self._samples = [DataSample(metainfo=meta, **fields) for meta, fields in from_plain(about['samples'])]
+        self._rows, self._size, self.view = rows, about['size'], 0
+
+    def __getitem__(self, index: int) -> dict:
+        number = self.view * self._size + index
+        feats = torch.from_numpy(self._rows[number].copy()).to(self._given)
+        return dict(inputs=feats, data_samples=self._samples[number].clone(), features=True)
+
+    @staticmethod
+    def write(file: BinaryIO, loader: DataLoader, compute: Callable[[dict], torch.Tensor], dtype: str) -> None:
+        """Compute the features of the batches of a loader over :class:`Views`, and write them.
+
+        Raises:
+            ConfigError: If a sample depends on random numbers, and there is only one view of it.
+        """
+        samples = []
+        for batch in loader:
+            if loader.dataset.count == 1 and any(batch['drawn']):
+                raise ConfigError(f'{max(batch["drawn"])} is random for some images; set feature_cache.views')
+            feats = compute(batch)
+            file.write(feats.to('cpu', getattr(torch, dtype)).contiguous().numpy())
+            samples += [(one.metainfo, dict(one.items())) for one in batch['data_samples']]
+        about = dict(stored=dtype, given=feats.dtype, shape=tuple(feats.shape[1:]), size=len(loader.dataset.dataset))
+        head = io.BytesIO()
+        torch.save(to_plain(dict(about, samples=samples))[0], head)
+        file.write(head.getvalue() + head.tell().to_bytes(8, sys.byteorder))
+
+
+def _settings(step: Callable) -> str:
+    """Return a text of all settings of a transform."""
+    # a cache of images is told by its file, and not by what its line says of the time
+    settings = {name: getattr(value, 'path', value) for name, value in vars(step).items() if name != 'line'}
+    with np.printoptions(threshold=sys.maxsize):
+        return re.sub(r' at 0x\w+', '', f'{type(step).__qualname__} {settings}')
+
+
+def digest(*parts: object) -> str:
+    """Return the SHA-256 of texts, arrays and tensors, in 32 hexadecimal digits."""
+    found = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, torch.Tensor):
+            part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        found.update(part.tobytes() if isinstance(part, np.ndarray) else str(part).encode())
+    return found.hexdigest()[:32]

@@ -1,0 +1,198 @@
+"""Computing the frozen part of a model once per image, not once per epoch."""
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.runner.amp import autocast
+from torch.utils.data import DataLoader
+
+from ftcls.datasets.bad_samples import TolerantDataset
+from ftcls.datasets.features import StoredFeatures, Views, digest
+from ftcls.datasets.worker_seed import random_state, set_random_state
+from ftcls.datasets.wrappers import inner_datasets
+from ftcls.engine.loops import BatchStream
+from ftcls.models.frozen_prefix import FrozenPrefix
+from ftcls.utils import ConfigError
+from ftcls.utils.array_file import ArrayFile
+from ftcls.utils.checkpoint.matching import unwrap_model
+from ftcls.version import __version__
+from .dry_run import DryRunHook
+
+__all__ = ['FeatureCacheHook']
+
+_KNOWN = ('ftcls.', 'mmengine.')
+_MOST = 2  # GiB per split that are written without being asked for
+_BATCH = 32  # images, where a batch sampler makes batches of its own
+
+
+class FeatureCacheHook(Hook):
+    """Gives the model features that are computed once, as long as its first part is frozen.
+
+    Args:
+        setting: ``'auto'``: where nothing random comes before the frozen part; False: never; a dict: in any case, with
+            ``dtype`` of the file, ``views`` of each image that are drawn once and given in turn, and its ``folder``.
+
+    Raises:
+        ConfigError: If features are asked for, and the training cannot use them.
+    """
+    # After what freezes and releases, before the preflight.
+    priority = 'VERY_LOW'
+
+    def __init__(self, setting: str | bool | Mapping[str, Any] = 'auto') -> None:
+        self.setting, self._is_asked = setting, isinstance(setting, Mapping)
+        options = {'dtype': 'float32', 'views': 1, 'folder': '~/.cache/ftcls/features'}
+        options |= setting if self._is_asked else {}
+        self._dtype, self._views, self._folder = options['dtype'], options['views'], Path(options['folder'])
+        self._splits: list[str] = []  # those that give features
+        self._lines: list[str] = []
+        self._active = ExitStack()
+
+    def preflight(self, runner: Runner) -> list[str]:
+        """Return what was decided."""
+        return self._lines
+
+    def before_train(self, runner: Runner) -> None:
+        """Decide for each split, and compute its features."""
+        self._prefix = FrozenPrefix(unwrap_model(runner.model))
+        self._splits, self._lines = [], []
+        if self.setting is False or not (self._prefix.modules or self._is_asked):
+            return
+        loops = {'train': runner.train_loop, 'val': runner.val_loop}
+        for split in [split for split, loop in loops.items() if loop]:
+            text = self._start(runner, split, loops[split], self._active)
+            if not text:
+                self._splits.append(split)
+                size = self._bytes(split, inner_datasets(loops[split].dataloader.dataset)) / 2**20
+                text = f'on: the output of {self._prefix.name} is computed once, {size:,.1f} MiB in {self._folder}'
+            elif split == 'train' and self._is_asked:
+                raise ConfigError(f'feature_cache={dict(self.setting)}: {text}; change that, or remove feature_cache')
+            else:
+                text = f'off: {text}'
+            self._lines.append(f'feature_cache, {split}: {text}')
+        if self._splits:
+            self._active.enter_context(self._prefix.installed())
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Give the view of this epoch; decide anew if a part of what is left out learns from now on."""
+        loop = runner.train_loop
+        if self._splits and not self._prefix.is_frozen:
+            self.after_train(runner)
+            loop.stream = BatchStream(loop.dataloader)
+            self.before_train(runner)
+            runner.logger.info('; '.join(self._lines) or 'feature_cache: off, since nothing is frozen any more')
+        for leaf in inner_datasets(loop.dataloader.dataset) if 'train' in self._splits else ():
+            leaf.features.view = runner.epoch % self._views
+
+    def after_train(self, runner: Runner) -> None:
+        """Give images again."""
+        self._active.close()
+
+    @contextmanager
+    def evaluating(self, runner: Runner, split: str, loop: BaseLoop) -> Iterator[None]:
+        """Use features also in an evaluation after the training, if its validations did."""
+        with ExitStack() as active:
+            if 'val' in self._splits and not self._start(runner, split, loop, active):
+                active.enter_context(self._prefix.installed())
+            yield
+
+    def _start(self, runner: Runner, split: str, loop: BaseLoop, active: ExitStack) -> str:
+        """Let a loop read features, until ``active`` is closed; return why it cannot, or ''."""
+        loader, leaves = loop.dataloader, inner_datasets(loop.dataloader.dataset)
+        context = autocast(enabled=getattr(loop, 'fp16', False))
+        if split == 'train':
+            context = runner.optim_wrapper.optim_context(runner.model)
+        state = random_state()
+        try:
+            with torch.no_grad(), context:
+                self._check(runner, split, loop)
+                features = [self._features(split, leaf, loader) for leaf in leaves]
+        except ConfigError as err:
+            return str(err)
+        finally:
+            set_random_state(state)
+        for leaf, stored in zip(leaves, features):
+            leaf.features = stored
+            active.callback(setattr, leaf, 'features', None)
+        loop.dataloader = copy.copy(loader)
+        # past DataLoader's own guard; to read a row takes less than to get it from a worker
+        vars(loop.dataloader).update(num_workers=0, timeout=0)
+        active.callback(setattr, loop, 'dataloader', loader)
+        if split == 'train':
+            loop.stream = BatchStream(loop.dataloader)
+        return ''
+
+    def _check(self, runner: Runner, split: str, loop: BaseLoop) -> None:
+        """Raise a ConfigError if a split cannot have features, as a trial on a few images shows last."""
+        model, leaves = self._prefix.model, inner_datasets(loop.dataloader.dataset)
+        is_train, is_auto = split == 'train', not self._is_asked
+        parts = [*runner.hooks, model.data_preprocessor, *([] if is_train else loop.evaluator.metrics)]
+        foreign = [type(part).__name__ for part in parts if not type(part).__module__.startswith(_KNOWN)]
+        reasons = {
+            'the first layers of the model are not frozen':
+            not self._prefix.is_frozen or not self._prefix.modules,
+            'nothing is stored in a dry run':
+            any(isinstance(hook, DryRunHook) for hook in runner.hooks),
+            f'{", ".join(foreign)} may need images':
+            is_auto and foreign,
+            'its dataset is not one of ftcls':
+            not all(isinstance(leaf, TolerantDataset) for leaf in leaves),
+            'the model is compiled':
+            'train_step' in vars(runner.model),
+            'train_cfg counts iterations':
+            is_train and not isinstance(loop, EpochBasedTrainLoop),
+            'the images of a batch are augmented or mixed':
+            is_train
+            and any(getattr(model.data_preprocessor, name, None) for name in ('batch_augments', 'batch_transforms')),
+            "on_bad_sample='skip' may draw another image":
+            is_train and any(getattr(leaf, 'on_bad_sample', '') == 'skip' for leaf in leaves),
+            'only one epoch is trained':
+            is_auto and runner.max_epochs - runner.epoch == 1
+        }
+        for reason, holds in reasons.items():
+            if holds:
+                raise ConfigError(reason)
+        for leaf in leaves:
+            samples = [Views(leaf)[number] for number in (0, len(leaf) - 1, len(leaf) // 2)]
+            drawn = max(sample['drawn'] for sample in samples)
+            if drawn and (self._views == 1 or not is_train):
+                raise ConfigError(
+                    f'{drawn} in the pipeline is random, or not part of ftcls; views=K would draw K of each image')
+        try:
+            self._prefix.check(loop.dataloader.collate_fn(samples[:2]))
+        except Exception as err:  # of any network, which runs with a part left out
+            raise ConfigError(f'{self._prefix.name} cannot be left out: {err}') from err
+        size = self._bytes(split, leaves) / 2**30
+        if is_auto and size > _MOST:
+            raise ConfigError(f'{size:.3g} GiB would be stored; feature_cache=dict() does that')
+
+    def _bytes(self, split: str, leaves: Sequence[TolerantDataset]) -> int:
+        images = sum(map(len, leaves)) * (self._views if split == 'train' else 1)
+        return images * self._prefix.example[0].numel() * getattr(torch, self._dtype).itemsize
+
+    def _features(self, split: str, leaf: TolerantDataset, loader: DataLoader) -> StoredFeatures:
+        """Return the features of a dataset from their file, which is written if it is not there."""
+        views, size, model = Views(leaf), loader.batch_size or _BATCH, self._prefix.model.eval()
+        numbers = [*range(len(views))]
+        if split == 'train':  # all batches of a training have one size, except the last; rounding depends on it
+            views.count = self._views
+            numbers = [*range(len(views)), *[0] * (-len(views) % size)]
+        parts = [*self._prefix.modules, model.data_preprocessor]
+        weights = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
+        example, layout = self._prefix.example, [weight.stride() for weight in weights]
+        settings = [__version__, torch.__version__, example.device, example.dtype, layout, self._dtype, size, numbers]
+        key = digest(*settings, *parts, vars(model.data_preprocessor), *weights, views.digest())
+
+        def write(file: BinaryIO) -> None:
+            print_log(f'feature_cache: computing {self._prefix.name} for {len(views):,} images', logger='current')
+            options = {key: vars(loader)[key] for key in ('num_workers', 'collate_fn', 'worker_init_fn', 'timeout')}
+            batches = DataLoader(views, size, sampler=numbers, **options)
+            StoredFeatures.write(file, batches, self._prefix.compute, self._dtype)
+
+        path = self._folder.expanduser() / f'{key}.features'
+        return StoredFeatures(ArrayFile.ensure(path, self._bytes(split, [leaf]), write)[0])
