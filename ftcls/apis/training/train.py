@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 from ftcls.config.loading import config_folder
 from ftcls.config.resolve import EvalOptions, Facts, TrainOptions, iter_pretrained, resolve, work_dir_of
 from ftcls.config.validation import validate_config
-from ftcls.engine.hooks import (DryRunFinished, DryRunHook, FeatureCacheHook, PreflightHook, ProgressHook, SpeedHook,
-                                StopHook)
+from ftcls.engine.hooks import (DataWaitHook, DryRunFinished, DryRunHook, FeatureCacheHook, PreflightHook, ProgressHook,
+                                SpeedHook, StopHook)
 from ftcls.engine.mmengine_compat import CompatRunner, build_late_parts, log_level
 from ftcls.signals import StopSignals
 from ftcls.utils import ConfigError, UserError
@@ -102,8 +102,14 @@ def _train(cfg: Config, options: TrainOptions, hooks: Sequence[Hook], world_size
                    ('batch', [resolved.batch.describe()]),
                    ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]
     start = StartHook()
-    features = FeatureCacheHook(resolved.cfg.get('feature_cache', 'auto'))
-    own = [PreflightHook(facts_shown), start, BadSampleHook(), SpeedHook(samples['train']), StopHook(signals), features]
+    own = [
+        PreflightHook(facts_shown), start,
+        BadSampleHook(),
+        DataWaitHook(),
+        SpeedHook(samples['train']),
+        FeatureCacheHook(resolved.cfg.get('feature_cache', 'auto')),
+        StopHook(signals)
+    ]
     if options.dry_run:
         own.append(DryRunHook())
     runner = build_runner(resolved.cfg, loaders, [*own, *hooks])

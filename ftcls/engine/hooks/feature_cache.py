@@ -152,7 +152,7 @@ class FeatureCacheHook(Hook):
             "on_bad_sample='skip' may draw another image":
             is_train and any(getattr(leaf, 'on_bad_sample', '') == 'skip' for leaf in leaves),
             'only one epoch is trained':
-            is_auto and runner.max_epochs - runner.epoch == 1
+            is_auto and isinstance(runner.train_loop, EpochBasedTrainLoop) and runner.max_epochs - runner.epoch == 1
         }
         for reason, holds in reasons.items():
             if holds:
