@@ -29,6 +29,14 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope='session', autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep features (``feature_cache``) in a folder of the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def closed_logs() -> Iterator[None]:
     """Close the log files of a test's runs and forget MMEngine's global instances, so that no test meets another's."""

@@ -1,4 +1,5 @@
 """The frozen beginning of a model, whose output can be given in its place."""
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -7,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcls.utils.names import plural
 from .backbones.base_backbone import BaseBackbone, Stage
@@ -72,14 +72,7 @@ class FrozenPrefix:
         Raises:
             RuntimeError: If the prefix is not the same in training, or its output cannot stand in for it.
         """
-        self.model.train()
-        modes = {layer: layer.training for module in self.modules for layer in module.modules()}
-        if any(mode and isinstance(layer, _BatchNorm) for layer, mode in modes.items()):
-            raise RuntimeError('its BatchNorm statistics move')
-        self.model.eval()  # the statistics of what learns must not move
-        for layer, mode in modes.items():
-            layer.training = mode
-        in_training = self.compute(batch)
+        in_training = FrozenPrefix(copy.deepcopy(self.model).train()).compute(batch)
         self.model.eval()
         self.example = self.compute(batch)
         if not torch.equal(in_training, self.example):
@@ -87,7 +80,7 @@ class FrozenPrefix:
         self._shapes = {module: output.shape[1:] for module, output in self._outputs.items()}
         logits = self._logits
         with self.installed():
-            given = self.model.data_preprocessor(dict(batch, inputs=self.example.cpu(), features=True), False)
+            given = self.model.data_preprocessor(dict(batch, inputs=list(self.example.cpu()), features=True), False)
             if not torch.equal(logits, self.model(given['inputs'], mode='tensor')):
                 raise RuntimeError('what comes after it needs more than its output')
 
@@ -110,9 +103,7 @@ class FrozenPrefix:
             return run(data, training)
         if not isinstance(feats, torch.Tensor):
             feats = torch.stack(list(feats))
-        memory_format = torch.preserve_format if self.example.ndim < 4 or self.example.is_contiguous(
-        ) else torch.channels_last
-        self._feats = feats.to(self.example.device, memory_format=memory_format)
+        self._feats = feats.to(self.example.device)
         count, shape = len(feats), self._images.shape[1:]
         # the labels are prepared beside images without pixels
         output = run(dict(data, inputs=torch.empty(count, shape[0], 0, 0, dtype=torch.uint8)), training)

@@ -2,14 +2,17 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from mmengine.config import Config
+from torch.utils.data import DataLoader
 
 from ftcls.apis import train
 from ftcls.apis.training.train import TrainOptions
+from ftcls.engine.hooks import FeatureCacheHook
 from ftcls.experiments.kfold import kfold
 from ftcls.models.frozen_prefix import FrozenPrefix
 from ftcls.registry import MODELS
@@ -22,9 +25,10 @@ Digits = Callable[..., Config]
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep features in the test's folder; return it."""
-    monkeypatch.setenv('HOME', str(tmp_path))
-    return tmp_path / '.cache' / 'ftcls' / 'features'
+    """Keep features in the test's folder, and of short runs too; return it."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setattr('ftcls.engine.hooks.feature_cache._LEAST', 0)
+    return tmp_path / 'cache' / 'ftcls' / 'features'
 
 
 def _train(cfg: Config, folder: Path, **options: Any) -> tuple[dict[str, torch.Tensor], list[dict], list[str]]:
@@ -96,10 +100,6 @@ def test_unfreezing_ends_it(digits: Digits, tmp_path: Path) -> None:
     ({
         'model.backbone.frozen_stages': -1
     }, 'not frozen'),
-    ({
-        'custom_hooks': [dict(type='EMAHook')],
-        'model.backbone.frozen_stages': -1
-    }, 'not frozen'),
 ])
 def test_what_it_cannot_do_is_named(digits: Digits, tmp_path: Path, settings: dict, reason: str) -> None:
     settings = {'model.backbone.frozen_stages': 2, **settings}
@@ -135,6 +135,25 @@ def test_a_full_disk_is_said(digits: Digits, tmp_path: Path, monkeypatch: pytest
         _train(digits(feature_cache=dict(), **settings), tmp_path / 'asked')
 
 
+def test_a_short_run_does_without(digits: Digits, tmp_path: Path, own_home: Path) -> None:
+    settings = {'model.backbone.frozen_stages': 2, 'train_cfg.max_epochs': 1, 'train_dataloader.dataset.indices': 80}
+    assert all('too short' in line for line in _train(digits(**settings), tmp_path / 'auto')[2])
+    assert not own_home.exists()
+
+
+@pytest.mark.parametrize('length, drop_last, note', [
+    (90, False, 'the last batch of 10 images rounds otherwise, by 3e-02'),
+    (90, True, ''),
+    (80, False, ''),
+])
+def test_a_batch_that_rounds_otherwise_is_said(length: int, drop_last: bool, note: str) -> None:
+    hook = FeatureCacheHook()
+    hook._prefix = SimpleNamespace(compute=lambda batch: torch.full((len(batch), 2), len(batch) / 1024))
+    loader = DataLoader(range(length), 40, drop_last=drop_last, collate_fn=list)
+    assert note in hook._rounding([{}, {}], loader) and bool(note) == bool(hook._rounding([{}, {}], loader))
+
+
+@pytest.mark.slow
 def test_folds_share_a_file(digits: Digits, tmp_path: Path, own_home: Path) -> None:
     cfg = digits(**{'model.backbone.frozen_stages': 2, 'train_dataloader.dataset.indices': 80})
     result = kfold(cfg, 2, tmp_path / 'folds', log=lambda line: None)

@@ -2,7 +2,6 @@
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ftcls.config.resolve import EvalOptions, resolve, work_dir_of
-from ftcls.engine.hooks import FeatureCacheHook, SpeedHook
+from ftcls.engine.hooks import SpeedHook
 from ftcls.engine.mmengine_compat import set_test_loop
 from ftcls.registry import LOOPS
 from ftcls.utils import CheckpointError, ConfigError, DataError
@@ -129,11 +128,7 @@ def evaluate_runner(runner: Runner, extra: Sequence[BaseMetric] = ()) -> tuple[d
     loop.evaluator.metrics.extend(extra)
     if split == 'test':
         set_test_loop(runner, loop)
-    with ExitStack() as stack:
-        for hook in runner.hooks:
-            if isinstance(hook, FeatureCacheHook):
-                stack.enter_context(hook.evaluating(runner, split, loop))
-        return loop.run(), split
+    return loop.run(), split
 
 
 def _classes_of(checkpoint: Mapping[str, Any]) -> list[str] | None:

@@ -1,7 +1,8 @@
 """Computing the frozen part of a model once per image, not once per epoch."""
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +29,7 @@ __all__ = ['FeatureCacheHook']
 
 _KNOWN = ('ftcls.', 'mmengine.')
 _MOST = 2  # GiB per split that are written without being asked for
+_LEAST = 1000  # images times epochs to come, that it is done for without being asked
 _BATCH = 32  # images, where a batch sampler makes batches of its own
 
 
@@ -46,7 +48,8 @@ class FeatureCacheHook(Hook):
 
     def __init__(self, setting: str | bool | Mapping[str, Any] = 'auto') -> None:
         self.setting, self._is_asked = setting, isinstance(setting, Mapping)
-        options = {'dtype': 'float32', 'views': 1, 'folder': '~/.cache/ftcls/features'}
+        cache = os.environ.get('XDG_CACHE_HOME', '~/.cache')
+        options = {'dtype': 'float32', 'views': 1, 'folder': f'{cache}/ftcls/features'}
         options |= setting if self._is_asked else {}
         self._dtype, self._views, self._folder = options['dtype'], options['views'], Path(options['folder'])
         self._splits: list[str] = []  # those that give features
@@ -63,18 +66,18 @@ class FeatureCacheHook(Hook):
         self._splits, self._lines = [], []
         if self.setting is False or not (self._prefix.modules or self._is_asked):
             return
-        loops = {'train': runner.train_loop, 'val': runner.val_loop}
+        loops, state = {'train': runner.train_loop, 'val': runner.val_loop}, random_state()
         for split in [split for split, loop in loops.items() if loop]:
-            text = self._start(runner, split, loops[split], self._active)
-            if not text:
+            try:
+                text = f'on: {self._start(runner, split, loops[split])}'
                 self._splits.append(split)
-                size = self._bytes(split, inner_datasets(loops[split].dataloader.dataset)) / 2**20
-                text = f'on: the output of {self._prefix.name} is computed once, {size:,.1f} MiB in {self._folder}'
-            elif split == 'train' and self._is_asked:
-                raise ConfigError(f'feature_cache={dict(self.setting)}: {text}; change that, or remove feature_cache')
-            else:
-                text = f'off: {text}'
+            except ConfigError as err:
+                if split == 'train' and self._is_asked:
+                    raise ConfigError(
+                        f'feature_cache={dict(self.setting)}: {err}; change that, or remove feature_cache') from err
+                text = f'off: {err}'
             self._lines.append(f'feature_cache, {split}: {text}')
+        set_random_state(state)
         if self._splits:
             self._active.enter_context(self._prefix.installed())
 
@@ -93,43 +96,46 @@ class FeatureCacheHook(Hook):
         """Give images again."""
         self._active.close()
 
-    @contextmanager
-    def evaluating(self, runner: Runner, split: str, loop: BaseLoop) -> Iterator[None]:
-        """Use features also in an evaluation after the training, if its validations did."""
-        with ExitStack() as active:
-            if 'val' in self._splits and not self._start(runner, split, loop, active):
-                active.enter_context(self._prefix.installed())
-            yield
+    def _start(self, runner: Runner, split: str, loop: BaseLoop) -> str:
+        """Let a loop read features, until the training ends; return a text on them.
 
-    def _start(self, runner: Runner, split: str, loop: BaseLoop, active: ExitStack) -> str:
-        """Let a loop read features, until ``active`` is closed; return why it cannot, or ''."""
+        Raises:
+            ConfigError: If it cannot.
+        """
         loader, leaves = loop.dataloader, inner_datasets(loop.dataloader.dataset)
         context = autocast(enabled=getattr(loop, 'fp16', False))
         if split == 'train':
             context = runner.optim_wrapper.optim_context(runner.model)
-        state = random_state()
-        try:
-            with torch.no_grad(), context:
-                self._check(runner, split, loop)
-                features = [self._features(split, leaf, loader) for leaf in leaves]
-        except ConfigError as err:
-            return str(err)
-        finally:
-            set_random_state(state)
+        with torch.no_grad(), context:
+            samples = self._check(runner, split, loop)
+            features = [self._features(split, leaf, loader) for leaf in leaves]
+            note = self._rounding(samples, loader) if split == 'train' else ''
         for leaf, stored in zip(leaves, features):
             leaf.features = stored
-            active.callback(setattr, leaf, 'features', None)
+            self._active.callback(setattr, leaf, 'features', None)
         loop.dataloader = copy.copy(loader)
         # past DataLoader's own guard; to read a row takes less than to get it from a worker
         vars(loop.dataloader).update(num_workers=0, timeout=0)
-        active.callback(setattr, loop, 'dataloader', loader)
+        self._active.callback(setattr, loop, 'dataloader', loader)
         if split == 'train':
             loop.stream = BatchStream(loop.dataloader)
-        return ''
+        size = self._bytes(split, leaves) / 2**20
+        return f'the output of {self._prefix.name} is computed once, {size:,.1f} MiB in {self._folder}{note}'
 
-    def _check(self, runner: Runner, split: str, loop: BaseLoop) -> None:
-        """Raise a ConfigError if a split cannot have features, as a trial on a few images shows last."""
-        model, leaves = self._prefix.model, inner_datasets(loop.dataloader.dataset)
+    def _rounding(self, samples: Sequence[dict], loader: DataLoader) -> str:
+        """Return a note if the smaller last batch of an epoch would give other features, which are those of a whole."""
+        size = loader.batch_size or 1
+        last = 0 if loader.drop_last else len(loader.sampler) % size
+        if not last or last == len(loader.sampler):
+            return ''
+        whole, part = (
+            self._prefix.compute(loader.collate_fn((samples * size)[:count])).float() for count in (size, last))
+        off = (whole[:last] - part).abs().max()
+        return f'; without it, the last batch of {last} images rounds otherwise, by {off:.0e}' if off else ''
+
+    def _check(self, runner: Runner, split: str, loop: BaseLoop) -> list[dict]:
+        """Return a few samples; raise a ConfigError if a split cannot have features, as a trial shows last."""
+        model, leaves, training = self._prefix.model, inner_datasets(loop.dataloader.dataset), runner.train_loop
         is_train, is_auto = split == 'train', not self._is_asked
         parts = [*runner.hooks, model.data_preprocessor, *([] if is_train else loop.evaluator.metrics)]
         foreign = [type(part).__name__ for part in parts if not type(part).__module__.startswith(_KNOWN)]
@@ -151,8 +157,8 @@ class FeatureCacheHook(Hook):
             and any(getattr(model.data_preprocessor, name, None) for name in ('batch_augments', 'batch_transforms')),
             "on_bad_sample='skip' may draw another image":
             is_train and any(getattr(leaf, 'on_bad_sample', '') == 'skip' for leaf in leaves),
-            'only one epoch is trained':
-            is_auto and isinstance(runner.train_loop, EpochBasedTrainLoop) and runner.max_epochs - runner.epoch == 1
+            'too short to pay':
+            is_auto and isinstance(training, EpochBasedTrainLoop) and self._is_short(training)
         }
         for reason, holds in reasons.items():
             if holds:
@@ -170,6 +176,11 @@ class FeatureCacheHook(Hook):
         size = self._bytes(split, leaves) / 2**30
         if is_auto and size > _MOST:
             raise ConfigError(f'{size:.3g} GiB would be stored; feature_cache=dict() does that')
+        return samples
+
+    def _is_short(self, loop: EpochBasedTrainLoop) -> bool:
+        epochs = loop.max_epochs - loop.epoch
+        return epochs == 1 or epochs * len(loop.dataloader.sampler) < _LEAST
 
     def _bytes(self, split: str, leaves: Sequence[TolerantDataset]) -> int:
         images = sum(map(len, leaves)) * (self._views if split == 'train' else 1)
