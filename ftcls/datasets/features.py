@@ -105,7 +105,7 @@ def _settings(step: Callable) -> str:
     # a cache of images is told by its file, and not by what its line says of the time
     settings = {name: getattr(value, 'path', value) for name, value in vars(step).items() if name != 'line'}
     with np.printoptions(threshold=sys.maxsize):
-        return re.sub(r' at 0x\w+', '', f'{type(step).__qualname__} {settings}')
+        return f'{type(step).__qualname__} {settings}'
 
 
 def digest(*parts: object) -> str:
@@ -114,5 +114,6 @@ def digest(*parts: object) -> str:
     for part in parts:
         if isinstance(part, torch.Tensor):
             part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        found.update(part.tobytes() if isinstance(part, np.ndarray) else str(part).encode())
+        text = part.tobytes() if isinstance(part, np.ndarray) else re.sub(r' at 0x\w+', '', str(part)).encode()
+        found.update(text)
     return found.hexdigest()[:32]

@@ -153,8 +153,9 @@ class FeatureCacheHook(Hook):
             'train_cfg counts iterations':
             is_train and not isinstance(loop, EpochBasedTrainLoop),
             'the images of a batch are augmented or mixed':
-            is_train
-            and any(getattr(model.data_preprocessor, name, None) for name in ('batch_augments', 'batch_transforms')),
+            is_train and getattr(model.data_preprocessor, 'batch_augments', None),
+            'data_preprocessor.batch_transforms come before':
+            getattr(getattr(model.data_preprocessor, 'batch_transforms', None), 'steps', None),
             "on_bad_sample='skip' may draw another image":
             is_train and any(getattr(leaf, 'on_bad_sample', '') == 'skip' for leaf in leaves),
             'too short to pay':
