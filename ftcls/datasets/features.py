@@ -26,7 +26,7 @@ __all__ = ['StoredFeatures', 'Views', 'digest']
 class Views(Dataset):
     """The samples of a dataset as its pipeline makes them, ``count`` views of each, whose number is their seed.
 
-    A sample tells by its key ``drawn`` which step has drawn random numbers, or may do so since it is not ours; or ''.
+    A sample tells by its key ``drawn`` which steps draw random numbers, or may do so since they are not ours; or ''.
     """
 
     def __init__(self, dataset: TolerantDataset, count: int = 1) -> None:
@@ -38,14 +38,13 @@ class Views(Dataset):
     def __getitem__(self, number: int) -> dict:
         for seed in (random.seed, np.random.seed, torch.manual_seed):
             seed(number)
-        states = [pickle.dumps(random_state(self.dataset))]
-        sample, drawn = self.dataset.get_data_info(number % len(self.dataset)), ''
-        for step in self.dataset.pipeline.transforms:
-            sample = step(sample)
-            states.append(pickle.dumps(random_state(self.dataset)))
-            if not drawn and (states[-1] != states[-2] or not type(step).__module__.startswith('ftcls.')):
-                drawn = type(step).__name__
-        return dict(sample, drawn=drawn)
+        before = pickle.dumps(random_state(self.dataset))
+        sample, steps = self.dataset.prepare_data(number % len(self.dataset)), self.dataset.pipeline.transforms
+        drawn = [type(step).__name__ for step in steps if not type(step).__module__.startswith('ftcls.')]
+        if pickle.dumps(random_state(self.dataset)) != before:
+            names = [type(step).__name__ for step in steps]
+            drawn += [name for name in names if 'Random' in name] or names
+        return dict(sample, drawn=', '.join(drawn))
 
     def digest(self) -> str:
         """Return a digest of all that the samples depend on: the files, what the dataset knows, and the pipeline."""

@@ -5,6 +5,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -12,10 +14,11 @@ from torch.utils.data import DataLoader
 
 from ftcls.apis import train
 from ftcls.apis.training.train import TrainOptions
+from ftcls.datasets.features import Views
 from ftcls.engine.hooks import FeatureCacheHook
 from ftcls.experiments.kfold import kfold
 from ftcls.models.frozen_prefix import FrozenPrefix
-from ftcls.registry import MODELS
+from ftcls.registry import DATASETS, MODELS
 from ftcls.utils import ConfigError
 
 _TIMES = ('time', 'data_time', 'memory', 'eta')
@@ -63,6 +66,19 @@ def test_features_give_the_same_training(digits: Digits, tmp_path: Path, own_hom
     assert len(list(own_home.glob('*.features'))) == 2
     _assert_same(whole, _train(digits(**settings), tmp_path / 'again'))
     assert [_log(tmp_path / name).count('feature_cache: computing') for name in ('cut', 'again')] == [2, 0]
+
+
+def test_photos_are_decoded_as_in_training(tmp_path: Path) -> None:
+    """Also those of which the decoder reads only the part that the next step needs."""
+    for number in range(6):
+        (tmp_path / 'data' / f'class_{number % 2}').mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (200, 300, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / 'data' / f'class_{number % 2}' / f'{number}.jpg'), noise)
+    steps = [dict(type='LoadImageFromFile'), dict(type='ResizeEdge', scale=40), dict(type='CenterCrop', crop_size=32)]
+    dataset = DATASETS.build(
+        dict(type='CustomDataset', data_root=str(tmp_path / 'data'), pipeline=[*steps, dict(type='PackInputs')]))
+    assert all(torch.equal(Views(dataset)[number]['inputs'], dataset[number]['inputs']) for number in range(6))
+    assert Views(dataset)[0]['drawn'] == ''
 
 
 def test_a_resumed_run_is_the_same(digits: Digits, tmp_path: Path) -> None:

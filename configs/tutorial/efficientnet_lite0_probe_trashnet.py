@@ -1,0 +1,49 @@
+"""Linear probe of EfficientNet-lite0 on TrashNet: ImageNet's features, computed once, and a new 6-way classifier.
+
+    data/trashnet/
+    ├── cardboard/*.jpg
+    ├── glass/*.jpg
+    └── ...
+    data/tf_efficientnet_lite0-57934424.safetensors     from https://huggingface.co/timm/tf_efficientnet_lite0.in1k
+
+python tools/train.py configs/tutorial/efficientnet_lite0_probe_trashnet.py
+"""
+_base_ = ['../_base_/default_runtime.py']
+
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='TIMMBackbone',
+        model_name='tf_efficientnet_lite0',
+        checkpoint_path='data/tf_efficientnet_lite0-57934424.safetensors'),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=6, in_channels=1280, loss=dict(type='CrossEntropyLoss'), topk=(1, )),
+    freeze=['^backbone'])
+
+# what the weights were trained with
+data_preprocessor = dict(
+    type='ClsDataPreprocessor', num_classes=6, mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5], to_rgb=True)
+
+# nothing random, so that the output of the frozen backbone is computed only once per image (feature_cache)
+pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=256, edge='short', backend='pillow'),
+    dict(type='CenterCrop', crop_size=224),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(
+    batch_size=32,
+    dataset=dict(type='CustomDataset', data_root='data/trashnet', split='train', val_fraction=0.25, pipeline=pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'))
+val_dataloader = dict(
+    batch_size=32,
+    dataset=dict(type='CustomDataset', data_root='data/trashnet', split='val', val_fraction=0.25, pipeline=pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'))
+val_evaluator = dict(type='Accuracy', topk=(1, ))
+
+optim_wrapper = dict(optimizer=dict(type='Adam', lr=0.001))
+param_scheduler = dict(type='CosineAnnealingLR', by_epoch=True, T_max=30, convert_to_iter_based=True)
+train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=1)
+val_cfg = dict()
