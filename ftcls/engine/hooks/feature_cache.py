@@ -181,7 +181,7 @@ class FeatureCacheHook(Hook):
 
     def _is_short(self, loop: EpochBasedTrainLoop) -> bool:
         epochs = loop.max_epochs - loop.epoch
-        return epochs == 1 or epochs * len(loop.dataloader.sampler) < _LEAST
+        return epochs == 1 or epochs * len(loop.dataloader.dataset) < _LEAST
 
     def _bytes(self, split: str, leaves: Sequence[TolerantDataset]) -> int:
         images = sum(map(len, leaves)) * (self._views if split == 'train' else 1)
