@@ -1,7 +1,6 @@
 """How the model computes: what this machine does faster, where a comparison shows that it is faster and as good."""
 import copy
 import itertools
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -101,31 +100,34 @@ class Trial:
             if left / images * seconds < _LEAST_SECONDS:
                 return best, f'since less than {_LEAST_SECONDS:g} s of training are too short to compare'
         images = min(batch_size, max(images, int(images * _STEP / seconds)))
-        faults = self._inexact(layouts, images)
-        times: dict[Layout, list[float]] = {layout: [] for layout in layouts if layout not in faults}
+        times: dict[Layout, list[float]] = {}
+        faults = self._inexact(layouts, images, times)
         for layout in [*times] * _ROUNDS:
             if time.perf_counter() - begin < _SECONDS:
                 times[layout].append(self.step(images, layout)[0])
         if min(map(len, times.values())) < 2:
             return best, f'since steps of {images} images are too long to compare in {_SECONDS:g} s'
-        speeds = {layout: images / statistics.median(seconds) for layout, seconds in times.items()}
+        speeds = {layout: images / min(seconds) for layout, seconds in times.items()}
         for layout, speed in speeds.items():
             if speed >= _GAIN * speeds[best]:
                 best = layout
         shown = [f'{layout} {round(speed, 1):,}' for layout, speed in speeds.items()]
         return best, f'images/s of training in steps of {images}: {", ".join([*shown, *faults.values()])}'
 
-    def _inexact(self, layouts: Sequence[Layout], images: int) -> dict[Layout, str]:
-        """Return what is wrong with the layouts whose loss or gradient is not that of the first."""
-        faults, (_, wanted), gradient = {}, self.step(images, layouts[0]), self.gradient()
+    def _inexact(self, layouts: Sequence[Layout], images: int, times: dict[Layout, list[float]]) -> dict[Layout, str]:
+        """Return what is wrong with the layouts whose loss or gradient is not that of the first; time the others."""
+        faults, (seconds, wanted), gradient = {}, self.step(images, layouts[0]), self.gradient()
+        times[layouts[0]] = [seconds]
         for layout in layouts[1:]:
             try:
-                _, loss = self.step(images, layout)
+                seconds, loss = self.step(images, layout)
             except RuntimeError as err:
                 faults[layout] = f'{layout} fails ({str(err).splitlines()[0]})'
                 continue
             cosine = torch.cosine_similarity(gradient, self.gradient(), dim=0).item()
-            if not (abs(loss - wanted) <= _LOSS * abs(wanted) and cosine >= _GRADIENT):
+            if abs(loss - wanted) <= _LOSS * abs(wanted) and cosine >= _GRADIENT:
+                times[layout] = [seconds]
+            else:
                 faults[layout] = f'{layout} is not exact (loss {loss:.4g}, not {wanted:.4g}; gradient {cosine:.2f})'
         return faults
 
