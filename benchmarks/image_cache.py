@@ -44,7 +44,7 @@ def ours(args: argparse.Namespace, **cache: object) -> side_by_side.Result:
         if cache and not built:
             built = {
                 f'{NAME}, to fill it, CPU s': time.process_time() - start,
-                f'{NAME}, its size, MiB': dataset.images.file.data.size / 2**20
+                f'{NAME}, its size, MiB': dataset.cached.file.data.size / 2**20
             }
         variants[variant] = lambda path, dataset=dataset, number=number: dataset[number[path]]
     result = decoding.measure(args, variants)

@@ -38,6 +38,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def same_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no training compare speeds: on a busy machine a small one takes long enough, and what is chosen differs."""
+    monkeypatch.setattr('ftcls.engine.hooks.speed._LEAST_IMAGES', 10**9)
+
+
+@pytest.fixture(autouse=True)
 def closed_logs() -> Iterator[None]:
     """Close the log files of a test's runs and forget MMEngine's global instances, so that no test meets another's."""
     yield

@@ -155,7 +155,7 @@ class CachedDataset(TolerantDataset):
     def __init__(self, *args: Any, cache: Literal['ram', 'disk'] | dict | None = None, **kwargs: Any) -> None:
         #: Where decoded images are kept; None for nowhere.
         self.cache: CacheSettings | None = None
-        self.images: CachedImages | None = None
+        self.cached: CachedImages | None = None
         if cache is not None:
             settings = {'type': cache} if isinstance(cache, str) else dict(cache)
             check_arguments(CacheSettings, settings, 'cache')
@@ -175,14 +175,14 @@ class CachedDataset(TolerantDataset):
         """
         if self.cache is None:
             return []
-        if self.images is None:
+        if self.cached is None:
             if self.cache.type == 'ram' and get_worker_info() is not None:
                 raise ConfigError("cache: 'ram' must be filled before workers start; call build_cache() of the dataset")
             steps = self.pipeline.transforms
-            self.images = CachedImages(self.cache, steps, iter_samples(self))
-            steps[0] = self.images
-            self.marks[torch.from_numpy(self.images.index[:, 6] > 0)] |= IS_DAMAGED
-        return [self.images.line]
+            self.cached = CachedImages(self.cache, steps, iter_samples(self))
+            steps[0] = self.cached
+            self.marks[torch.from_numpy(self.cached.index[:, 6] > 0)] |= IS_DAMAGED
+        return [self.cached.line]
 
 
 class _Decoder(Dataset):

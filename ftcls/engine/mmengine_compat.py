@@ -283,8 +283,11 @@ class CompatRunner(Runner):
 
 def _defines(hook: Hook, fn_name: str) -> bool:
     """Tell whether a hook has more than MMEngine's empty method, or the one that this calls for every kind of loop."""
-    names = (fn_name, re.sub('_(train|val|test)_', '_', f'_{fn_name}'))
-    return any(getattr(type(hook), name, None) is not getattr(Hook, name, None) for name in names)
+    for name in (fn_name, re.sub('_(train|val|test)_', '_', f'_{fn_name}')):
+        method = getattr(hook, name, None)
+        if getattr(method, '__func__', method) is not getattr(Hook, name, None):
+            return True
+    return False
 
 
 def build_late_parts(runner: Runner, errors: Callable[[str], AbstractContextManager]) -> None:

@@ -137,6 +137,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ('_LEAST_SECONDS', '_LEAST_IMAGES'):
         monkeypatch.setattr(speed, name, 0)
     monkeypatch.setattr(speed, '_GAIN', 0.)
+    monkeypatch.setattr(speed, '_SECONDS', 60.)
     monkeypatch.setattr(speed, '_ROUNDS', 2)
     monkeypatch.setattr(speed, '_STEP', 0.01)
     monkeypatch.setattr(speed, '_GRADIENT', 0.5)
