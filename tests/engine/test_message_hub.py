@@ -55,17 +55,18 @@ def test_only_hooks_that_do_something_are_called() -> None:
             self.calls += 10
 
     runner = CompatRunner.__new__(CompatRunner)
-    own, idle = Own(), Hook()
-    idle.after_train_iter = Mock()  # an attribute, which is not looked at: hooks are classes
+    own, idle, single = Own(), Hook(), Hook()
+    single.after_train_iter = Mock()  # a method of this hook alone
     runner._hooks = []
-    for hook in (own, idle, IterTimerHook()):
+    for hook in (own, idle, single, IterTimerHook()):
         runner.register_hook(hook)
     runner._hooks.pop()
     runner.call_hook('after_train_iter', batch_idx=0)
     runner.call_hook('after_val_iter', batch_idx=0)
     runner.call_hook('after_fold')
     runner.call_hook('before_run')
-    assert own.calls == 12 and not idle.after_train_iter.called
+    assert own.calls == 12 and single.after_train_iter.call_count == 1
+    assert runner._called['after_train_iter'] == [own, single] and runner._called['before_run'] == []
     late = Own()
     runner.register_hook(late)
     runner.call_hook('after_fold')
