@@ -95,10 +95,10 @@ def test_choice(seconds: tuple, loss: dict, turned: tuple, best: Layout, said: s
 
 def test_short_trainings_are_not_compared() -> None:
     trial = Scripted({PLAIN: 0.02}, {}, ())
-    assert trial.compare([PLAIN, BOTH], left=5999, batch_size=64) == (PLAIN, 'since less than 60 s of training are '
+    assert trial.compare([PLAIN, BOTH], left=2999, batch_size=64) == (PLAIN, 'since less than 30 s of training are '
                                                                       'too short to compare')
     trial = Scripted({PLAIN: 0.02, BOTH: 0.01}, {}, ())
-    assert trial.compare([PLAIN, BOTH], left=6001, batch_size=64)[0] == BOTH and trial.images == 40  # 0.4 s
+    assert trial.compare([PLAIN, BOTH], left=3001, batch_size=64)[0] == BOTH and trial.images == 40  # 0.4 s
 
 
 def test_a_trial_leaves_the_model_and_the_random_numbers_as_they_are() -> None:
@@ -159,6 +159,18 @@ def test_a_resumed_run_keeps_the_choice_bit_by_bit(tmp_path: Path, quick: None,
     assert 'channels_last + amp, as before the resume' in (tmp_path / 'resumed/run/preflight.txt').read_text()
     for key, value in resumed.model.state_dict().items():
         assert torch.equal(value, whole.model.state_dict()[key]), key
+
+
+def test_a_model_that_fits_once_trains_without_a_comparison(tmp_path: Path, quick: None,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def compare(*args: object) -> None:
+        raise torch.OutOfMemoryError('CUDA out of memory')
+
+    monkeypatch.setattr(Trial, 'compare', compare)
+    train(digits(tmp_path))
+    said = 'float32, since a second copy of the model does not fit in the memory of the device'
+    assert said in (tmp_path / 'run/preflight.txt').read_text()
 
 
 @pytest.mark.parametrize('changes, said', [

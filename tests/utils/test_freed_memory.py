@@ -15,4 +15,6 @@ def test_freed_pages_are_used_again() -> None:
     for _ in range(8):
         torch.ones(2**24)  # 64 MiB
         faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-    assert faults[-1] - faults[-4] < 0.1 * 2**26 / resource.getpagesize()
+    new = [after - before for before, after in zip(faults, faults[1:])]
+    # in most rounds: what else the process allocates may take a part of the buffer
+    assert sorted(new)[3] < 0.1 * 2**26 / resource.getpagesize()

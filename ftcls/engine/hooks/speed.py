@@ -25,7 +25,7 @@ SPEED_KEYS = ('channels_last', 'amp', 'fused', 'tf32', 'cudnn_benchmark', 'compi
 _SECONDS = 5.  # that a comparison may take
 _STEP = 0.4  # seconds of one of its steps: it has as many images
 _ROUNDS = 15  # at most; at least 2
-_LEAST_SECONDS, _LEAST_IMAGES = 60., 200  # of a training that is worth it
+_LEAST_SECONDS, _LEAST_IMAGES = 30., 200  # of a training that is worth it
 _GAIN = 1.15  # how many times as fast as a simpler layout
 _LOSS, _GRADIENT = 0.02, 0.9  # largest relative difference of the loss, least cosine of the gradients
 
@@ -141,7 +141,7 @@ class SpeedHook(Hook):
 
     - ``channels_last``, ``amp`` (bfloat16 in training and evaluation): 'auto' times a few steps of each, at most 5 s in
       all, and takes what is 1.15 times as fast, with the same loss and gradient. Nothing is compared with
-      ``randomness.deterministic``, or where less than a minute of training is left. Resuming keeps the choice.
+      ``randomness.deterministic``, or where less than half a minute of training is left. Resuming keeps the choice.
     - ``fused`` (the optimizer's), ``tf32``, ``cudnn_benchmark``: 'auto' is True on a GPU, the last one where all images
       have one size; all are False with ``randomness.deterministic``.
     - ``compile``: by ``torch.compile``; ``grad_checkpointing``: less memory for more time; 'auto' is False.
@@ -224,7 +224,10 @@ class SpeedHook(Hook):
         reason = next((reason for reason, holds in reasons.items() if holds), None)
         if reason is not None:
             return base, reason
-        return Trial(model, self.samples, loader.collate_fn).compare(layouts, left, batch_size)
+        try:
+            return Trial(model, self.samples, loader.collate_fn).compare(layouts, left, batch_size)
+        except torch.OutOfMemoryError:
+            return base, 'since a second copy of the model does not fit in the memory of the device'
 
     def _set_others(self, runner: Runner) -> str:
         """Set what needs no comparison; return a line."""
