@@ -61,7 +61,24 @@ CASES = {
         'vit': dict(model_name='vit_tiny_patch16_224', img_size=64, proj_drop_rate=0.1),
         'mobilenetv3': dict(model_name='mobilenetv3_small_050'),
     },
+    'DenseNet': {
+        '': dict(arch=dict(growth_rate=4, depths=(1, 2, 1), init_channels=8), drop_rate=0.1)
+    },
+    'EfficientNet': {
+        'b0': dict(drop_path_rate=0.2, out_indices=(0, 4, 6)),
+        'es': dict(arch='es', act_cfg=dict(type='ReLU'), norm_eval=True),
+    },
+    'EfficientNetV2': {
+        '': dict(arch='b0', with_cp=True)
+    },
+    'MobileNetV2': {
+        '': dict(widen_factor=0.25)
+    },
+    'MobileNetV3': {
+        '': dict(arch='small_050', out_indices=(0, 12))
+    },
 }
+TIMM = ('TIMMBackbone', 'EfficientNet', 'EfficientNetV2', 'MobileNetV3')
 IMAGES = {'LeNet5': (2, 1, 32, 32)}
 
 
@@ -76,7 +93,7 @@ ALL = list(_cases())
 
 
 def build(name: str, args: dict, **more: object) -> BaseBackbone:
-    if name == 'TIMMBackbone':
+    if name in TIMM:
         pytest.importorskip('timm')
     torch.manual_seed(0)
     return MODELS.build(dict(type=name, **args, **more))

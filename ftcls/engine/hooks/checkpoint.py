@@ -358,7 +358,8 @@ def _check_resumable(checkpoint: dict, tensors: dict[str, torch.Tensor], model: 
         checkpoint['message_hub'].setdefault(key, {})
     _, report = match_state_dict(tensors, model)
     report.source = source
-    if report.missing or report.mismatched or report.unexpected or report.expected or report.prefix:
+    changed = report.prefix or report.renamed
+    if report.missing or report.mismatched or report.unexpected or report.expected or changed:
         raise CheckpointError(f'{source} was written by another model than the config describes:\n{report.summary()}\n'
                               'Resume with its own config, or start a new run from its weights with load_from')
     model.load_report = report

@@ -1,6 +1,10 @@
 """Backbones: images in, a tuple of feature maps out. One file and one line here make a new one."""
 from .base_backbone import BaseBackbone
+from .densenet import DenseNet
+from .efficientnet import EfficientNet, EfficientNetV2
+from .families import FamilyBackbone
 from .lenet import LeNet5
+from .mobilenet import MobileNetV2, MobileNetV3
 from .resnet import ResNet, ResNetV1c, ResNetV1d, ResNeXt
 from .resnet_cifar import CifarResNet, ResNet_CIFAR
 from .timm_backbone import TIMMBackbone
@@ -8,6 +12,7 @@ from .torchvision_backbone import TorchvisionBackbone
 from .unet import UNet
 
 __all__ = [
-    'BaseBackbone', 'CifarResNet', 'LeNet5', 'ResNeXt', 'ResNet', 'ResNetV1c', 'ResNetV1d', 'ResNet_CIFAR',
-    'TIMMBackbone', 'TorchvisionBackbone', 'UNet'
+    'BaseBackbone', 'CifarResNet', 'DenseNet', 'EfficientNet', 'EfficientNetV2', 'FamilyBackbone', 'LeNet5',
+    'MobileNetV2', 'MobileNetV3', 'ResNeXt', 'ResNet', 'ResNetV1c', 'ResNetV1d', 'ResNet_CIFAR', 'TIMMBackbone',
+    'TorchvisionBackbone', 'UNet'
 ]

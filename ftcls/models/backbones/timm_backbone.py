@@ -13,21 +13,19 @@ from ..weight_init import InitCfg
 from . import wrapping
 from .base_backbone import BaseBackbone, Stage
 
-__all__ = ['TIMMBackbone']
+__all__ = ['TIMMBackbone', 'build_timm']
 
 
-def _build(model_name: str, features_only: bool, pretrained: bool, in_channels: int, options: dict) -> nn.Module:
-    """Build a timm network without its classifier."""
+def build_timm(model_name: str, user: str = 'TIMMBackbone', **options: Any) -> nn.Module:
+    """Build a timm network for the backbone ``user``; raise a ConfigError if timm cannot."""
     try:
         import timm
     except ImportError as err:
-        raise ConfigError(
-            f'TIMMBackbone needs timm ({err}): run `pip install timm`, or use TorchvisionBackbone') from None
+        raise ConfigError(f'{user} needs timm ({err}): run `pip install timm`, or use TorchvisionBackbone') from None
     base_name = model_name.split('.')[0]
     if ':' not in model_name and not timm.is_model(base_name):
         raise ConfigError(f'model_name={model_name!r}: timm {timm.__version__} has no such network'
                           f'{did_you_mean(base_name, timm.list_models())}')
-    options = dict(features_only=features_only, pretrained=pretrained, in_chans=in_channels, **options)
     try:
         return timm.create_model(model_name, **options)
     except (TypeError, AttributeError) as err:
@@ -80,7 +78,8 @@ class TIMMBackbone(BaseBackbone):
         if isinstance(kwargs.get('norm_layer'), str):
             kwargs['norm_layer'] = norm_class(kwargs['norm_layer'])
         self.model_name = model_name
-        self.timm_model = _build(model_name, features_only, pretrained, in_channels, kwargs)
+        options = dict(features_only=features_only, pretrained=pretrained, in_chans=in_channels, **kwargs)
+        self.timm_model = build_timm(model_name, **options)
         # timm has loaded its weights already: ``init_weights`` must not start them anew.
         self._is_init = pretrained
         images = _probe_shape(self.timm_model, in_channels, kwargs)

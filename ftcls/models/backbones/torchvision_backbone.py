@@ -14,7 +14,7 @@ from ..weight_init import InitCfg
 from . import wrapping
 from .base_backbone import BaseBackbone, Stage, check_out_indices
 
-__all__ = ['TorchvisionBackbone']
+__all__ = ['TorchvisionBackbone', 'set_in_channels']
 
 # The key of the point where the classifier was cut off; a name of a module never has a space.
 _LAST = 'last features'
@@ -36,7 +36,7 @@ def _build(model_name: str, model_args: dict | None) -> nn.Module:
         raise ConfigError(f"model_args={model_args!r}: torchvision's {model_name} does not take them: {err}") from None
 
 
-def _set_in_channels(model: nn.Module, in_channels: int) -> None:
+def set_in_channels(model: nn.Module, in_channels: int) -> None:
     """Replace the first convolution by one for images of ``in_channels`` channels."""
     name, old = next((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
     if in_channels != old.in_channels:
@@ -98,7 +98,7 @@ class TorchvisionBackbone(BaseBackbone):
         super().__init__(init_cfg, norm_eval=norm_eval)
         self.model_name = model_name
         self.model = _build(model_name, model_args)
-        _set_in_channels(self.model, in_channels)
+        set_in_channels(self.model, in_channels)
         last_point = _cut_classifier(self.model)
 
         points = {_LAST: (self.model.get_submodule(last_point[0]), last_point[1])}

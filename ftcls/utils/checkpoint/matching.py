@@ -11,6 +11,7 @@ from torch import nn
 from ftcls.utils.errors import CheckpointError
 from ftcls.utils.names import did_you_mean, enumerate_names, nearest
 from ftcls.utils.tree import grouped
+from .aligning import PARTS, rename_by_order
 from .report import LoadReport
 
 __all__ = ['find_state_dict', 'is_classifier', 'match_state_dict', 'own_tensors', 'unwrap_model']
@@ -24,7 +25,6 @@ _CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'model_state', 'net', 
 _WRAPPERS = ('module.', '_orig_mod.', '_fsdp_wrapped_module.', 'model.', 'net.', 'network.', 'ema_model.')
 # Names of the layer that gives the classes, in OpenMMLab, torchvision, timm, and codes for CIFAR and of U-Nets.
 _CLASSIFIER = re.compile(r'(head|heads|fc|linear|classifier|last_linear|head_dist|aux_logits|AuxLogits|outc)(\.|$)')
-_PART = re.compile(r'((backbone|neck|decoder|head|model|timm_model|module)\.)*')  # the parts, and wrappers inside them
 _PARTS_OF_LAYERS = ('weight', 'bias', 'running_mean', 'running_var')  # other buffers may be bookkeeping
 _MAX_DEPTH = 3  # components of a name that are tried as a prefix
 
@@ -219,13 +219,13 @@ class _Matcher:
         report, apart = self.report, set(self.ours_classifier)
         place = {name: i for i, name in enumerate(self.theirs)}
         numbers = [n for n in matched if n not in apart and self.theirs[self.pairs[n]].is_floating_point()]
-        loaded = grouped((_PART.match(name)[0], name) for name in numbers)  # part -> the model's names
+        loaded = grouped((PARTS.match(name)[0], name) for name in numbers)  # part -> the model's names
         ends = {part: max(place[self.pairs[n]] for n in names) for part, names in loaded.items()}
         layers = {name.rpartition('.')[0] for name in matched}
         modules = {'.'.join(n.split('.')[:i]) for n in self.ours for i in range(1, n.count('.') + 1)}
         for name in report.unexpected:
             own = report.add + name[len(report.strip):]
-            part = _PART.match(own)[0]
+            part = PARTS.match(own)[0]
             if not name.startswith(report.strip) or part not in loaded or not self.theirs[name].is_floating_point():
                 continue
             layer, _, kind = own.rpartition('.')
@@ -269,6 +269,14 @@ class _Matcher:
         report.num_loaded_params = sum(t.numel() for t in matched.values())
 
 
+def _pair(theirs: Tensors, ours: Tensors, taken: str, adapt_input: str | None) -> tuple[Tensors, LoadReport]:
+    """Pair ``theirs``, whose names began with ``taken``, with ``ours``."""
+    strip, add = _best_prefixes(theirs, ours)
+    matcher = _Matcher({taken + k: v for k, v in theirs.items()}, ours, taken + strip, add, adapt_input)
+    matcher.pair_classifiers()
+    return matcher.match()
+
+
 def match_state_dict(state_dict: Tensors,
                      module: nn.Module | Tensors,
                      prefix: str | None = None,
@@ -278,7 +286,8 @@ def match_state_dict(state_dict: Tensors,
     Without a ``prefix`` the beginnings of the names are exchanged so that most tensors fit by name and shape
     (``module.conv1.weight`` to ``backbone.conv1.weight``). With one, only the names that have it count. The classifier
     is paired with the module's own where the sizes agree, whatever its name (``fc``, ``linear``, ``classifier``,
-    ``head.fc``, ``heads.head``); where it differs or one side has none, the report says so under ``expected``.
+    ``head.fc``, ``heads.head``); where it differs or one side has none, the report says so under ``expected``. Names
+    of the same network in another library are found by :func:`rename_by_order`.
 
     Args:
         state_dict: Tensors by name; not changed.
@@ -294,12 +303,14 @@ def match_state_dict(state_dict: Tensors,
     Raises:
         CheckpointError: If no name begins with ``prefix``.
     """
-    ours = own_tensors(module)
-    if not prefix:
-        matcher = _Matcher(state_dict, ours, *_best_prefixes(state_dict, ours), adapt_input)
-    else:
-        inside, taken = _under_prefix(state_dict, prefix.rstrip('.') + '.', module)
-        strip, add = _best_prefixes(inside, ours)
-        matcher = _Matcher({taken + k: v for k, v in inside.items()}, ours, taken + strip, add, adapt_input)
-    matcher.pair_classifiers()
-    return matcher.match()
+    ours, taken = own_tensors(module), ''
+    if prefix:
+        state_dict, taken = _under_prefix(state_dict, prefix.rstrip('.') + '.', module)
+    matched, report = _pair(state_dict, ours, taken, adapt_input)
+    if report.required_loaded < report.required and not isinstance(module, Mapping):
+        renamed, names = rename_by_order(state_dict, unwrap_model(module))
+        found, by_order = _pair(renamed, ours, taken, adapt_input)
+        if by_order.required_loaded > report.required_loaded:
+            by_order.renamed = names
+            return found, by_order
+    return matched, report

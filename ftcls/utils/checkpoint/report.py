@@ -36,6 +36,7 @@ class LoadReport:
         container: Key of the checkpoint that the weights lay under (``'state_dict'``), ``''`` for the file itself.
         strip: Beginning taken off the file's names (``'module.'``).
         add: Beginning put in its place to have the module's names (``'backbone.'``).
+        renamed: The file's names that are another library's, with the module's that were found for them.
         loaded: Names, as in the module, of the tensors that were loaded.
         missing: Names in the module for which the file has nothing (``num_batches_tracked`` is not counted).
         unexpected: Names in the file for which the module has no place.
@@ -61,6 +62,7 @@ class LoadReport:
     container: str = ''
     strip: str = ''
     add: str = ''
+    renamed: dict[str, str] = field(default_factory=dict)
     loaded: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
@@ -133,6 +135,11 @@ class LoadReport:
         if self.prefix:
             head += f', names {self.prefix}'
         lines = [head]
+        if self.renamed:
+            old, new = next(iter(self.renamed.items()))
+            lines.append(
+                f'  names of another library ({len(self.renamed)}), paired in the order of the layers: {old!r} '
+                f'-> {new!r} ...')
         notes = grouped((note.split(':')[0], name) for name, note in self.expected.items())
         lines += [f'  as expected: {fold_names(names)} {note}' for note, names in notes.items()]
         for where, names in (('missing in the file', self.missing), ('in the file only', self.unexpected)):
@@ -151,5 +158,6 @@ class LoadReport:
         lines = [self.summary(), *(f'  expected    {name}: {note}' for name, note in self.expected.items())]
         for kind in ('loaded', 'missing', 'unexpected'):
             lines += [f'  {kind:10}  {name}' for name in getattr(self, kind)]
+        lines += [f'  renamed     {old} -> {new}' for old, new in self.renamed.items()]
         lines += [f'  mismatched  {n}: {a} in the file, {b} in the model' for n, (a, b) in self.mismatched.items()]
         return '\n'.join(lines)

@@ -1,0 +1,104 @@
+"""Base of the networks that bear MMClassification's names and that torchvision or timm builds."""
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ftcls.utils import ConfigError
+from ftcls.utils.checkpoint.aligning import TensorOrder
+from . import wrapping
+from .base_backbone import BaseBackbone, Stage, check_out_indices
+
+__all__ = ['CONV_INIT', 'FamilyBackbone']
+
+# MMClassification's default initialization of most convolutional networks.
+CONV_INIT = (
+    dict(type='Kaiming', layer=['Conv2d']),
+    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+)
+
+# PyTorch's defaults, which hold for what a `norm_cfg` leaves out.
+_NORM_OPTIONS = dict(eps=1e-5, momentum=0.1, requires_grad=True)
+
+
+class FamilyBackbone(BaseBackbone):
+    """Base of a family of networks: MMClassification's arguments and stages over another library's modules.
+
+    A subclass builds the library's network and hands it to :meth:`take`, with the names of the modules of each stage.
+    The weights of OpenMMLab, torchvision and timm load, whatever their names, see :class:`TensorOrder`.
+
+    ``frozen_stages`` counts as in every backbone here: 0 the stem, k the stem and the first k stages.
+
+    Attributes:
+        stem_is_output: Whether 0 in ``out_indices`` is the stem, as in MMClassification's class of this name; else it
+            is the first stage after the stem.
+    """
+
+    stem_is_output: ClassVar[bool] = False
+    tensor_order: ClassVar[TensorOrder] = TensorOrder()
+    model: nn.Module
+
+    def take(self,
+             network: nn.Module,
+             stage_names: Sequence[Sequence[str]],
+             out_indices: int | Sequence[int],
+             frozen_stages: int,
+             norm_cfg: dict | None = None,
+             with_cp: bool = False,
+             in_channels: int = 3) -> None:
+        """Keep the modules of a network that make its feature maps.
+
+        Args:
+            network: The library's network.
+            stage_names: Names of the modules of the stem and of each stage, in the order in which they run.
+            out_indices, frozen_stages, norm_cfg, with_cp, in_channels: The backbone's arguments.
+        """
+        for child in [name for name, _ in network.named_children()]:
+            if not any(f'{name}.'.startswith(f'{child}.') for names in stage_names for name in names):
+                delattr(network, child)
+        self.model = network
+        self._stage_names = stage_names
+        self._set_norms(norm_cfg)
+        self._first_output = int(not self.stem_is_output)
+        count = len(stage_names) - self._first_output
+        first = 'the stem' if self.stem_is_output else 'the first after the stem'
+        self.out_indices = check_out_indices(out_indices, count, type(self).__name__, first)
+        _, shapes = wrapping.output_shapes(self, {}, wrapping.image_shape(in_channels, 64))
+        self.out_channels = tuple(map(wrapping.channels_of, shapes))
+        if with_cp:
+            self.checkpoint_gradients()
+        self.freeze_stages(frozen_stages)
+
+    def check_choice(self, key: str, value: Any, allowed: Sequence) -> None:
+        """Raise a ConfigError if ``value`` is none of ``allowed``, the values that the library's network can have."""
+        if value not in allowed:
+            raise ConfigError(f'{key}={value!r}: {type(self).__name__} takes {" or ".join(map(repr, allowed))} only')
+
+    def _set_norms(self, norm_cfg: dict | None) -> None:
+        """Give all BatchNorm layers the settings of ``norm_cfg``; None keeps the network's own."""
+        options = dict(norm_cfg or dict(type='BN'))
+        if options.pop('type', None) not in ('BN', 'BN2d', nn.BatchNorm2d) or options.keys() - _NORM_OPTIONS.keys():
+            raise ConfigError(f"norm_cfg={norm_cfg!r}: {type(self).__name__} takes type 'BN' with "
+                              f'{", ".join(_NORM_OPTIONS)} only')
+        options = _NORM_OPTIONS | options
+        for layer in self.modules():
+            if norm_cfg and isinstance(layer, _BatchNorm):
+                layer.eps = options['eps']
+                layer.momentum = options['momentum']
+                layer.requires_grad_(options['requires_grad'])
+
+    def stages(self) -> list[Stage]:
+        """See :meth:`BaseBackbone.stages`."""
+        return wrapping.resolve(self.model, self._stage_names)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the feature maps (N, C, H', W') float of ``out_indices``, for images (N, C, H, W) float."""
+        outs = []
+        for i, names in enumerate(self._stage_names, start=-self._first_output):
+            for name in names:
+                x = self.model.get_submodule(name)(x)
+            if i in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
