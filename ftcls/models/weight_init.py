@@ -12,8 +12,12 @@ from ftcls.utils.arguments import check_arguments
 from ftcls.utils.checkpoint.loading import load_pretrained
 from ftcls.utils.tree import as_list
 
-__all__ = ['InitCfg', 'PretrainedInit', 'with_default_init']
+__all__ = ['CONV_INIT', 'InitCfg', 'PretrainedInit', 'with_default_init']
 
+CONV_INIT = (  # MMClassification's default for most convolutional networks
+    dict(type='Kaiming', layer=['Conv2d']),
+    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+)
 InitCfg = dict | Sequence[dict] | None
 
 

@@ -77,6 +77,19 @@ CASES = {
     'MobileNetV3': {
         '': dict(arch='small_050', out_indices=(0, 12))
     },
+    'RegNet': {
+        '': dict(arch=dict(w0=8, wa=8., wm=2., group_w=4, depth=4, bot_mul=1.), stem_channels=8, strides=(2, 2, 2))
+    },
+    'SEResNet': {
+        '': dict(SMALL, depth=50)
+    },
+    'SEResNeXt': {
+        '': dict(depth=50, stem_channels=8, base_channels=8, groups=2, width_per_group=4, se_ratio=4)
+    },
+    'VGG': {
+        'BN': dict(depth=11, norm_cfg=dict(type='BN'), out_indices=(1, 4)),
+        'stages': dict(depth=13, num_stages=2, dilations=(1, 2), with_last_pool=False),
+    },
 }
 TIMM = ('TIMMBackbone', 'EfficientNet', 'EfficientNetV2', 'MobileNetV3')
 IMAGES = {'LeNet5': (2, 1, 32, 32)}

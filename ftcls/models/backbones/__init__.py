@@ -5,14 +5,17 @@ from .efficientnet import EfficientNet, EfficientNetV2
 from .families import FamilyBackbone
 from .lenet import LeNet5
 from .mobilenet import MobileNetV2, MobileNetV3
+from .regnet import RegNet
 from .resnet import ResNet, ResNetV1c, ResNetV1d, ResNeXt
 from .resnet_cifar import CifarResNet, ResNet_CIFAR
+from .seresnet import SEResNet, SEResNeXt
 from .timm_backbone import TIMMBackbone
 from .torchvision_backbone import TorchvisionBackbone
 from .unet import UNet
+from .vgg import VGG
 
 __all__ = [
     'BaseBackbone', 'CifarResNet', 'DenseNet', 'EfficientNet', 'EfficientNetV2', 'FamilyBackbone', 'LeNet5',
-    'MobileNetV2', 'MobileNetV3', 'ResNeXt', 'ResNet', 'ResNetV1c', 'ResNetV1d', 'ResNet_CIFAR', 'TIMMBackbone',
-    'TorchvisionBackbone', 'UNet'
+    'MobileNetV2', 'MobileNetV3', 'RegNet', 'ResNeXt', 'ResNet', 'ResNetV1c', 'ResNetV1d', 'ResNet_CIFAR', 'SEResNeXt',
+    'SEResNet', 'TIMMBackbone', 'TorchvisionBackbone', 'UNet', 'VGG'
 ]

@@ -23,16 +23,13 @@ __all__ = ['BaseBackbone', 'Stage', 'check_out_indices']
 Stage = list[nn.Module | nn.Parameter]
 
 
-def check_out_indices(out_indices: int | Sequence[int],
-                      num_stages: int,
-                      name: str,
-                      first: str = 'the first after the stem') -> tuple[int, ...]:
+def check_out_indices(out_indices: int | Sequence[int], num_stages: int, name: str) -> tuple[int, ...]:
     """Return ``out_indices`` as ints in 0 ... ``num_stages`` - 1, -1 the last; raise a ConfigError for other stages."""
     indices = as_list(out_indices)
     wrong = [i for i in indices if not -num_stages <= i < num_stages]
     if wrong or not indices:
-        raise ConfigError(f'out_indices={tuple(indices)}: {name} has {num_stages} stages; give one or more of 0 '
-                          f'({first}) ... {num_stages - 1}')
+        raise ConfigError(f'out_indices={tuple(indices)}: {name} has {num_stages} stages; give one or more of 0 ... '
+                          f'{num_stages - 1}')
     return tuple(i % num_stages for i in indices)
 
 

@@ -1,24 +1,25 @@
 """DenseNet (Huang et al., `2016 <https://arxiv.org/abs/1608.06993>`_), as torchvision builds it."""
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 from torch import nn
 
 from ftcls.registry import MODELS
-from ftcls.utils import ConfigError
 from ftcls.utils.checkpoint.aligning import TensorOrder
 from ftcls.utils.types import PositiveInt, Probability
 from ..weight_init import InitCfg
-from .families import FamilyBackbone
+from .families import FamilyBackbone, arch_values
 from .torchvision_backbone import set_in_channels
 
 __all__ = ['DenseNet']
 
+_KEYS = ('growth_rate', 'depths', 'init_channels')
 _ARCHS = {
-    '121': dict(growth_rate=32, depths=(6, 12, 24, 16), init_channels=64),
-    '161': dict(growth_rate=48, depths=(6, 12, 36, 24), init_channels=96),
-    '169': dict(growth_rate=32, depths=(6, 12, 32, 32), init_channels=64),
-    '201': dict(growth_rate=32, depths=(6, 12, 48, 32), init_channels=64),
+    '121': (32, (6, 12, 24, 16), 64),
+    '161': (48, (6, 12, 36, 24), 96),
+    '169': (32, (6, 12, 32, 32), 64),
+    '201': (32, (6, 12, 48, 32), 64),
 }
 
 
@@ -50,7 +51,7 @@ class DenseNet(FamilyBackbone):
                  in_channels: PositiveInt = 3,
                  bn_size: PositiveInt = 4,
                  drop_rate: Probability = 0,
-                 compression_factor: float = 0.5,
+                 compression_factor: Literal[0.5] = 0.5,
                  memory_efficient: bool = False,
                  norm_cfg: dict | None = None,
                  act_cfg: dict | None = None,
@@ -59,18 +60,14 @@ class DenseNet(FamilyBackbone):
                  init_cfg: InitCfg = None) -> None:
         from torchvision.models import DenseNet as Network
         super().__init__(init_cfg)
-        self.check_choice('compression_factor', compression_factor, (0.5, ))
         self.check_choice('act_cfg', act_cfg, (None, dict(type='ReLU')))
-        setting = arch if isinstance(arch, dict) else _ARCHS[arch]
-        if setting.keys() != _ARCHS['121'].keys():
-            raise ConfigError(f'arch={arch!r}: a dict must have {", ".join(_ARCHS["121"])}')
-        depths = tuple(setting['depths'])
         options = dict(bn_size=bn_size, drop_rate=drop_rate, memory_efficient=memory_efficient)
-        network = Network(setting['growth_rate'], depths, setting['init_channels'], **options)
+        network = Network(*arch_values(arch, _ARCHS, _KEYS), **options)
         set_in_channels(network, in_channels)
         # torchvision applies it as a function.
         network.features.add_module('relu5', nn.ReLU(inplace=True))
-        names = [[f'denseblock{i}', f'transition{i}'] for i in range(1, len(depths))]
-        names = [['conv0', 'norm0', 'relu0', 'pool0'], *names, [f'denseblock{len(depths)}', 'norm5', 'relu5']]
-        names = [[f'features.{name}' for name in stage] for stage in names]
+        names = [f'features.{name}' for name, _ in network.features.named_children()]
+        # 4 layers of the stem, then a block and a transition each; the last block with its norm and ReLU.
+        starts = [0, *range(4, len(names) - 1, 2), len(names)]
+        names = [names[i:k] for i, k in pairwise(starts)]
         self.take(network, names, out_indices, frozen_stages, norm_cfg, in_channels=in_channels)

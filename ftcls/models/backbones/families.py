@@ -8,19 +8,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcls.utils import ConfigError
 from ftcls.utils.checkpoint.aligning import TensorOrder
+from ..layers import build_norm
 from . import wrapping
 from .base_backbone import BaseBackbone, Stage, check_out_indices
 
-__all__ = ['CONV_INIT', 'FamilyBackbone']
+__all__ = ['FamilyBackbone', 'arch_values']
 
-# MMClassification's default initialization of most convolutional networks.
-CONV_INIT = (
-    dict(type='Kaiming', layer=['Conv2d']),
-    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
-)
 
-# PyTorch's defaults, which hold for what a `norm_cfg` leaves out.
-_NORM_OPTIONS = dict(eps=1e-5, momentum=0.1, requires_grad=True)
+def arch_values(arch: str | dict, archs: dict[str, tuple], keys: Sequence[str]) -> tuple:
+    """Return the numbers of an architecture: of a name in ``archs``, or of a dict that must have all ``keys``."""
+    if isinstance(arch, str):
+        return archs[arch]
+    if arch.keys() != set(keys):
+        raise ConfigError(f'arch={arch!r}: a dict must have {", ".join(keys)}')
+    return tuple(arch[key] for key in keys)
 
 
 class FamilyBackbone(BaseBackbone):
@@ -32,18 +33,18 @@ class FamilyBackbone(BaseBackbone):
     ``frozen_stages`` counts as in every backbone here: 0 the stem, k the stem and the first k stages.
 
     Attributes:
-        stem_is_output: Whether 0 in ``out_indices`` is the stem, as in MMClassification's class of this name; else it
-            is the first stage after the stem.
+        first_output: What 0 in ``out_indices`` is, as in MMClassification's class of this name: 0 the stem, 1 the first
+            stage after it.
     """
 
-    stem_is_output: ClassVar[bool] = False
+    first_output: ClassVar[int] = 1
     tensor_order: ClassVar[TensorOrder] = TensorOrder()
     model: nn.Module
 
     def take(self,
              network: nn.Module,
              stage_names: Sequence[Sequence[str]],
-             out_indices: int | Sequence[int],
+             out_indices: int | Sequence[int] | None,
              frozen_stages: int,
              norm_cfg: dict | None = None,
              with_cp: bool = False,
@@ -60,11 +61,10 @@ class FamilyBackbone(BaseBackbone):
                 delattr(network, child)
         self.model = network
         self._stage_names = stage_names
-        self._set_norms(norm_cfg)
-        self._first_output = int(not self.stem_is_output)
-        count = len(stage_names) - self._first_output
-        first = 'the stem' if self.stem_is_output else 'the first after the stem'
-        self.out_indices = check_out_indices(out_indices, count, type(self).__name__, first)
+        if norm_cfg:
+            self._set_norms(norm_cfg)
+        out_indices = -1 if out_indices is None else out_indices
+        self.out_indices = check_out_indices(out_indices, len(stage_names) - self.first_output, type(self).__name__)
         _, shapes = wrapping.output_shapes(self, {}, wrapping.image_shape(in_channels, 64))
         self.out_channels = tuple(map(wrapping.channels_of, shapes))
         if with_cp:
@@ -76,18 +76,16 @@ class FamilyBackbone(BaseBackbone):
         if value not in allowed:
             raise ConfigError(f'{key}={value!r}: {type(self).__name__} takes {" or ".join(map(repr, allowed))} only')
 
-    def _set_norms(self, norm_cfg: dict | None) -> None:
-        """Give all BatchNorm layers the settings of ``norm_cfg``; None keeps the network's own."""
-        options = dict(norm_cfg or dict(type='BN'))
-        if options.pop('type', None) not in ('BN', 'BN2d', nn.BatchNorm2d) or options.keys() - _NORM_OPTIONS.keys():
-            raise ConfigError(f"norm_cfg={norm_cfg!r}: {type(self).__name__} takes type 'BN' with "
-                              f'{", ".join(_NORM_OPTIONS)} only')
-        options = _NORM_OPTIONS | options
+    def _set_norms(self, norm_cfg: dict) -> None:
+        """Give all BatchNorm layers the settings of ``norm_cfg``."""
+        wanted = build_norm(norm_cfg, 1)
+        if type(wanted) is not nn.BatchNorm2d:
+            raise ConfigError(f"norm_cfg={norm_cfg!r}: {type(self).__name__} takes type='BN' only")
         for layer in self.modules():
-            if norm_cfg and isinstance(layer, _BatchNorm):
-                layer.eps = options['eps']
-                layer.momentum = options['momentum']
-                layer.requires_grad_(options['requires_grad'])
+            if isinstance(layer, _BatchNorm):
+                layer.eps = wanted.eps
+                layer.momentum = wanted.momentum
+                layer.requires_grad_(wanted.weight.requires_grad)
 
     def stages(self) -> list[Stage]:
         """See :meth:`BaseBackbone.stages`."""
@@ -96,7 +94,7 @@ class FamilyBackbone(BaseBackbone):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the feature maps (N, C, H', W') float of ``out_indices``, for images (N, C, H, W) float."""
         outs = []
-        for i, names in enumerate(self._stage_names, start=-self._first_output):
+        for i, names in enumerate(self._stage_names, start=-self.first_output):
             for name in names:
                 x = self.model.get_submodule(name)(x)
             if i in self.out_indices:

@@ -3,22 +3,18 @@
 __ https://arxiv.org/abs/1905.02244
 """
 from collections.abc import Sequence
-from typing import Literal
+from itertools import pairwise
+from typing import ClassVar, Literal
 
 from ftcls.registry import MODELS
 from ftcls.utils.types import PositiveFloat
-from ..weight_init import InitCfg
-from .families import CONV_INIT, FamilyBackbone
+from ..weight_init import CONV_INIT, InitCfg
+from .families import FamilyBackbone
 from .timm_backbone import build_timm
 
 __all__ = ['MobileNetV2', 'MobileNetV3']
 
-# Index of the first block of each stage, and of the last convolution, in torchvision's `features`.
-_V2_STARTS = (0, 1, 2, 4, 7, 11, 14, 17, 18, 19)
-_V3_INIT = (
-    dict(type='Kaiming', layer=['Conv2d'], nonlinearity='leaky_relu'),
-    dict(type='Constant', val=1, layer=['BatchNorm2d']),
-)
+_V2_STARTS = (0, 1, 2, 4, 7, 11, 14, 17, 18, 19)  # of each stage, in torchvision's `features`
 _PLAIN_CONV = (None, dict(type='Conv2d'))
 
 
@@ -53,7 +49,7 @@ class MobileNetV2(FamilyBackbone):
         super().__init__(init_cfg, CONV_INIT, norm_eval)
         self.check_choice('conv_cfg', conv_cfg, _PLAIN_CONV)
         self.check_choice('act_cfg', act_cfg, (None, dict(type='ReLU6')))
-        names = [[f'features.{i}' for i in range(*ends)] for ends in zip(_V2_STARTS, _V2_STARTS[1:])]
+        names = [[f'features.{i}' for i in range(*ends)] for ends in pairwise(_V2_STARTS)]
         self.take(Network(width_mult=widen_factor), names, out_indices, frozen_stages, norm_cfg, with_cp)
 
 
@@ -77,7 +73,7 @@ class MobileNetV3(FamilyBackbone):
         torch.Size([1, 288, 2, 2])
     """
 
-    stem_is_output = True
+    first_output: ClassVar[int] = 0
 
     def __init__(self,
                  arch: Literal['small', 'small_075', 'small_050', 'large'] = 'small',
@@ -88,11 +84,10 @@ class MobileNetV3(FamilyBackbone):
                  norm_eval: bool = False,
                  with_cp: bool = False,
                  init_cfg: InitCfg = None) -> None:
-        super().__init__(init_cfg, _V3_INIT, norm_eval)
+        super().__init__(init_cfg, CONV_INIT, norm_eval)
         self.check_choice('conv_cfg', conv_cfg, _PLAIN_CONV)
         size = arch if arch[-1].isdigit() else f'{arch}_100'
         network = build_timm(f'mobilenetv3_{size}', 'MobileNetV3')
         blocks = [[f'blocks.{i}.{j}'] for i, stage in enumerate(network.blocks) for j in range(len(stage))]
         norm_cfg = norm_cfg or dict(type='BN', eps=0.001, momentum=0.01)
-        out_indices = -1 if out_indices is None else out_indices
         self.take(network, [['conv_stem', 'bn1'], *blocks], out_indices, frozen_stages, norm_cfg, with_cp)

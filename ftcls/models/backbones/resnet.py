@@ -8,19 +8,16 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
+from ftcls.utils.checkpoint.aligning import TensorOrder
 from ftcls.utils.types import PositiveInt, Probability
 from ..layers import ConvNormAct, build_conv, build_norm
-from ..weight_init import InitCfg
+from ..weight_init import CONV_INIT, InitCfg
 from .base_backbone import BaseBackbone, Stage, check_out_indices
 from .resnet_blocks import BasicBlock, BlockOptions, Bottleneck, ResLayer
 
 __all__ = ['ResNeXt', 'ResNet', 'ResNetV1c', 'ResNetV1d']
 
 Depth = Literal[18, 34, 50, 101, 152]
-_DEFAULT_INIT = (
-    dict(type='Kaiming', layer=['Conv2d']),
-    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
-)
 
 
 @MODELS.register_module()
@@ -56,6 +53,9 @@ class ResNet(BaseBackbone):
         101: (Bottleneck, (3, 4, 23, 3)),
         152: (Bottleneck, (3, 8, 36, 3)),
     }
+    default_init: ClassVar[tuple[dict, ...]] = CONV_INIT
+    tensor_order = TensorOrder(last=('downsample', 'proj'))
+    se_ratio: int = 0  # no squeeze and excitation
 
     def __init__(self,
                  depth: Depth,
@@ -78,7 +78,7 @@ class ResNet(BaseBackbone):
                  zero_init_residual: bool = True,
                  init_cfg: InitCfg = None,
                  drop_path_rate: Probability = 0.0) -> None:
-        super().__init__(init_cfg, _DEFAULT_INIT, norm_eval)
+        super().__init__(init_cfg, self.default_init, norm_eval)
         for key, values in dict(strides=strides, dilations=dilations).items():
             if len(values) < num_stages:
                 raise ConfigError(f'{key}={tuple(values)}: one value for each of the {num_stages} stages is needed')
@@ -96,11 +96,11 @@ class ResNet(BaseBackbone):
         self.conv_cfg = conv_cfg
         self.norm_cfg = norm_cfg or dict(type='BN', requires_grad=True)
         self._block_options = BlockOptions(self.norm_cfg, conv_cfg, style, self.expansion, drop_path_rate,
-                                           zero_init_residual)
+                                           zero_init_residual, self.se_ratio)
 
         self._stem_names = self._make_stem(in_channels, stem_channels)
         self.res_layers = [f'layer{i + 1}' for i in range(num_stages)]
-        channels = [stem_channels] + [base_channels * 2**i * self.expansion for i in range(num_stages)]
+        channels = [stem_channels] + [self._planes(i) * self.expansion for i in range(num_stages)]
         for i, name in enumerate(self.res_layers):
             self.add_module(name, self._make_layer(i, channels[i]))
         self.out_channels = tuple(channels[i + 1] for i in self.out_indices)
@@ -122,6 +122,10 @@ class ResNet(BaseBackbone):
         self.relu = nn.ReLU(inplace=True)
         return 'conv1', 'bn1', 'relu', 'maxpool'
 
+    def _planes(self, stage: int) -> int:
+        """Return the channels of a stage's blocks, 0 the first; ``expansion`` times as many come out."""
+        return self.base_channels * 2**stage
+
     def _block_width(self, stage: int) -> dict:
         """Return the arguments ``width`` and ``groups`` of a stage's blocks: none in a ResNet."""
         return {}
@@ -139,7 +143,7 @@ class ResNet(BaseBackbone):
 
     def _make_layer(self, stage: int, in_channels: int) -> ResLayer:
         """Build the blocks of one stage, 0 the first."""
-        planes = self.base_channels * 2**stage
+        planes = self._planes(stage)
         stride = self.strides[stage]
         shortcut = self._make_shortcut(in_channels, planes * self.expansion, stride)
         options = dict(dilation=self.dilations[stage], options=self._block_options, **self._block_width(stage))

@@ -21,6 +21,7 @@ class BlockOptions:
     expansion: int
     drop_path_rate: float
     zero_init: bool
+    se_ratio: int = 0
 
 
 class ResidualBlock(nn.Module):
@@ -40,6 +41,12 @@ class ResidualBlock(nn.Module):
         self.out_channels = convs[-1]['out_channels']
         self.last_norm_name = f'bn{len(convs)}'
         self.relu = nn.ReLU(inplace=True)
+        self.se_layer = nn.Identity()
+        if options.se_ratio:
+            from torchvision.models._utils import _make_divisible
+            from torchvision.ops import SqueezeExcitation
+            squeezed = _make_divisible(self.out_channels // options.se_ratio, 8)
+            self.se_layer = SqueezeExcitation(self.out_channels, squeezed)
         self.downsample = downsample
         self.drop_path = nn.Identity()
         if options.drop_path_rate > 0:
@@ -60,7 +67,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return relu(branch(x) + shortcut(x))."""
         identity = x if self.downsample is None else self.downsample(x)
-        return self.relu(self.drop_path(self.branch(x)) + identity)
+        return self.relu(self.drop_path(self.se_layer(self.branch(x))) + identity)
 
 
 class BasicBlock(ResidualBlock):

@@ -20,11 +20,13 @@ __all__ = ['CifarResNet', 'ResNet_CIFAR']
 class ResNet_CIFAR(ResNet):
     """:class:`ResNet` for images of about 32x32: one 3x3 convolution of stride 1 in the stem, and no pooling."""
 
+    stem_stride: ClassVar[int] = 1
+
     def __init__(self, depth: Depth, deep_stem: Literal[False] = False, **kwargs: object) -> None:
         super().__init__(depth, deep_stem=False, **kwargs)
 
     def _make_stem(self, in_channels: int, stem_channels: int) -> tuple[str, ...]:
-        self.conv1 = build_conv(self.conv_cfg, in_channels, stem_channels, 3, stride=1, padding=1, bias=False)
+        self.conv1 = build_conv(self.conv_cfg, in_channels, stem_channels, 3, self.stem_stride, 1, bias=False)
         self.bn1 = build_norm(self.norm_cfg, stem_channels)
         self.relu = nn.ReLU(inplace=True)
         return 'conv1', 'bn1', 'relu'

@@ -7,6 +7,7 @@ shape. This needs no table of names for each network, library and depth.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import accumulate
 
 import torch
@@ -17,7 +18,7 @@ __all__ = ['PARTS', 'TensorOrder', 'rename_by_order']
 Tensors = dict[str, torch.Tensor]
 
 PARTS = re.compile(r'((backbone|neck|decoder|head|model|timm_model|module)\.)*')  # the parts, and wrappers inside them
-_KINDS = ('bias', 'running_mean', 'running_var')  # any other tensor is a weight
+_COUNT = 'num_batches_tracked'
 
 
 @dataclass(frozen=True)
@@ -38,29 +39,18 @@ class TensorOrder:
 
     def arrange(self, names: Sequence[str]) -> list[str]:
         """Return a file's names in the order in which the layers run."""
-        rank, paths = {}, {}
+        rank, keys = {}, {}
         for i, name in enumerate(names):
-            place = name
-            for pattern, replacement in self.regroup:
-                place = re.sub(pattern, replacement, place)
-            paths[name] = list(accumulate(place.split('.'), '{}.{}'.format))
-            for path in paths[name]:
-                rank.setdefault(path, i)
-        return sorted(names, key=lambda n: [(path.split('.')[-1] in self.last, rank[path]) for path in paths[n]])
+            place = reduce(lambda text, rule: re.sub(*rule, text), self.regroup, name)
+            paths = accumulate(place.split('.'), '{}.{}'.format)
+            keys[name] = [(path.split('.')[-1] in self.last, rank.setdefault(path, i)) for path in paths]
+        return sorted(names, key=keys.get)
 
 
-def _kind(name: str) -> str:
-    return next((kind for kind in _KINDS if name.endswith(kind)), 'weight')
-
-
-def _squeezed(tensor: torch.Tensor) -> tuple[int, ...]:
-    """Return the shape without ones: a 1x1 convolution and a linear layer have the same."""
-    return tuple(size for size in tensor.shape if size != 1)
-
-
-def _find_module(module: nn.Module) -> tuple[nn.Module, TensorOrder] | None:
-    found = ((m, getattr(m, 'tensor_order', None)) for m in module.modules())
-    return next(((m, order) for m, order in found if order is not None), None)
+def _kind_and_size(name: str, tensor: torch.Tensor) -> tuple:
+    """Return the kind of a tensor and its shape without ones: a 1x1 convolution and a linear layer have the same."""
+    kinds = ('bias', 'running_mean', 'running_var')
+    return next((k for k in kinds if name.endswith(k)), 'weight'), tuple(size for size in tensor.shape if size != 1)
 
 
 def rename_by_order(theirs: Tensors, module: nn.Module) -> tuple[Tensors, dict[str, str]]:
@@ -74,18 +64,25 @@ def rename_by_order(theirs: Tensors, module: nn.Module) -> tuple[Tensors, dict[s
         The file's tensors, those of the network under its names (behind the file's prefix) and in its shapes; and the
         old and the new names of these. Both are empty if the network is another.
     """
-    network, order = _find_module(module) or (None, TensorOrder())
+    network = next((m for m in module.modules() if hasattr(m, 'tensor_order')), None)
     if network is None:
         return {}, {}
-    ours = {n: t for n, t in network.state_dict().items() if t.is_floating_point() and not n.startswith(order.others)}
-    names = order.arrange([name for name, tensor in theirs.items() if tensor.is_floating_point()])
+    order = network.tensor_order
+    # Whole numbers are bookkeeping; of these, BatchNorm's counts are paired where the file has them.
+    with_counts = any(name.endswith(_COUNT) for name in theirs)
+
+    def is_paired(name: str, tensor: torch.Tensor) -> bool:
+        return tensor.is_floating_point() or (with_counts and name.endswith(_COUNT))
+
+    ours = {n: t for n, t in network.state_dict().items() if is_paired(n, t) and not n.startswith(order.others)}
+    names = order.arrange([name for name, tensor in theirs.items() if is_paired(name, tensor)])
     # The first convolution may be for images of other channels, see `adapt_input`.
-    first = next((n for n, tensor in ours.items() if tensor.ndim == 4), None)
+    flexible = [n for n, tensor in ours.items() if tensor.ndim == 4][:1]
+    flexible += [n for n in ours if n.endswith(order.resized)]
 
     def agree(own: str, name: str) -> bool:
-        a, b = ours[own], theirs[name]
-        flexible = (own == first or own.endswith(order.resized)) and a.ndim == b.ndim
-        return _kind(own) == _kind(name) and (flexible or _squeezed(a) == _squeezed(b))
+        wanted, found = _kind_and_size(own, ours[own]), _kind_and_size(name, theirs[name])
+        return wanted == found or (own in flexible and wanted[0] == found[0] and ours[own].ndim == theirs[name].ndim)
 
     for start in range(len(names) - len(ours) + 1):
         window = names[start:start + len(ours)]
@@ -97,20 +94,11 @@ def rename_by_order(theirs: Tensors, module: nn.Module) -> tuple[Tensors, dict[s
 def _renamed(theirs: Tensors, pairs: dict[str, str], ours: Tensors) -> tuple[Tensors, dict[str, str]]:
     """Return ``theirs`` with the names of ``pairs``; nothing if it has more layers beside these."""
     start = PARTS.match(next(iter(pairs)))[0]
-    containers = {name[len(start):].split('.')[0] for name in pairs}
-    others = [
-        n[len(start):] for n in theirs if n not in pairs and n.startswith(start) and theirs[n].is_floating_point()
-    ]
-    if containers & {name.split('.')[0] for name in others}:
-        return {}, {}
     names = {name: start + own for name, own in pairs.items()}
-    for name, own in pairs.items():
-        if name.endswith('running_mean'):
-            end = 'num_batches_tracked'
-            names[name.removesuffix('running_mean') + end] = start + own.removesuffix('running_mean') + end
+    containers = tuple(start + name[len(start):].split('.')[0] + '.' for name in pairs)
+    if any(n.startswith(containers) and n not in names and t.is_floating_point() for n, t in theirs.items()):
+        return {}, {}
     state = {names.get(name, name): tensor for name, tensor in theirs.items()}
-    for own in pairs.values():
-        value = state[start + own]
-        if value.numel() == ours[own].numel():
-            state[start + own] = value.reshape(ours[own].shape)
+    for own in (own for name, own in pairs.items() if theirs[name].numel() == ours[own].numel()):
+        state[start + own] = state[start + own].reshape(ours[own].shape)
     return state, names

@@ -24,7 +24,8 @@ _CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'model_state', 'net', 
 # What DistributedDataParallel, torch.compile and training codes put before every name.
 _WRAPPERS = ('module.', '_orig_mod.', '_fsdp_wrapped_module.', 'model.', 'net.', 'network.', 'ema_model.')
 # Names of the layer that gives the classes, in OpenMMLab, torchvision, timm, and codes for CIFAR and of U-Nets.
-_CLASSIFIER = re.compile(r'(head|heads|fc|linear|classifier|last_linear|head_dist|aux_logits|AuxLogits|outc)(\.|$)')
+_CLASSIFIER = re.compile(r'((backbone\.)?(model\.)?(?=classifier\.))?'
+                         r'(head|heads|fc|linear|classifier|last_linear|head_dist|aux_logits|AuxLogits|outc)(\.|$)')
 _PARTS_OF_LAYERS = ('weight', 'bias', 'running_mean', 'running_var')  # other buffers may be bookkeeping
 _MAX_DEPTH = 3  # components of a name that are tried as a prefix
 

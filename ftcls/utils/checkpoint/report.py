@@ -135,11 +135,8 @@ class LoadReport:
         if self.prefix:
             head += f', names {self.prefix}'
         lines = [head]
-        if self.renamed:
-            old, new = next(iter(self.renamed.items()))
-            lines.append(
-                f'  names of another library ({len(self.renamed)}), paired in the order of the layers: {old!r} '
-                f'-> {new!r} ...')
+        for old, new in list(self.renamed.items())[:1]:
+            lines.append(f"  {len(self.renamed)} names are another library's, paired in order: {old!r} -> {new!r} ...")
         notes = grouped((note.split(':')[0], name) for name, note in self.expected.items())
         lines += [f'  as expected: {fold_names(names)} {note}' for note, names in notes.items()]
         for where, names in (('missing in the file', self.missing), ('in the file only', self.unexpected)):

@@ -1,0 +1,43 @@
+"""ResNet and ResNeXt with `squeeze and excitation <https://arxiv.org/abs/1709.01507>`_ (Hu et al.)."""
+from typing import Literal
+
+from ftcls.registry import MODELS
+from ftcls.utils.types import PositiveInt
+from .resnet import ResNet, ResNeXt
+
+__all__ = ['SEResNeXt', 'SEResNet']
+
+_SEDepth = Literal[50, 101, 152]
+
+
+@MODELS.register_module()
+class SEResNet(ResNet):
+    """SE-ResNet, built with torchvision's ``SqueezeExcitation``; OpenMMLab's and timm's files load.
+
+    Args:
+        se_ratio: Channels of a block over those between the two layers of its squeeze and excitation.
+        depth, **kwargs: :class:`ResNet`'s arguments.
+    """
+
+    def __init__(self, depth: _SEDepth, se_ratio: PositiveInt = 16, **kwargs: object) -> None:
+        self.se_ratio = se_ratio
+        super().__init__(depth, **kwargs)
+
+
+@MODELS.register_module()
+class SEResNeXt(ResNeXt):
+    """SE-ResNeXt; see :class:`SEResNet`.
+
+    Args:
+        se_ratio: See :class:`SEResNet`.
+        depth, groups, width_per_group, **kwargs: :class:`ResNeXt`'s arguments.
+    """
+
+    def __init__(self,
+                 depth: _SEDepth,
+                 groups: PositiveInt = 32,
+                 width_per_group: PositiveInt = 4,
+                 se_ratio: PositiveInt = 16,
+                 **kwargs: object) -> None:
+        self.se_ratio = se_ratio
+        super().__init__(depth, groups, width_per_group, **kwargs)
