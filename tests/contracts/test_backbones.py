@@ -66,19 +66,19 @@ CASES = {
     },
     'EfficientNet': {
         'b0': dict(drop_path_rate=0.2, out_indices=(0, 4, 6)),
-        'es': dict(arch='es', act_cfg=dict(type='ReLU'), norm_eval=True),
+        'es': dict(arch='es', act_cfg=dict(type='ReLU')),
     },
     'EfficientNetV2': {
         '': dict(arch='b0', with_cp=True)
     },
     'MobileNetV2': {
-        '': dict(widen_factor=0.25)
+        '': dict(widen_factor=0.25, norm_eval=True)
     },
     'MobileNetV3': {
         '': dict(arch='small_050', out_indices=(0, 12))
     },
     'RegNet': {
-        '': dict(arch=dict(w0=8, wa=8., wm=2., group_w=4, depth=4, bot_mul=1.), stem_channels=8, strides=(2, 2, 2))
+        '': dict(arch=dict(w0=8, wa=8., wm=2., group_w=4, depth=4, bot_mul=1.), stem_channels=8, out_indices=(1, 2))
     },
     'SEResNet': {
         '': dict(SMALL, depth=50)

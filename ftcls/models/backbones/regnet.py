@@ -6,6 +6,7 @@ import numpy as np
 
 from ftcls.registry import MODELS
 from ftcls.utils.types import PositiveInt
+from ..weight_init import InitCfg
 from .families import arch_values
 from .resnet_blocks import Bottleneck
 from .resnet_cifar import ResNet_CIFAR
@@ -32,9 +33,9 @@ class RegNet(ResNet_CIFAR):
 
     Args:
         arch: The size, or a dict of ``w0``, ``wa``, ``wm``, ``group_w``, ``depth`` and ``bot_mul``, as in the paper.
-        in_channels, stem_channels, strides, dilations, **kwargs: :class:`ResNet`'s arguments, except ``depth``,
-            ``expansion`` and ``num_stages``; ``deep_stem`` must be False.
         base_channels: Not used, as in MMClassification.
+        deep_stem: False; there is no other stem.
+        others: See :class:`ResNet`; one value of ``strides`` and ``dilations`` for each stage, 4 in all sizes.
 
     Example:
         >>> RegNet('regnetx_400mf')(torch.rand(1, 3, 64, 64))[0].shape
@@ -51,7 +52,18 @@ class RegNet(ResNet_CIFAR):
                  stem_channels: PositiveInt = 32,
                  base_channels: PositiveInt = 32,
                  strides: Sequence[PositiveInt] = (2, 2, 2, 2),
-                 **kwargs: object) -> None:
+                 dilations: Sequence[PositiveInt] = (1, 1, 1, 1),
+                 out_indices: int | Sequence[int] = (3, ),
+                 style: Literal['pytorch', 'caffe'] = 'pytorch',
+                 deep_stem: Literal[False] = False,
+                 avg_down: bool = False,
+                 frozen_stages: int = -1,
+                 conv_cfg: dict | None = None,
+                 norm_cfg: dict | None = None,
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 zero_init_residual: bool = True,
+                 init_cfg: InitCfg = None) -> None:
         w0, wa, wm, group_width, depth, ratio = arch_values(arch, _ARCHS, _KEYS)
         steps = np.round(np.log1p(np.arange(depth) * wa / w0) / np.log(wm))
         widths, blocks = np.unique(np.round(w0 * wm**steps / 8) * 8, return_counts=True)
@@ -59,9 +71,11 @@ class RegNet(ResNet_CIFAR):
         self._inner = (np.round(widths * ratio / self._groups) * self._groups).astype(int)
         self.stage_widths = (self._inner / ratio).astype(int).tolist()
         self.arch_settings = {depth: (Bottleneck, tuple(blocks.tolist()))}
-        options = dict(
-            in_channels=in_channels, stem_channels=stem_channels, base_channels=base_channels, strides=strides)
-        super().__init__(depth, expansion=1, num_stages=len(blocks), **options, **kwargs)
+        options = dict(in_channels=in_channels, stem_channels=stem_channels, base_channels=base_channels, style=style)
+        options |= dict(strides=strides, dilations=dilations, out_indices=out_indices, avg_down=avg_down)
+        options |= dict(frozen_stages=frozen_stages, conv_cfg=conv_cfg, norm_cfg=norm_cfg, norm_eval=norm_eval)
+        options |= dict(with_cp=with_cp, zero_init_residual=zero_init_residual, init_cfg=init_cfg)
+        super().__init__(depth, deep_stem, expansion=1, num_stages=len(blocks), **options)
 
     def _planes(self, stage: int) -> int:
         return self.stage_widths[stage]

@@ -312,6 +312,6 @@ def match_state_dict(state_dict: Tensors,
         renamed, names = rename_by_order(state_dict, unwrap_model(module))
         found, by_order = _pair(renamed, ours, taken, adapt_input)
         if by_order.required_loaded > report.required_loaded:
-            by_order.renamed = names
+            by_order.renamed = {taken + old: taken + new for old, new in names.items()}
             return found, by_order
     return matched, report
