@@ -8,12 +8,13 @@ from importlib import import_module
 from typing import Any
 
 from mmengine import registry as mmengine
+from mmengine.registry import RUNNER_CONSTRUCTORS, TASK_UTILS
 
 __all__ = [
-    'BATCH_AUGMENTS', 'BATCH_TRANSFORMS', 'DATASETS', 'DATA_SAMPLERS', 'EVALUATOR', 'FUNCTIONS', 'HOOKS',
+    'BATCH_AUGMENTS', 'BATCH_TRANSFORMS', 'DATASETS', 'DATA_SAMPLERS', 'EVALUATOR', 'EVALUATORS', 'FUNCTIONS', 'HOOKS',
     'LOG_PROCESSORS', 'LOOPS', 'METRICS', 'MODELS', 'MODEL_WRAPPERS', 'OPTIMIZERS', 'OPTIM_WRAPPERS',
-    'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'RUNNERS', 'Registry', 'TRANSFORMS', 'VISBACKENDS', 'VISUALIZERS',
-    'WEIGHT_INITIALIZERS'
+    'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'RUNNERS', 'RUNNER_CONSTRUCTORS', 'Registry', 'TASK_UTILS',
+    'TRANSFORMS', 'VISBACKENDS', 'VISUALIZERS', 'WEIGHT_INITIALIZERS'
 ]
 
 
@@ -116,6 +117,7 @@ BATCH_TRANSFORMS = Registry('batch transform', None, 'ftcls.models', 'ftcls.data
 METRICS = Registry('metric', mmengine.METRICS, 'ftcls.evaluation')
 # What gathers the metrics.
 EVALUATOR = Registry('evaluator', mmengine.EVALUATOR, 'ftcls.evaluation')
+EVALUATORS = EVALUATOR
 # What draws, and where it is written to.
 VISUALIZERS = Registry(
     'visualizer', mmengine.VISUALIZERS, 'ftcls.visualization', given=('name', 'save_dir', 'vis_backends'))

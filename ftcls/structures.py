@@ -1,17 +1,23 @@
 """What is known about one image: its labels, its prediction, where it came from."""
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.structures import BaseDataElement
+from torch import tensor_split
+from torch.nn.functional import one_hot
 
-__all__ = ['DataSample', 'PackedBatch', 'SampleBatch', 'is_stacked']
+__all__ = [
+    'DataSample', 'PackedBatch', 'SampleBatch', 'batch_label_to_onehot', 'cat_batch_labels', 'format_label',
+    'format_score', 'is_stacked', 'label_to_onehot', 'tensor_split'
+]
 
 Label = torch.Tensor | np.ndarray | Sequence | int
 
 
-def _label_tensor(value: Label) -> torch.Tensor:
+def format_label(value: Label) -> torch.Tensor:
     """Return a label as int64, (k, )."""
     tensor = torch.as_tensor(value)
     if tensor.is_floating_point() and tensor.numel():  # torch takes an empty list for floats
@@ -20,12 +26,44 @@ def _label_tensor(value: Label) -> torch.Tensor:
     return tensor.to(torch.int64).reshape(-1)
 
 
-def _score_tensor(value: Any) -> torch.Tensor:
+def format_score(value: Any) -> torch.Tensor:
     """Return scores as float, (num_classes, )."""
     tensor = torch.as_tensor(value)
     if tensor.ndim != 1:
         raise ValueError(f'scores must have shape (num_classes, ), got {tuple(tensor.shape)}')
     return tensor if tensor.is_floating_point() else tensor.float()
+
+
+def label_to_onehot(label: Label, num_classes: int) -> torch.Tensor:
+    """Return a class index or several as 0 and 1, (num_classes, ) int64.
+
+    Example:
+        >>> label_to_onehot([0, 2], num_classes=4)
+        tensor([1, 0, 1, 0])
+    """
+    return one_hot(format_label(label), num_classes).sum(dim=0)
+
+
+def cat_batch_labels(elements: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[int]]:
+    """Return the labels of several samples, each (k, ), as one tensor, and where all but the first begin in it.
+
+    Example:
+        >>> cat_batch_labels([torch.tensor([0, 1]), torch.tensor([3])])
+        (tensor([0, 1, 3]), [2])
+    """
+    return torch.cat(list(elements)), list(accumulate(map(len, elements)))[:-1]
+
+
+def batch_label_to_onehot(batch_label: torch.Tensor, split_indices: Sequence[int], num_classes: int) -> torch.Tensor:
+    """Return labels as :func:`cat_batch_labels` gives them as 0 and 1, (N, num_classes) int64.
+
+    Example:
+        >>> batch_label_to_onehot(torch.tensor([0, 1, 3]), [2], num_classes=4)
+        tensor([[1, 1, 0, 0],
+                [0, 0, 0, 1]])
+    """
+    labels = tensor_split(batch_label, list(split_indices))
+    return torch.stack([label_to_onehot(label, num_classes) for label in labels])
 
 
 class DataSample(BaseDataElement):
@@ -54,22 +92,28 @@ class DataSample(BaseDataElement):
 
     def set_gt_label(self, value: Label) -> 'DataSample':
         """Set ``gt_label`` from a class index or several."""
-        self.set_field(_label_tensor(value), 'gt_label', dtype=torch.Tensor)
+        self.set_field(format_label(value), 'gt_label', dtype=torch.Tensor)
         return self
 
     def set_gt_score(self, value: Any) -> 'DataSample':
-        """Set ``gt_score``, (num_classes, )."""
-        self.set_field(_score_tensor(value), 'gt_score', dtype=torch.Tensor)
-        return self
+        """Set ``gt_score``, (num_classes, ), and ``num_classes``; raise a ValueError if that is another number."""
+        return self._set_score(value, 'gt_score')
 
     def set_pred_label(self, value: Label) -> 'DataSample':
         """Set ``pred_label`` from a class index or several."""
-        self.set_field(_label_tensor(value), 'pred_label', dtype=torch.Tensor)
+        self.set_field(format_label(value), 'pred_label', dtype=torch.Tensor)
         return self
 
     def set_pred_score(self, value: Any) -> 'DataSample':
-        """Set ``pred_score``, (num_classes, )."""
-        self.set_field(_score_tensor(value), 'pred_score', dtype=torch.Tensor)
+        """Set ``pred_score``, (num_classes, ), and ``num_classes``; raise a ValueError if that is another number."""
+        return self._set_score(value, 'pred_score')
+
+    def _set_score(self, value: Any, field: str) -> 'DataSample':
+        score = format_score(value)
+        if len(score) != self.get('num_classes', len(score)):
+            raise ValueError(f'{field} has {len(score)} scores, and the sample has num_classes={self.num_classes}')
+        self.set_field(len(score), 'num_classes', field_type='metainfo')
+        self.set_field(score, field, dtype=torch.Tensor)
         return self
 
 

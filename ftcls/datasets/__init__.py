@@ -3,6 +3,7 @@ from typing import Any
 
 from . import transforms
 from .base_dataset import BaseDataset
+from .builder import build_dataset
 from .custom import CustomDataset
 from .digits import DigitPairs, Digits
 from .imagenet import ImageNet
@@ -14,7 +15,8 @@ from .stock import CIFAR10, CIFAR100, MNIST, FashionMNIST
 
 __all__ = [
     'BalancedSampler', 'BaseDataset', 'BinarySegDataset', 'CIFAR10', 'CIFAR100', 'CarvanaDataset', 'CustomDataset',
-    'DigitPairs', 'Digits', 'FashionMNIST', 'ImageNet', 'KFoldDataset', 'MNIST', 'MultiLabelDataset', 'RepeatAugSampler'
+    'DigitPairs', 'Digits', 'FashionMNIST', 'ImageNet', 'KFoldDataset', 'MNIST', 'MultiLabelDataset',
+    'RepeatAugSampler', 'build_dataset'
 ]
 
 

@@ -23,7 +23,7 @@ from .list_files import read_data, read_lines
 from .transforms.loading import Pipeline
 from .worker_seed import EpochSeed
 
-__all__ = ['BaseDataset', 'listed', 'near_hint', 'relative_path']
+__all__ = ['BaseDataset', 'listed', 'near_hint', 'read_classes', 'relative_path']
 
 
 @DATASETS.register_module()
@@ -84,7 +84,7 @@ class BaseDataset(CachedDataset):
         self.epoch_seed = EpochSeed()
         metainfo = {'classes': classes, **(metainfo or {})}
         #: The list of classes that was given, by ``classes`` or ``metainfo``; None if the data decides.
-        self.given_classes = given = _read_classes(metainfo.pop('classes'))
+        self.given_classes = given = read_classes(metainfo.pop('classes'))
         if given is not None:
             metainfo['classes'] = given
         prefixes = data_prefix if isinstance(data_prefix, Mapping) else {'img_path': data_prefix}
@@ -365,7 +365,7 @@ def relative_path(path: str, folder: str) -> str:
     return rest.replace(os.sep, '/')
 
 
-def _read_classes(classes: str | os.PathLike | Sequence[str] | None) -> tuple[str, ...] | None:
+def read_classes(classes: str | os.PathLike | Sequence[str] | None) -> tuple[str, ...] | None:
     """Return class names from a sequence, or from a file with one name per line; None for None."""
     if classes is None:
         return None

@@ -39,7 +39,7 @@ def standard_arms(cfg: Config) -> dict[str, dict[str, Any]]:
     scratch.update({'model.backbone.init_cfg': None, 'model.backbone.frozen_stages': -1})
     if cfg.model.get('freeze'):
         scratch['model.freeze'] = None
-    probe = {'custom_hooks': others, 'model.backbone.frozen_stages': len(backbone.stages()) - 1}
+    probe = {'custom_hooks': others, 'model.backbone.frozen_stages': backbone.num_stages_total}
     lpft = {'custom_hooks': [*others, dict(type='LinearProbeFineTuneHook', probe=0.5)]}
     arms = dict(scratch=scratch, probe=probe, lpft=lpft, finetune={})
     for name, overrides in (cfg.get('arms') or {}).items():

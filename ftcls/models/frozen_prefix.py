@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ftcls.utils.names import plural
-from .backbones.base_backbone import BaseBackbone, Stage
+from .backbones.base_backbone import Stage
 from .backbones.wrapping import recorded
 
 __all__ = ['FrozenPrefix']
@@ -47,7 +47,7 @@ class FrozenPrefix:
         self._parts = {name: getattr(model, name, None) for name in ('backbone', 'neck')}
         frozen = list(takewhile(lambda item: item[1] is not None and not _learns(item[1]), self._parts.items()))
         self.name, self.modules = ' and '.join(name for name, _ in frozen), [module for _, module in frozen]
-        if not frozen and isinstance(self._parts['backbone'], BaseBackbone):
+        if not frozen and getattr(self._parts['backbone'], 'has_stages', False):
             stages = list(takewhile(_is_frozen, model.backbone.stages()))
             self.name = f'stem and {plural(len(stages) - 1, "stage")}'
             self.modules = [item for stage in stages for item in stage if isinstance(item, nn.Module)]

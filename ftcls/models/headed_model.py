@@ -67,8 +67,8 @@ def _on_cpu(samples: list[DataSample]) -> list[DataSample]:
 
 
 def _definer(part: object, method: str) -> type:
-    """Return the class that defines a method of ``part``."""
-    return next(c for c in type(part).__mro__ if method in vars(c))
+    """Return the class that defines a method of ``part``; ``object`` if there is none."""
+    return next((c for c in type(part).__mro__ if method in vars(c)), object)
 
 
 class HeadedModel(FreezableModel):
@@ -86,9 +86,9 @@ class HeadedModel(FreezableModel):
     head_example: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self,
+                 init_cfg: dict | list[dict] | None = None,
                  data_preprocessor: dict | nn.Module | None = None,
-                 train_cfg: dict | None = None,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 train_cfg: dict | None = None) -> None:
         super().__init__(_build_preprocessor(data_preprocessor, train_cfg), init_cfg)
 
     @property
@@ -98,7 +98,11 @@ class HeadedModel(FreezableModel):
 
     @abstractmethod
     def extract_feat(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the features of images (N, C, H, W) float that the head gets."""
+        """Return the features of images (N, C, H, W) float."""
+
+    def _head_inputs(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return what the head gets: by default the features."""
+        return self.extract_feat(inputs)
 
     def forward(self,
                 inputs: torch.Tensor,
@@ -123,7 +127,7 @@ class HeadedModel(FreezableModel):
             return self.loss(inputs, data_samples)
         if mode == 'predict':
             return self.predict(inputs, data_samples)
-        feats = self.extract_feat(inputs)
+        feats = self._head_inputs(inputs)
         return self.head(feats) if self.with_head else feats
 
     def _needed_head(self) -> nn.Module:
@@ -134,7 +138,7 @@ class HeadedModel(FreezableModel):
 
     def loss(self, inputs: torch.Tensor, data_samples: list[DataSample]) -> dict[str, torch.Tensor]:
         """Return the head's losses by name, each () float32, for images (N, C, H, W) float and their truth."""
-        return self._needed_head().loss(self.extract_feat(inputs), data_samples)
+        return self._needed_head().loss(self._head_inputs(inputs), data_samples)
 
     def parse_losses(self, losses: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return what is minimised, and what is logged, see MMEngine; a single loss, (), needs no mean and no sum."""
@@ -160,7 +164,7 @@ class HeadedModel(FreezableModel):
         ``loss_per_sample``, else that of the batch. ``kwargs`` are for the head's ``predict``.
         """
         head = self._needed_head()
-        feats = self.extract_feat(inputs)
+        feats = self._head_inputs(inputs)
         losses: Iterable[torch.Tensor] = ()
         if data_samples and all(map(self._is_labelled, data_samples)):
             losses = self._losses_of_samples(feats, data_samples)
@@ -174,7 +178,7 @@ class HeadedModel(FreezableModel):
 
     def _losses_of_samples(self, feats: tuple[torch.Tensor, ...], data_samples: list[DataSample]) -> torch.Tensor:
         # A subclass that overrides `loss` alone is asked for that loss.
-        if hasattr(self.head, 'loss_per_sample') and issubclass(
-                _definer(self.head, 'loss_per_sample'), _definer(self.head, 'loss')):
+        own = _definer(self.head, 'loss_per_sample')
+        if all(issubclass(own, _definer(self.head, method)) for method in ('loss', '_get_loss')):
             return self.head.loss_per_sample(feats, data_samples).detach()
         return self.parse_losses(self.head.loss(feats, data_samples))[0].detach().expand(len(data_samples))

@@ -138,6 +138,7 @@ class ImageClassificationInferencer:
         device: Where the model runs; by default the accelerator if there is one, else the CPU. A built model stays
             where it is.
         classes: Names of the classes; None for those of the checkpoint, else those of the config's dataset.
+        **kwargs: Changes to ``model`` of the config, see :func:`.get_model`.
 
     Raises:
         MissingFileError: If there is no such config or checkpoint.
@@ -153,9 +154,10 @@ class ImageClassificationInferencer:
                  model: str | os.PathLike | Config | nn.Module,
                  pretrained: str | os.PathLike | bool | None = None,
                  device: str | torch.device | None = None,
-                 classes: Sequence[str] | None = None) -> None:
+                 classes: Sequence[str] | None = None,
+                 **kwargs: Any) -> None:
         if not isinstance(model, nn.Module):
-            model = get_model(model, pretrained is None or pretrained, device)
+            model = get_model(model, pretrained is None or pretrained, device, **kwargs)
         elif isinstance(pretrained, (str, os.PathLike)):
             load_weights(model, pretrained)
         if device is not None:
@@ -204,12 +206,10 @@ class ImageClassificationInferencer:
             ConfigError: If the number of class names differs from that of scores, or ``topk`` is larger than it.
         """
         images = as_list(inputs)
-        if batch_size < 1:
-            raise ConfigError(f'batch_size must be at least 1, got {batch_size}')
         names = _drawing_names(images)
         results, samples = [], []
-        for start in range(0, len(images), batch_size):
-            prepared = [self._prepare(image, skip_broken, channel_order) for image in images[start:start + batch_size]]
+        for batch in batched(images, batch_size):
+            prepared = [self._prepare(image, skip_broken, channel_order) for image in batch]
             predictions = self._predict([ready[0] for ready in prepared if not isinstance(ready, UserError)])
             for ready in prepared:
                 if isinstance(ready, UserError):
@@ -232,13 +232,17 @@ class ImageClassificationInferencer:
             return err
 
     @torch.no_grad()
-    def _predict(self, samples: Sequence[dict]) -> Iterator[DataSample]:
-        """Run packed samples through the model, those of one size together: padding would change the prediction."""
+    def _predict(self, samples: Sequence[dict], step: Callable[[dict], Sequence] | None = None) -> Iterator:
+        """Run packed samples through the model, those of one size together: padding would change the prediction.
+
+        ``step`` returns what is wanted of each image of a batch; None for the model's own data samples.
+        """
+        step = step or self.model.test_step
         by_size = grouped((sample['inputs'].shape, index) for index, sample in enumerate(samples))
         predicted = {}
         for indices in by_size.values():
             batch = {key: [samples[i][key] for i in indices] for key in ('inputs', 'data_samples')}
-            predicted.update(zip(indices, self.model.test_step(batch)))
+            predicted.update(zip(indices, step(batch)))
         return iter([predicted[index] for index in range(len(samples))])
 
     def _describe(self, sample: DataSample, topk: int | None) -> dict[str, Any]:
@@ -246,8 +250,7 @@ class ImageClassificationInferencer:
         if self.classes is not None and len(self.classes) != len(scores):
             raise ConfigError(f'`classes`: {len(self.classes)} class names ({enumerate_names(self.classes, 5)}) are '
                               f'given and the model scores {len(scores)} classes')
-        if topk is not None and not 1 <= topk <= len(scores):
-            raise ConfigError(f'topk must be from 1 to {len(scores)}, the number of classes; got {topk}')
+        check_topk(topk, len(scores))
         # stable: the lower index comes first among equal scores, as in the metrics
         ranked = [dict(label=int(i), score=float(scores[i])) for i in np.argsort(-scores, kind='stable')]
         if self.classes is not None:
@@ -267,8 +270,8 @@ class ImageClassificationInferencer:
 
     @staticmethod
     def list_models(pattern: str | None = None) -> list[str]:
-        """Return the names of the models that come with ftcls; see :func:`.list_models`."""
-        return list_models(pattern)
+        """Return the names of the classifiers that come with ftcls; see :func:`.list_models`."""
+        return list_models(pattern, task='Image Classification')
 
 
 def inference_model(model: str | os.PathLike | Config | nn.Module,
@@ -286,6 +289,19 @@ def inference_model(model: str | os.PathLike | Config | nn.Module,
     """
     inferencer = ImageClassificationInferencer(model, pretrained, device, classes)
     return inferencer(img, show_dir=show_dir, topk=topk, channel_order=channel_order)[0]
+
+
+def check_topk(topk: int | None, most: int) -> None:
+    """Raise a ConfigError unless ``topk`` is None or from 1 to ``most``."""
+    if topk is not None and not 1 <= topk <= most:
+        raise ConfigError(f'topk must be from 1 to {most}, the number of classes; got {topk}')
+
+
+def batched(images: Sequence[Image], batch_size: int) -> list[Sequence[Image]]:
+    """Cut a list into pieces of ``batch_size``; raise a ConfigError unless that is at least 1."""
+    if batch_size < 1:
+        raise ConfigError(f'batch_size must be at least 1, got {batch_size}')
+    return [images[start:start + batch_size] for start in range(0, len(images), batch_size)]
 
 
 @functools.cache

@@ -4,28 +4,29 @@ import fnmatch
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.fileio import list_from_file
 from mmengine.registry import DefaultScope
 from torch import nn
 
 from ftcls.config.loading import config_folder, load_config, resolve_config_path
 from ftcls.config.resolve import dataset_configs
+from ftcls.datasets.base_dataset import read_classes
+from ftcls.models.headed_model import check_word
 from ftcls.registry import DATASETS, MODELS
-from ftcls.utils import CheckpointError, ConfigError, MissingFileError, did_you_mean
+from ftcls.utils import CheckpointError, ConfigError, MissingFileError, UserError, did_you_mean
 from ftcls.utils.checkpoint.loading import checkpoint_meta, load_pretrained, read_checkpoint
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 
 __all__ = [
-    'CHECKPOINT_SUFFIXES', 'build_model', 'find_checkpoint', 'find_config', 'get_model', 'list_models', 'load_weights',
-    'resolve_model', 'validation_dataset'
+    'CHECKPOINT_SUFFIXES', 'build_model', 'find_checkpoint', 'find_config', 'get_model', 'init_model', 'list_models',
+    'load_weights', 'resolve_model', 'validation_dataset'
 ]
 
 CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.th', '.ckpt', '.bin', '.safetensors')
@@ -45,12 +46,27 @@ def _config_files() -> dict[str, Path]:
     return names
 
 
-def list_models(pattern: str | None = None) -> list[str]:
+def list_models(pattern: str | None = None,
+                exclude_patterns: Sequence[str] | None = None,
+                task: str | None = None) -> list[str]:
     """Return the names of the configs that come with ftcls, sorted; :func:`get_model` builds the model of each.
 
-    ``pattern`` keeps names that match it; ``*`` matches anything, and any ending matches, as in mmpretrain.
+    Args:
+        pattern: Keeps names that match it; ``*`` matches anything, and any ending matches, as in mmpretrain.
+        exclude_patterns: Leave out the names that match one of them.
+        task: 'Image Classification' or 'Image Segmentation'; None for both.
+
+    Raises:
+        ConfigError: If there is no such task.
     """
-    return fnmatch.filter(sorted(_config_files()), f'{pattern or ""}*')
+    files = _config_files()
+    names = fnmatch.filter(sorted(files), f'{pattern or ""}*')
+    for exclude in exclude_patterns or ():
+        names = [name for name in names if not fnmatch.fnmatch(name, f'{exclude}*')]
+    if task is None:
+        return names
+    is_segmentor = check_word('task', task, ('Image Classification', 'Image Segmentation')) == 'Image Segmentation'
+    return [name for name in names if (load_config(files[name]).model.type == 'ImageSegmentor') == is_segmentor]
 
 
 def find_config(work_dir: str | os.PathLike) -> Path:
@@ -175,6 +191,14 @@ def get_model(model: str | os.PathLike | Config,
         raise ConfigError(f'--device {device}: cannot be used ({str(err).splitlines()[0]}); give --device cpu') from err
 
 
+def init_model(config: str | os.PathLike | Config,
+               checkpoint: str | os.PathLike | None = None,
+               device: str | torch.device | None = None,
+               **kwargs: Any) -> nn.Module:
+    """Build a model in evaluation mode, as :func:`get_model` does; MMClassification's older name of it."""
+    return get_model(config, checkpoint, device, **kwargs)
+
+
 def build_model(cfg: Config) -> nn.Module:
     """Build the model of a config with its data preprocessor, as the Runner does."""
     settings = {'data_preprocessor': cfg.get('data_preprocessor'), **copy.deepcopy(cfg.model)}
@@ -209,14 +233,10 @@ def _config_classes(cfg: Config) -> list[str] | None:
     """Return the class names in the config's dataset, or of its class (CIFAR-10); None if there are none."""
     try:
         dataset = validation_dataset(cfg)
-    except ConfigError:
+        classes = dataset.get('classes') or (dataset.get('metainfo') or {}).get('classes')
+        if classes is None:
+            classes = (getattr(DATASETS.get(dataset['type']), 'METAINFO', None) or {}).get('classes')
+        return list(read_classes(classes) or ()) or None
+    except UserError as err:
+        warn(f'the names of the classes are not known: {err}')
         return None
-    classes = dataset.get('classes') or (dataset.get('metainfo') or {}).get('classes')
-    if classes is None:
-        classes = (getattr(DATASETS.get(dataset['type']), 'METAINFO', None) or {}).get('classes')
-    if isinstance(classes, (str, os.PathLike)):
-        if not Path(classes).is_file():
-            warn(f'the file of class names {classes} does not exist')
-            return None
-        classes = list(filter(None, map(str.strip, list_from_file(classes, encoding='utf-8-sig'))))
-    return list(classes or ()) or None

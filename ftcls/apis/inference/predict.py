@@ -4,12 +4,12 @@ import csv
 import glob
 import json
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 
 from ftcls.datasets.headers import is_image
 from ftcls.datasets.list_files import missing_hint
@@ -21,7 +21,7 @@ from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.table import render_table
-from .inferencer import ImageClassificationInferencer
+from .inferencer import ImageClassificationInferencer, check_topk
 from .model_zoo import CHECKPOINT_SUFFIXES, get_model, resolve_model
 from .segmentation import ImageSegmentationInferencer
 
@@ -158,14 +158,6 @@ def _check_images(images: Sequence[str]) -> None:
         warn(text)
 
 
-def _check_topk(topk: int, cfg: Config) -> None:
-    model = cfg.get('model') or {}
-    parts = [part for part in (model.get('head'), model.get('backbone')) if isinstance(part, Mapping)]
-    limit = next((part['num_classes'] for part in parts if isinstance(part.get('num_classes'), int)), None)
-    if topk < 1 or topk > (limit or topk):
-        raise ConfigError(f'topk must be from 1 to {limit or "the number of classes"}; got {topk}')
-
-
 def predict_files(model: str | os.PathLike,
                   images: Sequence[str | os.PathLike],
                   checkpoint: str | os.PathLike | None = None,
@@ -196,8 +188,8 @@ def predict_files(model: str | os.PathLike,
     files, notes = find_images(images)
     _check_images(files)
     cfg, checkpoint = resolve_model(model, checkpoint or True)
-    if topk is not None:
-        _check_topk(topk, cfg)
+    parts = [cfg.get('model', {}).get(name) or {} for name in ('head', 'backbone')]
+    check_topk(topk, next((part['num_classes'] for part in parts if (part.get('num_classes') or 0) > 0), sys.maxsize))
     built = get_model(cfg, checkpoint, device)
     kind = ImageSegmentationInferencer if isinstance(built, ImageSegmentor) else ImageClassificationInferencer
     inferencer = kind(built)

@@ -74,6 +74,14 @@ class CheckpointHook(MMEngineCheckpointHook):
         resolved = [resolve_rule('CheckpointHook', *pair, self._metrics) for pair in zip(rules, key_indicators)]
         super()._init_rule(resolved, key_indicators)
 
+    def before_run(self, runner: Runner) -> None:
+        """Give a Runner that ``ftcls.apis`` did not build the hook that makes its checkpoints load."""
+        if not any(isinstance(hook, SafeCheckpointHook) for hook in runner.hooks):
+            runner.logger.warning('not run by ftcls.apis: the config is not checked, and there is no preflight')
+            hook = SafeCheckpointHook()
+            runner.register_hook(hook)
+            hook.before_run(runner)
+
     def before_train(self, runner: Runner) -> None:
         """Make way for the checkpoints of this run."""
         if self.save_best:

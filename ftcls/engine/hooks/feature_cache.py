@@ -140,7 +140,7 @@ class FeatureCacheHook(Hook):
         parts = [*runner.hooks, model.data_preprocessor, *([] if is_train else loop.evaluator.metrics)]
         foreign = [type(part).__name__ for part in parts if not type(part).__module__.startswith(_KNOWN)]
         reasons = {
-            'the first layers of the model are not frozen':
+            'the first layers of the model are not frozen, or its backbone has no stages()':
             not self._prefix.is_frozen or not self._prefix.modules,
             'nothing is stored in a dry run':
             any(isinstance(hook, DryRunHook) for hook in runner.hooks),

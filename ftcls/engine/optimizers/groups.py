@@ -180,8 +180,8 @@ def layers_of_parameters(model: nn.Module) -> tuple[dict[int, int], int]:
     if not hasattr(backbone, 'stage_of_parameters'):
         raise ConfigError(f'optim_wrapper.constructor={_LAYERWISE!r}: needs the stages of model.backbone, and '
                           f'{type(model).__name__} has no backbone that is a BaseBackbone')
-    params = dict(backbone.named_parameters())
-    return {id(params[name]): stage for name, stage in backbone.stage_of_parameters().items()}, len(backbone.stages())
+    stage_of = backbone.stage_of_parameters()
+    return {id(param): stage_of[name] for name, param in backbone.named_parameters()}, backbone.num_stages_total + 1
 
 
 def _matches(key: str, names: Iterable[str]) -> list[str]:

@@ -1,4 +1,5 @@
 """What every backbone shares: its stages, and the one place where they are frozen."""
+import inspect
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -67,8 +68,11 @@ def _statistics_fixed(module: nn.Module) -> Iterator[None]:
 class BaseBackbone(BaseModule):
     """Base of all backbones: images in, a tuple of feature maps out.
 
-    A subclass builds its modules, sets ``out_channels``, defines :meth:`stages` and :meth:`forward`, and ends its
-    ``__init__`` with ``self.freeze_stages(frozen_stages)``. Freezing is written here and nowhere else.
+    A subclass builds its modules and defines :meth:`forward`. Those of ftcls also set ``out_channels``, define
+    ``stages()``, and end their ``__init__`` with ``self.freeze_stages(frozen_stages)``. Freezing is written here and
+    nowhere else. ``stages()`` returns the stages in order from the input: item 0 is the stem, item k the k-th stage,
+    and every parameter of the backbone is in exactly one of them. Only freezing, layer-wise rates, unfreezing,
+    gradient checkpointing and the feature cache need it, see :meth:`stage_list`.
 
     Args:
         init_cfg: Where the weights come from, in MMEngine's form. Entries of type ``Pretrained`` are loaded over the
@@ -78,7 +82,18 @@ class BaseBackbone(BaseModule):
 
     Attributes:
         out_channels: Channels of each returned feature map.
-        frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages, see :meth:`freeze_stages`.
+        frozen_stages: -1 nothing, 0 the stem, k the stem and the first k stages, see :meth:`freeze_stages`. A subclass
+            without ``stages()`` may keep a number of its own here, and freeze by itself.
+
+    Example:
+        >>> class Tiny(BaseBackbone):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.conv = nn.Conv2d(3, 8, kernel_size=3)
+        ...     def forward(self, x):
+        ...         return (self.conv(x), )
+        >>> Tiny()(torch.rand(2, 3, 32, 32))[0].shape
+        torch.Size([2, 8, 30, 30])
     """
 
     out_channels: tuple[int, ...]
@@ -92,17 +107,28 @@ class BaseBackbone(BaseModule):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the feature maps of a batch of images (N, C, H, W) float, one for each of ``out_channels``."""
 
-    @abstractmethod
-    def stages(self) -> list[Stage]:
-        """Return the stages in order from the input: item 0 is the stem, item k the k-th stage.
+    @property
+    def has_stages(self) -> bool:
+        """Whether the class defines ``stages()``; a network may have its blocks under that name."""
+        return inspect.ismethod(getattr(self, 'stages', None))
 
-        Every parameter of the backbone is in exactly one stage.
+    def stage_list(self) -> list[Stage]:
+        """Return what ``stages()`` does.
+
+        Raises:
+            ConfigError: If the class does not define ``stages()``.
         """
+        if self.has_stages:
+            return self.stages()
+        parts = ', '.join(f'[self.{name}]' for name, _ in self.named_children())
+        raise ConfigError(
+            f'{type(self).__name__} has no stages(), needed to freeze, unfreeze, cache or rate a part of it; '
+            f'write `def stages(self): return [{parts}]`: the stem, then each stage')
 
     @property
     def num_stages_total(self) -> int:
         """The number of stages, the stem not counted: the largest allowed ``frozen_stages``."""
-        return len(self.stages()) - 1
+        return len(self.stage_list()) - 1
 
     def stage_of_parameters(self) -> dict[str, int]:
         """Return for each parameter, by its name in the backbone, the index of its stage (0 the stem).
@@ -112,7 +138,7 @@ class BaseBackbone(BaseModule):
             2
         """
         index = {}
-        for k, stage in enumerate(self.stages()):
+        for k, stage in enumerate(self.stage_list()):
             for item in stage:
                 index.update(dict.fromkeys([item] if isinstance(item, nn.Parameter) else item.parameters(), k))
         return {name: index[param] for name, param in self.named_parameters()}
@@ -147,7 +173,7 @@ class BaseBackbone(BaseModule):
         Raises:
             ConfigError: If the backbone has no blocks.
         """
-        blocks = [block for item in chain.from_iterable(self.stages()) for block in _blocks(item)]
+        blocks = [block for item in chain.from_iterable(self.stage_list()) for block in _blocks(item)]
         if not blocks:
             raise ConfigError(f'speed.grad_checkpointing=True: {type(self).__name__} has no blocks; remove it')
         for block in blocks:
@@ -158,7 +184,7 @@ class BaseBackbone(BaseModule):
         super().train(mode)
         if not mode:
             return self
-        if self.frozen_stages >= 0:
+        if self.has_stages and self.frozen_stages >= 0:
             # Also modules without parameters, such as dropout in the stem.
             for item in chain.from_iterable(self.stages()[:self.frozen_stages + 1]):
                 if isinstance(item, nn.Module):

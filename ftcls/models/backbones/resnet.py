@@ -13,7 +13,7 @@ from ftcls.utils.types import PositiveInt, Probability
 from ..layers import ConvNormAct, build_conv, build_norm
 from ..weight_init import CONV_INIT, InitCfg
 from .base_backbone import BaseBackbone, Stage, check_out_indices
-from .resnet_blocks import BasicBlock, BlockOptions, Bottleneck, ResLayer
+from .resnet_blocks import BasicBlock, BlockOptions, Bottleneck, NormNames, ResLayer
 
 __all__ = ['ResNeXt', 'ResNet', 'ResNetV1c', 'ResNetV1d']
 
@@ -21,7 +21,7 @@ Depth = Literal[18, 34, 50, 101, 152]
 
 
 @MODELS.register_module()
-class ResNet(BaseBackbone):
+class ResNet(NormNames, BaseBackbone):
     """ResNet, with torchvision's parameter names (``conv1``, ``bn1``, ``layer1.0.conv1`` …).
 
     Args:
@@ -98,7 +98,8 @@ class ResNet(BaseBackbone):
         self._block_options = BlockOptions(self.norm_cfg, conv_cfg, style, self.expansion, drop_path_rate,
                                            zero_init_residual, self.se_ratio)
 
-        self._stem_names = self._make_stem(in_channels, stem_channels)
+        self._make_stem_layer(in_channels, stem_channels)
+        self._stem_names = tuple(self._modules)
         self.res_layers = [f'layer{i + 1}' for i in range(num_stages)]
         channels = [stem_channels] + [self._planes(i) * self.expansion for i in range(num_stages)]
         for i, name in enumerate(self.res_layers):
@@ -109,18 +110,17 @@ class ResNet(BaseBackbone):
             self.checkpoint_gradients()
         self.freeze_stages(frozen_stages)
 
-    def _make_stem(self, in_channels: int, stem_channels: int) -> tuple[str, ...]:
-        """Build the stem's modules and return their names, in order."""
-        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+    def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
+        """Build the stem's modules, in the order in which they run."""
         if self.deep_stem:
             half = stem_channels // 2
             widths = ((in_channels, half, 2), (half, half, 1), (half, stem_channels, 1))
             self.stem = nn.Sequential(*(ConvNormAct(*width, self.conv_cfg, self.norm_cfg) for width in widths))
-            return 'stem', 'maxpool'
-        self.conv1 = build_conv(self.conv_cfg, in_channels, stem_channels, 7, stride=2, padding=3, bias=False)
-        self.bn1 = build_norm(self.norm_cfg, stem_channels)
-        self.relu = nn.ReLU(inplace=True)
-        return 'conv1', 'bn1', 'relu', 'maxpool'
+        else:
+            self.conv1 = build_conv(self.conv_cfg, in_channels, stem_channels, 7, stride=2, padding=3, bias=False)
+            self.bn1 = build_norm(self.norm_cfg, stem_channels)
+            self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
 
     def _planes(self, stage: int) -> int:
         """Return the channels of a stage's blocks, 0 the first; ``expansion`` times as many come out."""

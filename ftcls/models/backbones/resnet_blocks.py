@@ -1,6 +1,7 @@
 """Residual blocks under torchvision's parameter names, with the options of MMClassification."""
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import ClassVar
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from ..layers import build_conv, build_norm
 
-__all__ = ['BasicBlock', 'BlockOptions', 'Bottleneck', 'ResLayer']
+__all__ = ['BasicBlock', 'BlockOptions', 'Bottleneck', 'NormNames', 'ResLayer']
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,14 @@ class BlockOptions:
     se_ratio: int = 0
 
 
-class ResidualBlock(nn.Module):
+class NormNames:
+    """The norms ``bn1``, ``bn2``, ``bn3`` under MMClassification's names too."""
+    norm1 = property(attrgetter('bn1'))
+    norm2 = property(attrgetter('bn2'))
+    norm3 = property(attrgetter('bn3'))
+
+
+class ResidualBlock(NormNames, nn.Module):
     """Base: relu(branch(x) + shortcut(x)), (N, C, H, W) float to (N, out_channels, H / stride, W / stride) float.
 
     Args:

@@ -25,11 +25,10 @@ class ResNet_CIFAR(ResNet):
     def __init__(self, depth: Depth, deep_stem: Literal[False] = False, **kwargs: object) -> None:
         super().__init__(depth, deep_stem=False, **kwargs)
 
-    def _make_stem(self, in_channels: int, stem_channels: int) -> tuple[str, ...]:
+    def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
         self.conv1 = build_conv(self.conv_cfg, in_channels, stem_channels, 3, self.stem_stride, 1, bias=False)
         self.bn1 = build_norm(self.norm_cfg, stem_channels)
         self.relu = nn.ReLU(inplace=True)
-        return 'conv1', 'bn1', 'relu'
 
 
 class SubsampleAndPad(nn.Module):

@@ -1,4 +1,6 @@
 """Classifiers: backbone, neck and head together."""
-from .image import BaseClassifier, ImageClassifier
+from .base import BaseClassifier
+from .image import ImageClassifier
+from .timm import TimmClassifier
 
-__all__ = ['BaseClassifier', 'ImageClassifier']
+__all__ = ['BaseClassifier', 'ImageClassifier', 'TimmClassifier']

@@ -1,6 +1,5 @@
 """Classifiers of images: backbone, neck and head together."""
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import torch
 from torch import nn
@@ -8,25 +7,14 @@ from torch import nn
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
 from ..freezing import NormPolicy
-from ..headed_model import HeadedModel, build_part, check_channels, check_word
+from ..headed_model import build_part, check_channels, check_word
 from ..necks import GeneralizedMeanPooling, GlobalAveragePooling
 from ..weight_init import InitCfg
+from .base import BaseClassifier
 
-__all__ = ['BaseClassifier', 'ImageClassifier']
+__all__ = ['ImageClassifier']
 
 _STAGES = ('backbone', 'neck', 'pre_logits')
-
-
-class BaseClassifier(HeadedModel):
-    """Base of classifiers, which have a ``backbone`` and may have a ``neck`` and a ``head``."""
-
-    truth_fields = ('gt_label', 'gt_score')
-    head_example: ClassVar[dict] = dict(type='LinearClsHead', num_classes=10, in_channels=512)
-
-    @property
-    def with_neck(self) -> bool:
-        """Whether there is a neck."""
-        return getattr(self, 'neck', None) is not None
 
 
 @MODELS.register_module()
@@ -67,7 +55,7 @@ class ImageClassifier(BaseClassifier):
             if init_cfg is not None:
                 raise ConfigError(f'pretrained={pretrained!r} and init_cfg={init_cfg!r}: give one of them')
             init_cfg = dict(type='Pretrained', checkpoint=pretrained)
-        super().__init__(data_preprocessor, train_cfg, init_cfg)
+        super().__init__(init_cfg, data_preprocessor, train_cfg)
         self.backbone = build_part(backbone, 'backbone')
         self.neck = build_part(neck, 'neck')
         self.head = build_part(head, 'head')

@@ -97,7 +97,11 @@ class ClsHead(BaseModule):
             DataError: If a sample has no label, or not one the loss can take.
             ConfigError: If ``cal_acc`` is set and the labels are scores.
         """
-        cls_score = self(feats)
+        return self._get_loss(self(feats), data_samples, **kwargs)
+
+    def _get_loss(self, cls_score: torch.Tensor, data_samples: list[DataSample],
+                  **kwargs: object) -> dict[str, torch.Tensor]:
+        """Return the losses of logits (N, num_classes), see :meth:`loss`; a subclass may override it."""
         target = self._target(data_samples, cls_score.shape[1])
         losses = dict(loss=self.loss_module(cls_score, target, avg_factor=len(cls_score), **kwargs))
         if self.cal_acc:
@@ -143,7 +147,13 @@ class ClsHead(BaseModule):
 
     def predict(self, feats: Feats, data_samples: list[DataSample | None] | None = None) -> list[DataSample]:
         """Return the samples (None for new ones) with ``pred_score`` (softmax) and ``pred_label`` set."""
-        scores = self(feats).float().softmax(dim=1)
+        return self._get_predictions(self(feats), data_samples)
+
+    def _get_predictions(self,
+                         cls_score: torch.Tensor,
+                         data_samples: list[DataSample | None] | None = None) -> list[DataSample]:
+        """Return the predictions for logits (N, num_classes), see :meth:`predict`; a subclass may override it."""
+        scores = cls_score.float().softmax(dim=1)
         samples = given_or_new(data_samples, len(scores))
         for sample, score, label in zip(samples, scores, scores.argmax(dim=1), strict=True):
             sample.set_pred_score(score).set_pred_label(label)

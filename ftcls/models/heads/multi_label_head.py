@@ -73,9 +73,11 @@ class MultiLabelClsHead(ClsHead):
             raise ConfigError(f'{type(self).__name__}: topk={self.topk}: the head has only {len(score)} classes')
         return score.argsort(descending=True, stable=True)[:self.topk]
 
-    def predict(self, feats: Feats, data_samples: list[DataSample | None] | None = None) -> list[DataSample]:
+    def _get_predictions(self,
+                         cls_score: torch.Tensor,
+                         data_samples: list[DataSample | None] | None = None) -> list[DataSample]:
         """See :meth:`ClsHead.predict`: ``pred_score`` is the sigmoid, and ``pred_label``, (k, ), may be empty."""
-        scores = self(feats).float().sigmoid()
+        scores = cls_score.float().sigmoid()
         samples = given_or_new(data_samples, len(scores))
         for sample, score in zip(samples, scores, strict=True):
             sample.set_pred_score(score).set_pred_label(self.positive(score))

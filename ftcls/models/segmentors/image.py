@@ -58,7 +58,7 @@ class ImageSegmentor(HeadedModel):
                  init_cfg: InitCfg = None) -> None:
         if train_cfg:
             raise ConfigError(f'model.train_cfg={train_cfg!r}: batch augmentations are for classifiers; remove it')
-        super().__init__(data_preprocessor, None, init_cfg)
+        super().__init__(init_cfg, data_preprocessor)
         self.backbone = build_part(backbone, 'backbone')
         self.decoder = build_part(decoder, 'decoder', in_channels=self.backbone.out_channels)
         last = self.backbone if self.decoder is None else self.decoder
