@@ -81,7 +81,8 @@ def main(name: str,
 def alternate(commands: Mapping[str, list[str]], rounds: int = 5) -> dict[str, list[Result]]:
     """Run the command of each side in turn, ``rounds`` times, and read the JSON dict of its last line.
 
-    A side that fails is not run again; its last entry is ``{'error': the last line of its errors}``.
+    A side that fails is not run again; its last entry is ``{'error': the last line of its errors}``. Each result is
+    printed at once, so that a long comparison that is broken off is not lost.
     """
     results: dict[str, list[Result]] = {side: [] for side in commands}
     for number in range(rounds):
@@ -89,6 +90,7 @@ def alternate(commands: Mapping[str, list[str]], rounds: int = 5) -> dict[str, l
             if not _error(results[side]):
                 print(f'round {number + 1} of {rounds}: {side}', file=sys.stderr, flush=True)
                 results[side].append(_measured(command, number))
+                print(f'  {json.dumps(results[side][-1])}', file=sys.stderr, flush=True)
     return results
 
 
