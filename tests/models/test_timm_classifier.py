@@ -1,9 +1,12 @@
 """A whole network of timm as a classifier, under timm's own names."""
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 
+from ftcls.apis.training.data_checks import check_heads
 from ftcls.config.validation import validate_config
 from ftcls.models import build_classifier
 from ftcls.models.classifiers import TimmClassifier
@@ -83,3 +86,9 @@ def test_networks_of_transformers_are_refused() -> None:
     model = dict(type='HuggingFaceClassifier', model_name='microsoft/resnet-50', pretrained=True)
     with pytest.raises(ConfigError, match="model.*'HuggingFaceClassifier'.*'TimmClassifier'"):
         validate_config(Config(dict(model=model)))
+
+
+def test_its_number_of_classes_is_that_of_the_data() -> None:
+    cfg = Config(dict(model=dict(type='TimmClassifier', model_name=NAME, num_classes=7)))
+    with pytest.raises(ConfigError, match='model.num_classes is 7, but the data has 2 classes'):
+        check_heads(cfg, SimpleNamespace(classes=['ant', 'bee'], counts=dict(train=[3, 3]), several={}))

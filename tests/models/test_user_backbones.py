@@ -134,3 +134,18 @@ def test_features_of_several_batches() -> None:
     torch.testing.assert_close(feats[1], model.extract_feat(batches[1], stage='pre_logits'))
     with pytest.raises(TypeError, match='extract_feat'):
         model.extract_feats(batches[0])
+
+
+def test_a_loss_that_always_reduces_is_that_of_each_sample() -> None:
+
+    class Margin(nn.Module):
+
+        def forward(self, cls_score: torch.Tensor, label: torch.Tensor, weight: object = None, avg_factor: object = None,
+                    reduction_override: object = None) -> torch.Tensor:  # yapf: disable
+            return nn.functional.multi_margin_loss(cls_score, label)
+
+    model = ImageClassifier(nn.Flatten(), head=LinearClsHead(num_classes=3, in_channels=2, loss=Margin()))
+    samples = [DataSample().set_gt_label(i) for i in range(3)]
+    predicted = model.predict(torch.rand(3, 2), samples)
+    batch = model.loss(torch.zeros(3, 2), samples)['loss']
+    assert len({sample.loss.item() for sample in predicted}) == 1 and batch.ndim == 0

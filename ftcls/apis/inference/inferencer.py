@@ -210,7 +210,8 @@ class ImageClassificationInferencer:
         results, samples = [], []
         for batch in batched(images, batch_size):
             prepared = [self._prepare(image, skip_broken, channel_order) for image in batch]
-            predictions = self._predict([ready[0] for ready in prepared if not isinstance(ready, UserError)])
+            packed = [ready[0] for ready in prepared if not isinstance(ready, UserError)]
+            predictions = self._predict(packed, self.model.test_step)
             for ready in prepared:
                 if isinstance(ready, UserError):
                     results.append(dict(error=str(ready)))
@@ -232,12 +233,11 @@ class ImageClassificationInferencer:
             return err
 
     @torch.no_grad()
-    def _predict(self, samples: Sequence[dict], step: Callable[[dict], Sequence] | None = None) -> Iterator:
+    def _predict(self, samples: Sequence[dict], step: Callable[[dict], Sequence]) -> Iterator:
         """Run packed samples through the model, those of one size together: padding would change the prediction.
 
-        ``step`` returns what is wanted of each image of a batch; None for the model's own data samples.
+        ``step`` returns what is wanted of each image of a batch, such as ``model.test_step``.
         """
-        step = step or self.model.test_step
         by_size = grouped((sample['inputs'].shape, index) for index, sample in enumerate(samples))
         predicted = {}
         for indices in by_size.values():

@@ -46,7 +46,7 @@ def check_heads(cfg: Config, report: DataReport) -> None:
         return
     size, faults = len(report.classes), []
     parts = {f'model.{name}': cfg.model.get(name) for name in ('head', 'backbone', 'data_preprocessor')}
-    for where, part in {**parts, 'data_preprocessor': cfg.get('data_preprocessor')}.items():
+    for where, part in {**parts, 'model': cfg.model, 'data_preprocessor': cfg.get('data_preprocessor')}.items():
         value = (part or {}).get('num_classes')
         if value is not None and value > 0 and value != size:
             faults.append(f'{where}.num_classes is {value}, but the data has {size} classes '

@@ -122,8 +122,8 @@ class BaseBackbone(BaseModule):
             return self.stages()
         parts = ', '.join(f'[self.{name}]' for name, _ in self.named_children())
         raise ConfigError(
-            f'{type(self).__name__} has no stages(), needed to freeze, unfreeze, cache or rate a part of it; '
-            f'write `def stages(self): return [{parts}]`: the stem, then each stage')
+            f'model.backbone: {type(self).__name__} has no stages(), which freezing, unfreezing and layer-'
+            f'wise rates need; write `def stages(self): return [{parts}]`: the stem, then each stage')
 
     @property
     def num_stages_total(self) -> int:

@@ -114,15 +114,17 @@ class ClsHead(BaseModule):
         """Return the loss of each sample, (N, ) float32; their mean over a data set does not depend on the batches.
 
         With ``class_weight`` and class indices, each is weighted but not divided: the mean is over the number of
-        samples, while that of :meth:`loss` is over the sum of their weights. If the loss module has no
-        ``reduction_override``, each sample gets the loss of the batch.
+        samples, while that of :meth:`loss` is over the sum of their weights. A loss of each class is summed over the
+        classes, as in :meth:`loss`. If the loss module has no
+        ``reduction_override``, or does not heed it, each sample gets the loss of the batch.
         """
         cls_score = self(feats)
         target = self._target(data_samples, cls_score.shape[1])
         if 'reduction_override' not in inspect.signature(self.loss_module.forward).parameters:
             return self.loss_module(cls_score, target, avg_factor=len(cls_score)).expand(len(cls_score))
         losses = self.loss_module(cls_score, target, reduction_override='none')
-        # A loss of each class is summed over the classes, as in `loss`.
+        if losses.ndim == 0:
+            return losses.expand(len(cls_score))
         return losses.reshape(len(cls_score), -1).sum(dim=1)
 
     def _target(self, data_samples: list[DataSample], num_classes: int) -> torch.Tensor:
