@@ -172,7 +172,7 @@ class BaseDataset(CachedDataset):
         if is_val.all() or not is_val.any():
             what = f'{len(data_list)} samples of {len(set(labels))} classes'
             raise DataError(f'{what} cannot be split into train and val; add images, or set split=None')
-        return [info for info, drawn in zip(data_list, is_val) if drawn == (self.split == 'val')]
+        return [info for info, drawn in zip(data_list, is_val) if drawn == (self.split != 'train')]
 
     def draw_shots(self, data_list: list[dict]) -> list[dict]:
         """Return ``shots_per_class`` samples of each class, drawn by ``seed``, in their old order.

@@ -1,6 +1,8 @@
 """The class names of the well-known datasets, in the order of their labels."""
 
-__all__ = ['CIFAR10_CATEGORIES', 'CIFAR100_CATEGORIES', 'FASHIONMNIST_CATEGORIES', 'MNIST_CATEGORIES']
+__all__ = [
+    'CIFAR10_CATEGORIES', 'CIFAR100_CATEGORIES', 'FASHIONMNIST_CATEGORIES', 'MNIST_CATEGORIES', 'VOC2007_CATEGORIES'
+]
 
 CIFAR10_CATEGORIES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 
@@ -18,3 +20,7 @@ MNIST_CATEGORIES = ('0 - zero', '1 - one', '2 - two', '3 - three', '4 - four', '
 
 FASHIONMNIST_CATEGORIES = ('T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag',
                            'Ankle boot')
+
+VOC2007_CATEGORIES = ('aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow',
+                      'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train',
+                      'tvmonitor')

@@ -8,7 +8,7 @@ from ftcls.registry import DATASETS
 from ftcls.utils import DataError
 from .custom import CustomDataset
 
-__all__ = ['ImageNet']
+__all__ = ['ImageNet', 'ImageNet21k']
 
 
 class _Metainfo:
@@ -77,3 +77,17 @@ class ImageNet(CustomDataset):
             raise DataError(f'{self.img_prefix!r} has {len(wordnet)} folders named by WordNet ids (of {len(folders)}); '
                             f'ImageNet needs all {len(names)}, or set classes=[{folders[0]!r}, …] to use a part')
         return list(names)
+
+
+@DATASETS.register_module()
+class ImageNet21k(ImageNet):
+    """All of ImageNet, 14 million images of 21,841 classes, each in a folder named by its WordNet id, in ``train/``.
+
+    The classes are the folders' names, unless ``classes`` are given. The arguments are those of :class:`ImageNet`.
+    """
+
+    METAINFO = {}
+
+    def folder_names(self, folders: list[str]) -> list[str]:
+        """See :meth:`CustomDataset.folder_names`."""
+        return CustomDataset.folder_names(self, folders)

@@ -8,7 +8,7 @@ from mmengine.dataset import DefaultSampler
 
 from ftcls.registry import DATA_SAMPLERS
 from ftcls.utils import ConfigError
-from ftcls.utils.types import NonNegativeInt, PositiveInt
+from ftcls.utils.types import PositiveInt
 from .drawing import label_lists
 
 __all__ = ['BalancedSampler', 'RepeatAugSampler', 'sample_labels']
@@ -89,33 +89,20 @@ class RepeatAugSampler(DefaultSampler):
 
     Args:
         dataset: The dataset.
+        shuffle: Whether the images are shuffled; if not, each epoch sees the same part.
         num_repeats: Views of an image.
-        selected_round: An epoch's samples are cut to a multiple of this; 0 takes all.
-        selected_ratio: The samples of a process are the dataset's divided by this; 0 for the number of processes.
-        shuffle: Whether the images are shuffled.
         seed: Seed of the order.
-
-    Raises:
-        ConfigError: If no sample would be left.
     """
 
     def __init__(self,
                  dataset: Sized,
-                 num_repeats: PositiveInt = 3,
-                 selected_round: NonNegativeInt = 256,
-                 selected_ratio: NonNegativeInt = 0,
                  shuffle: bool = True,
+                 num_repeats: PositiveInt = 3,
                  seed: int | None = None) -> None:
         super().__init__(dataset, shuffle=shuffle, seed=seed)
-        ratio = selected_ratio or self.world_size
         self.num_repeats = num_repeats
-        self.num_samples = math.ceil(len(dataset) / ratio)
-        if selected_round:
-            self.num_samples = len(dataset) // selected_round * selected_round // ratio
+        self.num_samples = math.ceil(len(dataset) / self.world_size)
         self.total_size = math.ceil(len(dataset) * num_repeats / self.world_size) * self.world_size
-        if not self.num_samples:
-            raise ConfigError(
-                f'selected_round={selected_round} is more than the {len(dataset)} samples; set selected_round=0')
 
     def __iter__(self) -> Iterator[int]:
         """Yield the numbers of this process's samples."""

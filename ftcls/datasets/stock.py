@@ -9,18 +9,25 @@ from pickle import UnpicklingError
 from typing import Any, ClassVar
 
 import numpy as np
-from mmengine.dist import is_main_process
 
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, DownloadError, MissingFileError, did_you_mean
 from ftcls.utils.checkpoint.restricted_pickle import RestrictedUnpickler
 from ftcls.utils.download import download
-from ftcls.utils.processes import patient_barrier
+from ftcls.utils.processes import main_process_first
 from ftcls.utils.types import Fraction
+from .base_dataset import BaseDataset
 from .categories import CIFAR10_CATEGORIES, CIFAR100_CATEGORIES, FASHIONMNIST_CATEGORIES, MNIST_CATEGORIES
 from .in_memory import InMemoryDataset, array_sample
 
-__all__ = ['CIFAR10', 'CIFAR100', 'FashionMNIST', 'MNIST', 'StockDataset']
+__all__ = ['CIFAR10', 'CIFAR100', 'FashionMNIST', 'MNIST', 'StockDataset', 'torchvision_class']
+
+
+def torchvision_class(dataset: BaseDataset) -> Any:
+    """Return torchvision's class of the same name."""
+    from torchvision import datasets  # here, because importing torchvision takes a second
+
+    return next(getattr(datasets, cls.__name__) for cls in type(dataset).__mro__ if hasattr(datasets, cls.__name__))
 
 
 class StockDataset(InMemoryDataset):
@@ -49,8 +56,6 @@ class StockDataset(InMemoryDataset):
 
     IN_MEMORY = True
 
-    #: Name of torchvision's class.
-    NAME: ClassVar[str]
     CHANNEL_ORDER: ClassVar[str] = 'bgr'
 
     def __init__(self,
@@ -66,10 +71,11 @@ class StockDataset(InMemoryDataset):
         split = split or ('test' if test_mode else 'train')
         allowed = ('train', 'test') if val_fraction is None else ('train', 'val')
         if split not in allowed:
-            raise ConfigError(f'{self.NAME}: split={split!r} must be {" or ".join(allowed)} with {val_fraction=} (it '
-                              f"draws 'val' from the training images){did_you_mean(split, allowed)}")
+            raise ConfigError(
+                f'{type(self).__name__}: split={split!r} must be {" or ".join(allowed)} with {val_fraction=} (it '
+                f"draws 'val' from the training images){did_you_mean(split, allowed)}")
         if not data_root and not data_prefix:
-            raise ConfigError(f"{self.NAME}: set data_root to the folder of its files, 'data/{self.NAME.lower()}'")
+            raise ConfigError(f'{type(self).__name__}: set data_root to the folder of its files')
         self.split, self.download, self.verify = split, download, verify
         kwargs |= dict(metainfo=metainfo, test_mode=test_mode, val_fraction=val_fraction)
         super().__init__(
@@ -78,9 +84,7 @@ class StockDataset(InMemoryDataset):
     @property
     def published(self) -> Any:
         """torchvision's class."""
-        from torchvision import datasets  # here, because importing torchvision takes a second
-
-        return getattr(datasets, self.NAME)
+        return torchvision_class(self)
 
     @property
     def root(self) -> Path:
@@ -104,14 +108,8 @@ class StockDataset(InMemoryDataset):
 
     def load_data_list(self) -> list[dict]:
         """Return a dict with ``img`` and ``gt_label`` for every image."""
-        if is_main_process():
-            try:
-                self._ensure_files()
-            finally:
-                patient_barrier()  # also after an error: the other processes wait here
-        else:
-            patient_barrier()
-            self._ensure_files()  # they exist by now, unless this machine has a disk of its own
+        with main_process_first():
+            self._ensure_files()
         images, labels = self.read([self.find(name) for name, _ in self.files])
         own = self.METAINFO['classes']
         if len(images) != len(labels) or not np.isin(labels, range(len(own))).all():
@@ -134,7 +132,7 @@ class StockDataset(InMemoryDataset):
         absent = self._absent()
         if absent:
             where = f'{self.root.absolute()}; put them there, or set data_root'
-            raise MissingFileError(f'{self.NAME}: {", ".join(absent)} not found in {where}. They come from '
+            raise MissingFileError(f'{type(self).__name__}: {", ".join(absent)} not found in {where}. They come from '
                                    f'{" or ".join(self.addresses)}. {hint}') from cause
         for name, md5 in self.files:
             path = self.find(name)
@@ -148,8 +146,8 @@ class StockDataset(InMemoryDataset):
         got = calculate_md5(path)
         if got != md5:
             raise DataError(
-                f'{path} is not the published file of {self.NAME}: its md5 is {got}, expected {md5}; delete it, '
-                'or set verify=False')
+                f'{path} is not the published file of {type(self).__name__}: its md5 is {got}, expected {md5}; '
+                'delete it, or set verify=False')
 
     def extra_repr(self) -> list[str]:
         """Lines of ``repr`` about where the data is."""
@@ -174,7 +172,6 @@ class CIFAR10(StockDataset):
     """
 
     METAINFO = {'classes': CIFAR10_CATEGORIES}
-    NAME = 'CIFAR10'
     CHANNEL_ORDER = 'rgb'
 
     @property
@@ -233,7 +230,6 @@ class CIFAR100(CIFAR10):
     """
 
     METAINFO = {'classes': CIFAR100_CATEGORIES}
-    NAME = 'CIFAR100'
 
 
 @DATASETS.register_module()
@@ -251,7 +247,6 @@ class MNIST(StockDataset):
     """
 
     METAINFO = {'classes': MNIST_CATEGORIES}
-    NAME = 'MNIST'
 
     @property
     def files(self) -> Sequence[tuple[str, str]]:
@@ -262,7 +257,7 @@ class MNIST(StockDataset):
     @property
     def folders(self) -> list[Path]:
         """``data_root``, or where torchvision puts the files."""
-        return [self.root, self.root / 'raw', self.root / self.NAME / 'raw']
+        return [self.root, self.root / 'raw', self.root / self.published.__name__ / 'raw']
 
     @property
     def addresses(self) -> list[str]:
@@ -294,7 +289,6 @@ class FashionMNIST(MNIST):
     """
 
     METAINFO = {'classes': FASHIONMNIST_CATEGORIES}
-    NAME = 'FashionMNIST'
 
 
 def _read_idx(path: Path) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 They are BiT-HyperRule (Kolesnikov et al. 2020, arXiv:1912.11370, section 3.3; the warm-up and the steps of small sets
 as in the authors' code). BiT uses batches of 512 images, accelerators, and networks without BatchNorm. Where a rule is
-adapted to other networks or to small machines, its reason says so.
+adapted to other networks or to small machines, its reason says so. Networks with LayerNorm (ViT, Swin, ConvNeXt) learn
+with AdamW, with the rates, the layer decay and the weight decay of their own papers; with few images only the head
+does, since fine-tuning distorts good features (Kumar et al. 2022, arXiv:2202.10054).
 """
 import math
 from collections.abc import Sequence
@@ -27,7 +29,10 @@ _RATES = dict(  # family: weight decay, learning rate, the batch size that it is
     imagenet=(1e-4, 0.01, 512,
               "BiT uses a 20th of its pretraining's rate: 0.01 for 512 images per step after 0.1 for 256"),
     cifar=(1e-4, 0.03, 32, '0.03 for 32 images was the best of 0.003, 0.01, 0.03, 0.1 on held-out ones '
-           '(benchmarks/hymenoptera_rates.py)'))
+           '(benchmarks/hymenoptera_rates.py)'),
+    vit=(0.05, 6e-4, 2048, 'Dong et al. 2022 (arXiv:2212.06138), ViT-B: AdamW with 6e-4 for 2,048 images per step'),
+    swin=(0.05, 1e-4, 16, 'Liu et al. 2022 (arXiv:2201.03545), ConvNeXt: AdamW with 1e-4 for 16 images per step'),
+    probe=(0., 1e-3, 32, 'only the head learns, at the default of AdamW'))
 
 
 @dataclass
@@ -66,22 +71,25 @@ def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: 
         why['epochs'] += f'; its 512 images per step give ImageNet {_MIN_EPOCHS} epochs, the least here'
     chosen.milestones = sorted({max(1, round(share * chosen.epochs)) for share in shares})
     chosen.warmup = max(1, round(warmup_steps / steps * chosen.epochs))
-    drops = ', '.join(f'{share:.0%}' for share in shares)
-    why['schedule'] = f'BiT: a warm-up over {warmup_steps} of {steps:,} steps; the rate is divided by 10 after {drops}'
+    why['schedule'] = f'BiT: a warm-up over {warmup_steps} of {steps:,} steps'
     why['mixup'] = 'BiT: Mixup with alpha 0.1 from 20,000 images on'
     names = {name.lower() for name in classes}
     why['flip'] = 'BiT: flips left to right unless that changes the label'
     if max(map(len, names)) == 1 or names & {'left', 'right'}:
         chosen.flip = False
         why['flip'] = 'no flip: the classes look like digits, letters or sides, and a mirror image is of another class'
-    chosen.lr, why['lr'] = _learning_rate(preset, chosen.batch)
-    chosen.weight_decay = _RATES[preset.family][0]
-    why['weight_decay'] = 'as in its pretraining' if chosen.weight_decay else 'BiT: none'
+    family, few = preset.family, images / len(classes) < _FEW_PER_CLASS
     why['frozen_stages'] = 'BiT: all layers are trained'
-    if images / len(classes) < _FEW_PER_CLASS:
+    if few and preset.uses_adamw:
+        family, chosen.frozen_stages = 'probe', preset.stages
+        why['frozen_stages'] = f'fewer than {_FEW_PER_CLASS} images per class: a linear probe (Kumar et al. 2022)'
+    elif few:
         chosen.frozen_stages = 1
         why['frozen_stages'] = (f'fewer than {_FEW_PER_CLASS} images per class: the stem and the first stage stay '
                                 'frozen, since their filters fit all images (Yosinski et al. 2014, arXiv:1411.1792)')
+    chosen.lr, why['lr'] = _learning_rate(family, chosen.batch)
+    chosen.weight_decay = _RATES[family][0]
+    why['weight_decay'] = 'as in its pretraining' if chosen.weight_decay else 'BiT: none'
     return chosen
 
 
@@ -100,7 +108,7 @@ def _resolution(preset: ModelPreset, side: float) -> tuple[int, int, str]:
         why += '; BiT uses 384 for images from 96x96 on'
     if preset.family != 'bit':
         why += '; crops of random size and shape (Szegedy et al. 2015, arXiv:1409.4842), since a network with ' \
-            'BatchNorm and less pretraining overfits to the crops of BiT, 7/8 of a square'
+            'less pretraining overfits to the crops of BiT, 7/8 of a square'
         return round(crop * 8 / 7), crop, why
     resize = round(crop * 448 / 384 / 8) * 8
     if preset.fixed:
@@ -120,13 +128,13 @@ def _batch_size(images: int, crop: int, gpu: bool) -> tuple[int, str]:
     return batch, f'what {where} can train at {crop} pixels; BiT uses 512'
 
 
-def _learning_rate(preset: ModelPreset, batch: int) -> tuple[float, str]:
+def _learning_rate(family: str, batch: int) -> tuple[float, str]:
     """Return the learning rate, and why.
 
     The number of steps is BiT's for smaller batches too. A rate in proportion to the batch would then cover, with 32
     images per step, a 16th of the way. The square root (Krizhevsky 2014, arXiv:1404.5997) keeps the variance of a step.
     """
-    _, lr, reference, why = _RATES[preset.family]
+    _, lr, reference, why = _RATES[family]
     if batch != reference:
         why += f'; times the square root of {batch} / {reference} (Krizhevsky 2014), for the same number of steps'
     return float(f'{lr * math.sqrt(batch / reference):.2g}'), why

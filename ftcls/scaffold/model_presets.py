@@ -1,6 +1,7 @@
 """Networks that fine-tuning can start from: their weights, and how these were trained."""
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +31,9 @@ class ModelPreset:
         backbone: Settings of ``model.backbone``, without the weights.
         weights: ``init_cfg.checkpoint``; None for weights that the backbone fetches itself.
         channels: Features that the head takes.
-        family: 'cifar', 'imagenet' or 'bit' (without BatchNorm): which learning rate fits.
+        family: Which learning rate fits: 'cifar', 'imagenet', 'bit' (without BatchNorm); with LayerNorm 'vit' (each
+            block is a stage) or 'swin' (a stage has several blocks, also ConvNeXt).
+        stages: Of the backbone, the stem not counted; 0 where nothing depends on it.
         side: Side of the images that it was trained on, in pixels.
         fixed: Whether it takes no other side.
         mean: Mean of the pixels, 0 to 1, RGB; ``std`` the same.
@@ -47,13 +50,19 @@ class ModelPreset:
     mean: Sequence[float] = (0.485, 0.456, 0.406)
     std: Sequence[float] = (0.229, 0.224, 0.225)
     interpolation: str = 'bilinear'
+    stages: int = 0
+
+    @property
+    def uses_adamw(self) -> bool:
+        """Whether it learns with AdamW."""
+        return self.family in ('vit', 'swin')
 
 
 def make_preset(name: str, weights: str | None = None) -> ModelPreset:
     """Describe a network by its name; ``weights`` is a checkpoint instead of the published one.
 
     The name is 'resnet50' … (a file of ``configs/_base_/models`` or a config's name), 'cifar_resnet56',
-    'torchvision:<name>' or 'timm:<name>'.
+    'torchvision:<name>' or 'timm:<name>'. Another name without a library is looked for in torchvision, then in timm.
 
     Raises:
         ConfigError: If there is no such network, or no pretrained weights of it.
@@ -64,12 +73,12 @@ def make_preset(name: str, weights: str | None = None) -> ModelPreset:
     elif source == 'timm' and colon:
         preset = _timm_preset(network, published=weights is None)
     else:
-        preset = _base_preset(name)
+        preset = _base_preset(name, weights)
     return replace(preset, weights=weights or preset.weights)
 
 
-def _base_preset(name: str) -> ModelPreset:
-    """Return a network of ``configs/_base_/models``, or a CIFAR ResNet of another depth."""
+def _base_preset(name: str, weights: str | None) -> ModelPreset:
+    """Return a network of ``configs/_base_/models``, a CIFAR ResNet of another depth, or one of a library."""
     bases = {file.stem: file for file in (config_folder() / '_base_' / 'models').glob('*.py')}
     match = re.fullmatch(r'(?:CifarResNet|cifar_resnet)-?(\d+)?', name, flags=re.IGNORECASE)
     if match and int(match[1] or 20) in _CIFAR_WEIGHTS:
@@ -82,12 +91,27 @@ def _base_preset(name: str) -> ModelPreset:
         stem = f'{stem}_cifar'
     known = sorted(base for base in bases if base.startswith(('resnet', 'cifar_resnet')))
     if stem not in known:
-        raise ConfigError(f'--backbone {name}: unknown{did_you_mean(name, known)}; or CifarResNet-{{20,32,44,56,110}}, '
-                          'torchvision:<name>, timm:<name>')
+        return make_preset(f'{_library(name, known)}:{name}', weights)
     channels = read_config(bases[stem]).model.head.in_channels
     if stem in _OPENMMLAB_CIFAR:
         return ModelPreset(stem, stem, {}, _OPENMMLAB_CIFAR[stem], channels, 'cifar', side=32)
     return ModelPreset(stem, stem, {}, f'torchvision://{stem}', channels, 'imagenet')
+
+
+def _library(name: str, known: Sequence[str]) -> str:
+    """Return the first library that has a network of this name, which is none of the ``known``."""
+    from torchvision import models
+
+    names = [*known, *models.list_models(module=models)]
+    if name in names:
+        return 'torchvision'
+    with suppress(ImportError):
+        import timm
+        if timm.is_model(name.split('.')[0]):
+            return 'timm'
+        names += timm.list_models()
+    raise ConfigError(f'--backbone {name}: unknown{did_you_mean(name, names)}; or CifarResNet-{{20,32,44,56,110}}, '
+                      'torchvision:<name>, timm:<name>')
 
 
 def _torchvision_preset(name: str) -> ModelPreset:
@@ -116,6 +140,8 @@ def _timm_preset(name: str, published: bool) -> ModelPreset:
         raise ConfigError(f'--backbone timm:{name}: has no weights in timm; choose another network or give --weights')
     if published:
         backbone['pretrained'] = True
+    if preset.uses_adamw:
+        backbone['drop_path_rate'] = 0.1
     return _for_images(preset, images, images.input_size[-1], bool(images.fixed_input_size))
 
 
@@ -126,10 +152,14 @@ def _for_images(preset: ModelPreset, images: Any, side: int, fixed: bool) -> Mod
 
 
 def _built_preset(label: str, backbone: dict[str, Any]) -> ModelPreset:
-    """Build a backbone to see how many features it has and whether it has BatchNorm."""
+    """Build a backbone to see how many features and stages it has, and by what it normalizes."""
+    from torch import nn
     from torch.nn.modules.batchnorm import _BatchNorm
 
     with DefaultScope.overwrite_default_scope('ftcls'):
         built = MODELS.build(backbone.copy())
-    family = 'imagenet' if any(isinstance(module, _BatchNorm) for module in built.modules()) else 'bit'
-    return ModelPreset(label, None, backbone, None, built.out_channels[-1], family)
+    norms = [sum(isinstance(module, kind) for module in built.modules()) for kind in (_BatchNorm, nn.LayerNorm)]
+    family, stages = 'imagenet' if norms[0] else 'bit', built.num_stages_total
+    if norms[1] > norms[0]:
+        family = 'vit' if stages > 5 else 'swin'  # whose stages begin where the size falls
+    return ModelPreset(label, None, backbone, None, built.out_channels[-1], family, stages=stages)

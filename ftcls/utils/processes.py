@@ -6,17 +6,21 @@ import platform
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 import torch.distributed as torch_dist
-from mmengine.dist import get_rank, get_world_size, is_distributed
+from mmengine.dist import get_rank, get_world_size, is_distributed, is_main_process
 from torch.distributed.distributed_c10d import _get_default_store
 
-__all__ = ['Agreement', 'PATIENCE', 'is_last_here', 'keep_freed_memory', 'patient_barrier', 'show_life', 'usable_cores']
+__all__ = [
+    'Agreement', 'PATIENCE', 'is_last_here', 'keep_freed_memory', 'main_process_first', 'patient_barrier', 'show_life',
+    'usable_cores'
+]
 
 PATIENCE = 240  # seconds to wait for another process, as at the exchange of gradients; torch waits 10 or 30 minutes
 _BEAT = 10.  # seconds between two signs of life
@@ -64,6 +68,18 @@ def patient_barrier() -> None:
             if time.monotonic() - seen > PATIENCE:
                 raise RuntimeError(f'timed out waiting for process {rank}')
             time.sleep(.05)
+
+
+@contextmanager
+def main_process_first() -> Iterator[None]:
+    """Run a block in the main process, then in the others, which find what it has downloaded; also after an error."""
+    if not is_main_process():
+        patient_barrier()
+    try:
+        yield
+    finally:
+        if is_main_process():
+            patient_barrier()
 
 
 def is_last_here(name: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from published_folders import FOLDERS, write_cub, write_voc
 
 import ftcls.datasets  # noqa: F401 (registers them)
 from ftcls.datasets import BaseDataset
@@ -19,7 +20,7 @@ from ftcls.structures import DataSample
 # These have masks for labels.
 MASKED = ('BinarySegDataset', 'CarvanaDataset')
 # These have any number of labels per image.
-MULTI_LABEL = ('DigitPairs', 'MultiLabelDataset')
+MULTI_LABEL = ('DigitPairs', 'MultiLabelDataset', 'VOC')
 NAMES = sorted(name for name, cls in DATASETS.module_dict.items() if issubclass(cls, BaseDataset))
 RNG = np.random.RandomState(0)
 
@@ -83,9 +84,19 @@ def _masks(ending: str) -> Callable[[Path], dict]:
     return write
 
 
+def _published(write: Callable[[Path], None]) -> Callable[[Path], dict]:
+
+    def recipe(root: Path) -> dict:
+        write(root)
+        return {'data_root': str(root)}
+
+    return recipe
+
+
 RECIPES: dict[str, Callable[[Path], dict]] = {
     'BaseDataset': _annotated,
     'BinarySegDataset': _masks('.png'),
+    'CUB': _published(write_cub),
     'CIFAR10': _cifar('labels', *(f'data_batch_{number}' for number in range(1, 6))),
     'CIFAR100': _cifar('fine_labels', 'train'),
     'CarvanaDataset': _masks('.gif'),
@@ -96,8 +107,14 @@ RECIPES: dict[str, Callable[[Path], dict]] = {
     'Digits': lambda root: {},
     'FashionMNIST': _mnist,
     'ImageNet': _imagenet,
+    'ImageNet21k': _imagenet,
     'MNIST': _mnist,
     'MultiLabelDataset': _labelled,
+    'VOC': _published(write_voc),
+    **{
+        name: _published(write)
+        for name, write in FOLDERS.items()
+    },
 }
 
 

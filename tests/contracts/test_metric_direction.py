@@ -46,6 +46,8 @@ RESULTS = {
     'SingleLabelMetric': ['single-label/precision', 'single-label/recall_micro', 'single-label/f1-score'],
     'MultiLabelMetric': ['multi-label/precision', 'multi-label/recall_top2', 'multi-label/f1-score_micro'],
     'AveragePrecision': ['multi-label/mAP'],
+    'VOCMultiLabelMetric': ['multi-label/precision'],
+    'VOCAveragePrecision': ['multi-label/mAP'],
     'DiceMetric': ['dice', 'dice_set'],
     'IoUMetric': ['iou', 'iou_set'],
     'LossMetric': ['loss'],

@@ -36,7 +36,6 @@ def recipe(work_dir: Path,
            hooks: list = (),
            **changes: Any) -> Config:
     """Return a training of 2 epochs with 5 batches of 4 images, or what ``changes`` makes of it."""
-    drawn = {'RepeatAugSampler': dict(selected_round=0)}.get(sampler, {})
     augmenting = [
         dict(type='RandomResizedCrop', scale=32, crop_ratio_range=(0.5, 1.0)),
         dict(type='RandomErasing', erase_prob=0.5, mode='rand'),
@@ -56,7 +55,7 @@ def recipe(work_dir: Path,
         train_dataloader=dict(
             batch_size=4,
             dataset=dict(split='train', pipeline=augmenting, **images),
-            sampler=dict(type=sampler, **drawn),
+            sampler=dict(type=sampler),
             persistent_workers=persistent_workers,
             **loader),
         val_dataloader=dict(

@@ -8,7 +8,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from sklearn import metrics as sklearn_metrics
 
-from ftcls.evaluation import AveragePrecision, MultiLabelMetric
+from ftcls.evaluation import AveragePrecision, MultiLabelMetric, VOCAveragePrecision, VOCMultiLabelMetric
 from ftcls.registry import METRICS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, DataError
@@ -134,3 +134,30 @@ def test_wrong_arguments_and_samples() -> None:
             metric.process(None, [dict(gt_label=torch.tensor([1]))])
         with pytest.raises(DataError, match='no sample to evaluate'):
             metric.compute_metrics([])
+
+
+@pytest.mark.parametrize('flag, recall, precision', [(None, 50., 100.), (True, 200 / 3, 100.), (False, 50., 50.)])
+def test_difficult_objects(flag: bool | None, recall: float, precision: float) -> None:
+    """Two images of a dog, found in one; in the other a cat is found that is difficult, beside a difficult dog."""
+    given = [
+        DataSample(metainfo=dict(gt_label_difficult=difficult)).set_gt_label([0]).set_pred_score(torch.tensor(score))
+        for difficult, score in (([], [.9, .1]), ([0, 1], [.2, .8]))
+    ]
+    evaluator = Evaluator([VOCMultiLabelMetric(average='micro', difficult_as_positive=flag)])
+    evaluator.process(given)
+    assert evaluator.evaluate(2) == pytest.approx({
+        'multi-label/precision_micro':
+        precision,
+        'multi-label/recall_micro':
+        recall,
+        'multi-label/f1-score_micro':
+        2 * precision * recall / (precision + recall)
+    })
+    metric = METRICS.build(dict(type='VOCAveragePrecision', average=None, difficult_as_positive=flag))
+    assert isinstance(metric, VOCAveragePrecision) and metric.average is None
+    metric.process(None, [sample.to_dict() for sample in given])
+    assert metric.results[1][1].tolist() == [1., {None: -1., True: 1., False: 0.}[flag]]
+    with pytest.raises(ConfigError, match='averag'):
+        METRICS.build(dict(type='VOCAveragePrecision', averag=None))
+    with pytest.raises(ConfigError, match='gt_label_difficult.*meta_keys'):
+        metric.process(None, [DataSample().set_gt_label([0]).set_pred_score(torch.rand(2)).to_dict()])

@@ -23,6 +23,11 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return pred, label, soft / soft.sum(1, keepdim=True)
 
 
+def over_samples(loss: torch.Tensor, reduction: str) -> torch.Tensor:
+    """Reduce losses of samples; torch would divide by the sum of the class weights, MMClassification does not."""
+    return {'none': loss, 'mean': loss.mean(), 'sum': loss.sum()}[reduction]
+
+
 def close(a: torch.Tensor, b: torch.Tensor | float) -> bool:
     return a.detach().numpy() == pytest.approx(np.asarray(b), rel=1e-6)
 
@@ -33,7 +38,7 @@ def test_cross_entropy_is_torchs(batch: tuple, reduction: str, class_weight: lis
     pred, label, soft = batch
     weight = None if class_weight is None else torch.tensor(class_weight, dtype=pred.dtype)
     loss = CrossEntropyLoss(reduction=reduction, class_weight=class_weight)
-    assert close(loss(pred, label), F.cross_entropy(pred, label, weight, reduction=reduction))
+    assert close(loss(pred, label), over_samples(F.cross_entropy(pred, label, weight, reduction='none'), reduction))
     assert close(loss(pred, soft), F.cross_entropy(pred, soft, weight, reduction=reduction))
     loss = CrossEntropyLoss(use_soft=True, reduction=reduction, class_weight=class_weight, loss_weight=2.0)
     assert close(loss(pred, soft), 2 * F.cross_entropy(pred, soft, weight, reduction=reduction))
@@ -43,17 +48,17 @@ def test_cross_entropy_is_sklearns(batch: tuple) -> None:
     pred, label, _ = batch
     wanted = log_loss(label.numpy(), pred.softmax(1).numpy(), labels=range(C))
     assert close(CrossEntropyLoss()(pred, label), wanted)
-    wanted = log_loss(
-        label.numpy(), pred.softmax(1).numpy(), labels=range(C), sample_weight=np.array(WEIGHTS)[label.numpy()])
-    assert close(CrossEntropyLoss(class_weight=WEIGHTS)(pred, label), wanted)
+    weight = np.array(WEIGHTS)[label.numpy()]
+    wanted = log_loss(label.numpy(), pred.softmax(1).numpy(), labels=range(C), sample_weight=weight)
+    assert close(CrossEntropyLoss(class_weight=WEIGHTS)(pred, label), wanted * weight.mean())
 
 
 def test_avg_factor(batch: tuple) -> None:
-    """The head gives the batch size: with class weights the result is torch's all the same."""
+    """The head gives the batch size: with class weights too, the sum is divided by it."""
     pred, label, soft = batch
-    weight = torch.tensor(WEIGHTS, dtype=pred.dtype)
-    assert close(
-        CrossEntropyLoss(class_weight=WEIGHTS)(pred, label, avg_factor=N), F.cross_entropy(pred, label, weight))
+    summed = F.cross_entropy(pred, label, torch.tensor(WEIGHTS, dtype=pred.dtype), reduction='sum')
+    assert close(CrossEntropyLoss(class_weight=WEIGHTS)(pred, label, avg_factor=N), summed / N)
+    assert close(LabelSmoothLoss(0., class_weight=WEIGHTS)(pred, label, avg_factor=4), summed / 4)
     assert close(CrossEntropyLoss()(pred, label, avg_factor=2 * N), F.cross_entropy(pred, label) / 2)
     # with sigmoid: the sum over the classes, the mean over the samples
     wanted = F.binary_cross_entropy_with_logits(pred, soft) * C
@@ -85,7 +90,8 @@ def test_label_smooth_is_torchs(batch: tuple, reduction: str, class_weight: list
     pred, label, soft = batch
     weight = None if class_weight is None else torch.tensor(class_weight, dtype=pred.dtype)
     for target in (label, soft):
-        wanted = F.cross_entropy(pred, target, weight, label_smoothing=0.1, reduction=reduction)
+        wanted = F.cross_entropy(pred, target, weight, label_smoothing=0.1, reduction='none')
+        wanted = over_samples(wanted, reduction)
         assert close(LabelSmoothLoss(0.1, reduction=reduction, class_weight=class_weight)(pred, target), wanted)
 
 
@@ -97,6 +103,9 @@ def test_label_smooth_modes(batch: tuple) -> None:
     several = (soft > 0.2).double()
     wanted = F.binary_cross_entropy_with_logits(pred, several * 0.9 + (1 - several) * 0.1)
     assert close(LabelSmoothLoss(0.1, mode='multi_label')(pred, several), wanted)
+    more = torch.tensor(WEIGHTS, dtype=pred.dtype)
+    wanted = F.binary_cross_entropy_with_logits(pred, several * 0.9 + (1 - several) * 0.1, pos_weight=more)
+    assert close(LabelSmoothLoss(0.1, mode='multi_label', pos_weight=WEIGHTS)(pred, several), wanted)
     wanted = F.binary_cross_entropy_with_logits(pred, one_hot * 0.9 + 0.1 / C)
     assert close(LabelSmoothLoss(0.1, use_sigmoid=True)(pred, label), wanted)
     assert close(LabelSmoothLoss(0.0)(pred, label), F.cross_entropy(pred, label))

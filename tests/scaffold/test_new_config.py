@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ftcls.apis import TrainOptions, load_config, new_config, train
-from ftcls.models.backbones import CifarResNet
+from ftcls.models.backbones import CifarResNet, TIMMBackbone
 from ftcls.scaffold.folder_report import report_folder
 from ftcls.scaffold.hyperparameters import choose_hyperparameters
 from ftcls.scaffold.model_presets import make_preset
@@ -188,8 +188,8 @@ def test_rules_by_size_of_the_write_images():
     assert [(made.resize, made.crop) for made in (chosen(side=95), chosen(side=96))] == [(146, 128), (256, 224)]
     assert chosen().random_size and not chosen(bit).random_size
     assert chosen('cifar_resnet56', side=300).crop == chosen('resnet18_8xb16_cifar10', side=300).crop == 32
-    fixed = chosen('timm:vit_tiny_patch16_224', side=50)
-    assert (fixed.resize, fixed.crop) == (224, 224)
+    fixed = chosen('timm:test_vit', side=50)
+    assert (fixed.resize, fixed.crop) == (183, 160)
 
 
 def test_flips_batches_and_frozen_stages():
@@ -198,12 +198,17 @@ def test_flips_batches_and_frozen_stages():
     assert chosen(size=20).batch == 4 and chosen(size=39).frozen_stages == 1 and chosen(size=40).frozen_stages == -1
 
 
-def test_rate_by_family_and_batch():
-    for name, base, decay in (('cifar_resnet20', 0.12, 1e-4), ('resnet18', 0.01, 1e-4), ('timm:vit_tiny_patch16_224',
-                                                                                         0.003, 0)):
-        for gpu in (True, False):
-            made = chosen(name, gpu=gpu)
-            assert made.lr == pytest.approx(base * (made.batch / 512)**0.5, rel=0.05) and made.weight_decay == decay
+@pytest.mark.parametrize('name, rate, batch, decay', [
+    ('cifar_resnet20', 0.12, 512, 1e-4),
+    ('resnet18', 0.01, 512, 1e-4),
+    ('timm:resnetv2_50x1_bit.goog_in21k', 0.003, 512, 0),
+    ('timm:test_vit', 6e-4, 2048, 0.05),
+    ('timm:test_convnext', 1e-4, 16, 0.05),
+])
+def test_rate_by_family_and_batch(name, rate, batch, decay):
+    for gpu in (True, False):
+        made = chosen(name, gpu=gpu)
+        assert made.lr == pytest.approx(rate * (made.batch / batch)**0.5, rel=0.05) and made.weight_decay == decay
     assert chosen('cifar_resnet20', gpu=False).lr == 0.03
 
 
@@ -217,11 +222,44 @@ def test_networks():
     assert (small.channels, small.family, small.side) == (576, 'imagenet', 224)
     bit = make_preset('timm:resnetv2_50x1_bit.goog_in21k')
     assert (bit.channels, bit.family, bit.backbone['pretrained']) == (2048, 'bit', True)
+    vit = make_preset('timm:test_vit')
+    assert (vit.family, vit.stages, vit.side, vit.fixed) == ('vit', 6, 160, True)
+    assert vit.interpolation == 'bicubic' and vit.mean == (0.5, 0.5, 0.5) and vit.backbone['drop_path_rate'] == 0.1
     own = make_preset('timm:resnet18', 'my.pth')
     assert own.weights == 'my.pth' and 'pretrained' not in own.backbone
 
 
-@pytest.mark.parametrize('name', ['resnet34', 'torchvision:mobilenet_v3_small', 'timm:vit_tiny_patch16_224'])
+def test_a_name_without_a_library():
+    found = [make_preset(name).label for name in ('resnet18', 'mobilenet_v3_small', 'resnetv2_50x1_bit.goog_in21k')]
+    assert found == ['resnet18', 'torchvision:mobilenet_v3_small', 'timm:resnetv2_50x1_bit.goog_in21k']
+    with pytest.raises(ConfigError, match="--backbone convnext_tinny: unknown; did you mean 'convnext_tiny'"):
+        make_preset('convnext_tinny')
+
+
+@pytest.mark.parametrize('name, decay', [('timm:test_vit', 0.75), ('test_convnext.r160_in1k', 0.9)])
+def test_networks_with_layer_norm(place, monkeypatch, name, decay):
+    backbone = TIMMBackbone(name.removeprefix('timm:'))
+    torch.save(backbone.state_dict(), 'vit.pth')
+    probe = load_config(new_config('data', 'probe.py', name, weights='vit.pth', device='cpu').path)
+    assert probe.model.backbone.frozen_stages == backbone.num_stages_total and 'constructor' not in probe.optim_wrapper
+    assert probe.optim_wrapper.optimizer == dict(type='AdamW', lr=0.00035, weight_decay=0.)  # 1e-3 for 32, here 4
+    monkeypatch.setattr('ftcls.scaffold.hyperparameters._FEW_PER_CLASS', 5)
+    done = new_config('data', 'all.py', name, weights='vit.pth', device='cpu')
+    cfg = load_config(done.path)
+    assert cfg.model.backbone.drop_path_rate == 0.1 and cfg.model.backbone.frozen_stages == -1
+    assert cfg.data_preprocessor.mean == [127.5] * 3 and cfg.train_pipeline[1].interpolation == 'bicubic'
+    assert cfg.optim_wrapper.paramwise_cfg == dict(
+        layer_decay_rate=decay, norm_decay_mult=0., bias_decay_mult=0., flat_decay_mult=0.)
+    warmup, cosine = cfg.param_scheduler
+    assert cosine.type == 'CosineAnnealingLR' and warmup.end == cosine.begin
+    assert cosine.begin + cosine.T_max == cfg.train_cfg.max_epochs
+    for path in ('probe.py', 'all.py'):
+        dry_run(path)
+    rows = Path('work_dirs/all/preflight.txt').read_text()
+    assert 'stage0' in rows
+
+
+@pytest.mark.parametrize('name', ['resnet34', 'torchvision:mobilenet_v3_small', 'timm:test_vit', 'torchvision:swin_t'])
 def test_configs_of_other_networks_are_valid_python(place, name):
     done = new_config('data', 'my.py', name, device='cuda', seed=7)
     ast.parse(done.path.read_text())

@@ -18,8 +18,7 @@ class LossMetric(BaseMetric):
 
     The model leaves in each sample its loss (``DataSample.loss``), so that the result is the same for any batch size
     and any number of processes. A head that knows the loss of a batch only leaves that, and the result weighs each
-    batch by its size. With ``class_weight`` it is the weighted sum over the number of samples, while the training's is
-    over the sum of the weights.
+    batch by its size.
 
     Args:
         prefix: Goes before the result's name; nothing does where it is None.

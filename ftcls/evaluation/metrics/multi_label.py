@@ -61,7 +61,11 @@ class _MultiLabelBase(BaseMetric):
             if truth.shape != score.shape:
                 raise DataError(f'{len(truth)} labels do not fit {len(score)} scores{where}; set `num_classes` of the '
                                 "model's head to the number of classes of the data")
-            self.results.append((score, truth))
+            self.results.append((score, self.truth_of(sample, truth)))
+
+    def truth_of(self, sample: Mapping, truth: torch.Tensor) -> torch.Tensor:
+        """Return the labels, (C, ), -1 for a class that does not count; here, as they are given."""
+        return truth
 
     @staticmethod
     def stack(results: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -225,7 +229,8 @@ class MultiLabelMetric(_MultiLabelBase):
 
         Args:
             pred: (N, num_classes) float scores, or with ``pred_indices`` N sequences of classes.
-            target: (N, num_classes) of 0 and 1, or with ``target_indices`` N sequences of classes.
+            target: (N, num_classes) of 0 and 1, and -1 for what does not count; or with ``target_indices`` N sequences
+                of classes.
             pred_indices: What ``pred`` is.
             target_indices: What ``target`` is.
             average: 'macro', 'micro' or None, as for the class.
@@ -253,7 +258,7 @@ class MultiLabelMetric(_MultiLabelBase):
         else:
             predicted = pred >= (0.5 if thr is None else thr)
         true = target == 1
-        counts = tuple(chosen.sum(dim=0).double() for chosen in (predicted & true, predicted, true))
+        counts = tuple(chosen.sum(dim=0).double() for chosen in (predicted & true, predicted & (target != -1), true))
         return from_counts(counts, average)
 
 

@@ -113,9 +113,7 @@ class ClsHead(BaseModule):
     def loss_per_sample(self, feats: Feats, data_samples: list[DataSample]) -> torch.Tensor:
         """Return the loss of each sample, (N, ) float32; their mean over a data set does not depend on the batches.
 
-        With ``class_weight`` and class indices, each is weighted but not divided: the mean is over the number of
-        samples, while that of :meth:`loss` is over the sum of their weights. A loss of each class is summed over the
-        classes, as in :meth:`loss`. If the loss module has no
+        A loss of each class is summed over the classes, as in :meth:`loss`. If the loss module has no
         ``reduction_override``, or does not heed it, each sample gets the loss of the batch.
         """
         cls_score = self(feats)

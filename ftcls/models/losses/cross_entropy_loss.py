@@ -20,8 +20,8 @@ ClassWeight = Sequence[Finite] | Literal['balanced'] | None
 class CrossEntropyLoss(Loss):
     """Cross entropy loss for class indices, for soft labels, and with sigmoid for several labels per image.
 
-    With ``class_weight`` and class indices, a sample counts as much as its class weighs, in the loss and in what it is
-    divided by, as in ``torch.nn.CrossEntropyLoss``: the mean is divided by the sum of the weights.
+    ``class_weight`` multiplies the losses, and a mean is divided by the number of samples all the same, as in
+    MMClassification. (``torch.nn.CrossEntropyLoss`` divides by the sum of the weights.)
 
     Args:
         use_sigmoid: Binary cross entropy of each class.
@@ -90,12 +90,8 @@ class CrossEntropyLoss(Loss):
             return self.reduce(loss, weight, avg_factor, reduction_override)
         if self.use_soft:
             label = self._scores(label, pred)
-        index = is_index(label, pred)
-        label = label.reshape(-1).long() if index else label.to(pred.dtype)
+        label = label.reshape(-1).long() if is_index(label, pred) else label.to(pred.dtype)
         loss = F.cross_entropy(pred, label, class_weight, reduction='none', label_smoothing=self._label_smoothing)
-        if class_weight is not None and index and len(label):
-            samples = len(label) if avg_factor is None else avg_factor
-            avg_factor = samples * class_weight[label].mean()
         return self.reduce(loss, weight, avg_factor, reduction_override)
 
     def _scores(self, label: torch.Tensor, pred: torch.Tensor) -> torch.Tensor:
@@ -117,7 +113,7 @@ class LabelSmoothLoss(CrossEntropyLoss):
         label_smooth_val: The part e.
         num_classes: None for that of the logits.
         use_sigmoid: None for True in mode 'multi_label' and False in the others.
-        mode, reduction, loss_weight, class_weight: See above, and :class:`CrossEntropyLoss`.
+        mode, reduction, loss_weight, class_weight, pos_weight: See above, and :class:`CrossEntropyLoss`.
     """
 
     def __init__(self,
@@ -127,11 +123,12 @@ class LabelSmoothLoss(CrossEntropyLoss):
                  mode: Literal['original', 'classy_vision', 'multi_label'] = 'original',
                  reduction: Reduction = 'mean',
                  loss_weight: float = 1.0,
-                 class_weight: ClassWeight = None) -> None:
+                 class_weight: ClassWeight = None,
+                 pos_weight: Sequence[float] | None = None) -> None:
         several = mode == 'multi_label'
         if use_sigmoid is None:
             use_sigmoid = several
-        super().__init__(use_sigmoid, several and not use_sigmoid, reduction, loss_weight, class_weight)
+        super().__init__(use_sigmoid, several and not use_sigmoid, reduction, loss_weight, class_weight, pos_weight)
         self.label_smooth_val = label_smooth_val
         self.num_classes = num_classes
         self.mode = mode
