@@ -78,16 +78,20 @@ class PublishedDataset(BaseDataset):
         roots = [path for path in (root, *root.parents) if (path / self.folder).is_relative_to(root)]
         return next((path for path in roots if (path / self.folder).is_dir()), roots[-1])
 
+    @property
+    def img_prefix(self) -> str:
+        """Folder of the files."""
+        return str(self.root / self.folder)
+
     def load_data_list(self) -> list[dict]:
         """Return ``dict(img_path, gt_label)`` for every image."""
-        where = (self.root / self.folder).absolute()
         try:
             with main_process_first():
                 listed = [self.read(part) for part in self.parts[self.split]]
         except (OSError, RuntimeError) as err:
-            raise MissingFileError(f'{where} lacks files ({err}); set data_root, or download=True') from err
+            raise MissingFileError(f'{self.img_prefix} lacks files ({err}); set data_root, or download=True') from err
         except Exception as err:  # torchvision and SciPy raise errors of all kinds
-            raise DataError(f'{where}: its lists cannot be read ({err!r}); fetch them anew') from err
+            raise DataError(f'{self.img_prefix}: its lists cannot be read ({err!r}); fetch them anew') from err
         own = tuple(dict.fromkeys(chain.from_iterable(names for names, _ in listed)))
         self._metainfo.setdefault('classes', own)
         samples, index_of = [], {name: index for index, name in enumerate(own)}

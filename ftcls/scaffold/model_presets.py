@@ -153,12 +153,10 @@ def _for_images(preset: ModelPreset, images: Any, side: int, fixed: bool) -> Mod
 
 def _built_preset(label: str, backbone: dict[str, Any]) -> ModelPreset:
     """Build a backbone to see how many features and stages it has, and by what it normalizes."""
-    from torch import nn
-    from torch.nn.modules.batchnorm import _BatchNorm
-
     with DefaultScope.overwrite_default_scope('ftcls'):
         built = MODELS.build(backbone.copy())
-    norms = [sum(isinstance(module, kind) for module in built.modules()) for kind in (_BatchNorm, nn.LayerNorm)]
+    names = ' '.join(type(module).__name__ for module in built.modules())
+    norms = [len(re.findall(kind, names)) for kind in ('BatchNorm', 'LayerNorm|RmsNorm|RMSNorm')]
     family, stages = 'imagenet' if norms[0] else 'bit', built.num_stages_total
     if norms[1] > norms[0]:
         family = 'vit' if stages > 5 else 'swin'  # whose stages begin where the size falls

@@ -135,6 +135,24 @@ class TestTIMM:
         outs = backbone(torch.rand(1, 1, 64, 64))
         assert backbone.out_channels == (64, 64, 128, 256, 512) == tuple(y.shape[1] for y in outs)
 
+    @pytest.mark.parametrize('name, args, wanted', [
+        ('vit_tiny_patch16_224', dict(dynamic_img_size=True, depth=2), (192, )),
+        ('vit_base_patch16_siglip_224', dict(img_size=64, embed_dim=48, depth=2, num_heads=2), (48, )),
+        ('deit_tiny_distilled_patch16_224', dict(img_size=64, depth=2), (192, )),
+        ('poolformer_s12', dict(), (512, 2, 2)),
+        ('hiera_tiny_224', dict(img_size=(64, 64)), (768, )),
+        ('efficientvit_b0', dict(), (1280, )),
+        ('pit_ti_distilled_224', dict(img_size=64), (256, )),
+        ('coat_tiny', dict(img_size=64), (152, )),
+    ])
+    def test_networks_that_cannot_lose_their_pooling(self, timm: object, name: str, args: dict, wanted: tuple) -> None:
+        backbone = TIMMBackbone(name, **args)
+        images = torch.rand(2, 3, 64, 64)
+        assert tuple(backbone(images)[0].shape[1:]) == wanted and backbone.out_channels == wanted[:1]
+        sum(feature.sum() for feature in backbone(images)).backward()
+        unused = [key for key, parameter in backbone.named_parameters() if parameter.grad is None]
+        assert not unused
+
     def test_checkpoint_path_is_read_like_pretrained(self, timm: object, tmp_path: Path) -> None:
         theirs = timm.create_model('resnet18')
         torch.save(theirs.state_dict(), tmp_path / 'file.pth')

@@ -106,7 +106,7 @@ def _misfit(scheduler: Mapping[str, Any], epochs: int, iters: int) -> str:
     """Return a note where a schedule does not fit the length of the run; else ``''``."""
     unit, length = ('epochs', epochs) if scheduler.get('by_epoch', True) else ('iterations', iters)
     span, end, milestones = (scheduler.get(key) for key in ('T_max', 'end', 'milestones'))
-    if span and span != length:
+    if span and scheduler.get('begin', 0) + span != length:
         return f'; NOTE: it spans {span} {unit}, the run ends after {length}'
     if end and length < end < _ENDLESS:
         return f'; NOTE: it ends after {end} {unit}, the run after {length}: its last rate is not reached'

@@ -1,4 +1,5 @@
 """Any network of timm as a backbone."""
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -95,10 +96,13 @@ class TIMMBackbone(BaseBackbone):
     def _cut_classifier(self, images: tuple[int, ...]) -> None:
         """Remove the classifier, and the pooling too where that leaves a feature map (tokens keep theirs)."""
         pooling = getattr(self.timm_model, 'global_pool', None)
-        self.timm_model.reset_classifier(0, '')
-        _, outs = wrapping.output_shapes(self.timm_model, {}, images)
-        if len(outs[0]) == 3 and isinstance(pooling, str) and pooling:
-            self.timm_model.reset_classifier(0, pooling)
+        if pooling != 'map':  # attention, which timm cannot put back
+            with suppress(AssertionError):  # of a network that needs its pooling
+                self.timm_model.reset_classifier(0, '')
+                _, outs = wrapping.output_shapes(self.timm_model, {}, images)
+                if len(outs[0]) != 3:
+                    return
+        self.timm_model.reset_classifier(0, pooling if isinstance(pooling, str) else 'avg')
 
     def stages(self) -> list[Stage]:
         """See :meth:`BaseBackbone.stages`."""

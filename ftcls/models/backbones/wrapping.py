@@ -6,6 +6,7 @@ device, so nothing is computed). Units of one resolution form a stage.
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import nn
@@ -87,7 +88,9 @@ def output_shapes(model: nn.Module, points: Points, images: Shape) -> tuple[dict
         with torch.no_grad(), recorded(points) as kept:
             try:
                 meta = {key: value.to('meta') for key, value in state}
-                out = torch.func.functional_call(model, meta, (torch.empty(images, device='meta'), ))
+                empty = torch.empty(images, device='meta')
+                # ties would leave a module that is in the network twice on the meta device
+                out = torch.func.functional_call(model, meta, (empty, ), tie_weights=False)
             except (NotImplementedError, RuntimeError, TypeError):
                 # A network that makes tensors of its own does not run on the meta device: run it for real.
                 out = model(torch.zeros(images))
@@ -104,11 +107,13 @@ def output_shapes(model: nn.Module, points: Points, images: Shape) -> tuple[dict
 def _drop_unused(model: nn.Module, units: Sequence[Unit], shapes: Mapping[str, Shape]) -> list[Unit]:
     """Remove from a network its auxiliary heads, which have parameters and do not run in eval mode; return the others.
 
-    In training they would run without an effect on the features, and their parameters would get no gradient.
+    In training they would run without an effect on the features, and their parameters would get no gradient. A module
+    also runs if only the modules in it are called.
     """
     kept = []
     for name, item in units:
-        if isinstance(item, nn.Module) and name not in shapes and _numel(item) > 0:
+        runs = name in shapes or any(isinstance(key, str) and key.startswith(f'{name}.') for key in shapes)
+        if isinstance(item, nn.Module) and not runs and _numel(item) > 0:
             parent, _, key = name.rpartition('.')
             setattr(model.get_submodule(parent), key, None)
         else:
@@ -148,7 +153,9 @@ def find_stages(model: nn.Module,
     """
     units = open_units(model)
     while True:
-        outputs = {name: (item, False) for name, item in units if isinstance(item, nn.Module)}
+        modules = [unit for unit in units if isinstance(unit[1], nn.Module)]
+        inner = chain.from_iterable(_children(*unit) for unit in modules)
+        outputs = {name: (item, False) for name, item in [*modules, *inner] if isinstance(item, nn.Module)}
         shapes, outs = output_shapes(model, {**outputs, **(points or {})}, images)
         units = _drop_unused(model, units, shapes)
         stages = _group(units, shapes)
