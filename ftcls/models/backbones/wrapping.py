@@ -112,7 +112,7 @@ def _drop_unused(model: nn.Module, units: Sequence[Unit], shapes: Mapping[str, S
     """
     kept = []
     for name, item in units:
-        runs = name in shapes or any(isinstance(key, str) and key.startswith(f'{name}.') for key in shapes)
+        runs = any(f'{key}.'.startswith(f'{name}.') for key in shapes)
         if isinstance(item, nn.Module) and not runs and _numel(item) > 0:
             parent, _, key = name.rpartition('.')
             setattr(model.get_submodule(parent), key, None)
