@@ -4,6 +4,7 @@ python tools/compare.py configs/imbalance/cifar10_longtail.py --arms none,weight
 
 Mean recall of the classes over 1,017 test images, 3 seeds: none 29.76 ± 0.56, weights 37.68 ± 1.03,
 sampler 41.38 ± 1.00 %; 2 to 8 minutes per run on one shared core. The recall per class is in docs/small_data.md.
+(weights: when the loss was still divided by the sum of the weights in a batch, and not by the number of samples.)
 """
 _base_ = ['../_base_/datasets/cifar10_bs16.py', '../_base_/default_runtime.py']
 
