@@ -119,7 +119,7 @@ def test_loss_per_sample_of_a_loss_that_knows_batches_only() -> None:
 def test_class_weight_through_the_head() -> None:
     logits, weight = torch.randn(4, 3), [0.1, 1.0, 5.0]
     head = ClsHead(loss=dict(type='CrossEntropyLoss', class_weight=weight))
-    wanted = F.cross_entropy(logits, torch.tensor([0, 1, 2, 2]), torch.tensor(weight))
+    wanted = F.cross_entropy(logits, torch.tensor([0, 1, 2, 2]), torch.tensor(weight), reduction='sum') / 4
     torch.testing.assert_close(head.loss((logits, ), samples([0, 1, 2, 2]))['loss'], wanted)
 
 
