@@ -3,6 +3,7 @@ import argparse
 import hashlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -24,6 +25,7 @@ def add_config_options(parser: argparse.ArgumentParser, overrides: bool = True) 
         parser.add_argument(
             '--cfg-options',
             nargs='+',
+            action='extend',
             default=[],
             metavar='KEY=VALUE',
             help='override parts of the config, e.g. train_dataloader.batch_size=8 model.head.num_classes=2')
@@ -34,6 +36,7 @@ def add_config_options(parser: argparse.ArgumentParser, overrides: bool = True) 
 def run_tool(main: Callable[[], int | None]) -> None:
     """Run a tool's ``main`` and exit: 0 done, 1 a defect (with traceback), 2 an error of the user.
 
+    ``--work_dir`` is read as ``--work-dir``.
     A signal ends it with 128 + its number: 130 Ctrl-C, 143 SIGTERM, 138 SIGUSR1.
 
     ``FTCLS_TRACEBACK=1`` in the environment shows the traceback of user errors too. If several processes fail, the
@@ -41,6 +44,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
     """
     if sys.getfilesystemencoding() != 'utf-8':  # LANG=C with PYTHONUTF8=0: no file of another name could be opened
         os.execv(sys.executable, [sys.executable, '-X', 'utf8', *sys.orig_argv[1:]])
+    sys.argv[1:] = [re.sub('^--[^=]+', lambda option: option[0].replace('_', '-'), arg) for arg in sys.argv[1:]]
     logging.raiseExceptions = False  # a closed pipe stops no training, and is no news
     for name in ('stdout', 'stderr'):
         if getattr(sys, name) is None:  # closed by who started the tool

@@ -11,11 +11,13 @@ from mmengine import registry as mmengine
 from mmengine.registry import RUNNER_CONSTRUCTORS, TASK_UTILS
 
 __all__ = [
-    'BATCH_AUGMENTS', 'BATCH_TRANSFORMS', 'DATASETS', 'DATA_SAMPLERS', 'EVALUATOR', 'EVALUATORS', 'FUNCTIONS', 'HOOKS',
-    'LOG_PROCESSORS', 'LOOPS', 'METRICS', 'MODELS', 'MODEL_WRAPPERS', 'OPTIMIZERS', 'OPTIM_WRAPPERS',
+    'PEERS', 'BATCH_AUGMENTS', 'BATCH_TRANSFORMS', 'DATASETS', 'DATA_SAMPLERS', 'EVALUATOR', 'EVALUATORS', 'FUNCTIONS',
+    'HOOKS', 'LOG_PROCESSORS', 'LOOPS', 'METRICS', 'MODELS', 'MODEL_WRAPPERS', 'OPTIMIZERS', 'OPTIM_WRAPPERS',
     'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'RUNNERS', 'RUNNER_CONSTRUCTORS', 'Registry', 'TASK_UTILS',
     'TRANSFORMS', 'VISBACKENDS', 'VISUALIZERS', 'WEIGHT_INITIALIZERS'
 ]
+
+PEERS = ('mmpretrain', 'mmcls')  # packages whose scope in a config means ftcls
 
 
 class Registry(mmengine.Registry):
@@ -44,6 +46,9 @@ class Registry(mmengine.Registry):
         """Return the class or function of a name, None if there is none; what is no name is returned as it is."""
         if not isinstance(key, str):
             return key
+        scope, _, name = key.partition('.')
+        if scope in PEERS and '.' not in name:
+            key = name
         found = super().get(key)
         if found is None and self.fallback is not None:
             import_module(self.fallback)
@@ -79,8 +84,9 @@ LOOPS = Registry('loop', mmengine.LOOPS, 'ftcls.engine', given=('runner', 'datal
 HOOKS = Registry('hook', mmengine.HOOKS, 'ftcls.engine', taken=('priority', ))
 # How a line of the log is put together.
 LOG_PROCESSORS = Registry('log processor', mmengine.LOG_PROCESSORS, 'ftcls.engine')
-# All of ``torch.optim``, through MMEngine.
-OPTIMIZERS = Registry('optimizer', mmengine.OPTIMIZERS, 'ftcls.engine', given=('params', ))
+# All of ``torch.optim``, through MMEngine, and Lamb.
+OPTIMIZERS = Registry(
+    'optimizer', mmengine.OPTIMIZERS, 'ftcls.engine', given=('params', ), fallback='ftcls.engine.optimizers.lamb')
 # What surrounds the optimizer: accumulation, clipping, half precision.
 OPTIM_WRAPPERS = Registry(
     'optim wrapper', mmengine.OPTIM_WRAPPERS, 'ftcls.engine', taken=('paramwise_cfg', 'constructor'))

@@ -24,7 +24,7 @@ FLOORS = dict(
 # The order inside a room: each part imports only those before it.
 INSIDE = dict(
     apis=('training', 'inference', 'analysis'),
-    config=('choices', 'batch_policy', 'schema', 'reading', 'loading', 'validation', 'resolve'),
+    config=('choices', 'epochs', 'batch_policy', 'schema', 'reading', 'loading', 'validation', 'resolve'),
     experiments=('run', 'report', 'search_space', 'compare', 'kfold', 'tune', 'tune_ray'))
 MAX_FILE, MAX_FUNCTION, MAX_WIDTH = 400, 60, 120
 MOST_CONDITIONAL_EXPRESSIONS = 12  # per 1,000 lines

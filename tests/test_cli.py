@@ -24,3 +24,12 @@ def test_help_imports_nothing_heavy(tool: Path) -> None:
     done = subprocess.run([sys.executable, '-c', HELP.format(tool=str(tool))], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert 'usage: ' in done.stdout
+
+
+def test_options_may_have_underscores(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ftcls import apis
+    given = ['--work_dir=a_b', '--cfg_options', 'a_b=--c_d', 'x_y']
+    monkeypatch.setattr(sys, 'argv', ['tool.py', *given])
+    with pytest.raises(SystemExit):
+        apis.run_tool(lambda: None)
+    assert sys.argv[1:] == ['--work-dir=a_b', '--cfg-options', 'a_b=--c_d', 'x_y']

@@ -8,8 +8,9 @@ from ftcls import apis
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of the config file')
-    parser.add_argument('checkpoint', help='file, URL or torchvision:// name')
+    parser.add_argument('config', help='config file, name of a config, or folder of a run')
+    parser.add_argument(
+        'checkpoint', nargs='?', help='file, URL or torchvision:// name; default: the best of the run, else its last')
     parser.add_argument('--work-dir', help='folder for the log; default: work_dirs/<config name>')
     parser.add_argument('--out', help='write the metrics to a .json file, or every prediction to a .pkl file')
     parser.add_argument(
@@ -27,13 +28,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Read the config and test."""
     args = parse_args()
-    apis.test(
-        apis.load_config(args.config, args.cfg_options),
-        args.checkpoint,
-        args.out,
-        work_dir=args.work_dir,
-        launcher=args.launcher,
-        tta=args.tta)
+    cfg, checkpoint = apis.resolve_model(args.config, args.checkpoint or True, args.cfg_options)
+    apis.test(cfg, checkpoint, args.out, work_dir=args.work_dir, launcher=args.launcher, tta=args.tta)
 
 
 if __name__ == '__main__':

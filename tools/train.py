@@ -11,6 +11,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('--work-dir', help='folder of the run; default: work_dirs/<config name>')
     parser.add_argument(
+        '--load-from',
+        metavar='CKPT',
+        dest='cfg_options',
+        action='append',
+        default=[],
+        type=lambda path: f'load_from={path!r}',
+        help='begin with these weights; the same as --cfg-options load_from=CKPT')
+    parser.add_argument('--epochs', type=int, metavar='N', help='train for N epochs, with schedules stretched alike')
+    parser.add_argument(
         '--resume',
         nargs='?',
         const=True,
@@ -47,7 +56,8 @@ def main() -> None:
             batch_policy='scale-lr' if args.auto_scale_lr else args.batch_policy,
             launcher=args.launcher,
             seed=args.seed,
-            dry_run=args.dry_run))
+            dry_run=args.dry_run,
+            epochs=args.epochs))
 
 
 if __name__ == '__main__':

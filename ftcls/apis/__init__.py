@@ -14,7 +14,7 @@ _NAMES = {
     'ftcls.apis.analysis.wise_ft': ('interpolate_weights', 'wise_ft'),
     'ftcls.apis.inference.features': ('FeatureExtractor', ),
     'ftcls.apis.inference.inferencer': ('ImageClassificationInferencer', 'inference_model'),
-    'ftcls.apis.inference.model_zoo': ('get_model', 'init_model', 'list_models'),
+    'ftcls.apis.inference.model_zoo': ('get_model', 'init_model', 'list_models', 'resolve_model'),
     'ftcls.apis.inference.predict': ('PredictionReport', 'predict_files', 'split_checkpoint'),
     'ftcls.apis.inference.segmentation': ('ImageSegmentationInferencer', ),
     'ftcls.apis.training.distributed': ('close_distributed', 'init_distributed'),

@@ -8,14 +8,11 @@ from mmengine.config import Config
 from ftcls.utils import ConfigError, did_you_mean
 from ftcls.utils.names import plural
 from .choices import BATCH_POLICIES, LAUNCHERS
+from .epochs import stretched
 
 __all__ = ['BATCH_POLICIES', 'BatchPlan', 'LAUNCHERS', 'apply_batch_policy']
 
 Changes = dict[str, Any]
-
-_SCHEDULER_ITERATIONS = ('begin', 'end', 'T_max', 'step_size', 'total_steps', 'milestones')
-_LOOP_ITERATIONS = ('max_iters', 'val_begin', 'val_interval')
-_ENDLESS = 10**9  # MMEngine's `INF`
 
 
 @dataclass(frozen=True)
@@ -111,19 +108,10 @@ def _accumulate(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
 
 def _stretched_iterations(cfg: Config, new: int, old: int) -> Changes:
     """An iteration is one batch for MMEngine: counts of iterations grow with the accumulation; epochs do not."""
-
-    def stretch(value: int | list) -> int | list:
-        if isinstance(value, list | tuple):
-            return [stretch(v) for v in value]
-        return value if value >= _ENDLESS else value * new // old
-
-    counting = [(path, one, _SCHEDULER_ITERATIONS) for path, one in _schedulers(cfg) if not one.get('by_epoch', True)]
+    counting = [(path, one) for path, one in _schedulers(cfg) if not one.get('by_epoch', True)]
     if not cfg.train_cfg.get('by_epoch', 'IterBased' not in cfg.train_cfg.get('type', '')):
-        counting.append(('train_cfg', cfg.train_cfg, _LOOP_ITERATIONS))
-    changes: Changes = {}
-    for path, settings, keys in counting:
-        changes.update({f'{path}.{key}': stretch(settings[key]) for key in keys if settings.get(key) is not None})
-    return changes
+        counting.append(('train_cfg', cfg.train_cfg))
+    return {f'{path}.{key}': value for path, one in counting for key, value in stretched(one, new / old).items()}
 
 
 def _per_device(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:

@@ -14,25 +14,27 @@ from ftcls.utils.arguments import argument_faults, matches_type, own_arguments
 from ftcls.utils.errors import ConfigError, MissingFileError, UserError
 from ftcls.utils.names import did_you_mean, missing_hint
 from ftcls.utils.tree import as_list, find_paths
-from .reading import config_folder, is_foreign, read_config, resolve_config_path
+from .reading import config_folder, is_foreign, lazy_bases, named, read_config, resolve_config_path, shipped_configs
 from .schema import KEYS, TOP_LEVEL_KEYS, Key, default_type
 
 __all__ = [
     'apply_overrides', 'config_folder', 'load_config', 'parse_override', 'parse_value', 'read_config',
-    'resolve_config_path', 'used_names'
+    'resolve_config_path', 'shipped_configs', 'used_names'
 ]
 
 _WORDS = {'true': True, 'false': False, 'none': None, 'null': None}
 
 
-def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] | None = None) -> Config:
-    """Read a config file and apply overrides to it.
+def load_config(path: str | Path | Mapping | Config,
+                overrides: Mapping[str, Any] | Sequence[str] | None = None) -> Config:
+    """Read a config file, or take a config, and apply overrides to it.
 
     A ``.py`` config is a program, which is run. One in JSON or YAML is data: it imports nothing, and each of its types
     must be registered, unless :func:`ftcls.utils.plain_files.allow_imports` was called.
 
     Args:
-        path: A ``.py``, ``.json`` or ``.yaml`` config; ``'ftcls::tutorial/…'`` names one that comes with ftcls.
+        path: A ``.py``, ``.json`` or ``.yaml`` config; one that comes with ftcls by a name of ``list_models()`` or as
+            ``'ftcls::tutorial/…'``; or a config that is read already, which may be a plain dict.
         overrides: ``{'a.b.0.c': value}``, or ``['a.b.0.c=value', …]`` as typed on the command line.
 
     Raises:
@@ -40,7 +42,22 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] |
         ConfigError: For a syntax error, a circular ``_base_``, an override of something that does not exist, a
             variable of a ``_base_`` file that is set again where that changes nothing, or code in a JSON config.
     """
-    path = resolve_config_path(path)
+    if isinstance(path, Config):
+        cfg = copy.deepcopy(path) if overrides else path
+    elif isinstance(path, Mapping):
+        if '_base_' in path:
+            raise ConfigError(f'_base_={path["_base_"]!r}: only a config file has bases; read that by load_config')
+        cfg = Config(named(path))
+    else:
+        cfg = _load_file(resolve_config_path(path))
+    overrides = overrides or {}
+    if not isinstance(overrides, Mapping):
+        overrides = dict(parse_override(item) for item in overrides)
+    apply_overrides(cfg, overrides)
+    return cfg
+
+
+def _load_file(path: Path) -> Config:
     files = _check_file(path, chain=())
     try:
         cfg = read_config(path)
@@ -49,10 +66,6 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] |
     except Exception as err:
         raise ConfigError(_reading_error(err, path, files)) from err
     _check_unused_variables(path, cfg)
-    overrides = overrides or {}
-    if not isinstance(overrides, Mapping):
-        overrides = dict(parse_override(item) for item in overrides)
-    apply_overrides(cfg, overrides)
     return cfg
 
 
@@ -92,6 +105,9 @@ def _missing_file(path: Path, chain: tuple[Path, ...]) -> str:
         text += f' (a `_base_` of {chain[-1]})'
     if path.is_dir():
         return f'{text} is a folder, not a config file'
+    if not chain and path.name == str(path).removesuffix('.py'):
+        return f'{path} is no config, work dir or name of list_models()' + did_you_mean(
+            path.name, shipped_configs())
     return f'{text} does not exist{missing_hint(path)}'
 
 
@@ -105,7 +121,7 @@ def _parse(path: Path) -> ast.Module:
 
 
 def _bases(path: Path) -> list[str]:
-    """Return what a Python config assigns to ``_base_``."""
+    """Return what a Python config assigns to ``_base_``, or imports as its bases."""
     for node in _parse(path).body:
         if isinstance(node, ast.Assign) and '_base_' in [getattr(target, 'id', '') for target in node.targets]:
             try:
@@ -113,7 +129,7 @@ def _bases(path: Path) -> list[str]:
             except ValueError:
                 message = '`_base_` must be a plain string or a list of them'
                 raise ConfigError(f'{path}, line {node.lineno}: {message}') from None
-    return []
+    return lazy_bases(path)
 
 
 def used_names(path: str | Path | None) -> set[str] | None:

@@ -13,16 +13,17 @@ from mmengine.config import Config
 
 from ftcls.engine.mmengine_compat import ddp_config
 from ftcls.engine.optimizers import convert_to_amp
-from ftcls.registry import DATASETS
+from ftcls.registry import DATASETS, PEERS
 from ftcls.utils import ConfigError
 from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.processes import usable_cores
 from ftcls.utils.tree import as_list, walk
 from .batch_policy import BatchPlan, apply_batch_policy
+from .epochs import set_epochs
 
 __all__ = [
     'EvalOptions', 'Facts', 'ResolvedConfig', 'TrainOptions', 'balanced_weights', 'dataset_configs', 'iter_pretrained',
-    'resolve', 'type_name', 'with_loss_metric', 'work_dir_of'
+    'resolve', 'scope_of', 'type_name', 'with_loss_metric', 'work_dir_of'
 ]
 
 # What every run has, even if its config does not say so.
@@ -49,6 +50,7 @@ class TrainOptions:
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
         seed: Seed of everything random; None takes the config's, then draws one, which the log states.
         dry_run: Stop after the preflight and one checked training step.
+        epochs: Train for so many instead of ``train_cfg.max_epochs``, with schedules stretched alike.
     """
     work_dir: str | None = None
     resume: bool | str = False
@@ -58,6 +60,7 @@ class TrainOptions:
     launcher: str = 'none'
     seed: int | None = None
     dry_run: bool = False
+    epochs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class ResolvedConfig:
     Attributes:
         cfg: The config; nothing writes into it.
         batch: How the batch size was resolved; None where nothing is trained.
-        notes: What the user is told of the class weights.
+        notes: What the user is told of the class weights, and of what the config has otherwise.
         workers: How many processes load the images, and why, by split.
     """
     cfg: Config
@@ -126,7 +129,7 @@ def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Fac
             counts that class weights need.
     """
     run = copy.deepcopy(cfg)
-    run.setdefault('default_scope', 'ftcls')
+    run.default_scope = scope_of(cfg)
     run.work_dir = work_dir_of(cfg, options)
     run.launcher = options.launcher
     if options.launcher != 'none':
@@ -145,8 +148,9 @@ def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Fac
     names = {type_name(hook) for hook in given}
     own = [dict(type=name) for name in _DEFAULT_HOOKS if name not in names]
     run.custom_hooks = own + list(run.get('custom_hooks') or [])
-    batch = None
+    batch, stretched = None, []
     if isinstance(options, TrainOptions):
+        stretched = set_epochs(run, options.epochs)
         batch = _resolve_training(run, options, facts)
     else:
         run.resume = False
@@ -154,7 +158,10 @@ def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Fac
             _load_all_weights(run, options.checkpoint)
         if options.tta:
             _test_on_views(run)
-    return ResolvedConfig(run, batch, _resolve_class_weights(run, facts.class_counts), workers)
+    notes = _resolve_class_weights(run, facts.class_counts)
+    if run.default_scope != cfg.get('default_scope', 'ftcls'):
+        notes.append(f'default_scope={cfg.default_scope!r} is read as {run.default_scope!r}')
+    return ResolvedConfig(run, batch, notes + stretched, workers)
 
 
 def _resolve_workers(loader: dict[str, Any], persistent: bool, before: Mapping[str, Any] | None) -> str:
@@ -192,6 +199,12 @@ def _resolve_workers(loader: dict[str, Any], persistent: bool, before: Mapping[s
 def work_dir_of(cfg: Config, options: TrainOptions | EvalOptions) -> str:
     """Return where a run writes."""
     return options.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(cfg.filename or 'run').stem)
+
+
+def scope_of(cfg: Config) -> str:
+    """Return the scope of a config's types."""
+    scope = cfg.get('default_scope', 'ftcls')
+    return 'ftcls' if scope in PEERS else scope
 
 
 def _resolve_training(run: Config, options: TrainOptions, facts: Facts) -> BatchPlan | None:

@@ -9,8 +9,8 @@ from ftcls.utils.types import Fraction, NonNegativeFloat, NonNegativeInt, Positi
 from .choices import BATCH_POLICIES, LAUNCHERS
 
 __all__ = [
-    'COMPONENT_KEYS', 'Key', 'KEYS', 'NESTED_KEYS', 'NESTING_REGISTRIES', 'OPAQUE_KEYS', 'OPEN_KEYS', 'PASSED_ON',
-    'TOP_LEVEL_KEYS', 'default_type'
+    'COMPONENT_KEYS', 'Key', 'KEYS', 'NESTED_KEYS', 'NESTING_REGISTRIES', 'OLD_KEYS', 'OPAQUE_KEYS', 'OPEN_KEYS',
+    'PASSED_ON', 'TOP_LEVEL_KEYS', 'default_type'
 ]
 
 
@@ -94,6 +94,18 @@ TOP_LEVEL_KEYS: dict[str, Key] = dict(
     default_scope=Key(type=str),
     find_unused_parameters=Key(type=bool),
     **dict.fromkeys(('sync_bn', 'compile', 'activation_checkpointing', 'efficient_conv_bn_eval'), Key()))
+
+# Keys of MMClassification 0.x, and what holds the same today.
+OLD_KEYS: dict[str, str] = dict(
+    data='train_dataloader, val_dataloader, test_dataloader',
+    optimizer='optim_wrapper=dict(optimizer=…)',
+    fp16="optim_wrapper.type='AmpOptimWrapper'",
+    lr_config='param_scheduler',
+    runner='train_cfg=dict(max_epochs=…)',
+    evaluation='val_evaluator, train_cfg.val_interval',
+    checkpoint_config='default_hooks.checkpoint',
+    log_config='default_hooks.logger, visualizer.vis_backends',
+    dist_params='env_cfg.dist_cfg')
 
 # Keys inside of others, at any depth. A component under another name is looked up like the one around it.
 NESTED_KEYS: dict[str, Key] = dict(

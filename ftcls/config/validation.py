@@ -12,8 +12,8 @@ from ftcls.utils.errors import ConfigError
 from ftcls.utils.names import did_you_mean, edits, plural
 from ftcls.utils.plain_files import is_distrusted
 from ftcls.utils.tree import find_paths, walk
-from .loading import used_names
-from .schema import (COMPONENT_KEYS, KEYS, NESTED_KEYS, NESTING_REGISTRIES, OPAQUE_KEYS, OPEN_KEYS, PASSED_ON,
+from .loading import load_config, used_names
+from .schema import (COMPONENT_KEYS, KEYS, NESTED_KEYS, NESTING_REGISTRIES, OLD_KEYS, OPAQUE_KEYS, OPEN_KEYS, PASSED_ON,
                      TOP_LEVEL_KEYS, Key, default_type)
 
 __all__ = ['validate_config']
@@ -32,6 +32,7 @@ def validate_config(cfg: Config) -> None:
     Raises:
         ConfigError: With one line per fault, each naming its path in the config, the value, and the nearest valid name.
     """
+    cfg = load_config(cfg)
     faults = list(dict.fromkeys(_config_faults(cfg._cfg_dict, used_names(cfg.filename))))
     if faults:
         head = f'{cfg.filename or "the config"}: {plural(len(faults), "fault")}:'
@@ -42,7 +43,11 @@ def _config_faults(root: Mapping, used: set[str] | None) -> Iterator[str]:
     for name, value in root.items():
         if name in TOP_LEVEL_KEYS:
             yield from _key_faults(value, name, KEYS[name])
-        elif not _is_variable(root, name, value, used):
+        elif _is_variable(root, name, value, used):
+            continue
+        elif name in OLD_KEYS:
+            yield f'{name}: a key of MMClassification 0.x, which nothing reads; write {OLD_KEYS[name]}'
+        else:
             yield from _misspelt(name, name, (*TOP_LEVEL_KEYS, '_base_'))
     for path, node in walk(root):
         known = OPEN_KEYS.get(path.rpartition('.')[2], ())
@@ -83,7 +88,7 @@ def _missing_keys(root: Mapping) -> Iterator[str]:
     for group in _GROUPS:
         given = [name for name in group if root.get(name) is not None]
         missing = [name for name in group if name not in given]
-        if given and missing:
+        if missing and any(root[name] for name in given):  # a mere `val_cfg=dict()` asks for nothing
             yield f'{", ".join(missing)}: missing, while {", ".join(given)} is given; the three go together'
     if root.get('model') is None:
         yield 'model: missing; a config needs a model'

@@ -1,27 +1,24 @@
 """Training several arms of one experiment over several seeds, in one call or spread over machines."""
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from ftcls.apis.training.distributed import init_distributed
+from ftcls.config.epochs import set_epochs
 from ftcls.config.loading import apply_overrides, load_config
 from ftcls.config.validation import validate_config
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
 from ftcls.utils.errors import located
-from ftcls.utils.tree import as_list
 from .report import Comparison, RunResult
 from .run import SPLITS, Run, Workers, execute_runs, print_line, split_datasets, with_seed
 
 __all__ = ['compare', 'few_shots', 'read_arms', 'standard_arms']
 
 _UNFREEZING = ('GradualUnfreezingHook', 'LinearProbeFineTuneHook')
-# Settings of schedules and of gradual unfreezing that count epochs, so that a budget stretches them.
-_COUNTS_OF_EPOCHS = ('begin', 'end', 'T_max', 'step_size', 'total_steps', 'milestones', 'periods', 'every', 'schedule')
-_ENDLESS = 10**8  # MMEngine's INF for a schedule without an end is 10**9
 
 
 def standard_arms(cfg: Config) -> dict[str, dict[str, Any]]:
@@ -103,7 +100,7 @@ def compare(cfg: Config,
         ConfigError: Before the first run: if an arm is unknown, wrong, on other data, cannot start for lack of data or
             weights, or was run in ``out_dir`` with other settings. Later: if no run has a result or the ``metric``.
     """
-    out_dir = Path(out_dir)
+    out_dir, cfg = Path(out_dir), load_config(cfg)
     configs = _arm_configs(cfg, arms, epochs)
     runs = []
     for seed in seeds:
@@ -145,8 +142,7 @@ def _arm_configs(cfg: Config, arms: Sequence[str | Config], epochs: int | None) 
         if name in configs:
             raise ConfigError(f'--arms: {name!r} is given twice')
         arm_cfg.pop('arms', None)
-        if epochs is not None:
-            _set_budget(arm_cfg, epochs)
+        set_epochs(arm_cfg, epochs, '--budget')
         with located(f'--arms {name}'):
             validate_config(arm_cfg)
         configs[name] = arm_cfg
@@ -156,28 +152,3 @@ def _arm_configs(cfg: Config, arms: Sequence[str | Config], epochs: int | None) 
 def _data_of(cfg: Config, split: str) -> list[dict[str, Any]]:
     """Return the datasets of a split without their pipelines: an arm may augment in another way."""
     return [{k: v for k, v in dataset.items() if k != 'pipeline'} for dataset in split_datasets(cfg, split)]
-
-
-def _set_budget(cfg: Config, epochs: int) -> None:
-    """Set the number of epochs, and stretch alike what counts epochs: schedules, gradual unfreezing."""
-    if epochs < 1:
-        raise ConfigError(f'--budget {epochs}: must be at least 1')
-    if cfg.train_cfg.get('max_epochs') is None:
-        raise ConfigError('--budget: counts epochs, and train_cfg.max_epochs is not set')
-    factor = epochs / cfg.train_cfg.max_epochs
-    cfg.train_cfg.max_epochs = epochs
-    hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.get('type') == 'GradualUnfreezingHook']
-    for part in hooks + as_list(cfg.get('param_scheduler') or []):
-        if part.get('by_epoch', True):
-            part.update(_stretched({key: part[key] for key in _COUNTS_OF_EPOCHS if part.get(key)}, factor))
-
-
-def _stretched(value: Any, factor: float) -> Any:
-    """Multiply the numbers of epochs in a setting, those that are keys included."""
-    if isinstance(value, list | tuple):
-        return [_stretched(one, factor) for one in value]
-    if isinstance(value, Mapping):
-        return {_stretched(key, factor): _stretched(one, factor) for key, one in value.items()}
-    if isinstance(value, int) and 0 < value < _ENDLESS:
-        return max(1, round(value * factor))
-    return value

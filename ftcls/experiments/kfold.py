@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from ftcls.apis.training.distributed import init_distributed
 from ftcls.apis.training.evaluation import evaluate_runner
 from ftcls.apis.training.loaders import build_datasets
+from ftcls.config.loading import load_config
 from ftcls.config.validation import validate_config
 from ftcls.datasets.wrappers import inner_datasets
 from ftcls.engine.mmengine_compat import quiet_run
@@ -57,7 +58,7 @@ def kfold(cfg: Config,
             no training can start for lack of data or weights, or ``out_dir`` holds other runs.
         DataError: If in the end not every image was predicted once.
     """
-    out_dir = Path(out_dir)
+    out_dir, cfg = Path(out_dir), load_config(cfg)
     runs = []
     for fold in range(max(folds, 1)):
         one = with_seed(fold_config(cfg, fold, folds, seed, pool), seed, f'{out_dir.name}-fold{fold}-seed{seed}')

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from ftcls.config.loading import load_config
 from ftcls.config.resolve import with_loss_metric
 from ftcls.evaluation import resolve_rule
 from ftcls.utils import ConfigError, UserError
@@ -154,6 +155,7 @@ def plan_search(cfg: Config, space: Sequence[Dimension], options: SearchOptions)
     Raises:
         ConfigError: If they cannot, or the score is not known.
     """
+    cfg = load_config(cfg)
     metric, lower = metric_of(cfg, options.metric)
     check_space(cfg, space)
     fault = None

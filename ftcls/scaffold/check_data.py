@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 
 from ftcls.apis.training.loaders import build_datasets, image_loader
 from ftcls.config.loading import load_config
+from ftcls.config.resolve import scope_of
 from ftcls.datasets.duplicates import Finding, compare_images, images_of, look_at
 from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.engine.mmengine_compat import log_level
@@ -53,7 +54,7 @@ def check_data(target: str | os.PathLike, overrides: Sequence[str] = ()) -> Data
         overrides: ``KEY=VALUE`` for a config.
     """
     cfg = _config_of_folder(target) if os.path.isdir(target) else load_config(target, overrides)
-    init_default_scope(cfg.get('default_scope', 'ftcls'))
+    init_default_scope(scope_of(cfg))
     splits = [split for split in ('train', 'val', 'test') if cfg.get(f'{split}_dataloader')]
     if not splits:
         raise ConfigError(f'{target}: has no train_dataloader, val_dataloader or test_dataloader; nothing to check')

@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from scipy import stats
 
 from ftcls.apis import Comparison, RunResult, Workers, compare, few_shots, load_config, read_arms, standard_arms
-from ftcls.experiments.compare import _set_budget
+from ftcls.config.epochs import set_epochs
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
 
@@ -199,7 +199,7 @@ def test_budget_stretches_what_counts_epochs():
         ],
         custom_hooks=[dict(type='GradualUnfreezingHook', every=2)])
     cfg.train_cfg.max_epochs = 10
-    _set_budget(cfg, 50)
+    set_epochs(cfg, 50, '--budget')
     assert cfg.train_cfg.max_epochs == 50 and cfg.custom_hooks[0]['every'] == 10
     warmup, steps, by_iter = cfg.param_scheduler
     assert (warmup['begin'], warmup['end'], steps['milestones'], by_iter['T_max']) == (0, 10, [20, 40], 100)

@@ -45,7 +45,7 @@ def browse_dataset(cfg: Config,
     if Path(out).suffix.lower() != '.png':
         raise ConfigError(f'--out {out}: must end in .png')
     options = EvalOptions()
-    check_config(cfg, options)
+    cfg = check_config(cfg, options)
     if not cfg.get(f'{split}_dataloader'):
         raise ConfigError(f'{split}_dataloader: missing; choose another --split')
     cfg = resolve(cfg, options).cfg

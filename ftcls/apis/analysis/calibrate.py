@@ -78,7 +78,7 @@ def calibrate(cfg: Config,
     if bins < 1:
         raise ConfigError(f'--bins {bins}: must be at least 1')
     options = EvalOptions()
-    check_config(cfg, options)
+    cfg = check_config(cfg, options)
     for split in ('val', 'test'):
         if not cfg.get(f'{split}_dataloader'):
             raise ConfigError(f'{split}_dataloader: missing; the temperature is fitted on `val` and measured on `test`')

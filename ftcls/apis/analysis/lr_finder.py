@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 
 from ftcls.apis.training.train import TrainOptions, train
+from ftcls.config.loading import load_config
 from ftcls.engine.hooks import RangeTestFinished
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.utils import ConfigError
@@ -107,7 +108,7 @@ def find_lr(cfg: Config,
 
 
 def _for_range_test(cfg: Config, lowest: float, highest: float, steps: int) -> Config:
-    cfg = copy.deepcopy(cfg)
+    cfg = copy.deepcopy(load_config(cfg))
     if not cfg.get('train_dataloader') or not cfg.get('train_cfg'):
         raise ConfigError('train_dataloader, train_cfg: missing; the range test is a training')
     cfg.param_scheduler, cfg.resume = None, False

@@ -24,7 +24,7 @@ def list_parameters(cfg: Config) -> tuple[list[ParameterInfo], list[str]]:
     Returns:
         One entry per parameter, in the model's order; and sentences on layers that are partly frozen.
     """
-    check_config(cfg, TrainOptions())
+    cfg = check_config(cfg, TrainOptions())
     if not cfg.get('optim_wrapper'):
         raise ConfigError('optim_wrapper: missing; the learning rates come from it')
     cfg = resolve(cfg, TrainOptions()).cfg

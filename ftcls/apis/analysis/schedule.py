@@ -78,7 +78,7 @@ def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
     for name, value in asdict(length).items():
         if value is not None and value < 1:
             raise ConfigError(f'{name} of an epoch: must be at least 1, got {value}')
-    check_config(cfg, TrainOptions())
+    cfg = check_config(cfg, TrainOptions())
     if not cfg.get('train_dataloader'):
         raise ConfigError('train_dataloader, train_cfg, optim_wrapper: missing; there is no training to schedule')
     cfg = resolve(cfg, TrainOptions(), Facts(length.processes)).cfg
@@ -107,7 +107,7 @@ def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
 def draw_schedule(cfg: Config, out: str | Path, length: EpochLength | None = None) -> Schedule:
     """Draw :func:`trace_schedule` as a PNG file, and return it."""
     schedule = trace_schedule(cfg, length)
-    title = Path(cfg.filename or 'schedule').stem
+    title = Path(getattr(cfg, 'filename', None) or 'schedule').stem
     plot_schedule(schedule.lr, schedule.momentum, schedule.iters_per_epoch, out, title, schedule.begins, schedule.joins)
     return schedule
 

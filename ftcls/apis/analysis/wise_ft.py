@@ -14,6 +14,7 @@ from mmengine.config import Config
 from ftcls.apis.inference.model_zoo import build_model
 from ftcls.apis.training.evaluation import test
 from ftcls.apis.training.sanity_checks import config_errors
+from ftcls.config.loading import load_config
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.utils import CheckpointError, ConfigError
 from ftcls.utils.checkpoint.loading import (check_finite, checkpoint_meta, find_state_dict, match_state_dict,
@@ -156,7 +157,7 @@ def _shared(start: Tensors, end: Tensors, with_classifier: bool) -> tuple[Tensor
 
 
 def _measure(cfg: Config, split: str, path: Path) -> dict[str, float]:
-    cfg = copy.deepcopy(cfg)
+    cfg = copy.deepcopy(load_config(cfg))
     cfg.test_dataloader, cfg.test_evaluator = cfg[f'{split}_dataloader'], cfg[f'{split}_evaluator']
     cfg.test_cfg = {key: value for key, value in cfg[f'{split}_cfg'].items() if key != 'type'}
     cfg.experiment_name = f'{path.stem}-{uuid.uuid4().hex}'  # two runs in one second would share MMEngine's name

@@ -3,7 +3,6 @@ import copy
 import fnmatch
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from mmengine.device import get_device
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from ftcls.config.loading import config_folder, load_config, resolve_config_path
+from ftcls.config.loading import load_config, shipped_configs
 from ftcls.config.resolve import dataset_configs
 from ftcls.datasets.base_dataset import read_classes
 from ftcls.models.headed_model import check_word
 from ftcls.registry import DATASETS, MODELS
-from ftcls.utils import CheckpointError, ConfigError, MissingFileError, UserError, did_you_mean
+from ftcls.utils import CheckpointError, ConfigError, MissingFileError, UserError
 from ftcls.utils.checkpoint.loading import checkpoint_meta, load_pretrained, read_checkpoint
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
@@ -30,20 +29,6 @@ __all__ = [
 ]
 
 CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.th', '.ckpt', '.bin', '.safetensors')
-
-
-def _config_files() -> dict[str, Path]:
-    """Return name to file, ``folder/name`` if two folders have a file of that name."""
-    folder = config_folder()
-    files = sorted(file for file in folder.rglob('*.py') if '_base_' not in file.relative_to(folder).parts)
-    stems = Counter(file.stem for file in files)
-    names = {}
-    for file in files:
-        name = file.stem
-        if stems[name] > 1:
-            name = file.relative_to(folder).with_suffix('').as_posix()
-        names[name] = file
-    return names
 
 
 def list_models(pattern: str | None = None,
@@ -59,7 +44,7 @@ def list_models(pattern: str | None = None,
     Raises:
         ConfigError: If there is no such task.
     """
-    files = _config_files()
+    files = shipped_configs()
     names = fnmatch.filter(sorted(files), f'{pattern or ""}*')
     for exclude in exclude_patterns or ():
         names = [name for name in names if not fnmatch.fnmatch(name, f'{exclude}*')]
@@ -100,14 +85,17 @@ def _contents(folder: Path) -> str:
     return enumerate_names(sorted(file.name for file in folder.iterdir())) or 'nothing'
 
 
-def resolve_model(model: str | os.PathLike | Config,
-                  pretrained: str | os.PathLike | bool | None) -> tuple[Config, str | None]:
+def resolve_model(
+    model: str | os.PathLike | Mapping | Config,
+    pretrained: str | os.PathLike | bool | None,
+    overrides: Sequence[str] = ()) -> tuple[Config, str | None]:
     """Find the config and the checkpoint of a model.
 
     Args:
         model: A work dir, a config file, the name of a config (:func:`list_models`) or a config.
         pretrained: A checkpoint; True for the one in the work dir (for a config, that of its run), which must exist;
             None for the one in the work dir if ``model`` is one, else no weights; False for no weights.
+        overrides: ``KEY=VALUE`` for the config.
 
     Returns:
         The config, a copy, and where the checkpoint is, None for no weights.
@@ -115,14 +103,17 @@ def resolve_model(model: str | os.PathLike | Config,
     Raises:
         MissingFileError: If there is no such config, or no checkpoint although there must be one.
     """
-    if isinstance(model, Config):
-        cfg, folder = copy.deepcopy(model), model.get('work_dir')
+    if isinstance(model, Config | Mapping):
+        cfg, folder = copy.deepcopy(load_config(model, overrides)), model.get('work_dir')
     elif Path(model).expanduser().is_dir():
         folder = Path(model).expanduser()
-        cfg = load_config(find_config(folder))
+        cfg = load_config(find_config(folder), overrides)
+        cfg.work_dir = str(folder)  # it may have been moved
         pretrained = pretrained is None or pretrained
+    elif Path(model).suffix in CHECKPOINT_SUFFIXES:
+        raise ConfigError(f'{model} is a checkpoint; give its config or its work dir first')
     else:
-        cfg = load_config(_config_path(Path(model)))
+        cfg = load_config(model, overrides)
         folder = cfg.get('work_dir') or Path('work_dirs', Path(cfg.filename).stem)
     if pretrained is None or pretrained is False:
         return cfg, None
@@ -134,20 +125,7 @@ def resolve_model(model: str | os.PathLike | Config,
     return cfg, str(find_checkpoint(folder))
 
 
-def _config_path(path: Path) -> Path:
-    if path.suffix in CHECKPOINT_SUFFIXES:
-        raise ConfigError(f'{path} is a checkpoint; give its config or its work dir first')
-    file = resolve_config_path(path)
-    if file.is_file():
-        return file
-    known = _config_files()
-    if path.as_posix() not in known:
-        raise MissingFileError(
-            f'{path} is no config, work dir or name of list_models(){did_you_mean(path.stem, known)}')
-    return known[path.as_posix()]
-
-
-def get_model(model: str | os.PathLike | Config,
+def get_model(model: str | os.PathLike | Mapping | Config,
               pretrained: str | os.PathLike | bool | None = None,
               device: str | torch.device | None = None,
               **kwargs: Any) -> nn.Module:
@@ -201,7 +179,7 @@ def init_model(config: str | os.PathLike | Config,
 
 def build_model(cfg: Config) -> nn.Module:
     """Build the model of a config with its data preprocessor, as the Runner does."""
-    settings = {'data_preprocessor': cfg.get('data_preprocessor'), **copy.deepcopy(cfg.model)}
+    settings = {'data_preprocessor': cfg.get('data_preprocessor'), **copy.deepcopy(cfg['model'])}
     with DefaultScope.overwrite_default_scope('ftcls'):
         try:
             return MODELS.build(settings)

@@ -54,7 +54,7 @@ def test(cfg: Config,
     """
     _check_out(out)
     options = EvalOptions(work_dir, launcher, checkpoint, tta)
-    check_config(cfg, options)
+    cfg = check_config(cfg, options)
     if not cfg.get('test_dataloader'):
         raise ConfigError('test_dataloader: missing; which dataset should be tested? Add test_dataloader, test_cfg, '
                           'test_evaluator')
@@ -79,8 +79,8 @@ def test(cfg: Config,
     loaders = build_loaders(resolved.cfg, datasets)
     runner = build_runner(resolved.cfg, loaders, [BadSampleHook(), SpeedHook()])
     described = [
-        *(f'scan: {line}' for line in scan.describe()), *report.describe_images(), *resolved.notes,
-        *(f'masks, {line}' for line in masks), *(f'cache, {line}' for line in caches)
+        f'checkpoint: {checkpoint}', *(f'scan: {line}' for line in scan.describe()), *report.describe_images(),
+        *resolved.notes, *(f'masks, {line}' for line in masks), *(f'cache, {line}' for line in caches)
     ]
     for note in described:
         print_log(note, logger='current')
@@ -89,7 +89,8 @@ def test(cfg: Config,
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
     metrics = runner.test()
     if is_main_process() and out and Path(out).suffix == '.json':
-        Path(out).write_text(json.dumps(_plain(metrics), indent=2) + '\n', encoding='utf-8')
+        Path(out).write_text(
+            json.dumps(metrics, indent=2, default=lambda value: value.tolist()) + '\n', encoding='utf-8')
     return metrics
 
 
@@ -140,12 +141,3 @@ def _classes_of(checkpoint: Mapping[str, Any]) -> list[str] | None:
     if not all(isinstance(name, str) for name in classes):
         raise CheckpointError('meta.dataset_meta.classes of the checkpoint must hold names only')
     return list(classes) or None
-
-
-def _plain(value: Any) -> Any:
-    """Turn tensors and NumPy values into what JSON can hold."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if hasattr(value, 'tolist'):
-        return value.tolist()
-    return value

@@ -14,7 +14,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
-from ftcls.config.resolve import dataset_configs
+from ftcls.config.resolve import dataset_configs, scope_of
 from ftcls.datasets.in_memory import join
 from ftcls.datasets.samplers import sample_labels
 from ftcls.datasets.transforms import LoadImageFromFile
@@ -129,7 +129,7 @@ def build_datasets(cfg: Config,
         settings = cfg[f'{split}_dataloader']['dataset']
         where = f'{split}_dataloader.dataset'
         with located(where), config_errors(where):
-            dataset = _build_dataset(settings, report.classes, cfg.get('default_scope', 'ftcls'))
+            dataset = _build_dataset(settings, report.classes, scope_of(cfg))
             _check_classes(dataset, settings, report, split)
             report.sizes[split] = len(dataset)
             report.ignored[split] = _ignored(dataset)

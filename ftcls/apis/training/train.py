@@ -21,8 +21,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
-from ftcls.config.loading import config_folder
-from ftcls.config.resolve import EvalOptions, Facts, TrainOptions, iter_pretrained, resolve, work_dir_of
+from ftcls.config.loading import config_folder, load_config
+from ftcls.config.resolve import EvalOptions, Facts, TrainOptions, iter_pretrained, resolve, scope_of, work_dir_of
 from ftcls.config.validation import validate_config
 from ftcls.engine.hooks import (DataWaitHook, DryRunFinished, DryRunHook, FeatureCacheHook, PreflightHook, ProgressHook,
                                 SpeedHook, StopHook)
@@ -57,7 +57,7 @@ _SPLIT_KEYS = {
 }
 
 
-def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook] = ()) -> Runner:
+def train(cfg: Config | Mapping, options: TrainOptions | None = None, hooks: Sequence[Hook] = ()) -> Runner:
     """Train what a config describes.
 
     Args:
@@ -72,7 +72,7 @@ def train(cfg: Config, options: TrainOptions | None = None, hooks: Sequence[Hook
         UserError: Before the first step, if anything in the config, the data or the weights is not as it says.
     """
     options = options or TrainOptions()
-    check_config(cfg, options)
+    cfg = check_config(cfg, options)
     if not cfg.get('train_dataloader'):
         raise ConfigError('train_dataloader: missing; which dataset should be used for training? Add it, train_cfg and '
                           'optim_wrapper')
@@ -121,20 +121,22 @@ def _train(cfg: Config, options: TrainOptions, hooks: Sequence[Hook], world_size
     return runner
 
 
-def check_config(cfg: Config, options: TrainOptions | EvalOptions) -> None:
-    """Validate the parts of a config that a run uses, and make its scope the current one.
+def check_config(cfg: Config | Mapping, options: TrainOptions | EvalOptions) -> Config:
+    """Return a config, validated in the parts that a run uses, and make its scope the current one.
 
     Raises:
         ConfigError: If anything is not valid.
     """
-    init_default_scope(cfg.get('default_scope', 'ftcls'))
+    cfg = used = load_config(cfg)
+    init_default_scope(scope_of(cfg))
     if isinstance(options, TrainOptions) and not options.validate:
-        cfg = copy.copy(cfg)
-        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
-    validate_config(cfg)
+        used = copy.copy(cfg)
+        used.val_dataloader = used.val_cfg = used.val_evaluator = None
+    validate_config(used)
     work_dir = Path(work_dir_of(cfg, options))
     if work_dir.exists() and not work_dir.is_dir():
         raise ConfigError(f'work_dir={str(work_dir)!r} is a file; give a folder by --work-dir')
+    return cfg
 
 
 def _run(runner: Runner, start: StartHook) -> None:

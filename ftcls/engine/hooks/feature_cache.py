@@ -146,6 +146,8 @@ class FeatureCacheHook(Hook):
             any(isinstance(hook, DryRunHook) for hook in runner.hooks),
             f'{", ".join(foreign)} may need images':
             is_auto and foreign,
+            'VisualizationHook draws its images':
+            not is_train and any(getattr(hook, 'enable', False) for hook in runner.hooks),
             'its dataset is not one of ftcls':
             not all(isinstance(leaf, TolerantDataset) for leaf in leaves),
             'the model is compiled':

@@ -1,0 +1,61 @@
+"""Another number of epochs, and with it all that counts them."""
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from ftcls.utils import ConfigError
+from ftcls.utils.tree import as_list, differences
+
+__all__ = ['set_epochs', 'stretched']
+
+# Settings of loops, schedules and gradual unfreezing that count epochs or iterations.
+_COUNTS = ('max_iters', 'val_begin', 'val_interval', 'begin', 'end', 'T_max', 'step_size', 'total_steps', 'milestones',
+           'periods', 'every', 'schedule')
+_ENDLESS = 10**8  # MMEngine's INF for a schedule without an end is 10**9
+
+
+def set_epochs(cfg: Config, epochs: int | None, option: str = '--epochs') -> list[str]:
+    """Set the number of epochs, and stretch alike what counts epochs: schedules, gradual unfreezing.
+
+    Args:
+        cfg: Is changed in place.
+        epochs: The new number; None keeps all.
+        option: How messages call it. ``--epochs`` also stretches the schedules that count iterations.
+
+    Returns:
+        What was changed, as ``--epochs: param_scheduler.0.end 5 -> 2``.
+
+    Raises:
+        ConfigError: If the number is not positive, or the training does not count epochs.
+    """
+    if epochs is None:
+        return []
+    if epochs < 1:
+        raise ConfigError(f'{option} {epochs}: must be at least 1')
+    if cfg.train_cfg.get('max_epochs') is None:
+        raise ConfigError(f'{option}: counts epochs, and train_cfg.max_epochs is not set')
+    before, factor = copy.deepcopy(cfg._cfg_dict), epochs / cfg.train_cfg.max_epochs
+    cfg.train_cfg.max_epochs = epochs
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.get('type') == 'GradualUnfreezingHook']
+    for part in hooks + as_list(cfg.get('param_scheduler') or []):
+        if option == '--epochs' or part.get('by_epoch', True):
+            part.update(stretched(part, factor))
+    return [f'{option}: {path} {old} -> {new}' for path, old, new in differences(before, cfg._cfg_dict)]
+
+
+def stretched(settings: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """Return the counts in the settings of a schedule, hook or loop, multiplied."""
+    return {key: _times(settings[key], factor) for key in _COUNTS if settings.get(key)}
+
+
+def _times(value: Any, factor: float) -> Any:
+    """Multiply the numbers in a setting, those that are keys included."""
+    if isinstance(value, list | tuple):
+        return [_times(one, factor) for one in value]
+    if isinstance(value, Mapping):
+        return {_times(key, factor): _times(one, factor) for key, one in value.items()}
+    if isinstance(value, int) and 0 < value < _ENDLESS:
+        return max(1, round(value * factor))
+    return value

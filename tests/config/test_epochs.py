@@ -1,0 +1,56 @@
+"""``--epochs N``: what counts epochs or iterations is stretched alike, and said."""
+import pytest
+from mmengine.config import Config
+
+from ftcls.config.epochs import set_epochs
+from ftcls.config.resolve import TrainOptions, resolve
+from ftcls.utils import ConfigError
+
+
+def recipe(**train_cfg: object) -> Config:
+    return Config(
+        dict(
+            model=dict(),
+            train_cfg=train_cfg or dict(max_epochs=100),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            train_dataloader=dict(batch_size=2, num_workers=0, dataset=dict(type='Digits')),
+            param_scheduler=[
+                dict(type='LinearLR', by_epoch=True, begin=0, end=20, convert_to_iter_based=True),
+                dict(type='LinearLR', by_epoch=False, begin=0, end=500),
+                dict(type='MultiStepLR', milestones=[30, 60, 90])
+            ]))
+
+
+def test_schedules_are_stretched_and_named():
+    resolved = resolve(recipe(), TrainOptions(epochs=10, seed=0))
+    warmup, by_iteration, steps = resolved.cfg.param_scheduler
+    assert (resolved.cfg.train_cfg.max_epochs, warmup.end, by_iteration.end, steps.milestones) == (10, 2, 50, [3, 6, 9])
+    said = '\n'.join(resolved.notes)
+    for text in ('train_cfg.max_epochs 100 -> 10', 'param_scheduler.0.end 20 -> 2', 'param_scheduler.1.end 500 -> 50',
+                 'param_scheduler.2.milestones'):
+        assert f'--epochs: {text}' in said
+    assert resolve(recipe(), TrainOptions(epochs=100, seed=0)).notes == []
+
+
+def test_a_budget_leaves_schedules_by_iteration():
+    cfg = recipe()
+    set_epochs(cfg, 10, '--budget')
+    assert [cfg.param_scheduler[number].end for number in (0, 1)] == [2, 500]
+
+
+@pytest.mark.parametrize(('train_cfg', 'epochs', 'said'), [
+    (dict(max_epochs=3), 0, '--epochs 0: must be at least 1'),
+    (dict(by_epoch=False, max_iters=300), 5, 'train_cfg.max_epochs is not set'),
+])
+def test_numbers_that_cannot_be(train_cfg, epochs, said):
+    with pytest.raises(ConfigError, match=said):
+        resolve(recipe(**train_cfg), TrainOptions(epochs=epochs))
+
+
+@pytest.mark.parametrize(('scope', 'read'), [('mmpretrain', 'ftcls'), ('mmcls', 'ftcls'), ('ftcls', 'ftcls')])
+def test_the_scope_of_the_peer_is_ours(scope, read):
+    cfg = recipe()
+    cfg.default_scope = scope
+    resolved = resolve(cfg, TrainOptions(seed=0))
+    assert resolved.cfg.default_scope == read
+    assert bool(resolved.notes) == (scope != read)
