@@ -74,28 +74,13 @@ def build_act(cfg: dict) -> nn.Module:
 
 
 class ConvNormAct(nn.Sequential):
-    """A 3x3 convolution, normalization, ReLU; named as in OpenMMLab's files: ``conv``, ``bn``, ``activate``.
+    """A 3x3 convolution, normalization, ReLU; named as in OpenMMLab's files: ``conv``, ``bn``, ``activate``."""
 
-    Args:
-        norm_cfg: None leaves the normalization out.
-        act_cfg: Another activation than ReLU.
-        **options: Further arguments of the convolution.
-    """
-
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int,
-                 stride: int,
-                 conv_cfg: dict | None,
-                 norm_cfg: dict | None,
-                 act_cfg: dict | None = None,
-                 **options: Any) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, conv_cfg: dict | None, norm_cfg: dict) -> None:
         super().__init__()
-        options = dict(padding=1, bias=False) | options
-        self.conv = build_conv(conv_cfg, in_channels, out_channels, 3, stride=stride, **options)
-        if norm_cfg:
-            self.bn = build_norm(norm_cfg, out_channels)
-        self.activate = build_act(act_cfg or dict(type='ReLU', inplace=True))
+        self.conv = build_conv(conv_cfg, in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.bn = build_norm(norm_cfg, out_channels)
+        self.activate = nn.ReLU(inplace=True)
 
 
 class DoubleConv(nn.Module):

@@ -49,12 +49,12 @@ class ResidualBlock(NormNames, nn.Module):
         self.out_channels = convs[-1]['out_channels']
         self.last_norm_name = f'bn{len(convs)}'
         self.relu = nn.ReLU(inplace=True)
-        self.se_layer = nn.Identity()
+        self.se = nn.Identity()
         if options.se_ratio:
             from torchvision.models._utils import _make_divisible
             from torchvision.ops import SqueezeExcitation
             squeezed = _make_divisible(self.out_channels // options.se_ratio, 8)
-            self.se_layer = SqueezeExcitation(self.out_channels, squeezed)
+            self.se = SqueezeExcitation(self.out_channels, squeezed)
         self.downsample = downsample
         self.drop_path = nn.Identity()
         if options.drop_path_rate > 0:
@@ -75,7 +75,7 @@ class ResidualBlock(NormNames, nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return relu(branch(x) + shortcut(x))."""
         identity = x if self.downsample is None else self.downsample(x)
-        return self.relu(self.drop_path(self.se_layer(self.branch(x))) + identity)
+        return self.relu(self.drop_path(self.se(self.branch(x))) + identity)
 
 
 class BasicBlock(ResidualBlock):

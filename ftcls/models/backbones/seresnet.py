@@ -12,7 +12,7 @@ _SEDepth = Literal[50, 101, 152]
 
 @MODELS.register_module()
 class SEResNet(ResNet):
-    """SE-ResNet, built with torchvision's ``SqueezeExcitation``; OpenMMLab's and timm's files load.
+    """SE-ResNet, with timm's parameter names (``layer1.0.se.fc1`` …); OpenMMLab's files load too.
 
     Args:
         se_ratio: Channels of a block over those between the two layers of its squeeze and excitation.

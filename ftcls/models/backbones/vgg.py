@@ -9,7 +9,7 @@ from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
 from ftcls.utils.checkpoint.aligning import TensorOrder
 from ftcls.utils.tree import as_list
-from ..layers import ConvNormAct
+from ..layers import build_act, build_conv, build_norm
 from ..weight_init import CONV_INIT, InitCfg
 from .families import FamilyBackbone
 
@@ -22,7 +22,7 @@ _WIDTHS = (3, 64, 128, 256, 512, 512)
 
 @MODELS.register_module()
 class VGG(FamilyBackbone):
-    """VGG, with OpenMMLab's parameter names (``features.0.conv`` …); torchvision's and timm's files load too.
+    """VGG, with torchvision's and timm's parameter names (``features.0`` …); OpenMMLab's files load too.
 
     Args:
         depth: Layers with weights, the classifier's three among them.
@@ -65,9 +65,12 @@ class VGG(FamilyBackbone):
             raise ConfigError(f'dilations={tuple(dilations)}: one value for each of the {num_stages} stages is needed')
         layers, names = [], []
         for i, dilation in enumerate(dilations):
-            inputs = [_WIDTHS[i]] + [_WIDTHS[i + 1]] * (_STAGE_BLOCKS[depth][i] - 1)
-            options = dict(padding=dilation, dilation=dilation, bias=True)
-            stage = [ConvNormAct(c, _WIDTHS[i + 1], 1, conv_cfg, norm_cfg, act_cfg, **options) for c in inputs]
+            stage, width = [], _WIDTHS[i + 1]
+            for channels in [_WIDTHS[i]] + [width] * (_STAGE_BLOCKS[depth][i] - 1):
+                stage.append(build_conv(conv_cfg, channels, width, 3, padding=dilation, dilation=dilation))
+                if norm_cfg:
+                    stage.append(build_norm(norm_cfg, width))
+                stage.append(build_act(act_cfg or dict(type='ReLU', inplace=True)))
             stage.append(nn.MaxPool2d(2, 2, ceil_mode=ceil_mode))
             names.append([f'features.{len(layers) + k}' for k in range(len(stage))])
             layers += stage
