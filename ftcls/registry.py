@@ -111,6 +111,7 @@ TRANSFORMS = Registry(
 FUNCTIONS = Registry('function', mmengine.FUNCTIONS, 'ftcls.datasets', 'ftcls.engine')
 # Classifiers, backbones, necks, heads, losses, data preprocessors, averaged models.
 MODELS = Registry('model', mmengine.MODELS, 'ftcls.models', given=('module', ))
+build_model = MODELS.build
 # Wrappers for several processes, for example DistributedDataParallel.
 MODEL_WRAPPERS = Registry('model wrapper', mmengine.MODEL_WRAPPERS, 'ftcls.models', given=('module', ))
 # ``init_cfg``: where weights come from before training.

@@ -160,6 +160,10 @@ def test_loss_is_the_mean_over_samples() -> None:
     assert _evaluate([LossMetric()], samples) == {'loss': pytest.approx(np.mean([s.loss.item() for s in samples]))}
     with pytest.raises(DataError, match='without a loss .*somewhere.png'):
         LossMetric().process(None, [dict(img_path='somewhere.png')])
+    # a model of a user's may predict without a loss
+    metric = LossMetric(is_optional=True)
+    metric.process(None, [dict(img_path='somewhere.png')])
+    assert metric.compute_metrics(metric.results) == {}
 
 
 @pytest.mark.parametrize('metric', [Accuracy, SingleLabelMetric, ConfusionMatrix])

@@ -51,11 +51,13 @@ class ValidationPipeline:
         if not steps:
             raise ConfigError('test_dataloader.dataset.pipeline is empty; it must prepare an image for the model')
         self.in_channels = in_channels
-        self.holds_arrays = _type_name(steps[0]) != 'LoadImageFromFile'
-        if self.holds_arrays:
-            steps.insert(0, dict(type='LoadImageFromFile', color_type='grayscale' if in_channels == 1 else 'color'))
         with DefaultScope.overwrite_default_scope('ftcls'):
             steps = [TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in steps]
+        is_loader = isinstance(steps[0], LoadImageFromFile)
+        # A first step of a user's may load the file itself, in BGR.
+        self.holds_arrays = not is_loader and type(steps[0]).__module__.startswith('ftcls.')
+        if not is_loader:
+            steps.insert(0, LoadImageFromFile(color_type='grayscale' if in_channels == 1 else 'color'))
         self.next_step = next_step(steps)
         self.load, *steps = steps
         self.prepare = Compose(steps)

@@ -63,10 +63,9 @@ class PredictionReport:
             path = line['img_path'] if line.get('rank', 1) == 1 else ''
             if 'foreground' in line:
                 cells.append((path, f'{line["foreground"]:.4f}'))
-            elif 'class' in line:
-                cells.append((path, f'{line["class"]} ({line["label"]})', f'{line["score"]:.4f}'))
             elif 'label' in line:
-                cells.append((path, line['label'], f'{line["score"]:.4f}'))
+                name = f'{line["class"]} ({line["label"]})' if 'class' in line else line['label']
+                cells.append((path, name, f'{line["score"]:.4f}'))
             elif 'error' not in line:
                 cells.append((path, 'no label', ''))
         lines = []

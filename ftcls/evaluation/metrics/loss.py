@@ -7,6 +7,7 @@ from mmengine.evaluator import BaseMetric
 
 from ftcls.registry import METRICS
 from ftcls.utils import DataError
+from ftcls.utils.log import warn
 from .predictions import check_not_empty, file_of
 
 __all__ = ['LossMetric']
@@ -22,6 +23,7 @@ class LossMetric(BaseMetric):
 
     Args:
         prefix: Goes before the result's name; nothing does where it is None.
+        is_optional: Give no result, with a warning, if the model leaves no loss in its samples.
 
     Results: ``loss``, which MMEngine logs as ``val/loss`` beside the training's ``train/loss``.
     """
@@ -29,8 +31,9 @@ class LossMetric(BaseMetric):
     default_prefix = ''
     higher_is_better: ClassVar = {'loss': False}
 
-    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None, is_optional: bool = False) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        self.is_optional = is_optional
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping]) -> None:
         """Collect the loss of each sample.
@@ -43,13 +46,17 @@ class LossMetric(BaseMetric):
         """
         for sample in data_samples:
             loss = sample.get('loss')
-            if loss is None:
+            if loss is not None:
+                self.results.append(float(torch.as_tensor(loss)))
+            elif not self.is_optional:
                 raise DataError(
                     f'LossMetric found a sample without a loss{file_of(sample)}: the model computes it only '
                     'for batches in which every sample has its true label')
-            self.results.append(float(torch.as_tensor(loss)))
 
     def compute_metrics(self, results: Sequence[float]) -> dict[str, float]:
         """Average the losses of all processes."""
+        if self.is_optional and not results:
+            warn('the model leaves no `loss` in its samples: there is no val/loss')
+            return {}
         check_not_empty(results)
         return dict(loss=torch.tensor(results, dtype=torch.float64).mean().item())

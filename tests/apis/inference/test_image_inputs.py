@@ -10,6 +10,7 @@ from test_inference import ARRAYS, FILES, _config, _pictures, _work_dir
 from ftcls.apis.inference import inferencer as inferencer_module
 from ftcls.apis.inference.inferencer import ImageClassificationInferencer, inference_model
 from ftcls.apis.inference.predict import predict_files
+from ftcls.datasets.transforms import BaseTransform, LoadImageFromFile
 from ftcls.utils import ConfigError, DataError
 
 
@@ -81,3 +82,30 @@ def test_what_predict_leaves_out_is_noted(tmp_path: Path) -> None:
     assert "pages.tif" in table and 'only the first is read' in table and "alpha='white'" in table
     (broken, ) = report.broken
     assert 'deep.png' in broken['error'] and 'value_range=(0, 4095)' in broken['error']
+
+
+class _OwnLoader(BaseTransform):
+    """A user's first step, which reads the file itself."""
+
+    def transform(self, results: dict) -> dict:
+        results['img'] = cv2.imread(results['img_path'])
+        return results
+
+
+class _Inverted(LoadImageFromFile):
+
+    def transform(self, results: dict) -> dict:
+        results = super().transform(results)
+        return dict(results, img=255 - results['img'])
+
+
+def test_loaders_of_a_user_give_what_they_give_in_validation(tmp_path: Path) -> None:
+    rgb = _pictures(1)[0]
+    cv2.imwrite(str(tmp_path / 'a.png'), rgb[..., ::-1])
+    cv2.imwrite(str(tmp_path / 'b.png'), 255 - rgb[..., ::-1])
+    inferencer = ImageClassificationInferencer(_work_dir(tmp_path / 'run', _config(FILES)), device='cpu')
+    expected = [inferencer(tmp_path / name)[0]['pred_scores'] for name in ('a.png', 'b.png')]
+    for step, scores in zip((_OwnLoader(), _Inverted()), expected):
+        inferencer.config.test_dataloader.dataset.pipeline[0] = step
+        own = ImageClassificationInferencer(inferencer.model)
+        assert (own(tmp_path / 'a.png')[0]['pred_scores'] == scores).all()
