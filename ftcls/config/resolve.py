@@ -283,8 +283,8 @@ def with_loss_metric(evaluator: Any) -> Any:
     """Return an evaluator's config that measures the loss too."""
 
     def add_loss(metrics: list) -> list:
-        return metrics if 'LossMetric' in map(
-            type_name, metrics) else [*metrics, dict(type='LossMetric', is_optional=True)]
+        loss = dict(type='LossMetric', is_optional=True)
+        return metrics if 'LossMetric' in map(type_name, metrics) else [*metrics, loss]
 
     return _with_metrics(evaluator, add_loss)
 

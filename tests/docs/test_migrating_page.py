@@ -82,6 +82,11 @@ def test_runner_inferencer_and_views(user_code: Path, capsys: pytest.CaptureFixt
     assert 0 <= accuracy <= 100 and 0 <= rate <= 100
 
 
+def test_lazy_config(user_code: Path, capsys: pytest.CaptureFixture) -> None:
+    epochs, metrics = run('train_lazy.py', capsys)[-2:]
+    assert epochs == '2 AdamW' and 'error/rate' in metrics and 'accuracy/top1' in metrics
+
+
 def test_inheritance(user_code: Path, capsys: pytest.CaptureFixture) -> None:
     first, second = run('my_models.py', capsys)[-2:]
     assert first.startswith('tensor([') and second == "['loss', 'loss_size']"
