@@ -70,7 +70,7 @@ class ImageNet(CustomDataset):
     def folder_names(self, folders: list[str]) -> list[str]:
         """Return the class name of each folder, which is named by a WordNet id or by the class itself."""
         wordnet = [folder for folder in folders if re.fullmatch(r'n\d{8}', folder)]
-        if not wordnet or not set(wordnet).isdisjoint(self.CLASSES):
+        if not wordnet or not set(wordnet).isdisjoint(self.CLASSES or wordnet):
             return folders
         names = self.METAINFO['classes']
         if len(wordnet) != len(names) or len(folders) != len(names):
@@ -87,7 +87,3 @@ class ImageNet21k(ImageNet):
     """
 
     METAINFO = {}
-
-    def folder_names(self, folders: list[str]) -> list[str]:
-        """See :meth:`CustomDataset.folder_names`."""
-        return CustomDataset.folder_names(self, folders)

@@ -153,9 +153,8 @@ def find_stages(model: nn.Module,
     """
     units = open_units(model)
     while True:
-        modules = [unit for unit in units if isinstance(unit[1], nn.Module)]
-        inner = chain.from_iterable(_children(*unit) for unit in modules)
-        outputs = {name: (item, False) for name, item in [*modules, *inner] if isinstance(item, nn.Module)}
+        inner = chain.from_iterable(_children(name, item) for name, item in units if isinstance(item, nn.Module))
+        outputs = {name: (item, False) for name, item in [*units, *inner] if isinstance(item, nn.Module)}
         shapes, outs = output_shapes(model, {**outputs, **(points or {})}, images)
         units = _drop_unused(model, units, shapes)
         stages = _group(units, shapes)
