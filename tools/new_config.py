@@ -15,8 +15,8 @@ def main() -> None:
     parser.add_argument('--out', help='the config to write; default: <name of the folder>.py')
     parser.add_argument(
         '--backbone',
-        help='resnet18 … resnet152, resnet18_cifar, cifar_resnet20 … 110, torchvision:<name>, timm:<name>, or the name alone; '
-        'default: resnet50 on a GPU, resnet18 on a CPU, cifar_resnet20 for tiny images')
+        help='resnet18 … resnet152, resnet18_cifar, cifar_resnet20 … 110, torchvision:<name>, timm:<name>, '
+        'or the name alone; default: resnet50 on a GPU, resnet18 on a CPU, cifar_resnet20 for tiny images')
     parser.add_argument(
         '--weights', help='a checkpoint instead of the published one, for example on a machine without network')
     parser.add_argument('--seed', type=int, default=0, help='seed of the run, and of the drawn split if there is one')
