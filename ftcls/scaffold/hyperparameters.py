@@ -2,9 +2,10 @@
 
 They are BiT-HyperRule (Kolesnikov et al. 2020, arXiv:1912.11370, section 3.3; the warm-up and the steps of small sets
 as in the authors' code). BiT uses batches of 512 images, accelerators, and networks without BatchNorm. Where a rule is
-adapted to other networks or to small machines, its reason says so. Networks with LayerNorm (ViT, Swin, ConvNeXt) learn
-with AdamW, with the rates, the layer decay and the weight decay of their own papers; with few images only the head
-does, since fine-tuning distorts good features (Kumar et al. 2022, arXiv:2202.10054).
+adapted to other networks or to small machines, its reason says so. With few images, a CNN's stem and first stage stay
+frozen, since their filters fit all images (Yosinski et al. 2014, arXiv:1411.1792). Networks with LayerNorm (ViT, Swin,
+ConvNeXt) learn with AdamW, with the rates, the layer decay and the weight decay of their own papers; with few images
+only the head does, since fine-tuning distorts good features (Kumar et al. 2022, arXiv:2202.10054).
 """
 import math
 from collections.abc import Sequence
@@ -26,8 +27,7 @@ _MIN_EPOCHS = 8  # 20,000 steps of 512 images are 8 epochs of ImageNet's 1.28 mi
 _FEW_PER_CLASS = 20
 _RATES = dict(  # family: weight decay, learning rate, the batch size that it is for, why
     bit=(0., 0.003, 512, 'BiT: 0.003 for 512 images per step'),
-    imagenet=(1e-4, 0.01, 512,
-              "BiT uses a 20th of its pretraining's rate: 0.01 for 512 images per step after 0.1 for 256"),
+    imagenet=(1e-4, 0.01, 512, "BiT: a 20th of its pretraining's rate, 0.01 for 512 images per step after 0.1 for 256"),
     cifar=(1e-4, 0.03, 32, '0.03 for 32 images was the best of 0.003, 0.01, 0.03, 0.1 on held-out ones '
            '(benchmarks/hymenoptera_rates.py)'),
     vit=(0.05, 6e-4, 2048, 'Dong et al. 2022 (arXiv:2212.06138), ViT-B: AdamW with 6e-4 for 2,048 images per step'),
@@ -85,8 +85,7 @@ def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: 
         why['frozen_stages'] = f'fewer than {_FEW_PER_CLASS} images per class: a linear probe (Kumar et al. 2022)'
     elif few:
         chosen.frozen_stages = 1
-        why['frozen_stages'] = (f'fewer than {_FEW_PER_CLASS} images per class: the stem and the first stage stay '
-                                'frozen, since their filters fit all images (Yosinski et al. 2014, arXiv:1411.1792)')
+        why['frozen_stages'] = f'fewer than {_FEW_PER_CLASS} images per class: later stages only (Yosinski et al. 2014)'
     chosen.lr, why['lr'] = _learning_rate(family, chosen.batch)
     chosen.weight_decay = _RATES[family][0]
     why['weight_decay'] = 'as in its pretraining' if chosen.weight_decay else 'BiT: none'
@@ -107,8 +106,7 @@ def _resolution(preset: ModelPreset, side: float) -> tuple[int, int, str]:
     else:
         why += '; BiT uses 384 for images from 96x96 on'
     if preset.family != 'bit':
-        why += '; crops of random size and shape (Szegedy et al. 2015, arXiv:1409.4842), since a network with ' \
-            'less pretraining overfits to the crops of BiT, 7/8 of a square'
+        why += '; crops of random size and shape (Szegedy et al. 2015, arXiv:1409.4842), against overfitting'
         return round(crop * 8 / 7), crop, why
     resize = round(crop * 448 / 384 / 8) * 8
     if preset.fixed:
