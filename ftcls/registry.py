@@ -59,9 +59,10 @@ class Registry(mmengine.Registry):
         """Build what ``cfg['type']`` names.
 
         Raises:
-            ConfigError: If an argument is unknown, has the wrong type or is out of bounds.
+            ConfigError: If there is no such name, or an argument is unknown, has the wrong type or is out of bounds.
         """
         # imported late, since MMEngine would swallow an ImportError of this module
+        from ftcls.utils import ConfigError, did_you_mean
         from ftcls.utils.arguments import check_arguments
         from ftcls.utils.tree import as_list
         for one in as_list(cfg):
@@ -73,6 +74,8 @@ class Registry(mmengine.Registry):
             component = self.get(name)
             if component is not None:
                 check_arguments(component, given, getattr(name, '__name__', name), self.taken)
+            elif isinstance(name, str) and '_scope_' not in one:
+                raise ConfigError(f'{name!r} is not a registered {self.name}{did_you_mean(name, self.module_dict)}')
         return super().build(cfg, **kwargs)
 
 

@@ -77,6 +77,14 @@ def test_builders() -> None:
     assert len(build_dataset(dict(type='Digits', pipeline=[dict(type='PackInputs')], indices=3))) == 3
 
 
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(
+            ftcls.utils.ConfigError, match="'CrossEntropyLos' is not a registered model.*'CrossEntropyLoss'"):
+        builder.build_loss(dict(type='CrossEntropyLos'))
+    with pytest.raises(ftcls.utils.ConfigError, match="'Digit' is not a registered dataset.*'Digits'"):
+        build_dataset(dict(type='Digit'))
+
+
 def test_register_all_modules() -> None:
     register_all_modules(init_default_scope=False)
     assert DefaultScope.get_current_instance() is None

@@ -181,10 +181,7 @@ def build_model(cfg: Config) -> nn.Module:
     """Build the model of a config with its data preprocessor, as the Runner does."""
     settings = {'data_preprocessor': cfg.get('data_preprocessor'), **copy.deepcopy(cfg['model'])}
     with DefaultScope.overwrite_default_scope('ftcls'):
-        try:
-            return MODELS.build(settings)
-        except KeyError as err:  # MMEngine's, of a type that is not registered
-            raise ConfigError(f'model: {str(err.args[0]).partition(" Please")[0]}') from err
+        return MODELS.build(settings)
 
 
 def load_weights(model: nn.Module, source: str | os.PathLike) -> None:
