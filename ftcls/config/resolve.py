@@ -15,6 +15,7 @@ from ftcls.engine.mmengine_compat import ddp_config
 from ftcls.engine.optimizers import convert_to_amp
 from ftcls.registry import DATASETS, PEERS
 from ftcls.utils import ConfigError
+from ftcls.utils.checkpoint.adapter_files import is_adapter_config
 from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.processes import usable_cores
 from ftcls.utils.tree import as_list, walk
@@ -250,8 +251,10 @@ def _choose_seed(given: int | None, configured: int | None, facts: Facts) -> int
 
 
 def _load_all_weights(run: Config, checkpoint: str) -> None:
-    """Load this checkpoint, and nothing before it, since it holds every weight."""
+    """Load this checkpoint, and nothing before it, since it holds every weight, unless it is an adapter's."""
     run.load_from = checkpoint
+    if is_adapter_config(run.model):
+        return
     for component in list(iter_pretrained(run.model)):
         others = [one for one in as_list(component['init_cfg']) if one.get('type') != 'Pretrained']
         component['init_cfg'] = others or None

@@ -141,8 +141,8 @@ NESTING_REGISTRIES = (R.MODELS, R.METRICS, R.TRANSFORMS, R.BATCH_AUGMENTS)
 COMPONENT_KEYS = frozenset({'backbone', 'neck', 'decoder', 'head', 'loss', 'metrics'})
 # Values that a component reads by its own rules.
 OPAQUE_KEYS = frozenset({
-    'norm_cfg', 'act_cfg', 'conv_cfg', 'paramwise_cfg', 'metainfo', 'data_prefix', 'dist_cfg', 'compile', 'model_args',
-    'override'
+    'adapter', 'targets', 'norm_cfg', 'act_cfg', 'conv_cfg', 'paramwise_cfg', 'metainfo', 'data_prefix', 'dist_cfg',
+    'compile', 'model_args', 'override'
 })
 # Dicts of open keys, where a name near to one of these would be read by nothing.
 OPEN_KEYS: dict[str, tuple[str, ...]] = dict(

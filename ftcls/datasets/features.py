@@ -1,10 +1,8 @@
 """Features in place of images: computed once for all samples of a dataset, and kept in a file."""
-import hashlib
 import io
 import os
 import pickle
 import random
-import re
 import sys
 from collections.abc import Callable
 from typing import BinaryIO
@@ -17,10 +15,11 @@ from ftcls.structures import DataSample
 from ftcls.utils import ConfigError
 from ftcls.utils.array_file import ArrayFile
 from ftcls.utils.checkpoint.plain import from_plain, to_plain
+from ftcls.utils.digest import digest
 from .bad_samples import TolerantDataset, sample_files
 from .worker_seed import random_state
 
-__all__ = ['StoredFeatures', 'Views', 'digest']
+__all__ = ['StoredFeatures', 'Views']
 
 
 class Views(Dataset):
@@ -105,14 +104,3 @@ def _settings(step: Callable) -> str:
     settings = {name: getattr(value, 'path', value) for name, value in vars(step).items() if name != 'line'}
     with np.printoptions(threshold=sys.maxsize):
         return f'{type(step).__qualname__} {settings}'
-
-
-def digest(*parts: object) -> str:
-    """Return the SHA-256 of texts, arrays and tensors, in 32 hexadecimal digits."""
-    found = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, torch.Tensor):
-            part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        text = part.tobytes() if isinstance(part, np.ndarray) else re.sub(r' at 0x\w+', '', str(part)).encode()
-        found.update(text)
-    return found.hexdigest()[:32]

@@ -8,6 +8,7 @@ from mmengine.optim import OptimWrapper
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcls.utils import ConfigError
+from ftcls.utils.checkpoint.adapter_files import is_adapter, plain_name
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.table import render_table
 from ftcls.utils.tree import join_path
@@ -59,7 +60,8 @@ def parameter_sources(model: nn.Module) -> dict[str, str]:
     for prefix, report in sorted(modules, key=lambda item: item[0].count('.') + bool(item[0]), reverse=True):
         file = str(report.source).rsplit('/', 1)[-1]
         sources |= {join_path(prefix, name): file for name in report.loaded}
-    return sources
+    names = [name for name, _ in model.named_parameters() if plain_name(name) in sources]
+    return sources | {name: sources[plain_name(name)] for name in names}
 
 
 def never_learning(model: nn.Module, later: Collection[str] = ()) -> list[str]:
@@ -116,6 +118,8 @@ def _by_row(model: nn.Module, names: list[str]) -> dict[str, list[str]]:
     rows: dict[str, list[str]] = {}
     for name in names:
         row = next((prefix for prefix in prefixes if f'{name}.'.startswith(f'{prefix}.')), name)
+        if is_adapter(name):
+            row += ' (adapter)'
         rows.setdefault(row, []).append(name)
     return rows
 

@@ -34,8 +34,9 @@ def standard_arms(cfg: Config) -> dict[str, dict[str, Any]]:
     # without a source there is nothing to stay close to
     scratch: dict[str, Any] = {'custom_hooks': [h for h in others if h.get('type') != 'L2SPHook'], 'load_from': None}
     scratch.update({'model.backbone.init_cfg': None, 'model.backbone.frozen_stages': -1})
-    if cfg.model.get('freeze'):
-        scratch['model.freeze'] = None
+    for key in ('freeze', 'adapter'):
+        if cfg.model.get(key):
+            scratch[f'model.{key}'] = None
     probe = {'custom_hooks': others, 'model.backbone.frozen_stages': backbone.num_stages_total}
     lpft = {'custom_hooks': [*others, dict(type='LinearProbeFineTuneHook', probe=0.5)]}
     arms = dict(scratch=scratch, probe=probe, lpft=lpft, finetune={})

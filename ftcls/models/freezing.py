@@ -138,7 +138,8 @@ class FreezableModel(BaseModel):
 
         Args:
             patterns: Parts of names as in ``named_parameters()`` (``'head.fc.bias'``), or regular expressions found in
-                them: ``'backbone.layer[12]'``; ``'^(?!head)'``, everything but the head.
+                them: ``'backbone.layer[12]'``; ``'^(?!head)'``, everything but the head. One that begins with ``!``
+                takes back: ``['backbone', '!bias$']`` trains the head and all biases (BitFit).
             norm_policy: ``'train'``: BatchNorm layers do as the part they are in; ``'eval'``: their statistics are
                 fixed, their weight and bias are trained; ``'frozen'``: both are fixed. One value is for the backbone,
                 ``dict(backbone='eval', head='frozen')`` for the parts it names.
@@ -147,15 +148,17 @@ class FreezableModel(BaseModel):
             ConfigError: If a pattern matches nothing, a part is unknown, or has no BatchNorm layer.
         """
         params = dict(self.named_parameters(remove_duplicate=False))
+        record = FreezeRecord.of(self)
         for pattern in as_list(patterns or []):
             try:
-                hits = match_names(pattern, params)
+                hits = match_names(pattern.removeprefix('!'), params)
             except ValueError as err:
                 raise ConfigError(f'model.freeze: {err}') from None
             if not hits:
                 near = did_you_mean(pattern, name_parts(params))
                 raise ConfigError(f'model.freeze: {pattern!r} matches no parameter{near}')
-            FreezeRecord.of(self).freeze([params[name] for name in hits], 'model.freeze')
+            change = record.release if pattern.startswith('!') else record.freeze
+            change([params[name] for name in hits], 'model.freeze')
         if isinstance(norm_policy, str):
             norm_policy = dict(backbone=norm_policy)
         for part, policy in norm_policy.items():

@@ -10,6 +10,7 @@ from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError, did_you_mean
 from ftcls.utils.errors import located
+from .adapters import add_adapter, restart_adapter
 from .freezing import FreezableModel
 
 __all__ = ['HeadedModel', 'build_part', 'check_channels', 'check_word']
@@ -90,6 +91,19 @@ class HeadedModel(FreezableModel):
                  data_preprocessor: dict | nn.Module | None = None,
                  train_cfg: dict | None = None) -> None:
         super().__init__(_build_preprocessor(data_preprocessor, train_cfg), init_cfg)
+
+    def adapt(self, adapter: Mapping[str, Any] | None) -> None:
+        """Put an adapter into the backbone, see :func:`add_adapter`; its BatchNorm layers keep their statistics."""
+        if adapter is not None:
+            add_adapter(self.backbone, adapter)
+        if hasattr(self.backbone, 'peft_config'):
+            self._bn_eval_parts = (*self._bn_eval_parts, 'backbone')
+            self.train(self.training)
+
+    def init_weights(self) -> None:
+        """Initialise all parts, and load the weights that ``init_cfg`` names."""
+        super().init_weights()
+        restart_adapter(getattr(self, 'backbone', None))
 
     @property
     def with_head(self) -> bool:

@@ -17,6 +17,7 @@ from ftcls.apis.training.sanity_checks import config_errors
 from ftcls.config.loading import load_config
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.utils import CheckpointError, ConfigError
+from ftcls.utils.checkpoint.adapter_files import is_adapter
 from ftcls.utils.checkpoint.loading import (check_finite, checkpoint_meta, find_state_dict, match_state_dict,
                                             read_checkpoint)
 from ftcls.utils.checkpoint.matching import is_classifier, own_tensors
@@ -88,6 +89,8 @@ def wise_ft(pretrained: str,
     if _started_from(start_file, finetuned) and not _started_from(end_file, pretrained):
         raise CheckpointError(f'the run of {pretrained} started from {finetuned}, which comes first; swap them')
     same_classes = same_classes or _classes(start_file) == _classes(end_file) != []
+    if any(map(is_adapter, end)):
+        raise CheckpointError(f'{finetuned} has an adapter: merge it first, by tools/merge_adapter.py')
     start, lines = _shared(source, end, same_classes)
     if not start:
         raise CheckpointError(f'{pretrained} and {finetuned}: no tensor of one name and shape, so not of one model')

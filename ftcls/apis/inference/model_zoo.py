@@ -19,6 +19,7 @@ from ftcls.datasets.base_dataset import read_classes
 from ftcls.models.headed_model import check_word
 from ftcls.registry import DATASETS, MODELS
 from ftcls.utils import CheckpointError, ConfigError, MissingFileError, UserError
+from ftcls.utils.checkpoint.adapter_files import is_adapter_config
 from ftcls.utils.checkpoint.loading import checkpoint_meta, load_pretrained, read_checkpoint
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
@@ -153,7 +154,7 @@ def get_model(model: str | os.PathLike | Mapping | Config,
         raise ConfigError(f'{cfg.filename or "the config"} has no `model`')
     if kwargs:
         cfg.merge_from_dict(dict(model=kwargs))
-    if checkpoint is not None:
+    if checkpoint is not None and not is_adapter_config(cfg.model):
         for part in (cfg.model, cfg.model.get('backbone') or {}):  # the checkpoint has all weights: fetch no others
             part.pop('init_cfg', None)
             part.pop('pretrained', None)

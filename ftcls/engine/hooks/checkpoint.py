@@ -2,7 +2,6 @@
 import itertools
 import os
 import random
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,20 @@ from ftcls.datasets.worker_seed import seed_workers
 from ftcls.engine.mmengine_compat import (AtomicLocalBackend, checkpoint_source, drop_pretrained, is_resuming,
                                           is_training, keep_dataset_meta, make_plain, register_atomic_saving)
 from ftcls.evaluation import resolve_rule
+from ftcls.models.adapters import restart_adapter
 from ftcls.registry import HOOKS
+from ftcls.utils.checkpoint.adapter_files import add_base, drop_base, frozen_base, is_adapter
 from ftcls.utils.checkpoint.folder import checkpoint_form, remove_drafts
 from ftcls.utils.checkpoint.loading import (check_finite, check_report, checkpoint_meta, log_report, not_finite,
                                             register_safe_loading)
 from ftcls.utils.checkpoint.matching import find_state_dict, match_state_dict, unwrap_model
 from ftcls.utils.checkpoint.plain import from_plain
 from ftcls.utils.checkpoint.report import LoadReport, fold_names
-from ftcls.utils.errors import CheckpointError
+from ftcls.utils.errors import CheckpointError, ConfigError
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.types import Probability
+from ..parameter_table import parameter_sources
 from ..recording import DivergedError
 from .disk_space import check_space
 from .dry_run import DryRunHook
@@ -55,7 +57,9 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     Whether more of the ``save_best`` metric is better is what the metric's class states (``higher_is_better``).
 
-    Args: those of ``mmengine.hooks.CheckpointHook`` (``interval``, ``max_keep_ckpts``, ``save_best``, ``rule`` …).
+    Args: those of ``mmengine.hooks.CheckpointHook`` (``interval``, ``max_keep_ckpts``, ``save_best``, ``rule`` …), and
+        adapter_only: Save a model with an adapter without the frozen weights of its backbone; what loads such a file,
+            also to resume, takes them from where ``init_cfg`` says, and checks that they are the same.
 
     Raises:
         ConfigError: Before the first step, if ``rule`` contradicts the metric's class, or neither says it.
@@ -63,6 +67,10 @@ class CheckpointHook(MMEngineCheckpointHook):
     """
     _metrics: Sequence[BaseMetric] | None = None
     _saved = -1  # the iteration of the last checkpoint
+
+    def __init__(self, *args: Any, adapter_only: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.adapter_only = adapter_only
 
     def _init_rule(self, rules: Sequence[str | None], key_indicators: Sequence[str]) -> None:
         """Resolve the rule of each metric, once the metrics are known."""
@@ -90,6 +98,8 @@ class CheckpointHook(MMEngineCheckpointHook):
         is_dry = any(isinstance(hook, DryRunHook) for hook in runner.hooks)
         if is_dry:  # MMEngine would remove those that are more than max_keep_ckpts
             runner.message_hub.runtime_info.pop('keep_ckpt_ids', None)
+        if self.adapter_only and not is_resuming(runner):
+            self._check_base(runner)
         super().before_train(runner)
         self.file_backend = _LateRemoval(self.file_backend, runner.message_hub.runtime_info.get('superseded', ()))
         if '://' in str(self.out_dir):
@@ -98,6 +108,21 @@ class CheckpointHook(MMEngineCheckpointHook):
         if is_main_process():
             self._make_way(runner, is_dry)
             check_space(runner, self, self._written(runner))
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Leave out the weights beneath an adapter."""
+        if self.adapter_only:
+            drop_base(unwrap_model(runner.model), checkpoint)
+
+    def _check_base(self, runner: Runner) -> None:
+        """Refuse to leave out weights that will not be found again."""
+        model = unwrap_model(runner.model)
+        base, sources = frozen_base(model), parameter_sources(model)
+        lost = [name for name in base if name not in sources and not name.endswith('num_batches_tracked')]
+        if lost or not base or checkpoint_source(runner):
+            raise ConfigError(
+                'default_hooks.checkpoint.adapter_only=True: needs model.adapter, and weights of the '
+                f'backbone from model.backbone.init_cfg, where test and predict find them: {fold_names(lost)}')
 
     def save_now(self, runner: Runner, validating: bool = False) -> str:
         """Save where the run is: after an iteration, also within an epoch, or within the validation that follows it.
@@ -276,7 +301,8 @@ class SafeCheckpointHook(Hook):
         """Add the part that must come last on saving; drop ``Pretrained`` where a checkpoint will replace it."""
         if not any(isinstance(hook, _MakePlainLast) for hook in runner.hooks):
             runner.register_hook(_MakePlainLast(), priority='LOWEST')
-        if is_resuming(runner) and checkpoint_source(runner):
+        adapter_only = any(getattr(hook, 'adapter_only', False) for hook in runner.hooks)
+        if is_resuming(runner) and checkpoint_source(runner) and not adapter_only:
             drop_pretrained(unwrap_model(runner.model))
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -304,6 +330,7 @@ class SafeCheckpointHook(Hook):
         """
         model = unwrap_model(runner.model)
         source = checkpoint_source(runner) or 'the checkpoint'
+        add_base(model, checkpoint)
         tensors, container = find_state_dict(checkpoint)
         for key in checkpoint.keys() - {'state_dict', 'ema_state_dict'}:
             checkpoint[key] = from_plain(checkpoint[key])
@@ -323,7 +350,10 @@ class SafeCheckpointHook(Hook):
                 raise CheckpointError(_untrained(report))
             check_report(report, tensors, model, self.min_loaded, 'SafeCheckpointHook(allow_partial=True)')
         check_finite(matched, source, allow=self.allow_partial)
-        checkpoint['state_dict'] = OrderedDict(model.state_dict()) | matched  # MMEngine's loader finds all names
+        model.load_state_dict(matched, strict=False)
+        if not any(map(is_adapter, matched)):
+            restart_adapter(getattr(model, 'backbone', None))
+        checkpoint['state_dict'] = model.state_dict()  # MMEngine's loader finds all names
         model.load_report = report
         log_report(report)
 

@@ -14,7 +14,7 @@ from mmengine.runner.amp import autocast
 from torch.utils.data import DataLoader
 
 from ftcls.datasets.bad_samples import TolerantDataset
-from ftcls.datasets.features import StoredFeatures, Views, digest
+from ftcls.datasets.features import StoredFeatures, Views
 from ftcls.datasets.worker_seed import random_state, set_random_state
 from ftcls.datasets.wrappers import inner_datasets
 from ftcls.engine.loops import BatchStream
@@ -22,6 +22,7 @@ from ftcls.models.frozen_prefix import FrozenPrefix
 from ftcls.utils import ConfigError
 from ftcls.utils.array_file import ArrayFile
 from ftcls.utils.checkpoint.matching import unwrap_model
+from ftcls.utils.digest import digest
 from ftcls.version import __version__
 from .dry_run import DryRunHook
 

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ftcls.engine.parameter_table import never_learning, summary_table
+from ftcls.models.adapters import describe_adapter
 from ftcls.models.freezing import half_frozen
 from ftcls.registry import HOOKS
 from ftcls.utils.checkpoint.matching import unwrap_model
@@ -61,8 +62,8 @@ class PreflightHook(Hook):
         preprocessor = getattr(model, 'data_preprocessor', None)
         if hasattr(preprocessor, 'describe'):
             sections.append(('augment', preprocessor.describe()))
-        sections += [('strategy', sum(strategy, [])), ('note', half_frozen(model)),
-                     ('WARNING', self._never_learning(runner))]
+        sections += [('adapter', describe_adapter(model)), ('strategy', sum(strategy, [])),
+                     ('note', half_frozen(model)), ('WARNING', self._never_learning(runner))]
         lines = []
         for title, body in sections:
             lines += [f'{name:10}{line}' for name, line in zip([title] + [''] * len(body), body)]

@@ -29,6 +29,7 @@ class ImageClassifier(BaseClassifier):
         data_preprocessor: Its default ``type`` is ``ClsDataPreprocessor``.
         init_cfg: Where the weights come from.
         freeze, norm_policy: Which parameters do not learn, and what BatchNorm layers do, see :meth:`freeze`.
+        adapter: ``dict(type='LoRA', r=8, alpha=16, dropout=0., target_modules='auto')``, see :func:`add_adapter`.
 
     Raises:
         ConfigError: If the parts do not fit together, or there is nothing to freeze.
@@ -50,7 +51,8 @@ class ImageClassifier(BaseClassifier):
                  data_preprocessor: dict | nn.Module | None = None,
                  init_cfg: InitCfg = None,
                  freeze: str | Sequence[str] | None = None,
-                 norm_policy: NormPolicy | Mapping[str, NormPolicy] = 'train') -> None:
+                 norm_policy: NormPolicy | Mapping[str, NormPolicy] = 'train',
+                 adapter: dict | None = None) -> None:
         if pretrained is not None:
             if init_cfg is not None:
                 raise ConfigError(f'pretrained={pretrained!r} and init_cfg={init_cfg!r}: give one of them')
@@ -65,6 +67,7 @@ class ImageClassifier(BaseClassifier):
         if keeps_channels and isinstance(given, tuple) and isinstance(wanted, int):
             check_channels('head', wanted, self.backbone, given[-1])
         self.freeze(freeze, norm_policy)
+        self.adapt(adapter)
 
     def extract_feat(self, inputs: torch.Tensor, stage: str = 'neck') -> tuple[torch.Tensor, ...] | torch.Tensor:
         """Return features of images (N, C, H, W) float.

@@ -32,7 +32,7 @@ class ImageSegmentor(HeadedModel):
             backbone's ``out_channels``.
         head: The head, ``dict(type='PixelHead')``; its ``in_channels`` are by default the channels of what it gets.
         train_cfg: Must be empty: batch augmentations mix labels, not masks.
-        data_preprocessor, freeze, norm_policy, init_cfg: See :class:`ImageClassifier`.
+        data_preprocessor, freeze, norm_policy, init_cfg, adapter: See :class:`ImageClassifier`.
 
     Raises:
         ConfigError: If the parts do not fit together, or there is nothing to freeze.
@@ -55,7 +55,8 @@ class ImageSegmentor(HeadedModel):
                  train_cfg: dict | None = None,
                  freeze: str | Sequence[str] | None = None,
                  norm_policy: NormPolicy | Mapping[str, NormPolicy] = 'train',
-                 init_cfg: InitCfg = None) -> None:
+                 init_cfg: InitCfg = None,
+                 adapter: dict | None = None) -> None:
         if train_cfg:
             raise ConfigError(f'model.train_cfg={train_cfg!r}: batch augmentations are for classifiers; remove it')
         super().__init__(init_cfg, data_preprocessor)
@@ -68,6 +69,7 @@ class ImageSegmentor(HeadedModel):
                                                                                             last.out_channels[-1])):
             check_channels(key, getattr(getattr(self, key), 'in_channels', given), before, given)
         self.freeze(freeze, norm_policy)
+        self.adapt(adapter)
 
     def extract_feat(self, inputs: torch.Tensor, stage: str = 'decoder') -> tuple[torch.Tensor, ...]:
         """Return features of images (N, C, H, W) float.

@@ -10,6 +10,7 @@ from torch import nn
 from ftcls.utils.errors import CheckpointError
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
+from .adapter_files import add_base
 from .matching import find_state_dict, match_state_dict, own_tensors, unwrap_model
 from .reading import checkpoint_meta, locate_checkpoint, read_checkpoint, register_safe_loading
 from .report import LoadReport, fold_names
@@ -130,7 +131,9 @@ def load_pretrained(module: nn.Module,
     """
     name = os.fspath(source)
     try:
-        state_dict, container = find_state_dict(read_checkpoint(source, map_location))
+        checkpoint = read_checkpoint(source, map_location)
+        add_base(unwrap_model(module), checkpoint)
+        state_dict, container = find_state_dict(checkpoint)
         matched, report = match_state_dict(state_dict, module, prefix, adapt_input)
     except CheckpointError as err:
         if name in str(err):

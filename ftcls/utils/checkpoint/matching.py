@@ -11,6 +11,7 @@ from torch import nn
 from ftcls.utils.errors import CheckpointError
 from ftcls.utils.names import did_you_mean, enumerate_names, nearest
 from ftcls.utils.tree import grouped
+from .adapter_files import is_adapter
 from .aligning import PARTS, rename_by_order
 from .report import LoadReport
 
@@ -246,8 +247,9 @@ class _Matcher:
         report.part_size = sum(map(len, loaded.values())) + other_shapes + len(report.left_over)
 
     def _note_missing(self, name: str) -> None:
-        if name in self.ours_classifier:
-            self.report.expected[name] = 'not loaded (a new classifier): the file has none; it starts afresh'
+        if name in self.ours_classifier or is_adapter(name):
+            kind = 'adapter' if is_adapter(name) else 'classifier'
+            self.report.expected[name] = f'not loaded (a new {kind}): the file has none; it starts afresh'
         elif not name.endswith('num_batches_tracked'):
             self.report.missing.append(name)
 
@@ -260,6 +262,7 @@ class _Matcher:
 
     def _count(self, matched: Tensors, casts: Counter) -> None:
         report, apart = self.report, set(self.ours_classifier)
+        apart.update(filter(is_adapter, self.ours))
         needed = [n for n in self.ours if n not in apart and not n.endswith('num_batches_tracked')]
         report.loaded = list(matched)
         report.casts = dict(casts)

@@ -1,0 +1,39 @@
+"""A plain checkpoint of a model with an adapter: the adapter added to the weights beneath it."""
+import os
+from pathlib import Path
+
+import torch
+
+from ftcls.apis.inference.model_zoo import find_checkpoint, get_model
+from ftcls.models.adapters import adapted_layers
+from ftcls.utils import ConfigError
+from ftcls.utils.checkpoint.adapter_files import is_adapter
+
+__all__ = ['merge_adapter']
+
+
+def merge_adapter(source: str | os.PathLike, out: str | os.PathLike | None = None) -> Path:
+    """Write the checkpoint of a run with ``model.adapter`` as one for its config without it, and return its path.
+
+    Args:
+        source: The work dir of the run, for its best checkpoint, else its last; or a checkpoint in it.
+        out: The file to write; None for ``merged_<name>`` beside the checkpoint.
+
+    Raises:
+        ConfigError: If the run has no adapter.
+        MissingFileError: If there is no checkpoint, or no config beside it.
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = find_checkpoint(path)
+    model = get_model(path.parent, path, 'cpu')
+    layers = list(adapted_layers(model))
+    if not layers:
+        raise ConfigError(f'{path}: the config beside it has no model.adapter, so there is nothing to merge')
+    for _, layer in layers:
+        layer.merge(safe_merge=True)
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if not is_adapter(name)}
+    out = Path(out or path.with_name(f'merged_{path.name}'))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(dict(meta=dict(dataset_meta=model._dataset_meta, merged_from=str(path)), state_dict=tensors), out)
+    return out
