@@ -20,15 +20,10 @@ __all__ = ['adapted_layers', 'add_adapter', 'describe_adapter', 'lora_model', 'r
 
 # peft's tuners that any network's layers take and that learn by the loss alone.
 _TUNERS = ('LORA', 'LOHA', 'LOKR', 'IA3', 'OFT', 'HRA', 'MISS', 'ROAD', 'DELORA', 'RANDLORA')
-# Limits of their arguments: else other weights than the adapter's would change, or the adapter would not learn.
-_LIMITS = dict(
-    r=PositiveInt,
-    lora_alpha=NonNegativeFloat,
-    lora_dropout=Probability,
-    init_lora_weights=bool | Literal['gaussian', 'orthogonal'],
-    inference_mode=Literal[False],
-    **dict.fromkeys(('layer_replication', 'modules_to_save', 'target_parameters', 'trainable_token_indices'),
-                    Literal[None]))
+# Limits of their arguments: in others than these, weights beside the adapter's would change, or none would learn.
+_BOUNDS = dict(r=PositiveInt, lora_alpha=NonNegativeFloat, lora_dropout=Probability, inference_mode=Literal[False])
+_STARTS = dict(init_lora_weights=bool | Literal['gaussian', 'orthogonal'])
+_UNSET = ('layer_replication', 'modules_to_save', 'target_parameters', 'trainable_token_indices')
 
 
 def _peft_config(settings: Mapping[str, Any]) -> Any:
@@ -45,7 +40,8 @@ def _peft_config(settings: Mapping[str, Any]) -> Any:
     for key in settings.keys() - {'type', 'target_modules'}:
         longer = f'{kind.lower()}_{key}'  # `alpha` is `lora_alpha`
         given[longer if longer in config.__dataclass_fields__ else key] = settings[key]
-    if faults := list(argument_faults(config, given, 'model.adapter', annotations=_LIMITS)):
+    limits = _BOUNDS | _STARTS | dict.fromkeys(_UNSET, Literal[None])
+    if faults := list(argument_faults(config, given, 'model.adapter', annotations=limits)):
         raise ConfigError('\n'.join(faults))
     if kind == 'IA3':
         given.setdefault('feedforward_modules', '(?!)')  # none
