@@ -104,7 +104,10 @@ def add_adapter(backbone: nn.Module, settings: Mapping[str, Any]) -> None:
     backbone.register_state_dict_post_hook(_to_plain_names)
     backbone.register_load_state_dict_pre_hook(_from_plain_names)
     record = FreezeRecord.of(backbone)
-    record.freeze([param for param in backbone.parameters() if record.reasons(param)], 'model.adapter')
+    base = [param for param in backbone.parameters() if record.reasons(param)]
+    for param in base:
+        param.requires_grad_(True)  # what peft froze is frozen by this setting
+    record.freeze(base, 'model.adapter')
 
 
 def _inject(config: Any, backbone: nn.Module) -> None:
@@ -135,7 +138,7 @@ def restart_adapter(backbone: nn.Module) -> None:
         fresh = copy.deepcopy(backbone)
         for name, layer in list(adapted_layers(fresh)):
             fresh.set_submodule(name, layer.base_layer)
-        _inject(backbone.peft_config['default'], fresh)
+        _inject(vars(fresh).pop('peft_config')['default'], fresh)
         backbone.load_state_dict(fresh.state_dict())
 
 

@@ -18,7 +18,7 @@ from ftcls.utils.checkpoint.loading import load_pretrained
 
 pytest.importorskip('peft')
 VIT = dict(type='TIMMBackbone', model_name='vit_tiny_patch16_224', img_size=32, depth=2, embed_dim=48, num_heads=3)
-RESNET = dict(type='ResNet_CIFAR', depth=18, stem_channels=8, base_channels=8)
+RESNET = dict(type='ResNet_CIFAR', depth=28, stem_channels=8, base_channels=8)
 MOBILE = dict(type='TIMMBackbone', model_name='tf_efficientnet_lite0')
 LORA = dict(type='LoRA', r=4, alpha=8)
 
@@ -85,7 +85,7 @@ def test_chosen_layers(target: object, count: int):
     dict(type='OFT', oft_block_size=8),
     dict(type='HRA', r=2),
     dict(type='MiSS', r=4),
-    dict(type='RoAd'),
+    dict(type='RoAd', group_size=16),
     dict(type='DeLoRA', r=2),
     dict(type='RandLoRA', r=4, alpha=8),
 ], ids=str)  # yapf: disable
@@ -147,6 +147,18 @@ def test_a_plain_file_is_reported_whole_and_the_adapter_as_new(tmp_path):
     assert not report.complete
 
 
+def test_files_of_other_libraries_load_beneath_an_adapter(tmp_path):
+    from torchvision.models import mobilenet_v2
+    network = mobilenet_v2(width_mult=0.25)
+    torch.save(network.state_dict(), tmp_path / 'torchvision.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'torchvision.pth'))
+    model = build(dict(type='MobileNetV2', widen_factor=0.25, init_cfg=init_cfg), channels=1280)
+    model.init_weights()
+    assert not model.backbone.load_report.missing
+    images = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(model.eval().backbone(images)[0], network.eval().features(images))
+
+
 def test_frozen_layers_get_no_adapter():
     model = build(dict(VIT, frozen_stages=1))
     assert {name.split('.')[3] for name, _ in adapted_layers(model)} == {'1'}
@@ -156,7 +168,7 @@ def test_frozen_layers_get_no_adapter():
 
 
 def test_layers_whose_weights_are_read_by_others_get_none():
-    beit = build(dict(type='TIMMBackbone', model_name='beit_base_patch16_224', img_size=32, depth=1, embed_dim=48,
+    beit = build(dict(type='TIMMBackbone', model_name='beit_base_patch16_224', img_size=32, depth=2, embed_dim=48,
                       num_heads=3))  # yapf: disable
     assert {name.rpartition('.')[2] for name, _ in adapted_layers(beit)} == {'proj', 'fc1', 'fc2'}
     step(beit)
@@ -174,7 +186,7 @@ def test_layers_whose_weights_are_read_by_others_get_none():
     (dict(type='LoRA', init_lora_weights='pissa'), "init_lora_weights='pissa': must be one of"),
     (dict(type='LoRA', modules_to_save=['head']), 'model.adapter.modules_to_save'),
     (dict(type='LoRA', inference_mode=True), 'model.adapter.inference_mode=True'),
-    (dict(type='OFT', oft_block_size=7), 'model.adapter: '),
+    (dict(type='RoAd'), 'model.adapter: .*divisible by group_size'),
 ], ids=str)  # yapf: disable
 def test_wrong_settings(settings: dict, said: str):
     with pytest.raises(ConfigError, match=said):

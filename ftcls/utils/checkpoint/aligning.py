@@ -13,6 +13,8 @@ from itertools import accumulate
 import torch
 from torch import nn
 
+from .adapter_files import is_adapter
+
 __all__ = ['PARTS', 'TensorOrder', 'rename_by_order']
 
 Tensors = dict[str, torch.Tensor]
@@ -72,7 +74,8 @@ def rename_by_order(theirs: Tensors, module: nn.Module) -> tuple[Tensors, dict[s
     with_counts = any(name.endswith(_COUNT) for name in theirs)
 
     def is_paired(name: str, tensor: torch.Tensor) -> bool:
-        return tensor.is_floating_point() or (with_counts and name.endswith(_COUNT))
+        counts = tensor.is_floating_point() or (with_counts and name.endswith(_COUNT))
+        return counts and not is_adapter(name)
 
     ours = {n: t for n, t in network.state_dict().items() if is_paired(n, t) and not n.startswith(order.others)}
     names = order.arrange([name for name, tensor in theirs.items() if is_paired(name, tensor)])
