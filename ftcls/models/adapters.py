@@ -19,15 +19,15 @@ from .freezing import FreezeRecord
 __all__ = ['adapted_layers', 'add_adapter', 'describe_adapter', 'lora_model', 'restart_adapter']
 
 # peft's tuners that any network's layers take and that learn by the loss alone.
-_TUNERS = ('LORA', 'LOHA', 'LOKR', 'IA3', 'OFT', 'HRA', 'MISS', 'ROAD', 'DELORA', 'RANDLORA')
+_TUNERS = ('LORA', 'LOHA', 'LOKR', 'IA3', 'OFT', 'HRA', 'MISS', 'DELORA', 'RANDLORA')
 # Limits of their arguments: in others than these, weights beside the adapter's would change, or none would learn.
 _BOUNDS = dict(r=PositiveInt, lora_alpha=NonNegativeFloat, lora_dropout=Probability, inference_mode=Literal[False])
 _STARTS = dict(init_lora_weights=bool | Literal['gaussian', 'orthogonal'])
 _UNSET = ('layer_replication', 'modules_to_save', 'target_parameters', 'trainable_token_indices')
 
 
-def _peft_config(settings: Mapping[str, Any]) -> Any:
-    """Return peft's config for the settings of an adapter, without its layers."""
+def _peft_config(settings: Mapping[str, Any]) -> tuple[type, dict[str, Any]]:
+    """Return peft's config class for the settings of an adapter, and its arguments apart from the layers."""
     try:
         from peft import PeftType
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
@@ -45,7 +45,7 @@ def _peft_config(settings: Mapping[str, Any]) -> Any:
         raise ConfigError('\n'.join(faults))
     if kind == 'IA3':
         given.setdefault('feedforward_modules', '(?!)')  # none
-    return config(**given)
+    return config, given
 
 
 def _layers(backbone: nn.Module) -> dict[str, nn.Module]:
@@ -94,11 +94,11 @@ def add_adapter(backbone: nn.Module, settings: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: If peft is missing, an argument is wrong, or no layer can have an adapter.
     """
-    config = _peft_config(settings)
+    kind, given = _peft_config(settings)
     try:
         names = _find_targets(backbone, settings.get('target_modules', 'auto'))
-        config.target_modules = '|'.join(map(re.escape, names))  # peft compares whole names with a regular expression
-        _inject(config, backbone)
+        # peft compares whole names with a regular expression
+        _inject(kind(**given, target_modules='|'.join(map(re.escape, names))), backbone)
     except (TypeError, ValueError, NotImplementedError) as err:
         raise ConfigError(f'model.adapter: {err}') from err
     backbone.register_state_dict_post_hook(_to_plain_names)

@@ -18,7 +18,7 @@ from ftcls.utils.checkpoint.loading import load_pretrained
 
 pytest.importorskip('peft')
 VIT = dict(type='TIMMBackbone', model_name='vit_tiny_patch16_224', img_size=32, depth=2, embed_dim=48, num_heads=3)
-RESNET = dict(type='ResNet_CIFAR', depth=28, stem_channels=8, base_channels=8)
+RESNET = dict(type='ResNet_CIFAR', depth=18, stem_channels=8, base_channels=8)
 MOBILE = dict(type='TIMMBackbone', model_name='tf_efficientnet_lite0')
 LORA = dict(type='LoRA', r=4, alpha=8)
 
@@ -85,7 +85,6 @@ def test_chosen_layers(target: object, count: int):
     dict(type='OFT', oft_block_size=8),
     dict(type='HRA', r=2),
     dict(type='MiSS', r=4),
-    dict(type='RoAd', group_size=16),
     dict(type='DeLoRA', r=2),
     dict(type='RandLoRA', r=4, alpha=8),
 ], ids=str)  # yapf: disable
@@ -186,7 +185,7 @@ def test_layers_whose_weights_are_read_by_others_get_none():
     (dict(type='LoRA', init_lora_weights='pissa'), "init_lora_weights='pissa': must be one of"),
     (dict(type='LoRA', modules_to_save=['head']), 'model.adapter.modules_to_save'),
     (dict(type='LoRA', inference_mode=True), 'model.adapter.inference_mode=True'),
-    (dict(type='RoAd'), 'model.adapter: .*divisible by group_size'),
+    (dict(type='OFT', r=8, oft_block_size=8), 'model.adapter: .*oft_block_size'),
 ], ids=str)  # yapf: disable
 def test_wrong_settings(settings: dict, said: str):
     with pytest.raises(ConfigError, match=said):
