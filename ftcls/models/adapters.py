@@ -163,6 +163,8 @@ def lora_model(module: dict | nn.Module,
         targets: ``dict(type='qkv')``: the end of layers' names, or a regular expression for the whole; with an
             ``alpha`` and a ``rank`` of their own if they differ.
     """
+    if others := {key for one in targets for key in one} - {'type', 'rank', 'alpha'}:
+        raise ConfigError(f'LoRAModel.targets: each takes type, rank and alpha, not {enumerate_names(sorted(others))}')
     backbone = MODELS.build(module) if isinstance(module, Mapping) else module
     patterns = {f'^(?:{one["type"]}|.*{re.escape(one["type"])})$': one for one in targets}
     ranks, alphas = ({key: one[name] for key, one in patterns.items() if name in one} for name in ('rank', 'alpha'))

@@ -43,7 +43,7 @@ def test_quoted_lines_are_those_of_the_configs():
         checked.add(name)
     assert checked == {
         'head_x10.py', 'layerwise_decay.py', 'discriminative.py', 'probe.py', 'frozen_stem.py', 'gradual_unfreezing.py',
-        'lpft.py', 'bn_eval.py', 'bn_frozen.py', 'l2sp.py', 'ema.py'
+        'lpft.py', 'bn_eval.py', 'bn_frozen.py', 'l2sp.py', 'ema.py', 'lora.py', 'bitfit.py', 'norm_only.py'
     }
 
 

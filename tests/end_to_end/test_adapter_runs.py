@@ -172,6 +172,12 @@ def test_from_whole_weights_of_a_run(digits: Digits, source: Path, tmp_path: Pat
         wise_ft(str(source), str(tmp_path / 'dora' / 'epoch_1.pth'), [0.5], tmp_path / 'out.pth')
 
 
+def test_dry_run(digits: Digits, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    train(config(digits, source), TrainOptions(work_dir=str(tmp_path), dry_run=True))
+    # 8 lora_B, weight and bias of the head; lora_A follows once lora_B is not zero
+    assert 'one step on one batch: 10 of 18 trained tensors changed, 0 of 30 frozen ones' in capsys.readouterr().out
+
+
 def test_merging_what_has_no_adapter(digits: Digits, source: Path, tmp_path: Path, run_tool: Callable) -> None:
     train(config(digits, source, **{'model.adapter': None, 'train_cfg.max_epochs': 1}),
           TrainOptions(work_dir=str(tmp_path / 'plain')))  # yapf: disable

@@ -206,5 +206,7 @@ def test_the_name_of_mmpretrain():
     scales = {name: (layer.r['default'], layer.scaling['default']) for name, layer in layers.items()}
     assert scales == {'blocks.0.attn.qkv': (8, 0.5), 'blocks.0.attn.proj': (2, 0.5), 'blocks.1.attn.qkv': (8, 0.5)}
     assert step(model) == {name for name in model.state_dict() if is_adapter(name)} | {'head.fc.weight', 'head.fc.bias'}
+    with pytest.raises(ConfigError, match='targets: each takes type, rank and alpha, not drop_rate'):
+        build(dict(type='LoRAModel', module=VIT, rank=4, targets=[dict(type='qkv', drop_rate=0.1)]), None)
     with pytest.raises(ConfigError, match='model.adapter.r=0'):
         build(dict(type='LoRAModel', module=VIT, targets=targets), None)

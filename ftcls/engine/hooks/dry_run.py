@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcls.engine.mmengine_compat import step_after_every_batch
 from ftcls.registry import HOOKS
+from ftcls.utils.checkpoint.adapter_files import plain_name
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.names import enumerate_names
 
@@ -53,7 +54,8 @@ class DryRunHook(Hook):
         self._reached, self._iterations = set(), 0
         for name, param in model.named_parameters():
             if param.requires_grad:
-                param.register_hook(functools.partial(self._note, name))  # the wrapper clears gradients after the step
+                param.register_hook(functools.partial(self._note,
+                                                      plain_name(name)))  # the wrapper clears gradients after the step
 
     def _note(self, name: str, grad: torch.Tensor) -> None:
         self._reached.add(name)
@@ -63,13 +65,13 @@ class DryRunHook(Hook):
         self._iterations += 1
         model = unwrap_model(runner.model)
         changed = {k for k, v in model.state_dict().items() if not torch.equal(v, self._before[k])}
-        trained = {n for n, p in model.named_parameters() if p.requires_grad}
+        trained = {plain_name(n) for n, p in model.named_parameters() if p.requires_grad}
         if trained and not changed & trained and self._iterations < self.most_steps:
             return
         raise DryRunFinished(*self._verdict(model, changed, trained))
 
     def _verdict(self, model: torch.nn.Module, changed: set[str], trained: set[str]) -> tuple[str, list[str]]:
-        frozen = dict(model.named_parameters()).keys() - trained
+        frozen = {plain_name(name) for name, _ in model.named_parameters()} - trained
         norms = [name for name, m in model.named_modules() if isinstance(m, _BatchNorm) and not m.training]
         fixed = {f'{name}.{statistic}' for name in norms for statistic in _STATISTICS}
         idle = sorted(trained - changed)
