@@ -139,7 +139,7 @@ class FreezableModel(BaseModel):
         Args:
             patterns: Parts of names as in ``named_parameters()`` (``'head.fc.bias'``), or regular expressions found in
                 them: ``'backbone.layer[12]'``; ``'^(?!head)'``, everything but the head. One that begins with ``!``
-                takes back: ``['backbone', '!bias$']`` trains the head and all biases (BitFit).
+                takes back what is frozen before it: ``['backbone', '!bias$']`` trains the head and all biases (BitFit).
             norm_policy: ``'train'``: BatchNorm layers do as the part they are in; ``'eval'``: their statistics are
                 fixed, their weight and bias are trained; ``'frozen'``: both are fixed. One value is for the backbone,
                 ``dict(backbone='eval', head='frozen')`` for the parts it names.
@@ -150,14 +150,18 @@ class FreezableModel(BaseModel):
         params = dict(self.named_parameters(remove_duplicate=False))
         record = FreezeRecord.of(self)
         for pattern in as_list(patterns or []):
+            known = list(params)
+            change = record.freeze
+            if pattern.startswith('!'):
+                known = [name for name in params if 'model.freeze' in record.reasons(params[name])]
+                change = record.release
             try:
-                hits = match_names(pattern.removeprefix('!'), params)
+                hits = match_names(pattern.removeprefix('!'), known)
             except ValueError as err:
                 raise ConfigError(f'model.freeze: {err}') from None
             if not hits:
-                near = did_you_mean(pattern, name_parts(params))
+                near = did_you_mean(pattern, name_parts(known))
                 raise ConfigError(f'model.freeze: {pattern!r} matches no parameter{near}')
-            change = record.release if pattern.startswith('!') else record.freeze
             change([params[name] for name in hits], 'model.freeze')
         if isinstance(norm_policy, str):
             norm_policy = dict(backbone=norm_policy)

@@ -56,6 +56,8 @@ def statistics(model: nn.Module) -> set[str]:
     (['backbone.layer1.0.conv1.weight'], r'backbone\.layer1\.0\.conv1\.weight$', None),
     (['head.fc.weight', r'bn1\.'], r'head\.fc\.weight$|.*bn1\.', r'.*bn1\.'),
     ([r'bn1\.weight'], r'.*bn1\.weight$', None),
+    (['^backbone', '!bias$'], r'backbone\..*weight$', None),
+    (['^backbone', '!bn', 'layer1'], r'backbone\.(layer1|(?!.*bn\d))', r'backbone\.(layer1|.*downsample)'),
     ([r'layer4.*(conv|downsample\.0)', r'layer4.*(bn|downsample\.1)'], r'.*layer4', r'.*layer4'),
 ])
 def test_what_is_frozen_does_not_move_and_the_rest_does(patterns: list, frozen: str, resting: str | None) -> None:
@@ -96,6 +98,8 @@ def test_feature_extraction_gives_the_same_features_in_training_mode(backbone: d
     (['head', 'backbone.layr[12]'
       ], r"model\.freeze: 'backbone\.layr\[12\]' matches no parameter; did you mean 'backbone\.layer2'"),
     ('haed', r"model\.freeze: 'haed' matches no parameter; did you mean 'head'"),
+    (['!bias', 'backbone'], r"model\.freeze: '!bias' matches no parameter"),
+    (['backbone', '!biass'], r"'!biass' matches no parameter; did you mean 'bias'"),
     (['he(ad'], r"model\.freeze: 'he\(ad' is not a valid regular expression"),
 ])
 def test_a_pattern_without_an_effect_is_refused(patterns: list, message: str) -> None:
