@@ -76,7 +76,7 @@ def stopped_after(cfg: Config, work_dir: Path) -> None:
     (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_1.pth'))
 
 
-@pytest.mark.parametrize('adapter_only', [False, True])
+@pytest.mark.parametrize('adapter_only', [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_run(digits: Digits, source: Path, tmp_path: Path, adapter_only: bool, capsys: pytest.CaptureFixture) -> None:
     """Resumed bitwise, tested, predicted with, merged; also where the files are without the frozen weights."""
     checkpoint = {'default_hooks.checkpoint.adapter_only': adapter_only, 'custom_hooks': [dict(type='EMAHook')]}
@@ -98,10 +98,10 @@ def test_a_run(digits: Digits, source: Path, tmp_path: Path, adapter_only: bool,
     assert whole['state_dict'].keys() - names == {name for name in whole['state_dict'] if is_adapter(name)} | {
         'head.fc.weight', 'head.fc.bias'}  # yapf: disable
     path = tmp_path / 'whole' / 'epoch_2.pth'
-    assert path.stat().st_size < (2 if adapter_only else 20) * 2**20 / 10
+    assert (path.stat().st_size < 0.4 * 2**20) == adapter_only  # the frozen weights have 1 MiB, twice with EMA
 
     before = run_test(cfg, str(path), work_dir=str(tmp_path / 'test'))
-    merged = merge_adapter(tmp_path / 'whole', tmp_path / 'merged.pth')
+    merged = merge_adapter(path, tmp_path / 'merged.pth')
     plain = config(digits, source, **{'model.adapter': None})
     after = run_test(plain, str(merged), work_dir=str(tmp_path / 'test'))
     assert after['accuracy/top1'] == before['accuracy/top1']
@@ -136,8 +136,9 @@ def test_adapter_only_needs_an_adapter_and_weights_that_are_found_again(digits: 
         train(cfg, TrainOptions(work_dir=str(tmp_path / 'run')))
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(digits: Digits, source: Path, tmp_path: Path, run_tool: Callable) -> None:
-    changes = {'train_cfg.max_epochs': 1, 'model.adapter.dropout': 0., 'train_dataloader.batch_size': 20,
+    changes = {'train_cfg.max_epochs': 1, 'param_scheduler': [], 'model.adapter.dropout': 0., 'train_dataloader.batch_size': 20,
                'optim_wrapper.optimizer': dict(type='SGD', lr=0.1, _delete_=True),
                'auto_scale_lr': dict(base_batch_size=40)}  # yapf: disable
     cfg = config(digits, source, **changes)
@@ -174,15 +175,13 @@ def test_from_whole_weights_of_a_run(digits: Digits, source: Path, tmp_path: Pat
 
 def test_dry_run(digits: Digits, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     train(config(digits, source), TrainOptions(work_dir=str(tmp_path), dry_run=True))
-    # 8 lora_B, weight and bias of the head; lora_A follows once lora_B is not zero
-    assert 'one step on one batch: 10 of 18 trained tensors changed, 0 of 30 frozen ones' in capsys.readouterr().out
+    assert 'one step on one batch: 18 of 18 trained tensors changed, 0 of 30 frozen ones' in capsys.readouterr().out
 
 
-def test_merging_what_has_no_adapter(digits: Digits, source: Path, tmp_path: Path, run_tool: Callable) -> None:
-    train(config(digits, source, **{'model.adapter': None, 'train_cfg.max_epochs': 1}),
-          TrainOptions(work_dir=str(tmp_path / 'plain')))  # yapf: disable
-    done = run_tool('merge_adapter.py', 'plain')
-    assert done.returncode == 2 and 'no model.adapter' in done.stderr
+def test_merging_what_has_no_adapter(digits: Digits, source: Path, tmp_path: Path) -> None:
+    train(config(digits, source, **{'model.adapter': None, 'train_cfg.max_epochs': 1}), TrainOptions(str(tmp_path)))
+    with pytest.raises(ConfigError, match='no model.adapter'):
+        merge_adapter(tmp_path)
 
 
 def test_arms_and_strategies(digits: Digits, source: Path, tmp_path: Path) -> None:
@@ -192,7 +191,7 @@ def test_arms_and_strategies(digits: Digits, source: Path, tmp_path: Path) -> No
         'optim_wrapper': dict(
             type='AmpOptimWrapper', dtype='bfloat16', optimizer=dict(type='SGD', lr=0.1),
             constructor='LearningRateDecayOptimWrapperConstructor', paramwise_cfg=dict(
-                layer_decay_rate=0.5, custom_keys={'lora_B': dict(lr_mult=2)}), _delete_=True),
+                layer_decay_rate=0.5, custom_keys={'head': dict(lr_mult=2)}), _delete_=True),
         'speed': dict(grad_checkpointing=True, channels_last=True),
         'custom_hooks': [dict(type='L2SPHook', alpha=0.1, beta=0.1)],
     })  # yapf: disable
