@@ -23,14 +23,14 @@ from ftcls.engine.mmengine_compat import (AtomicLocalBackend, checkpoint_source,
 from ftcls.evaluation import resolve_rule
 from ftcls.models.adapters import restart_adapter
 from ftcls.registry import HOOKS
-from ftcls.utils.checkpoint.adapter_files import add_base, drop_base, frozen_base, is_adapter
+from ftcls.utils.checkpoint.adapter_files import add_base, check_base, drop_base, is_adapter
 from ftcls.utils.checkpoint.folder import checkpoint_form, remove_drafts
 from ftcls.utils.checkpoint.loading import (check_finite, check_report, checkpoint_meta, log_report, not_finite,
                                             register_safe_loading)
 from ftcls.utils.checkpoint.matching import find_state_dict, match_state_dict, unwrap_model
 from ftcls.utils.checkpoint.plain import from_plain
 from ftcls.utils.checkpoint.report import LoadReport, fold_names
-from ftcls.utils.errors import CheckpointError, ConfigError
+from ftcls.utils.errors import CheckpointError
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.types import Probability
@@ -99,7 +99,8 @@ class CheckpointHook(MMEngineCheckpointHook):
         if is_dry:  # MMEngine would remove those that are more than max_keep_ckpts
             runner.message_hub.runtime_info.pop('keep_ckpt_ids', None)
         if self.adapter_only and not is_resuming(runner):
-            self._check_base(runner)
+            model = unwrap_model(runner.model)
+            check_base(model, {} if checkpoint_source(runner) else parameter_sources(model))
         super().before_train(runner)
         self.file_backend = _LateRemoval(self.file_backend, runner.message_hub.runtime_info.get('superseded', ()))
         if '://' in str(self.out_dir):
@@ -113,16 +114,6 @@ class CheckpointHook(MMEngineCheckpointHook):
         """Leave out the weights beneath an adapter."""
         if self.adapter_only:
             drop_base(unwrap_model(runner.model), checkpoint)
-
-    def _check_base(self, runner: Runner) -> None:
-        """Refuse to leave out weights that will not be found again."""
-        model = unwrap_model(runner.model)
-        base, sources = frozen_base(model), parameter_sources(model)
-        lost = [name for name in base if name not in sources and not name.endswith('num_batches_tracked')]
-        if lost or not base or checkpoint_source(runner):
-            raise ConfigError(
-                'default_hooks.checkpoint.adapter_only=True: needs model.adapter, and weights of the '
-                f'backbone from model.backbone.init_cfg, where test and predict find them: {fold_names(lost)}')
 
     def save_now(self, runner: Runner, validating: bool = False) -> str:
         """Save where the run is: after an iteration, also within an epoch, or within the validation that follows it.

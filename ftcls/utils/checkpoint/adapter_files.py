@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from ftcls.utils.digest import digest
-from ftcls.utils.errors import CheckpointError
+from ftcls.utils.errors import CheckpointError, ConfigError
 from .reading import checkpoint_meta
+from .report import fold_names
 
-__all__ = ['add_base', 'drop_base', 'frozen_base', 'is_adapter', 'is_adapter_config', 'plain_name']
+__all__ = ['add_base', 'check_base', 'drop_base', 'frozen_base', 'is_adapter', 'is_adapter_config', 'plain_name']
 
 _KEY = 'adapter_base'  # in a file's meta: the digest of the weights that it was saved without
 _STARTS = dict(state_dict='', ema_state_dict='module.')  # of names
@@ -47,6 +48,16 @@ def frozen_base(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def _digest(base: Mapping[str, torch.Tensor]) -> str:
     return digest(*chain.from_iterable(sorted(base.items())))
+
+
+def check_base(model: nn.Module, sources: Mapping[str, str]) -> None:
+    """Raise a ConfigError if there are no weights beneath an adapter, or not all are from ``sources``, by name."""
+    base = frozen_base(model)
+    lost = [name for name in base if name not in sources and not name.endswith('num_batches_tracked')]
+    if lost or not base:
+        raise ConfigError(
+            'default_hooks.checkpoint.adapter_only=True: needs model.adapter, and model.backbone.init_cfg '
+            f'for all weights beneath it, which test and predict load again; not: {fold_names(lost)}')
 
 
 def drop_base(model: nn.Module, checkpoint: dict[str, Any]) -> None:
