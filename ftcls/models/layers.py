@@ -7,7 +7,7 @@ from torch import nn
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
 
-__all__ = ['ConvNormAct', 'DoubleConv', 'act_class', 'build_act', 'build_conv', 'build_norm', 'norm_class']
+__all__ = ['ConvNormAct', 'DoubleConv', 'build_act', 'build_conv', 'build_norm', 'norm_class']
 
 _Layers = dict[str, type[nn.Module]]
 _NORMS: _Layers = {f'BN{d}d': getattr(nn, f'BatchNorm{d}d') for d in (1, 2, 3)}
@@ -41,11 +41,6 @@ def _build(key: str, cfg: dict, known: _Layers, *args: Any, **kwargs: Any) -> nn
 def norm_class(name: str) -> type[nn.Module]:
     """Return the class of a normalization layer, see :func:`build_norm`; raise a ConfigError if there is none."""
     return _layer_class(name, _NORMS, 'norm_layer')
-
-
-def act_class(cfg: dict) -> type[nn.Module]:
-    """Return the class of an activation layer, see :func:`build_act`; raise a ConfigError if there is none."""
-    return _layer_class(cfg.get('type'), _ACTS, 'act_cfg.type')
 
 
 def build_norm(cfg: dict, channels: int) -> nn.Module:

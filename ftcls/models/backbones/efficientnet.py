@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from ftcls.registry import MODELS
 from ftcls.utils.types import PositiveInt, Probability
-from ..layers import act_class
+from ..layers import build_act
 from ..weight_init import CONV_INIT, InitCfg
 from .families import FamilyBackbone
 from .timm_backbone import build_timm
@@ -57,7 +57,8 @@ class EfficientNet(FamilyBackbone):
                  init_cfg: InitCfg = None) -> None:
         super().__init__(init_cfg, CONV_INIT, norm_eval)
         self.check_choice('conv_cfg', conv_cfg, (None, _SAME_PADDING))
-        options = dict(act_layer=act_class(act_cfg), drop_path_rate=drop_path_rate, pad_type='same' if conv_cfg else '')
+        options = dict(
+            act_layer=type(build_act(act_cfg)), drop_path_rate=drop_path_rate, pad_type='same' if conv_cfg else '')
         options |= dict(in_chans=self.in_channels, user=type(self).__name__)
         network = build_timm(self.timm_name.format(arch), **options)
         starts = [i for i in range(len(network.blocks)) if i not in self.joined]
@@ -75,7 +76,7 @@ class EfficientNetV2(EfficientNet):
         arch: The size.
         in_channels: Channels of the images.
         out_indices: What is returned: 0 the stem, then the stages, -1 the last convolution.
-        drop_path_rate, frozen_stages, **kwargs: :class:`EfficientNet`'s arguments.
+        others: See :class:`EfficientNet`.
 
     Example:
         >>> EfficientNetV2('b0')(torch.rand(1, 3, 64, 64))[0].shape
@@ -91,7 +92,13 @@ class EfficientNetV2(EfficientNet):
                  drop_path_rate: Probability = 0.,
                  out_indices: int | Sequence[int] = (-1, ),
                  frozen_stages: int = -1,
-                 **kwargs: object) -> None:
+                 conv_cfg: dict | None = _SAME_PADDING,
+                 norm_cfg: dict | None = None,
+                 act_cfg: dict = _SWISH,
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 init_cfg: InitCfg = None) -> None:
         self.in_channels = in_channels
         short = dict(small='s', medium='m', large='l').get(arch, arch)
-        super().__init__(short, drop_path_rate, out_indices, frozen_stages, **kwargs)
+        options = conv_cfg, norm_cfg, act_cfg, norm_eval, with_cp, init_cfg
+        super().__init__(short, drop_path_rate, out_indices, frozen_stages, *options)
