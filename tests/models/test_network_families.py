@@ -1,5 +1,6 @@
 """The networks by MMClassification's names: weights of three libraries, stages, outputs, and what is refused."""
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,24 @@ def test_classifier_of_each_library() -> None:
         matched, report = match_state_dict(file, model)
         assert report.complete and not report.unexpected and len(matched) == len(file)
         assert 'head.fc.weight' in matched
+
+
+def test_classifier_of_several_layers() -> None:
+    """torchvision's `classifier.0` and `.3` are the two layers of a stacked head; VGG's three are in the backbone."""
+    from torchvision.models import mobilenet_v3_small
+    pytest.importorskip('timm')
+    head = dict(type='StackedLinearClsHead', num_classes=1000, in_channels=576, mid_channels=[1024])
+    with torch.device('meta'):
+        model = MODELS.build(dict(type='ImageClassifier', backbone=dict(type='MobileNetV3'), head=head))
+        vgg = VGG(11, num_classes=7)
+        file = {k.replace('model.', 'backbone.'): v for k, v in vgg.state_dict().items()}
+        theirs = mobilenet_v3_small().state_dict()
+    for module, weights in ((model, theirs), (vgg, file)):
+        matched, report = match_state_dict(weights, module)
+        assert report.complete and len(matched) == len(weights)
+    peer = {re.sub(r'(features.*)\.', r'\1.conv.', name): tensor for name, tensor in file.items()}  # OpenMMLab's names
+    matched, report = match_state_dict(peer, vgg)
+    assert report.complete and report.renamed and len(matched) == len(peer)
 
 
 def test_pretrained_init_and_grey_images(tmp_path: Path) -> None:

@@ -173,13 +173,12 @@ class _Matcher:
         return [n for n in free if any(n.startswith(start) and is_classifier(n[len(start):]) for start in starts)]
 
     def pair_classifiers(self) -> None:
-        """Pair the last layer that gives the classes with the module's own, under whatever names."""
+        """Pair the layers that give the classes with the module's own, the last with the last, under whatever names."""
         theirs = self._theirs_classifier()
         for leaf in ('weight', 'bias'):
             free = [n for n in self.ours_classifier if n not in self.pairs and n.endswith('.' + leaf)]
             last = [n for n in theirs if n.endswith('.' + leaf)]
-            if free and last:
-                self.pairs[free[-1]] = last[-1]
+            self.pairs.update(zip(reversed(free), reversed(last)))
 
     def match(self) -> tuple[Tensors, LoadReport]:
         """Return the tensors that fit, under the module's names, and the report."""
