@@ -15,6 +15,10 @@ from ftcls.registry import MODELS
 from ftcls.utils import ConfigError
 
 SMALL = dict(depth=18, stem_channels=8, base_channels=4)
+VIT = dict(arch=dict(embed_dims=12, num_layers=3, num_heads=2, feedforward_channels=24), img_size=64)
+SWIN = dict(
+    arch=dict(embed_dims=8, depths=[2, 1, 1, 1], num_heads=[1, 1, 2, 2]), img_size=64, window_size=2, drop_rate=0.1)
+CONVNEXT = dict(arch=dict(depths=[1, 1, 2, 1], channels=[4, 8, 8, 12]), drop_path_rate=0.1)
 # Arguments that keep a backbone small, and the images it gets; by the class's name, then a name of the case.
 CASES = {
     'ResNet': {
@@ -60,6 +64,24 @@ CASES = {
         'features_only': dict(model_name='resnet18', features_only=True),
         'vit': dict(model_name='vit_tiny_patch16_224', img_size=64, proj_drop_rate=0.1),
         'mobilenetv3': dict(model_name='mobilenetv3_small_050'),
+    },
+    'VisionTransformer': {
+        '': dict(VIT, drop_rate=0.1, drop_path_rate=0.1),
+        'average': dict(VIT, out_type='avg_featmap', with_cls_token=False, out_indices=(1, 2)),
+        'maps': dict(VIT, out_type='featmap', with_cls_token=False, pre_norm=True, layer_scale_init_value=0.1),
+    },
+    'SwinTransformer': {
+        '':
+        SWIN,
+        'multi':
+        dict(
+            SWIN, out_indices=(0, 3), with_cp=True, pad_small_map=True,
+            stage_cfgs=dict(block_cfgs=dict(window_size=3))),
+    },
+    'ConvNeXt': {
+        '': CONVNEXT,
+        'v2': dict(CONVNEXT, use_grn=True, layer_scale_init_value=0., linear_pw_conv=False),
+        'maps': dict(CONVNEXT, out_indices=(0, 3), gap_before_final_norm=False, with_cp=True),
     },
     'DenseNet': {
         '': dict(arch=dict(growth_rate=4, depths=(1, 2, 1), init_channels=8), drop_rate=0.1)

@@ -5,7 +5,7 @@ order in which they run. So the tensors of both sides are paired one by one, and
 shape. This needs no table of names for each network, library and depth.
 """
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate
@@ -31,20 +31,30 @@ class TensorOrder:
         regroup: Regular expressions and what replaces them in a file's names before these are put in order: modules
             that run by turns and lie in two lists, as ``transitions.0`` to ``stages.0.transition``.
         last: Components of names that come last in their block, wherever the file has them.
-        resized: Ends of the names of tensors whose size depends on the image's; these agree in kind only.
+        resized: Ends of the names of tensors whose size depends on the image's. These agree in kind only; the network's
+            ``resize_weight(value, shape)`` fits them.
+        converted: Regular expressions for a file's names, and what is done to these tensors.
+        computed: Ends of the names of tensors that the network computes; they are left out.
         others: Beginnings of the network's own names that are not paired, such as a classifier in the backbone.
+        optional: Beginnings of the network's own names that a file may lack.
     """
     regroup: Sequence[tuple[str, str]] = ()
     last: Sequence[str] = ()
     resized: tuple[str, ...] = ()
+    converted: Sequence[tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = ()
+    computed: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+    def place(self, name: str) -> str:
+        """Return a file's name with what :attr:`regroup` replaces."""
+        return reduce(lambda text, rule: re.sub(*rule, text), self.regroup, name)
 
     def arrange(self, names: Sequence[str]) -> list[str]:
         """Return a file's names in the order in which the layers run."""
         rank, keys = {}, {}
         for i, name in enumerate(names):
-            place = reduce(lambda text, rule: re.sub(*rule, text), self.regroup, name)
-            paths = accumulate(place.split('.'), '{}.{}'.format)
+            paths = accumulate(self.place(name).split('.'), '{}.{}'.format)
             keys[name] = [(path.split('.')[-1] in self.last, rank.setdefault(path, i)) for path in paths]
         return sorted(names, key=keys.get)
 
@@ -52,7 +62,12 @@ class TensorOrder:
 def _kind_and_size(name: str, tensor: torch.Tensor) -> tuple:
     """Return the kind of a tensor and its shape without ones: a 1x1 convolution and a linear layer have the same."""
     kinds = ('bias', 'running_mean', 'running_var')
+    name = name.replace('beta', 'bias')
     return next((k for k in kinds if name.endswith(k)), 'weight'), tuple(size for size in tensor.shape if size != 1)
+
+
+def _inner(name: str) -> str:
+    return name[len(PARTS.match(name)[0]):]
 
 
 def rename_by_order(theirs: Tensors, module: nn.Module) -> tuple[Tensors, dict[str, str]]:
@@ -70,6 +85,7 @@ def rename_by_order(theirs: Tensors, module: nn.Module) -> tuple[Tensors, dict[s
     if network is None:
         return {}, {}
     order = network.tensor_order
+    theirs = {name: tensor for name, tensor in theirs.items() if not name.endswith(order.computed)}
     # Whole numbers are bookkeeping; of these, BatchNorm's counts are paired where the file has them.
     with_counts = any(name.endswith(_COUNT) for name in theirs)
 
@@ -87,21 +103,36 @@ def rename_by_order(theirs: Tensors, module: nn.Module) -> tuple[Tensors, dict[s
         wanted, found = _kind_and_size(own, ours[own]), _kind_and_size(name, theirs[name])
         return wanted == found or (own in flexible and wanted[0] == found[0] and ours[own].ndim == theirs[name].ndim)
 
-    for start in range(len(names) - len(ours) + 1):
-        window = names[start:start + len(ours)]
-        if all(map(agree, ours, window)):
-            return _renamed(theirs, dict(zip(window, ours)), ours)
+    # A file may have the network's own names, in another order (safetensors sorts them).
+    by_name = {_inner(order.place(name)): name for name in names}
+    for wanted in (list(ours), [name for name in ours if not name.startswith(order.optional)]):
+        same = [by_name.get(_inner(order.place(own)), '') for own in wanted]
+        if all(own and agree(*pair) for own, pair in zip(same, zip(wanted, same))):
+            return _renamed(theirs, dict(zip(same, wanted)), network)
+        for start in range(len(names) - len(wanted) + 1):
+            window = names[start:start + len(wanted)]
+            if all(map(agree, wanted, window)):
+                return _renamed(theirs, dict(zip(window, wanted)), network)
     return {}, {}
 
 
-def _renamed(theirs: Tensors, pairs: dict[str, str], ours: Tensors) -> tuple[Tensors, dict[str, str]]:
+def _renamed(theirs: Tensors, pairs: dict[str, str], network: nn.Module) -> tuple[Tensors, dict[str, str]]:
     """Return ``theirs`` with the names of ``pairs``; nothing if it has more layers beside these."""
-    start = PARTS.match(next(iter(pairs)))[0]
-    names = {name: start + own for name, own in pairs.items()}
-    containers = tuple(start + name[len(start):].split('.')[0] + '.' for name in pairs)
+    start, order, ours = PARTS.match(next(iter(pairs)))[0], network.tensor_order, network.state_dict()
+    names = {name: start.removesuffix('model.') + own for name, own in pairs.items()}
+    # A norm may lie beside the classifier (`head.norm`, `head.fc`), so only what has matrices counts.
+    layers = [name for name in pairs if theirs[name].ndim > 1]
+    containers = tuple(start + name[len(start):].split('.')[0] + '.' for name in layers)
     if any(n.startswith(containers) and n not in names and t.is_floating_point() for n, t in theirs.items()):
         return {}, {}
     state = {names.get(name, name): tensor for name, tensor in theirs.items()}
-    for own in (own for name, own in pairs.items() if theirs[name].numel() == ours[own].numel()):
-        state[start + own] = state[start + own].reshape(ours[own].shape)
+    for name, own in pairs.items():
+        value = theirs[name]
+        for pattern, convert in order.converted:
+            value = convert(value) if re.search(pattern, name) else value
+        if own.endswith(order.resized) and value.shape != ours[own].shape:
+            value = network.resize_weight(value, ours[own].shape)
+        elif value.numel() == ours[own].numel():
+            value = value.reshape(ours[own].shape)
+        state[names[name]] = value
     return state, names

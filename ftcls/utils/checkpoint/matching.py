@@ -2,6 +2,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from math import prod
 from typing import Any
 
 import torch
@@ -314,6 +315,9 @@ def match_state_dict(state_dict: Tensors,
         renamed, names = rename_by_order(state_dict, unwrap_model(module))
         found, by_order = _pair(renamed, ours, taken, adapt_input)
         if by_order.required_loaded > report.required_loaded:
-            by_order.renamed = {taken + old: taken + new for old, new in names.items()}
+            if any(old != new for old, new in names.items()):
+                by_order.renamed = {taken + old: taken + new for old, new in names.items()}
+            shapes = {new: (tuple(state_dict[old].shape), tuple(renamed[new].shape)) for old, new in names.items()}
+            by_order.resized = {name: pair for name, pair in shapes.items() if prod(pair[0]) != prod(pair[1])}
             return found, by_order
     return matched, report

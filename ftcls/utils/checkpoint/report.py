@@ -37,6 +37,8 @@ class LoadReport:
         strip: Beginning taken off the file's names (``'module.'``).
         add: Beginning put in its place to have the module's names (``'backbone.'``).
         renamed: The file's names that are another library's, with the module's that were found for them.
+        resized: Names, as in the module, of tensors that were interpolated (position embeddings), with the shape in the
+            file and the shape in the module.
         loaded: Names, as in the module, of the tensors that were loaded.
         missing: Names in the module for which the file has nothing (``num_batches_tracked`` is not counted).
         unexpected: Names in the file for which the module has no place.
@@ -63,6 +65,7 @@ class LoadReport:
     strip: str = ''
     add: str = ''
     renamed: dict[str, str] = field(default_factory=dict)
+    resized: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
     loaded: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
@@ -137,6 +140,8 @@ class LoadReport:
         lines = [head]
         for old, new in list(self.renamed.items())[:1]:
             lines.append(f"  {len(self.renamed)} names are another library's, paired in order: {old!r} -> {new!r} ...")
+        for name, (theirs, ours) in list(self.resized.items())[:1]:
+            lines.append(f'  {len(self.resized)} tensors are interpolated: {name} from {theirs} to {ours} ...')
         notes = grouped((note.split(':')[0], name) for name, note in self.expected.items())
         lines += [f'  as expected: {fold_names(names)} {note}' for note, names in notes.items()]
         for where, names in (('missing in the file', self.missing), ('in the file only', self.unexpected)):
@@ -156,5 +161,6 @@ class LoadReport:
         for kind in ('loaded', 'missing', 'unexpected'):
             lines += [f'  {kind:10}  {name}' for name in getattr(self, kind)]
         lines += [f'  renamed     {old} -> {new}' for old, new in self.renamed.items()]
+        lines += [f'  resized     {n}: from {a} to {b}' for n, (a, b) in self.resized.items()]
         lines += [f'  mismatched  {n}: {a} in the file, {b} in the model' for n, (a, b) in self.mismatched.items()]
         return '\n'.join(lines)
