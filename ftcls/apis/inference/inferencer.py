@@ -40,7 +40,8 @@ class ValidationPipeline:
     """Prepares an image, a file, a PIL image or an array, as the validation prepares its own.
 
     Datasets of arrays, such as CIFAR-10, have no ``LoadImageFromFile`` in their pipeline and hold their images in RGB.
-    Other images, which are BGR, are converted to that order here, and to grey if the model takes one channel.
+    Other images, which are BGR, are converted to that order here, and to grey if the model takes one channel. A first
+    step of a user's may load the file itself, and then as BGR.
 
     ``in_channels`` is what the model's first convolution takes; None if it has none.
     """
@@ -54,7 +55,6 @@ class ValidationPipeline:
         with DefaultScope.overwrite_default_scope('ftcls'):
             steps = [TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in steps]
         is_loader = isinstance(steps[0], LoadImageFromFile)
-        # A first step of a user's may load the file itself, in BGR.
         self.holds_arrays = not is_loader and type(steps[0]).__module__.startswith('ftcls.')
         if not is_loader:
             steps.insert(0, LoadImageFromFile(color_type='grayscale' if in_channels == 1 else 'color'))
