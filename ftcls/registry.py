@@ -4,6 +4,7 @@ Each one is a child, in scope ``ftcls``, of MMEngine's registry of the same purp
 in MMEngine. Its locations are imported on the first look-up, so that importing ``ftcls.registry`` stays cheap. This
 module imports MMEngine only, because MMEngine swallows an ``ImportError`` raised here.
 """
+import re
 from importlib import import_module
 from typing import Any
 
@@ -46,9 +47,7 @@ class Registry(mmengine.Registry):
         """Return the class or function of a name, None if there is none; what is no name is returned as it is."""
         if not isinstance(key, str):
             return key
-        scope, _, name = key.partition('.')
-        if scope in PEERS and '.' not in name:
-            key = name
+        key = re.sub(rf'^({"|".join(PEERS)})\.(?=\w+$)', '', key)
         found = super().get(key)
         if found is None and self.fallback is not None:
             import_module(self.fallback)
@@ -88,8 +87,7 @@ HOOKS = Registry('hook', mmengine.HOOKS, 'ftcls.engine', taken=('priority', ))
 # How a line of the log is put together.
 LOG_PROCESSORS = Registry('log processor', mmengine.LOG_PROCESSORS, 'ftcls.engine')
 # All of ``torch.optim``, through MMEngine, and Lamb.
-OPTIMIZERS = Registry(
-    'optimizer', mmengine.OPTIMIZERS, 'ftcls.engine', given=('params', ), fallback='ftcls.engine.optimizers.lamb')
+OPTIMIZERS = Registry('optimizer', mmengine.OPTIMIZERS, 'ftcls.engine', given=('params', ))
 # What surrounds the optimizer: accumulation, clipping, half precision.
 OPTIM_WRAPPERS = Registry(
     'optim wrapper', mmengine.OPTIM_WRAPPERS, 'ftcls.engine', taken=('paramwise_cfg', 'constructor'))

@@ -129,7 +129,7 @@ def test_images_are_drawn_with_their_prediction(digits, tmp_path):
     assert {'0_1.png', '100_2.png'} <= names
     hook.pop('out_dir')
     cfg = digits(**{'default_hooks.visualization': hook, 'visualizer': cfg.visualizer})
-    apis.test(cfg, str(tmp_path / 'run' / 'epoch_2.pth'), work_dir=str(tmp_path / 'test'))
+    apis.test(cfg, str(tmp_path / 'run' / 'epoch_2.pth'), work_dir=str(tmp_path / 'test'), tta=True)
     assert list((tmp_path / 'test').rglob('vis_image/0_0.png'))
 
 

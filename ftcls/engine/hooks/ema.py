@@ -71,7 +71,7 @@ class EMAHook(MMEngineEMAHook):
             return
         with autocast(enabled=loop.fp16):
             for batch in loop.dataloader:
-                loop.evaluator.process(data_samples=runner.model.val_step(batch), data_batch=batch)
+                loop.evaluator.process(data_samples=runner.model.test_step(batch), data_batch=batch)
         for name, value in loop.evaluator.evaluate(len(loop.dataloader.dataset)).items():
             metrics[f'{name}_origin'] = value
             runner.message_hub.update_scalar(f'{split}/{name}_origin', value)

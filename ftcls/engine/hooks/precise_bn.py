@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from mmengine.dataset import DefaultSampler
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce_params, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
@@ -63,9 +63,7 @@ class PreciseBNHook(Hook):
         size = loader.batch_size or 1
         batches = DataLoader(loader.dataset, size, sampler=DefaultSampler(loader.dataset, seed=runner.iter), **options)
         update_bn(itertools.islice(batches, max(1, self.num_samples // (size * get_world_size()))), layers)
-        for layer in layers:
-            all_reduce(layer.running_mean, 'mean')
-            all_reduce(layer.running_var, 'mean')
+        all_reduce_params([one for layer in layers for one in (layer.running_mean, layer.running_var)], op='mean')
         set_random_state(before)
 
 

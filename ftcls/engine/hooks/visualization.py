@@ -74,9 +74,11 @@ class VisualizationHook(Hook):
 
     def _draw(self, runner: Runner, loader: DataLoader, batch_idx: int, data_batch: Mapping[str, Any],
               outputs: Sequence[DataSample], step: int) -> None:
-        first = batch_idx * (loader.batch_size or len(outputs))
+        first, inputs = batch_idx * (loader.batch_size or len(outputs)), data_batch['inputs']
+        if inputs[0].ndim == 4:  # several views of each image
+            inputs = inputs[0]
         for number in range(-first % self.interval, len(outputs), self.interval) if self.enable else ():
-            image, sample = data_batch['inputs'][number], outputs[number]
+            image, sample = inputs[number], outputs[number]
             if image.shape[0] == 3 and sample.get('channel_order') in (None, 'bgr'):
                 image = image.flip(0)
             name = Path(sample.get('img_path') or str(first + number)).name
