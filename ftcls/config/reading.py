@@ -43,16 +43,13 @@ def config_folder() -> Path:
 
 def shipped_configs() -> dict[str, Path]:
     """Return name to file of the configs of ftcls, ``folder/name`` if two folders have a file of that name."""
-    files = {
-        path.removesuffix('.py'): file
-        for path, file in sorted(_files(config_folder()).items()) if '_base_' not in path
-    }
+    files = {path[:-len('.py')]: file for path, file in _files(config_folder()).items() if '_base_' not in path}
     stems = Counter(file.stem for file in files.values())
     return {file.stem if stems[file.stem] == 1 else path: file for path, file in files.items()}
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    return {file.relative_to(folder).as_posix(): file for file in folder.rglob('*.py')}
+    return {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob('*.py'))}
 
 
 def resolve_config_path(path: str | Path, folder: Path = Path()) -> Path:
@@ -135,10 +132,11 @@ def read_config(path: Path) -> Config:
 
 
 def _find(base: str, filename: str) -> tuple[str, str | None]:
+    is_trusted = imports.allowed or base.startswith('ftcls::') or not _is_plain(filename)
+    if not is_trusted and (is_foreign(base) or not _is_plain(base)):
+        raise ConfigError(f'_base_={base!r} is Python, which would be run; {_PLAIN_RULE}')
     if base.partition('::')[0] in _SHIPPING:
         return str(resolve_config_path(base)), None
-    if _is_plain(filename) and not imports.allowed and (is_foreign(base) or not _is_plain(base)):
-        raise ConfigError(f'_base_={base!r} is Python, which would be run; {_PLAIN_RULE}')
     return _find_base(base, filename)
 
 
@@ -146,7 +144,7 @@ def _bases(filename: str) -> list[str]:
     if not _is_plain(filename):
         if lazy_bases(filename):
             raise ConfigError(
-                'is written with `with read_base()`, and what it is a `_base_` of is not; mix them nowhere')
+                'has `with read_base()`, and the config of which it is a `_base_` has not; write both alike')
         return _python_bases(filename)
     bases = as_list(_load_dict(filename).get('_base_', []))
     if not all(isinstance(base, str) for base in bases):

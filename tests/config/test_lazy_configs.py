@@ -110,6 +110,15 @@ def test_bases_come_from_the_configs_of_ftcls(tmp_path, log_records):
         load_config(write(tmp_path, usual="_base_ = 'mmpretrain::_base_/models/resnet8.py'\n"))
 
 
+def test_styles_are_not_mixed_and_data_runs_no_python(tmp_path):
+    with pytest.raises(ConfigError, match='lazy.py: has `with read_base'):
+        load_config(write(tmp_path, child="_base_ = './lazy.py'\n", lazy=LAZY, base=BASE))
+    data = tmp_path / 'data.json'
+    data.write_text('{"_base_": "mmpretrain::_base_/models/resnet18.py"}')
+    with pytest.raises(ConfigError, match='mmpretrain::_base_/models/resnet18.py.* is Python, which would be run'):
+        load_config(data)
+
+
 def test_a_config_by_its_name():
     assert load_config('resnet50_8xb32_in1k').filename.endswith('configs/resnet/resnet50_8xb32_in1k.py')
     assert 'resnet50_8xb32_in1k' in list_models()
