@@ -14,10 +14,8 @@ from ftcls.utils.tree import as_list
 
 __all__ = ['CONV_INIT', 'InitCfg', 'PretrainedInit', 'with_default_init']
 
-CONV_INIT = (  # MMClassification's default for most convolutional networks
-    dict(type='Kaiming', layer=['Conv2d']),
-    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
-)
+# MMClassification's default for most convolutional networks.
+CONV_INIT = (dict(type='Kaiming', layer=['Conv2d']), dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']))
 InitCfg = dict | Sequence[dict] | None
 
 
