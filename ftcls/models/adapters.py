@@ -22,7 +22,7 @@ __all__ = ['adapted_layers', 'add_adapter', 'describe_adapter', 'lora_model', 'r
 _TUNERS = ('LORA', 'LOHA', 'LOKR', 'IA3', 'OFT', 'HRA', 'MISS', 'DELORA', 'RANDLORA')
 # Limits of their arguments: in others than these, weights beside the adapter's would change, or none would learn.
 _BOUNDS = dict(r=PositiveInt, lora_alpha=NonNegativeFloat, lora_dropout=Probability, inference_mode=Literal[False])
-_STARTS = dict(init_lora_weights=bool | Literal['gaussian', 'orthogonal'])
+_STARTS = dict(init_lora_weights=bool | Literal['gaussian', 'orthogonal'], bias=Literal['none'])
 _UNSET = ('layer_replication', 'modules_to_save', 'target_parameters', 'trainable_token_indices')
 
 
@@ -43,8 +43,6 @@ def _peft_config(settings: Mapping[str, Any]) -> tuple[type, dict[str, Any]]:
     limits = _BOUNDS | _STARTS | dict.fromkeys(_UNSET, Literal[None])
     if faults := list(argument_faults(config, given, 'model.adapter', annotations=limits)):
         raise ConfigError('\n'.join(faults))
-    if kind == 'IA3':
-        given.setdefault('feedforward_modules', '(?!)')  # none
     return config, given
 
 
@@ -95,19 +93,16 @@ def add_adapter(backbone: nn.Module, settings: Mapping[str, Any]) -> None:
         ConfigError: If peft is missing, an argument is wrong, or no layer can have an adapter.
     """
     kind, given = _peft_config(settings)
+    record = FreezeRecord.of(backbone)
     try:
         names = _find_targets(backbone, settings.get('target_modules', 'auto'))
+        record.freeze(backbone.parameters(), 'model.adapter')
         # peft compares whole names with a regular expression
         _inject(kind(**given, target_modules='|'.join(map(re.escape, names))), backbone)
     except (TypeError, ValueError, NotImplementedError) as err:
         raise ConfigError(f'model.adapter: {err}') from err
     backbone.register_state_dict_post_hook(_to_plain_names)
     backbone.register_load_state_dict_pre_hook(_from_plain_names)
-    record = FreezeRecord.of(backbone)
-    base = [param for param in backbone.parameters() if record.reasons(param)]
-    for param in base:
-        param.requires_grad_(True)  # what peft froze is frozen by this setting
-    record.freeze(base, 'model.adapter')
 
 
 def _inject(config: Any, backbone: nn.Module) -> None:

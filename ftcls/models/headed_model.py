@@ -96,8 +96,6 @@ class HeadedModel(FreezableModel):
         """Put an adapter into the backbone, see :func:`add_adapter`; its BatchNorm layers keep their statistics."""
         if adapter is not None:
             add_adapter(self.backbone, adapter)
-        if hasattr(self.backbone, 'peft_config'):
-            self._bn_eval_parts = (*self._bn_eval_parts, 'backbone')
             self.train(self.training)
 
     def init_weights(self) -> None:
