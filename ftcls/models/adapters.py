@@ -93,10 +93,9 @@ def add_adapter(backbone: nn.Module, settings: Mapping[str, Any]) -> None:
         ConfigError: If peft is missing, an argument is wrong, or no layer can have an adapter.
     """
     kind, given = _peft_config(settings)
-    record = FreezeRecord.of(backbone)
     try:
         names = _find_targets(backbone, settings.get('target_modules', 'auto'))
-        record.freeze(backbone.parameters(), 'model.adapter')
+        FreezeRecord.of(backbone).freeze(backbone.parameters(), 'model.adapter')
         # peft compares whole names with a regular expression
         _inject(kind(**given, target_modules='|'.join(map(re.escape, names))), backbone)
     except (TypeError, ValueError, NotImplementedError) as err:
