@@ -37,9 +37,10 @@ def _peft_config(settings: Mapping[str, Any]) -> tuple[type, dict[str, Any]]:
     if kind not in _TUNERS:
         raise ConfigError(f'model.adapter.type={settings.get("type")!r}{did_you_mean(kind, _TUNERS)}')
     config, given = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[kind]], {}
+    fields = config.__dataclass_fields__
     for key in settings.keys() - {'type', 'target_modules'}:
         longer = f'{kind.lower()}_{key}'  # `alpha` is `lora_alpha`
-        given[longer if longer in config.__dataclass_fields__ else key] = settings[key]
+        given[longer if longer in fields and key not in fields else key] = settings[key]
     limits = _BOUNDS | _STARTS | dict.fromkeys(_UNSET, Literal[None])
     if faults := list(argument_faults(config, given, 'model.adapter', annotations=limits)):
         raise ConfigError('\n'.join(faults))
