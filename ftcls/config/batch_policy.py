@@ -7,12 +7,16 @@ from mmengine.config import Config
 
 from ftcls.utils import ConfigError, did_you_mean
 from ftcls.utils.names import plural
+from ftcls.utils.tree import walk
 from .choices import BATCH_POLICIES, LAUNCHERS
 from .epochs import stretched
 
 __all__ = ['BATCH_POLICIES', 'BatchPlan', 'LAUNCHERS', 'apply_batch_policy']
 
 Changes = dict[str, Any]
+
+_MISFIT = '--batch-policy {policy}: auto_scale_lr.base_batch_size={recipe} is no multiple of {product}; {fix}, or ' \
+    'choose --batch-policy scale-lr or none'
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,7 @@ def apply_batch_policy(cfg: Config, policy: str | None, world_size: int) -> tupl
     policy = policy or cfg.get('batch_policy') or 'accumulate'
     if policy not in BATCH_POLICIES:
         raise ConfigError(f'--batch-policy {policy!r} is unknown{did_you_mean(policy, BATCH_POLICIES)}')
-    per_device = cfg.train_dataloader.get('batch_size')
-    if per_device is None:
+    if (per_device := cfg.train_dataloader.get('batch_size')) is None:
         return BatchPlan('none', 1, world_size, 1, None, why='train_dataloader has a batch_sampler, which is kept'), {}
     scaling = cfg.get('auto_scale_lr') or {}
     changes: Changes = {}
@@ -79,8 +82,7 @@ def apply_batch_policy(cfg: Config, policy: str | None, world_size: int) -> tupl
         policy = 'scale-lr'
         changes['auto_scale_lr.enable'] = False  # MMEngine would scale the rates again, without regard to accumulation
     recipe = scaling.get('base_batch_size')
-    accumulation = int(cfg.optim_wrapper.get('accumulative_counts', 1))
-    plan = BatchPlan(policy, per_device, world_size, accumulation, recipe)
+    plan = BatchPlan(policy, per_device, world_size, int(cfg.optim_wrapper.get('accumulative_counts', 1)), recipe)
     if recipe is None:
         if policy == 'scale-lr':
             raise ConfigError('--batch-policy scale-lr: needs auto_scale_lr.base_batch_size in the config; add it')
@@ -98,9 +100,8 @@ def _accumulate(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
     if recipe % at_once:
         fitting = [b for b in range(1, plan.per_device + 1) if recipe % (b * plan.world_size) == 0]
         fix = f'set train_dataloader.batch_size to {fitting[-1]}' if fitting else 'use another number of processes'
-        raise ConfigError(f'--batch-policy accumulate: auto_scale_lr.base_batch_size={recipe} is no multiple of '
-                          f'{plan.per_device} images x {_processes(plan.world_size)} = {at_once}; {fix}, or choose '
-                          '--batch-policy scale-lr or none')
+        product = f'{plan.per_device} images x {_processes(plan.world_size)} = {at_once}'
+        raise ConfigError(_MISFIT.format(policy='accumulate', recipe=recipe, product=product, fix=fix))
     new = recipe // at_once
     changes = {'optim_wrapper.accumulative_counts': new, **_stretched_iterations(cfg, new, plan.accumulation)}
     return replace(plan, accumulation=new, why=f'the recipe\'s {recipe}, by accumulating gradients'), changes
@@ -117,9 +118,8 @@ def _stretched_iterations(cfg: Config, new: int, old: int) -> Changes:
 def _per_device(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
     recipe, steps = plan.recipe_total, plan.world_size * plan.accumulation
     if recipe % steps:
-        raise ConfigError(f'--batch-policy per-device: auto_scale_lr.base_batch_size={recipe} is no multiple of '
-                          f'{_processes(plan.world_size)} x {plan.accumulation} accumulated batches; use another '
-                          'number, or --batch-policy scale-lr or none')
+        product, fix = f'{_processes(plan.world_size)} x {plan.accumulation} accumulated batches', 'use another number'
+        raise ConfigError(_MISFIT.format(policy='per-device', recipe=recipe, product=product, fix=fix))
     new = recipe // steps
     why = f'the recipe\'s {recipe}, by taking {new} instead of {plan.per_device} per process'
     return replace(plan, per_device=new, why=why), {'train_dataloader.batch_size': new}
@@ -127,8 +127,7 @@ def _per_device(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
 
 def _scale_lr(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
     """The linear rule of Goyal et al. 2017 (arXiv:1706.02677), section 2.1, over the batch that one step sees."""
-    old = cfg.optim_wrapper.optimizer.get('lr')
-    if old is None:
+    if (old := cfg.optim_wrapper.optimizer.get('lr')) is None:
         raise ConfigError('--batch-policy scale-lr: needs optim_wrapper.optimizer.lr in the config; set it')
     factor = plan.total / plan.recipe_total
     changes: Changes = {'optim_wrapper.optimizer.lr': old * factor}
@@ -140,10 +139,8 @@ def _scale_lr(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
 
 def _schedulers(cfg: Config) -> list[tuple[str, Mapping]]:
     """Return the path and the settings of each scheduler."""
-    schedulers = cfg.get('param_scheduler') or []
-    if isinstance(schedulers, Mapping):
-        return [('param_scheduler', schedulers)]
-    return [(f'param_scheduler.{number}', one) for number, one in enumerate(schedulers)]
+    found = walk(cfg.get('param_scheduler') or [], 'param_scheduler')
+    return [(path, one) for path, one in found if isinstance(one, Mapping) and 'type' in one]
 
 
 _POLICIES = {'accumulate': _accumulate, 'per-device': _per_device, 'scale-lr': _scale_lr}

@@ -12,7 +12,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ftcls.registry import DATASETS, TRANSFORMS
-from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean, nearest
+from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean
 from ftcls.utils.errors import located
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
@@ -23,7 +23,7 @@ from .list_files import read_data, read_lines
 from .transforms.loading import Pipeline
 from .worker_seed import EpochSeed
 
-__all__ = ['BaseDataset', 'listed', 'near_hint', 'read_classes', 'relative_path']
+__all__ = ['BaseDataset', 'listed', 'read_classes', 'relative_path']
 
 
 @DATASETS.register_module()
@@ -53,8 +53,7 @@ class BaseDataset(CachedDataset):
             of MMEngine's dataset.
     """
 
-    #: Whether an image may have several labels or none; set if the annotations have lists of labels.
-    multi_label = False
+    multi_label = False  #: Whether an image may have several labels or none, as lists of labels tell.
 
     def __init__(self,
                  ann_file: str,
@@ -74,33 +73,25 @@ class BaseDataset(CachedDataset):
         if split is not None and val_fraction is None:
             val_fraction = 0.2
         self.shots_per_class, self.seed = shots_per_class, seed
-        # subclasses of datasets that come in splits have set it
-        self.split: str | None = getattr(self, 'split', split)
-        #: Share of 'val' if the split is drawn, else None.
-        self.val_fraction, self.split_seed = val_fraction, split_seed
-        #: Names that the data has and the given list of classes has not.
-        self.ignored_classes: list[str] = []
-        #: Where workers find the seed of the epoch, see :func:`seed_workers`.
-        self.epoch_seed = EpochSeed()
+        self.split: str | None = getattr(self, 'split', split)  # subclasses of datasets that come in splits have set it
+        self.val_fraction, self.split_seed = val_fraction, split_seed  #: share of 'val' if it is drawn, else None
+        self.ignored_classes: list[str] = []  #: Names that the data has and the given list of classes has not.
+        self.epoch_seed = EpochSeed()  #: Where workers find the seed of the epoch, see :func:`seed_workers`.
         metainfo = {'classes': classes, **(metainfo or {})}
         #: The list of classes that was given, by ``classes`` or ``metainfo``; None if the data decides.
         self.given_classes = given = read_classes(metainfo.pop('classes'))
         if given is not None:
             metainfo['classes'] = given
         prefixes = data_prefix if isinstance(data_prefix, Mapping) else {'img_path': data_prefix}
-        super().__init__(
-            ann_file=_expanduser(ann_file),
-            metainfo=metainfo,
-            data_root=_expanduser(data_root),
-            data_prefix=dict(zip(prefixes, map(_expanduser, prefixes.values()))),
-            pipeline=[TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in pipeline],
-            **kwargs)
+        folders = dict(zip(prefixes, map(_expanduser, prefixes.values())))
+        places = dict(ann_file=_expanduser(ann_file), data_root=_expanduser(data_root), data_prefix=folders)
+        steps = [TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in pipeline]
+        super().__init__(**places, metainfo=metainfo, pipeline=steps, **kwargs)
         self.pipeline = Pipeline(self.pipeline.transforms)
 
     def full_init(self) -> None:
         """Read the data, if that has not been done yet."""
-        # Nothing that is read is garbage; looking for some takes half of the time of a long list, and MMEngine looks
-        # after reading too, among all that torch has imported.
+        # looking for garbage, of which there is none, takes half of the time of a long list; MMEngine looks too
         is_enabled = gc.isenabled()
         gc.disable()
         gc.freeze()
@@ -153,10 +144,8 @@ class BaseDataset(CachedDataset):
 
     def image_names(self, data_list: Sequence[dict]) -> list[str]:
         """Return what each sample is drawn by: its path relative to the image folder, else its number in the list."""
-        return [
-            relative_path(info['img_path'], self.img_prefix) if 'img_path' in info else str(number)
-            for number, info in enumerate(data_list)
-        ]
+        numbered = enumerate(data_list)
+        return [relative_path(one['img_path'], self.img_prefix) if 'img_path' in one else str(n) for n, one in numbered]
 
     def draw_split(self, data_list: list[dict]) -> list[dict]:
         """Return the samples of :attr:`split`, in their old order, see :func:`.drawing.draw_val`.
@@ -186,8 +175,7 @@ class BaseDataset(CachedDataset):
         """
         shots = self.shots_per_class
         by_class = shots if isinstance(shots, Mapping) else dict.fromkeys(self.CLASSES, shots)
-        unknown = [name for name in by_class if name not in self.CLASSES]
-        if unknown:
+        if unknown := [name for name in by_class if name not in self.CLASSES]:
             raise ConfigError(f'shots_per_class: no class {unknown[0]!r}{did_you_mean(unknown[0], self.CLASSES)}')
         members: dict[int, list[int]] = {}
         for number, info in enumerate(data_list):
@@ -200,8 +188,7 @@ class BaseDataset(CachedDataset):
             count = by_class.get(name, len(numbers))
             if len(numbers) < count:
                 raise DataError(f'shots_per_class={shots}: class {name!r} has only {len(numbers)} samples')
-            order = np.random.default_rng([self.seed, label]).permutation(numbers)
-            chosen.extend(order[:count])
+            chosen += [*np.random.default_rng([self.seed, label]).permutation(numbers)[:count]]
         return [data_list[number] for number in sorted(chosen)]
 
     @property
@@ -227,20 +214,17 @@ class BaseDataset(CachedDataset):
         annotations = read_data(self.ann_file)
         parts = [annotations.get(key) for key in ('metainfo', 'data_list')] if isinstance(annotations, dict) else []
         if [type(part) for part in parts] != [dict, list] or not all(isinstance(raw, dict) for raw in parts[1]):
-            raise DataError(
-                f'{self.ann_file} is not an OpenMMLab 2.0 file; for lines of `path label` use CustomDataset')
+            raise DataError(f'{self.ann_file} is not an OpenMMLab 2.0 file; lines of `path label` need CustomDataset')
         metainfo = dict(annotations['metainfo'])
         if 'classes' not in metainfo and 'categories' in metainfo:
             categories = sorted(metainfo['categories'], key=lambda category: category['id'])
             metainfo['classes'] = [category['category_name'] for category in categories]
         if 'classes' in metainfo:
             metainfo['classes'] = tuple(metainfo['classes'])
-        for key, value in metainfo.items():
-            self._metainfo.setdefault(key, value)
+        self._metainfo = metainfo | self._metainfo
         data_list = []
         for raw in annotations['data_list']:
-            absent = [key for key in self.data_prefix if key not in raw]
-            if absent:
+            if absent := [key for key in self.data_prefix if key not in raw]:
                 raise DataError(f'{self.ann_file}: a sample has no {absent[0]!r}: {str(raw)[:200]}')
             data_list.append(self.parse_data_info(dict(raw)))
         with located(self.ann_file):
@@ -265,8 +249,7 @@ class BaseDataset(CachedDataset):
         for info in data_list:
             for label in as_list(info.get('gt_label', [])):
                 if not isinstance(label, int) or not 0 <= label < len(own):
-                    raise DataError(f'label {label!r} is not among the {len(own)} classes, from 0 to {len(own) - 1}: '
-                                    f'{str(info)[:200]}')
+                    raise DataError(f'label {label!r} is not among the {len(own)} classes, from 0: {str(info)[:200]}')
         if tuple(own) == self.CLASSES:
             return data_list
         self.note_classes(own)
@@ -274,14 +257,13 @@ class BaseDataset(CachedDataset):
         new_label = {old: index_of[name] for old, name in enumerate(own) if name in index_of}
         kept = []
         for info in data_list:
-            label = info.get('gt_label', [])
-            new = [new_label[old] for old in as_list(label) if old in new_label]
-            if 'gt_label' not in info:
+            label = info.get('gt_label')
+            if isinstance(label, list | tuple):
+                kept.append({**info, 'gt_label': [new_label[old] for old in label if old in new_label]})
+            elif label in new_label:
+                kept.append({**info, 'gt_label': new_label[label]})
+            elif 'gt_label' not in info:
                 kept.append(info)
-            elif isinstance(label, list | tuple):
-                kept.append({**info, 'gt_label': new})
-            elif new:
-                kept.append({**info, 'gt_label': new[0]})
         return kept
 
     def note_classes(self, found: Iterable[str], log_ignored: bool = True) -> None:
@@ -298,13 +280,13 @@ class BaseDataset(CachedDataset):
         ignored = [name for name in present if name not in known]
         absent = [name for name in known if name not in present]
         if len(absent) == len(known):
-            raise DataError(f'none of the classes {listed(known)} is in the data, which has {listed(present)}; classes '
-                            f'are matched by name{did_you_mean(self.CLASSES[0], present)}')
+            hint = did_you_mean(self.CLASSES[0], present)
+            raise DataError(f'none of the classes {listed(known)} is in the data, which has {listed(present)}{hint}')
         self.ignored_classes.extend(name for name in ignored if name not in self.ignored_classes)
         if ignored and log_ignored:
             self.log(f'left out, because not among the classes: {listed(ignored)}')
         for name in absent[:10]:
-            self.log(f'class {name!r} has no images{near_hint(name, ignored)}')
+            self.log(f'class {name!r} has no images{did_you_mean(name, ignored, most=1, lists=False)}')
         if len(absent) > 10:
             self.log(f'{len(absent) - 10} more classes have no images')
 
@@ -341,12 +323,6 @@ class BaseDataset(CachedDataset):
         return '\n    '.join(lines)
 
 
-def near_hint(name: str, names: Iterable[str]) -> str:
-    """Return ``"; did you mean 'a'?"`` for the nearest of the names, '' if none is near."""
-    near = nearest(name, names, most=1)
-    return f'; did you mean {near[0]!r}?' if near else ''
-
-
 def listed(names: Iterable[str], most: int = 8) -> str:
     """Return the names in quotes, the first ``most`` of them."""
     return enumerate_names(map(repr, names), most)
@@ -372,8 +348,7 @@ def read_classes(classes: str | os.PathLike | Sequence[str] | None) -> tuple[str
     if isinstance(classes, str | os.PathLike):
         path = Path(_expanduser(classes))
         if not path.is_file():
-            raise MissingFileError(
-                f'classes={str(classes)!r}: no such file; give a file with a name per line, or a list of names')
+            raise MissingFileError(f'classes={str(classes)!r}: no such file; give a file of names, or a list of names')
         classes = [line.strip() for line in read_lines(str(path)) if line.strip()]
     names = tuple(classes) if isinstance(classes, Sequence) else ()
     if not names or not all(isinstance(name, str) for name in names):

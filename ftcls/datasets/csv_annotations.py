@@ -1,5 +1,6 @@
 """Lists of images and labels: CSV with a header, JSON or YAML."""
 import csv
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -88,8 +89,7 @@ def _from_csv(ann_file: str) -> Iterator[_Entry]:
     lines = read_lines(ann_file)
     if lines and re.fullmatch(r'"?sep=.?"?\s*', lines[0]):  # Excel's own line
         lines[0] = '\n'
-    first_line = next((line for line in lines if line.strip()), '')
-    delimiter = max(',\t;|', key=first_line.count)
+    delimiter = max(',\t;|', key=next((line for line in lines if line.strip()), '').count)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] = []
     try:
@@ -104,9 +104,8 @@ def _from_csv(ann_file: str) -> Iterator[_Entry]:
             if any(cells[len(header):]):
                 raise DataError(f'{ann_file}, {where}: {len(cells)} columns below a header of {len(header)}; put a '
                                 f'cell that contains {delimiter!r} into double quotes')
-            cells += [''] * (len(header) - len(cells))
-            yield where, [(name, cell.split(';') if _LABEL_NAME.fullmatch(name) else cell)
-                          for name, cell in zip(header, cells)]
+            named = itertools.zip_longest(header, cells[:len(header)], fillvalue='')
+            yield where, [(name, cell.split(';') if _LABEL_NAME.fullmatch(name) else cell) for name, cell in named]
     except csv.Error as err:
         raise DataError(f'{ann_file}, line {reader.line_num}: {err}; is a double quote left open?') from None
 

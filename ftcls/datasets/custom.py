@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ftcls.registry import DATASETS
-from ftcls.utils import ConfigError, DataError, MissingFileError, nearest
+from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean, nearest
 from ftcls.utils.names import enumerate_names, plural
-from ftcls.utils.tree import as_list
-from .base_dataset import BaseDataset, listed, near_hint, relative_path
+from ftcls.utils.tree import as_list, grouped
+from .base_dataset import BaseDataset, listed
 from .csv_annotations import Row, check_labels, first_rows, is_number, is_table, read_rows, warn_if_alike
 from .headers import IMAGE_SUFFIXES
 from .image_folders import ImageFinder, folders_above, is_clutter
@@ -76,13 +76,10 @@ class CustomDataset(BaseDataset):
             raise ConfigError(f'{type(self).__name__}: set data_root, data_prefix or ann_file to where the images are')
         self.with_label = with_label
         self.extensions = tuple(sorted({extension.lower() for extension in extensions}))
-        #: Classes whose folder has no images.
-        self.empty_classes: list[str] = []
+        self.empty_classes: list[str] = []  #: Classes whose folder has no images.
         self.exclude = frozenset(as_list(exclude))
-        #: How many images ``exclude`` has left out.
-        self.excluded = 0
-        #: Finds the images in folders, and counts what else is there.
-        self.finder = ImageFinder(self.extensions)
+        self.excluded = 0  #: How many images ``exclude`` has left out.
+        self.finder = ImageFinder(self.extensions)  #: Finds the images in folders, and counts what else is there.
         self.skipped = self.finder.skipped
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=data_prefix, **kwargs)
 
@@ -91,13 +88,10 @@ class CustomDataset(BaseDataset):
         if self.ann_file:
             return self._without_excluded(self._load_listed())
         if not os.path.isdir(self.img_prefix):
-            raise MissingFileError(f'no folder {self.img_prefix!r}{missing_hint(self.img_prefix)}; set data_root and '
-                                   'data_prefix to where the images are')
+            hint = missing_hint(self.img_prefix)
+            raise MissingFileError(f'no folder {self.img_prefix!r}{hint}; correct data_root and data_prefix')
         folders = self._class_folders() if self.with_label else []
-        if self.with_label:
-            data_list = self._load_folders(folders)
-        else:
-            data_list = [{'img_path': path} for path in self.finder.find(self.img_prefix)]
+        data_list = self._load_folders(folders)
         if self.skipped:
             counts = ', '.join(f'{what} ({count})' for what, count in sorted(self.skipped.items()))
             level = logging.WARNING if _LOOSE in self.skipped or self.finder.unread() else logging.INFO
@@ -114,9 +108,8 @@ class CustomDataset(BaseDataset):
 
     def _class_folders(self) -> list[str]:
         """Return the names of the folders that may be classes, sorted."""
-        folders = _folders_in(self.img_prefix)
+        folders, above = _folders_in(self.img_prefix), folders_above(os.path.join(self.img_prefix, 'class'))
         self.skipped.update(f'folder {name!r}' for name in folders if is_clutter(name))
-        above = folders_above(os.path.join(self.img_prefix, 'class'))
         circles = [name for name in folders if os.path.realpath(os.path.join(self.img_prefix, name)) in above]
         self.skipped.update(f'link {name!r} to a folder above it' for name in circles)
         folders = [name for name in folders if not is_clutter(name) and name not in circles]
@@ -125,7 +118,9 @@ class CustomDataset(BaseDataset):
         return folders
 
     def _load_folders(self, folders: list[str]) -> list[dict]:
-        """Return the images of the class folders, with labels."""
+        """Return the images of the class folders, with labels; or all images without any."""
+        if not self.with_label:
+            return [{'img_path': path} for path in self.finder.find(self.img_prefix)]
         names = self.folder_names(folders)
         if self.CLASSES is None:
             self._metainfo['classes'] = tuple(names)
@@ -161,10 +156,10 @@ class CustomDataset(BaseDataset):
     def _why_none(self, folders: list[str]) -> str:
         """Return why the folder gives no images, and what to change."""
         endings = f'endings searched for: {", ".join(self.extensions)}'
-        if not self.with_label:
-            return endings
         if folders:
             return f'none of its folders {listed(folders)} has any; {endings}'
+        if not self.with_label:
+            return endings
         if loose := self._images_in(self.img_prefix):
             return f'it has {loose} images but no class folders; make some, or set ann_file or with_label=False'
         return 'it has no class folders; expected one folder per class with the images in it'
@@ -176,7 +171,7 @@ class CustomDataset(BaseDataset):
         """Return the samples that ``exclude`` does not name, and log how many it has left out."""
         if not self.exclude:
             return data_list
-        paths = [relative_path(info['img_path'], self.img_prefix) for info in data_list]
+        paths = self.image_names(data_list)
         kept = [info for info, path in zip(data_list, paths) if path not in self.exclude]
         self.excluded = len(data_list) - len(kept)
         absent = sorted(self.exclude.difference(paths))
@@ -202,7 +197,7 @@ class CustomDataset(BaseDataset):
                 info['gt_label'] = index_of[row.labels[0]]
             self._warn_of_unknown([row for row in rows if index_of[row.labels[0]] is None])
             self._check_repeated(rows, samples)
-        kept = [(row, info) for row, info in zip(rows, samples) if not self.with_label or info['gt_label'] is not None]
+        kept = [(row, info) for row, info in zip(rows, samples) if info.get('gt_label', 0) is not None]
         self._check_files([row for row, _ in kept], [info['img_path'] for _, info in kept])
         return [info for _, info in kept]
 
@@ -210,8 +205,7 @@ class CustomDataset(BaseDataset):
         """Return the file of each row; a backslash is a separator, as on Windows, if the file is there that way."""
         files = [os.path.join(self.img_prefix, row.path) for row in rows]
         turned = {file: file.replace('\\', '/') for file in files if '\\' in file and not os.path.isfile(file)}
-        turned = {file: other for file, other in turned.items() if os.path.isfile(other)}
-        if turned:
+        if turned := {file: other for file, other in turned.items() if os.path.isfile(other)}:
             self.log(f'{self.ann_file}: {plural(len(turned), "path")} with backslashes, read as {"/"!r}')
         return [turned.get(file, file) for file in files]
 
@@ -222,16 +216,15 @@ class CustomDataset(BaseDataset):
         rows = read_rows(self.ann_file, self.with_label)
         for row in rows:
             if self.with_label and len(row.labels) != 1:
-                raise DataError(
-                    f'{self.ann_file}, {row.where}: {row.path!r} needs one label, has {listed(row.labels) or "none"}; '
-                    'correct it, use MultiLabelDataset, or set with_label=False')
+                labels = listed(row.labels) or 'none'
+                raise DataError(f'{self.ann_file}, {row.where}: {row.path!r} needs one label, has {labels}; correct '
+                                'it, use MultiLabelDataset, or set with_label=False')
         return rows
 
     def _read_lines(self) -> list[Row]:
         """Return the rows of a text file with lines ``path label``."""
-        lines = [(f'line {number}', line.strip()) for number, line in enumerate(read_lines(self.ann_file), start=1)
-                 if line.strip()]
-        if not lines:
+        numbered = enumerate(map(str.strip, read_lines(self.ann_file)), start=1)
+        if not (lines := [(f'line {number}', line) for number, line in numbered if line]):
             raise DataError(f'{self.ann_file} is empty; expected a line `path label` for each image')
         if not self.with_label:
             return [Row(line, (), where) for where, line in lines]
@@ -241,13 +234,11 @@ class CustomDataset(BaseDataset):
 
     def _split_line(self, line: str, where: str, path_and_label: re.Pattern) -> Row:
         """Split a line into path and label: at the last tab, after the ending of an image, or at the last space."""
-        found = path_and_label.fullmatch(line)
+        parts = line.rsplit(maxsplit=1)
         if '\t' in line:
             parts = line.rsplit('\t', 1)
-        elif found:
+        elif found := path_and_label.fullmatch(line):
             parts = found.groups()
-        else:
-            parts = line.rsplit(maxsplit=1)
         if len(parts) != 2:
             raise DataError(f'{self.ann_file}, {where}: {line!r} has no label; add it after a space (with commas, name '
                             'the file .csv), or set with_label=False')
@@ -267,28 +258,27 @@ class CustomDataset(BaseDataset):
         check_labels(self.ann_file, first_row, self.CLASSES)
         if self.CLASSES is None and all(map(str.isdecimal, first_row)):
             self._metainfo['classes'] = tuple(str(index) for index in range(max(map(int, first_row)) + 1))
-            self.log(f'the labels in {self.ann_file} are numbers, without `classes` they are called 0 to '
-                     f'{self.CLASSES[-1]}')
+            last = self.CLASSES[-1]
+            self.log(f'the labels in {self.ann_file} are numbers, without `classes` they are called 0 to {last}')
         elif self.CLASSES is None:
             self._metainfo['classes'] = tuple(sorted(first_row))
+        by_name = self.class_to_idx
         by_number = {str(index): index for index in range(len(self.CLASSES))}
         if any(map(is_number, self.CLASSES)):
-            by_number = self.class_to_idx
-        index_of: dict[str, int | None] = {
-            label: self.class_to_idx.get(label, by_number.get(label.isdecimal() and str(int(label))))
-            for label in first_row
-        }
-        class_of = {label: label if index is None else self.CLASSES[index] for label, index in index_of.items()}
-        self.note_classes(class_of.values(), log_ignored)
+            by_number = by_name
+        numbers = {label: by_number.get(label.isdecimal() and str(int(label))) for label in first_row}
+        index_of = {label: by_name.get(label, number) for label, number in numbers.items()}
+        class_of = [label if index is None else self.CLASSES[index] for label, index in index_of.items()]
+        self.note_classes(class_of, log_ignored)
         return index_of
 
     def _warn_of_unknown(self, rows: Sequence[Row]) -> None:
         """Warn of the rows that are left out because of their labels."""
         counts = Counter(row.labels[0] for row in rows)
-        parts = [
-            f'{label!r} ({plural(counts[label], "row")}, first in {row.where}{near_hint(label, self.CLASSES)})'
-            for label, row in first_rows(rows).items()
-        ]
+        parts = []
+        for label, row in first_rows(rows).items():
+            hint = did_you_mean(label, self.CLASSES, most=1, lists=False)
+            parts.append(f'{label!r} ({plural(counts[label], "row")}, first in {row.where}{hint})')
         if parts:
             why = f'because the label is not among the {len(self.CLASSES)} classes: {enumerate_names(parts, 8)}'
             self.log(f'{self.ann_file}: {plural(len(rows), "row")} left out, {why}', logging.WARNING)
@@ -298,36 +288,26 @@ class CustomDataset(BaseDataset):
         files = [os.path.normpath(info['img_path']) for info in samples]
         if len(set(files)) == len(files):
             return
-        first: dict[str, tuple[Row, set]] = {}
-        again: dict[str, tuple[Row, Row]] = {}
-        wrong: dict[str, tuple[Row, Row]] = {}
-        excluded = set(map(self._file_of, self.exclude))
-        for row, file, info in zip(rows, files, samples):
-            labels = set(as_list(info['gt_label']))
-            before, others = first.setdefault(file, (row, labels))
-            if labels != others and file not in excluded:
-                wrong.setdefault(file, (before, row))
-            elif before is not row and file not in excluded:
-                again.setdefault(file, (before, row))
-        if wrong:
-            one, other = next(iter(wrong.values()))
+        excluded = {os.path.normpath(os.path.join(self.img_prefix, path)) for path in self.exclude}
+        labelled = [(row, set(as_list(info['gt_label']))) for row, info in zip(rows, samples)]
+        groups = grouped((file, one) for file, one in zip(files, labelled) if file not in excluded)
+        again = [group for group in groups.values() if len(group) > 1]
+        if wrong := [group for group in again if any(labels != group[0][1] for _, labels in group)]:
+            (one, labels), *others = wrong[0]
+            other = next(row for row, some in others if some != labels)
             remedy = 'put all labels into one row' if self.multi_label else 'correct it, or use MultiLabelDataset'
-            raise DataError(f'{self.ann_file} lists {other.path!r} twice with different labels: {listed(one.labels)} '
-                            f'in {one.where} and {listed(other.labels)} in {other.where} '
+            labels = f'{listed(one.labels)} in {one.where} and {listed(other.labels)} in {other.where}'
+            raise DataError(f'{self.ann_file} lists {other.path!r} twice with different labels: {labels} '
                             f'({plural(len(wrong), "image")} so); {remedy}')
         if again:
-            one, other = next(iter(again.values()))
+            one, other = again[0][0][0], again[0][1][0]
             text = f'{self.ann_file} lists {plural(len(again), "image")} more than once with the same label'
             self.log(f'{text}, such as {other.path!r} in {one.where} and {other.where}; each counts', logging.WARNING)
-
-    def _file_of(self, path: str) -> str:
-        return os.path.normpath(os.path.join(self.img_prefix, path))
 
     def _check_files(self, rows: Sequence[Row], files: Sequence[str]) -> None:
         """Raise a MissingFileError if listed images do not exist; an OpenMMLab file has no rows."""
         checked = range(0, len(files), max(1, len(files) // _CHECKED_FILES))
-        absent = [index for index in checked if not os.path.isfile(files[index])]
-        if absent:
+        if absent := [index for index in checked if not os.path.isfile(files[index])]:
             names = [files[index] for index in absent]
             if rows:
                 names = [f'{rows[index].path!r} ({rows[index].where})' for index in absent]
@@ -339,8 +319,7 @@ class CustomDataset(BaseDataset):
         """Return where a missing image is: below another folder, or beside it under a similar name."""
         listed_path = path.removeprefix(os.path.join(self.img_prefix, ''))
         parts = re.split(r'[\\/]', listed_path)
-        for first in range(1, len(parts)):
-            rest = '/'.join(parts[first:])
+        for rest in ('/'.join(parts[first:]) for first in range(1, len(parts))):
             if os.path.isfile(os.path.join(self.img_prefix, rest)):
                 return f'; {rest!r} is there: remove {listed_path[:-len(rest)]!r} from the paths'
         for folder in sorted(Path(self.img_prefix or '.').glob('*/')):

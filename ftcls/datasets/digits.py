@@ -66,8 +66,7 @@ class Digits(InMemoryDataset):
                  **kwargs: Any) -> None:
         self.subset, self.split, self.invert = subset, split, invert
         if shots_per_class is None and split == 'test' and subset != 'source':
-            raise ConfigError("Digits: split='test' of the target needs the shots_per_class and seed of the training, "
-                              'which it leaves out')
+            raise ConfigError("Digits: split='test' of the target needs the shots_per_class and seed of the training")
         super().__init__(ann_file='', shots_per_class=shots_per_class, seed=seed, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -134,8 +133,8 @@ class DigitPairs(Digits):
 
     Example:
         >>> dataset = DigitPairs(pairs=200)
-        >>> dataset.get_cat_ids(0)
-        [4, 3]
+        >>> dataset.get_cat_ids(2)
+        [6, 9]
     """
 
     multi_label = True
@@ -150,19 +149,13 @@ class DigitPairs(Digits):
     def samples(self) -> list[dict]:
         """Return a dict with ``img`` (8, 16, 1) uint8 and ``gt_label``, a list, for every image of the split."""
         scans = super().samples()
-        empty = np.full((8, 8, 1), 255 * self.invert, dtype=np.uint8)
+        empty = dict(img=np.full((8, 8, 1), 255 * self.invert, dtype=np.uint8))
         rng = np.random.default_rng([self.seed, ('train', 'val', 'test').index(self.split)])
         samples = []
         for _ in range(self.pairs):
-            cells, labels = [], []
-            for _ in range(2):
-                if rng.random() < self.blank:
-                    cells.append(empty)
-                    continue
-                scan = scans[rng.integers(len(scans))]
-                cells.append(scan['img'])
-                labels.append(scan['gt_label'])
-            samples.append(array_sample(np.concatenate(cells, axis=1), list(dict.fromkeys(labels))))
+            cells = [empty if rng.random() < self.blank else scans[rng.integers(len(scans))] for _ in range(2)]
+            labels = dict.fromkeys(cell['gt_label'] for cell in cells if cell is not empty)
+            samples.append(array_sample(np.concatenate([cell['img'] for cell in cells], axis=1), list(labels)))
         return samples
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
-from ftcls.utils.tree import as_list
+from ftcls.utils.tree import as_list, grouped
 
 __all__ = ['draw_val', 'fold_numbers', 'label_lists', 'strata']
 
@@ -58,19 +58,16 @@ def fold_numbers(images: Sequence[tuple[str, Hashable]], folds: int, seed: int |
     Returns:
         The number of each image's fold, (N, ) int64, from 0.
     """
-    order = itertools.chain.from_iterable(_groups(images, seed))
-    fold = {name: number % folds for number, name in enumerate(order)}
+    fold = {name: number % folds for number, name in enumerate(itertools.chain.from_iterable(_groups(images, seed)))}
     return np.asarray([fold[name] for name, _ in images], dtype=np.int64)
 
 
 def _groups(images: Sequence[tuple[str, Hashable]], seed: int | None) -> list[list[str]]:
     """Return the names of each class in the order of drawing; a name in two classes counts for the first."""
-    groups: dict[Hashable, list[str]] = {}
-    seen: set[str] = set()
+    labels: dict[str, Hashable] = {}
     for name, label in images:
-        if name not in seen:
-            seen.add(name)
-            groups.setdefault(label, []).append(name)
+        labels.setdefault(name, label)
+    groups = grouped((label, name) for name, label in labels.items())
     if seed is not None:
         for group in groups.values():
             group.sort(key=lambda name: _rank(name, seed))

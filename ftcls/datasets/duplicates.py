@@ -22,9 +22,10 @@ __all__ = [
     'same_content'
 ]
 
-#: What the images are, by the kinds of :func:`find_doubles`.
-DOUBLES = dict(
-    shared='training images too', conflict='there again with another label or mask', copy='there again in the class')
+DOUBLES = dict(  #: What the images are, by the kinds of :func:`find_doubles`.
+    shared='training images too',
+    conflict='there again with another label or mask',
+    copy='there again in the class')
 _BLOCK = 4096  # bytes of the beginning, the middle and the end of a file that are compared first
 _ROWS = 1000  # of the comparison of thumbnails at a time
 _SIDE = 16  # pixels of a thumbnail
@@ -77,8 +78,7 @@ def same_content(images: Sequence[Image]) -> list[list[Image]]:
     groups: dict[Hashable, list[Image]] = {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for key_of in (os.path.getsize, _hash_parts, file_digest):
-            keys = pool.map(partial(_key, key_of), [image.content for image in again])
-            groups = grouped(zip(keys, again))
+            groups = grouped(zip(pool.map(partial(_key, key_of), [image.content for image in again]), again))
             again = [image for group in groups.values() if len(group) > 1 for image in group]
     return [group for group in groups.values() if len(group) > 1]
 
@@ -146,8 +146,7 @@ def compare_images(images: Sequence[Image], looks: Mapping[str, Look]) -> list[F
             names = list(map(describe_pair, pairs))
             findings.append(Finding(dict(copy='note').get(kind, level), split, f'{nearly}{DOUBLES[kind]}', names))
     outliers = find_outliers(seen, [looks[image.name][1] for image in seen])
-    for split in dict.fromkeys(image.split for image in outliers):
-        names = [image.name for image in outliers if image.split == split]
+    for split, names in grouped((image.split, image.name) for image in outliers).items():
         findings.append(Finding('WARNING', split, 'one colour nearly everywhere, unlike all others', names))
     return findings
 

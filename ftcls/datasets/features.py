@@ -1,8 +1,6 @@
 """Features in place of images: computed once for all samples of a dataset, and kept in a file."""
 import io
-import os
 import pickle
-import random
 import sys
 from collections.abc import Callable
 from typing import BinaryIO
@@ -13,11 +11,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError
-from ftcls.utils.array_file import ArrayFile
+from ftcls.utils.array_file import ArrayFile, file_state
 from ftcls.utils.checkpoint.plain import from_plain, to_plain
 from ftcls.utils.digest import digest
 from .bad_samples import TolerantDataset, sample_files
-from .worker_seed import random_state
+from .worker_seed import random_state, set_seeds
 
 __all__ = ['StoredFeatures', 'Views']
 
@@ -35,8 +33,7 @@ class Views(Dataset):
         return self.count * len(self.dataset)
 
     def __getitem__(self, number: int) -> dict:
-        for seed in (random.seed, np.random.seed, torch.manual_seed):
-            seed(number)
+        set_seeds(number)
         before = pickle.dumps(random_state(self.dataset))
         sample, steps = self.dataset.prepare_data(number % len(self.dataset)), self.dataset.pipeline.transforms
         drawn = [type(step).__name__ for step in steps if not type(step).__module__.startswith('ftcls.')]
@@ -50,8 +47,7 @@ class Views(Dataset):
         parts: list[object] = [self.count, *map(_settings, self.dataset.pipeline.transforms)]
         for index in range(len(self.dataset)):
             info = self.dataset.get_data_info(index)
-            stats = map(os.stat, sample_files(info))
-            parts += [*info.keys(), *info.values(), *((stat.st_size, stat.st_mtime_ns) for stat in stats)]
+            parts += [*info.keys(), *info.values(), *map(file_state, sample_files(info))]
         return digest(*parts)
 
 

@@ -169,8 +169,8 @@ def _from_pillow(path: str, img: Image.Image, file: BinaryIO) -> ImageHeader:
     orientation = Image.Image.getexif(img).get(_ORIENTATION, 1)  # PNG's own decodes the image
     if orientation not in range(1, 9):
         orientation = 1
-    return ImageHeader(path, img.format or '', *size, img.mode, bits, channels, getattr(img, 'is_animated', False),
-                       orientation)
+    has_pages = getattr(img, 'is_animated', False)
+    return ImageHeader(path, img.format or '', *size, img.mode, bits, channels, has_pages, orientation)
 
 
 def _without_pillow(path: str, file: BinaryIO) -> ImageHeader:
@@ -189,8 +189,7 @@ def _without_pillow(path: str, file: BinaryIO) -> ImageHeader:
             bits, channels = max(tags.get(_BITS_PER_SAMPLE, (1, ))), tags.get(_SAMPLES_PER_PIXEL, 1)
             fault = None if _has_blocks(tags, file) else _CUT_OFF
             return ImageHeader(path, 'TIFF', tags[256], tags[257], '', bits, channels, fault=fault)
-    kind = 'HEIF' if head[4:12] in _BRANDS else ''
-    return ImageHeader(path, kind, fault=_content_fault(path, head))
+    return ImageHeader(path, 'HEIF' if head[4:12] in _BRANDS else '', fault=_content_fault(path, head))
 
 
 def _content_fault(path: str, head: bytes) -> str | None:

@@ -1,6 +1,5 @@
 """Images that are decoded once, and kept as uint8 in a memory-mapped file that all workers and processes share."""
 import copy
-import hashlib
 import math
 import os
 import time
@@ -19,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.arguments import check_arguments
-from ftcls.utils.array_file import SHARED_MEMORY, ArrayFile
+from ftcls.utils.array_file import SHARED_MEMORY, ArrayFile, file_state
+from ftcls.utils.digest import digest
 from ftcls.utils.names import plural
 from ftcls.utils.processes import is_last_here, usable_cores
 from ftcls.utils.tree import as_list
@@ -35,8 +35,7 @@ from .wrappers import iter_samples
 __all__ = ['CacheSettings', 'CachedImages']
 
 _LAYOUT = 1
-# Of each image: where its bytes begin, height, width and channels (0 if it is not kept), height and width in its file,
-# whether that is damaged, and a checksum of its path.
+# Where an image begins, its height, width and channels (0: not kept), those in its file, damage, checksum of the path.
 _COLUMNS = 8
 _FEW = 256  # images that are decoded before worker processes have started
 
@@ -109,8 +108,7 @@ class CachedImages(BaseTransform):
         parts += self._notes(settings.short_side, pipeline)
         if has_masks:
             parts.append('masks are read from their files')
-        #: What the preflight shows.
-        self.line = '; '.join(parts)
+        self.line = '; '.join(parts)  #: What the preflight shows.
 
     @property
     def index(self) -> np.ndarray:
@@ -135,8 +133,7 @@ class CachedImages(BaseTransform):
         largest = max((size for size in chain(*sizes) if isinstance(size, int)), default=0)
         if short_side and largest > short_side:
             yield f'NOTE: the pipeline asks for {largest} pixels, which enlarges them'
-        absent = int((self.index[:, 3] == 0).sum())
-        if absent:
+        if absent := int((self.index[:, 3] == 0).sum()):
             yield f'{absent:,} are read from their files: not readable, or not 8 bits of 1, 3 or 4 channels'
 
 
@@ -149,17 +146,16 @@ class CachedDataset(TolerantDataset):
         **kwargs: As of :class:`.TolerantDataset`.
     """
 
-    #: Whether the images are kept in memory anyway.
-    IN_MEMORY: ClassVar[bool] = False
+    IN_MEMORY: ClassVar[bool] = False  #: Whether the images are kept in memory anyway.
 
     def __init__(self, *args: Any, cache: Literal['ram', 'disk'] | dict | None = None, **kwargs: Any) -> None:
-        #: Where decoded images are kept; None for nowhere.
-        self.cache: CacheSettings | None = None
+        self.cache: CacheSettings | None = None  #: Where decoded images are kept; None for nowhere.
         self.cached: CachedImages | None = None
+        if isinstance(cache, str):
+            cache = {'type': cache}
         if cache is not None:
-            settings = {'type': cache} if isinstance(cache, str) else dict(cache)
-            check_arguments(CacheSettings, settings, 'cache')
-            self.cache = CacheSettings(**settings)
+            check_arguments(CacheSettings, cache, 'cache')
+            self.cache = CacheSettings(**cache)
         super().__init__(*args, **kwargs)
 
     def __getitem__(self, idx: int) -> Any:
@@ -194,29 +190,17 @@ class _Decoder(Dataset):
 
     def key(self) -> str:
         """Return what changes with anything that the pixels depend on."""
-        known = [
-            _LAYOUT, cv2.__version__, self.short_side,
-            type(self.loader).__name__,
-            sorted(vars(self.loader).items())
-        ]
-        digest = hashlib.sha256(repr(known).encode())
-        for path in self.paths:
-            with suppress(OSError):
-                state = os.stat(path)
-                path = f'{os.path.abspath(path)}/{state.st_size}/{state.st_mtime_ns}'
-            digest.update(f'{path}\n'.encode(errors='surrogateescape'))
-        return digest.hexdigest()[:32]
+        loader, settings = type(self.loader).__name__, sorted(vars(self.loader).items())
+        return digest(_LAYOUT, cv2.__version__, self.short_side, loader, settings, *map(file_state, self.paths))
 
     @property
     def size(self) -> int:
         """Bytes of all images and of what is known of them, from their headers."""
-        total = 8 * _COLUMNS * len(self.paths)
-        for header in scan_headers(self.paths):
-            channels = 4
-            if self.loader.alpha != 'keep' and self.loader.color_type != 'unchanged':
-                channels = 1 if self.loader.color_type.startswith('grayscale') else 3
-            total += math.prod(self._reduced(header.height, header.width)) * channels
-        return total
+        channels = 4
+        if self.loader.alpha != 'keep' and self.loader.color_type != 'unchanged':
+            channels = 1 if self.loader.color_type.startswith('grayscale') else 3
+        sizes = (self._reduced(header.height, header.width) for header in scan_headers(self.paths))
+        return 8 * _COLUMNS * len(self.paths) + channels * sum(map(math.prod, sizes))
 
     def write(self, file: BinaryIO) -> None:
         """Decode all images, in worker processes where there are many, and write them."""

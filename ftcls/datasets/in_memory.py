@@ -28,8 +28,7 @@ class InMemoryDataset(BaseDataset):
 
     #: All images, (N, C, H, W) uint8; None before they are read, and with ``serialize_data=False``.
     images: torch.Tensor | None = None
-    #: Their labels, (N, ) int64, if each has one.
-    labels: torch.Tensor | None = None
+    labels: torch.Tensor | None = None  #: Their labels, (N, ) int64, if each has one.
 
     def _serialize_data(self) -> tuple[np.ndarray, np.ndarray]:
         """Keep the images beside what is known of them."""

@@ -108,12 +108,9 @@ def count_values(paths: Iterable[str], coding: MaskCoding) -> MaskValues:
     for path in paths:
         stored = coding.read(path)
         if stored.dtype == np.uint8:
-            counts = np.bincount(stored.ravel())
-            values = np.flatnonzero(counts)
-            counts = counts[values]
+            found = {value: count for value, count in enumerate(np.bincount(stored.ravel()).tolist()) if count}
         else:
-            values, counts = np.unique(stored, return_counts=True)
-        found = dict(zip(values.tolist(), counts.tolist()))
+            found = dict(zip(*(array.tolist() for array in np.unique(stored, return_counts=True))))
         pixels.update(found)
         example = dict.fromkeys(found, path) | example
         if len(pixels) > _MOST_VALUES:

@@ -1,5 +1,4 @@
 """Your own images with any number of labels each."""
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -79,18 +78,14 @@ class MultiLabelDataset(CustomDataset):
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """Return a sample of an OpenMMLab file, its labels, ``gt_label`` or ``img_label``, as a list."""
         info = super().parse_data_info(raw_data_info)
-        labels = info.pop('img_label', None)
-        labels = info.get('gt_label', labels)
-        if labels is None:
-            raise DataError(f'{self.ann_file}: {info["img_path"]!r} has no `gt_label`; write [] for no label: '
-                            f'{json.dumps(raw_data_info, default=str)[:200]}')
+        if (labels := info.get('gt_label', info.pop('img_label', None))) is None:
+            raise DataError(f'{self.ann_file}: {info["img_path"]!r} has no `gt_label`; write [] for no label')
         info['gt_label'] = list(dict.fromkeys(as_list(labels)))
         return info
 
     def _indices_of(self, rows: Sequence[Row]) -> dict[str, int | None]:
         """Return the class index of every label, None if it is left out; set the list of classes if none is given."""
-        labelled = [row for row in rows if row.labels]
-        if not labelled:
+        if not (labelled := [row for row in rows if row.labels]):
             raise DataError(f'{self.ann_file}: none of its {len(rows)} images has a label in the column `labels`')
         index_of = self._match_labels(rows, log_ignored=True)
         for label, row in first_rows(labelled).items():
@@ -100,8 +95,8 @@ class MultiLabelDataset(CustomDataset):
                                 'label; separate labels by `;` (in JSON, as a list), or set `classes`')
         unknown = [label for label, index in index_of.items() if index is None]
         if unknown and self.other_labels == 'error':
-            name = unknown[0]
-            raise DataError(f'{self.ann_file}, {first_rows(rows)[name].where}: {name!r} is not among the '
-                            f'{len(self.CLASSES)} classes{did_you_mean(name, self.CLASSES)} Correct it, add it to '
+            hint = did_you_mean(unknown[0], self.CLASSES)
+            text = f'{unknown[0]!r} is not among the {len(self.CLASSES)} classes{hint}'
+            raise DataError(f'{self.ann_file}, {first_rows(rows)[unknown[0]].where}: {text} Correct it, add it to '
                             f"`classes`, or set other_labels='ignore' ({len(unknown)} labels)")
         return index_of

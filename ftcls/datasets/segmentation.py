@@ -74,16 +74,16 @@ class BinarySegDataset(BaseDataset):
             kwargs.setdefault('val_fraction', 0.3)
         else:
             kwargs |= dict(val_fraction=None, split_seed=0)
-        prefixes = dict(img_path=img_dir, mask_path=mask_dir)
-        super().__init__('', data_root=data_root, data_prefix=prefixes, **kwargs)
+        super().__init__('', data_root=data_root, data_prefix=dict(img_path=img_dir, mask_path=mask_dir), **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Return a dict of ``img_path``, ``mask_path`` and the fields of :class:`MaskCoding` for every image."""
         if len(self.CLASSES) != 2:
             raise ConfigError(f'classes={list(self.CLASSES)}: there must be two, background and foreground')
         coding = self.coding
-        if _ignores_orientation(self.pipeline.transforms):
-            coding = replace(coding, mask_orientation='stored')
+        color_types = [getattr(step, 'color_type', '') for step in self.pipeline.transforms]
+        if any(kind == 'unchanged' or kind.endswith('ignore_orientation') for kind in color_types):
+            coding = replace(coding, mask_orientation='stored')  # not as EXIF says that they are shown
         return [dict(img_path=image, mask_path=mask, **vars(coding)) for image, mask in self._pairs()]
 
     def check_masks(self, headers: Mapping[str, ImageHeader] | None = None) -> MaskValues:
@@ -100,9 +100,8 @@ class BinarySegDataset(BaseDataset):
         images, masks = [info['img_path'] for info in infos], [info['mask_path'] for info in infos]
         headers = headers or dict(zip(images + masks, scan_headers(images + masks)))
         way = infos[0]['mask_orientation']
-        pairs = zip(images, masks)
-        faults = [fault for image, mask in pairs if (fault := _pair_fault(headers[image], headers[mask], way))]
-        if faults:
+        faults = [_pair_fault(headers[image], headers[mask], way) for image, mask in zip(images, masks)]
+        if faults := list(filter(None, faults)):
             raise DataError(f'{faults[0]}{_more(faults)}')
         # the indices of a GIF whose greys are in order are its grey levels
         with_palette = [mask for mask in masks if headers[mask].mode == 'P' and headers[mask].format != 'GIF']
@@ -135,9 +134,8 @@ class BinarySegDataset(BaseDataset):
         orphans = sorted(set(masks) - set(image_of))
         if missing:
             image, mask = os.path.join(folder, image_of[missing[0]]), os.path.join(mask_folder, missing[0])
-            raise DataError(
-                f'{image} has no mask {mask!r}{did_you_mean(missing[0], orphans)}{_more(missing)}; add the mask, '
-                f'remove the image, or change mask_name={self.mask_name!r}')
+            hint = f'{did_you_mean(missing[0], orphans)}{_more(missing)}'
+            raise DataError(f'{image} has no mask {mask!r}{hint}; add one, or change mask_name={self.mask_name!r}')
         if orphans:
             mask = os.path.join(mask_folder, orphans[0])
             raise DataError(f'{mask} is a mask without an image in {folder}{_more(orphans)}; add or remove one')
@@ -157,9 +155,8 @@ class BinarySegDataset(BaseDataset):
 
     def extra_repr(self) -> list[str]:
         """Lines of ``repr`` about where the data is."""
-        return [
-            f'images: {self.img_prefix}', f'masks: {self.data_prefix["mask_path"]}, {self.mask_name}, {self.coding}'
-        ]
+        folder = self.data_prefix['mask_path']
+        return [f'images: {self.img_prefix}', f'masks: {folder}, {self.mask_name}, {self.coding}']
 
 
 @DATASETS.register_module()
@@ -194,12 +191,6 @@ def _more(names: Sized) -> str:
     return f' (and {len(names) - 1} more of this kind)' if len(names) > 1 else ''
 
 
-def _ignores_orientation(transforms: Sequence) -> bool:
-    """Tell whether images are loaded as they are stored, not as EXIF says that they are shown."""
-    color_types = [getattr(step, 'color_type', '') for step in transforms]
-    return any(kind == 'unchanged' or kind.endswith('ignore_orientation') for kind in color_types)
-
-
 def _pair_fault(image: ImageHeader, mask: ImageHeader, orientation: str | None) -> str | None:
     """Return why a mask does not fit its image; None if it does."""
     for header in (image, mask):
@@ -210,10 +201,8 @@ def _pair_fault(image: ImageHeader, mask: ImageHeader, orientation: str | None) 
         size, expected = (mask.width, mask.height), stored
     elif image.orientation != 1 and mask.orientation == 1 and orientation != 'own':
         if orientation is None and size == expected == stored:
-            return (
-                f'{image.path} has the EXIF orientation {image.orientation}, its mask {mask.path} has none, and both '
-                "ways fit; set mask_orientation='image' if masks were drawn on the stored pixels, 'own' if on "
-                'images as shown')
+            return (f'{image.path} has the EXIF orientation {image.orientation}, its mask {mask.path} none, and both '
+                    "ways fit; set mask_orientation='image' for masks of the stored pixels, 'own' for images as shown")
         if orientation == 'image' or size != expected:
             expected = stored  # the mask is turned with the image
     if size != expected:

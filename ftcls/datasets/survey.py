@@ -12,20 +12,19 @@ from ftcls.utils import DataError, MissingFileError
 from .headers import ImageHeader, read_header
 from .transforms.loading import LoadImageFromFile, check_finite, suggest_range
 
-__all__ = ['ImageSurvey', 'survey_images']
+__all__ = ['ImageSurvey', 'spread', 'survey_images']
 
 _MOST_READ = 16
 _MOST_ODD = 4  # of the images that are not plain by their header, so many are read in addition
 _LEAST_CONTRAST = 16  # grey levels of 255 between the darkest and the lightest value
 _CLIPPED = 0.01  # share of the values
 _KINDS = {1: 'grey', 3: 'RGB', '1': 'grey', 'L': 'grey', 'LA': 'grey', 'RGB': 'RGB', 'P': 'palette', 'CMYK': 'CMYK'}
-_NOTES = {
-    'pages': 'several pages or frames; only the first is read',
-    'alpha': "transparent pixels, loaded with alpha={alpha!r}; 'white', 'black', 'drop' and 'keep' are possible",
-    'fourth': "a fourth channel, which is left out; color_type='unchanged' keeps it",
-    'clipped': 'values outside value_range, which are clipped',
-    'flat': 'hardly any contrast after loading; value_range=(low, high) stretches a part of the values',
-}
+_NOTES = dict(
+    pages='several pages or frames; only the first is read',
+    alpha="transparent pixels, loaded with alpha={alpha!r}; 'white', 'black', 'drop' and 'keep' are possible",
+    fourth="a fourth channel, which is left out; color_type='unchanged' keeps it",
+    clipped='values outside value_range, which are clipped',
+    flat='hardly any contrast after loading; value_range=(low, high) stretches a part of the values')
 
 
 @dataclass
@@ -66,15 +65,12 @@ def survey_images(paths: Sequence[str],
         DataError: If ``loader`` refuses an image, except for the bits that ``fault`` names.
     """
     headers = headers or {}
-    fault = _mixed_bits([headers[path] for path in paths if path in headers], loader)
-    if fault:
+    if fault := _mixed_bits([headers[path] for path in paths if path in headers], loader):
         return ImageSurvey(fault=fault)
-    count = min(len(paths), _MOST_READ)
     odd = (path for path in paths if path in headers and _is_odd(headers[path]))
-    chosen = [*(paths[i * len(paths) // count] for i in range(count)), *itertools.islice(odd, _MOST_ODD)]
+    chosen = [*spread(paths, _MOST_READ), *itertools.islice(odd, _MOST_ODD)]
     looked = (_look(os.fspath(path), loader, headers) for path in dict.fromkeys(chosen))
-    images = [facts for facts in looked if facts is not None]
-    if not images:
+    if not (images := [facts for facts in looked if facts is not None]):
         return ImageSurvey()
     sizes = sorted({facts.size for facts in images}, key=np.prod)
     kinds = Counter(facts.kind for facts in images)
@@ -96,12 +92,17 @@ def survey_images(paths: Sequence[str],
         line += f', scaled by value_range={tuple(loader.value_range)}'
     lines = [line]
     for key, text in _NOTES.items():
-        names = [facts.name for facts in images if key in facts.notes]
-        if names:
+        if names := [facts.name for facts in images if key in facts.notes]:
             text = text.format(alpha=loader.alpha)
             start = 'WARNING ' * (key == 'flat')
             lines.append(f'{start}{len(names)} of {len(images)} images have {text} (for example {names[0]})')
     return ImageSurvey(lines, value_range if len(deep) == len(images) else None, fault)
+
+
+def spread(paths: Sequence[str], most: int) -> list[str]:
+    """Return at most so many of the paths, evenly spread."""
+    count = min(len(paths), most)
+    return [paths[i * len(paths) // count] for i in range(count)]
 
 
 def _is_odd(header: ImageHeader) -> bool:
@@ -142,11 +143,10 @@ def _look(path: str, loader: LoadImageFromFile, headers: Mapping[str, ImageHeade
         check_finite(pixels, path)
         facts.bounds = float(pixels.min()), float(pixels.max())
     loses = loader.color_type != 'unchanged'
-    found = {
-        'pages': header.has_pages and header.format != 'MPO',  # a phone's JPEG with a preview
-        'alpha': loses and alpha is not None and stored.opacity.min() < 255,
-        'fourth': loses and pixels.shape[2] == 4,
-    }
+    found = dict(
+        pages=header.has_pages and header.format != 'MPO',  # a phone's JPEG with a preview
+        alpha=loses and alpha is not None and stored.opacity.min() < 255,
+        fourth=loses and pixels.shape[2] == 4)
     if not is_deep or not _needs_range(loader):
         loaded, (low, high) = loader.convert(stored, path), loader.value_range or (-np.inf, np.inf)
         found['clipped'] = ((pixels < low) | (pixels > high)).mean() > _CLIPPED

@@ -2,7 +2,7 @@
 import copy
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-__all__ = ['EpochSeed', 'random_state', 'remaining', 'seed_workers', 'sending_states', 'set_random_state']
+from .wrappers import inner_datasets
+
+__all__ = ['EpochSeed', 'random_state', 'remaining', 'seed_workers', 'sending_states', 'set_random_state', 'set_seeds']
 
 
 class EpochSeed:
@@ -20,8 +22,7 @@ class EpochSeed:
     before left them, which a resumed run cannot know, and workers that are started anew would repeat the numbers of the
     first epoch.
     """
-    #: In a worker of a run that resumed: how many batches of the pass were loaded before.
-    batches_done: ClassVar[int] = 0
+    batches_done: ClassVar[int] = 0  #: In a worker of a resumed run: batches of the pass that were loaded before.
 
     def __init__(self) -> None:
         self._shared = torch.zeros((), dtype=torch.int64)
@@ -40,27 +41,25 @@ class EpochSeed:
 
     def take(self) -> None:
         """In a worker, seed the random numbers if the seed is a new one; elsewhere do nothing."""
-        worker = get_worker_info()
-        if worker is None:
-            return
-        seed = self.value
-        if seed == self.taken:
+        worker, seed = get_worker_info(), self.value
+        if worker is None or seed == self.taken:
             return
         self.taken = seed
         lane = (self.batches_done + worker.id) % worker.num_workers
-        seed = (seed + 104_729 * (lane + 1)) % 2**32  # a prime: no two workers share a seed
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
+        set_seeds((seed + 104_729 * (lane + 1)) % 2**32)  # a prime: no two workers share a seed
 
 
-def _epoch_seeds(dataset: Dataset) -> Iterator[EpochSeed]:
-    """Yield the ``epoch_seed`` of every dataset in a dataset that has one, wrapped ones included."""
-    for part in [*getattr(dataset, 'datasets', ()), getattr(dataset, 'dataset', None)]:
-        if part is not None:
-            yield from _epoch_seeds(part)
-    if isinstance(getattr(dataset, 'epoch_seed', None), EpochSeed):
-        yield dataset.epoch_seed
+def _epoch_seeds(dataset: Dataset) -> list[EpochSeed]:
+    """Return the ``epoch_seed`` of every dataset in a dataset that has one, wrapped ones included."""
+    found = [getattr(one, 'epoch_seed', None) for one in inner_datasets(dataset)]
+    return [one for one in found if isinstance(one, EpochSeed)]
+
+
+def set_seeds(seed: int) -> None:
+    """Seed the random numbers of Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def seed_workers(dataset: Dataset, seed: int) -> None:
@@ -133,10 +132,8 @@ def remaining(loader: DataLoader, done: int, states: Mapping[int, Mapping], is_s
         is_seeded: Whether the workers of the pass took up an :class:`EpochSeed`, and did not start before it was set.
     """
     rest = copy.copy(loader)
+    batches = itertools.islice(loader.batch_sampler, done, None)
+    start = partial(_rejoin, loader.worker_init_fn, done, states, is_seeded)
     # past DataLoader's own guard, which is for a loader that is in use
-    vars(rest).update(
-        batch_sampler=itertools.islice(loader.batch_sampler, done, None),
-        worker_init_fn=partial(_rejoin, loader.worker_init_fn, done, states, is_seeded),
-        persistent_workers=False,
-        _iterator=None)
+    vars(rest).update(batch_sampler=batches, worker_init_fn=start, persistent_workers=False, _iterator=None)
     return rest

@@ -1,11 +1,9 @@
 """MMEngine's loops, entered also in the middle of an epoch: no batch twice, none left out, the same random numbers."""
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
-from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as MMEngineIterBasedTrainLoop
 from mmengine.runner import Runner
@@ -14,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from ftcls.datasets.worker_seed import random_state, remaining, sending_states, set_random_state
 from ftcls.registry import LOOPS
+from ftcls.utils.log import warn
 from .mmengine_compat import restart_sampler
 
 __all__ = ['BatchStream', 'EpochBasedTrainLoop', 'IterBasedTrainLoop']
@@ -50,8 +49,7 @@ class BatchStream:
                 self._states |= own['workers']
             elif before:
                 self.batches = self.batches * len(loader) // before['batches']  # the same share of the data
-                text = f'resuming within an epoch with {self._setting}, not {before}: its rest has other random numbers'
-                print_log(text, logger='current', level=logging.WARNING)
+                warn(f'resuming within an epoch with {self._setting}, not {before}: its rest has other random numbers')
             restart_sampler(loader.sampler)
             loader = remaining(loader, self.batches, self._states, self.is_seeded or self.passes > 0)
         random_numbers = torch.get_rng_state()

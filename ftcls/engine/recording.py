@@ -1,7 +1,6 @@
 """What a run records while it trains: ``metrics.jsonl``, and the check of its loss."""
 import itertools
 import json
-import logging
 import math
 import os
 import time
@@ -14,26 +13,25 @@ import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook, LoggerHook
-from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from ftcls.evaluation import higher_is_better
 from ftcls.registry import HOOKS
 from ftcls.utils import UserError
+from ftcls.utils.checkpoint.folder import write_whole
+from ftcls.utils.log import warn
 from ftcls.utils.types import PositiveInt
 from ftcls.visualization import read_records
 from .log_processor import distinct_lrs
 
 __all__ = ['DivergedError', 'LossWatch', 'MetricsFile', 'MetricsRecordHook', 'as_floats', 'to_json']
 
+REMEDY = 'Lower optim_wrapper.optimizer.lr, add a warm-up (LinearLR first in param_scheduler) or ' \
+    'optim_wrapper.clip_grad=dict(max_norm=1.0), or use no half precision'  #: of a run that diverges
 _RESERVED = ('kind', 'epoch', 'iter', 'step', 'time')
-# A confusion matrix of 31 classes still fits; longer values would swell the file at every validation.
-_MOST_NUMBERS = 1000
-# Dynamic loss scaling halves the scale after each overflow. From its start at 65,536 = 2^16 it reaches 1 after 16
-# halvings, so a loss that is not finite for twice as long has another cause.
-_LONGEST_OVERFLOW = 32
-# On a GPU, reading a loss waits for it.
-_MOST_UNREAD = 10
+_MOST_NUMBERS = 1000  # a confusion matrix of 31 classes; longer values would swell the file at every validation
+_LONGEST_OVERFLOW = 32  # dynamic loss scaling halves the scale from 2^16 to 1 in 16 overflows; twice that has a cause
+_MOST_UNREAD = 10  # on a GPU, reading a loss waits for it
 
 
 class DivergedError(UserError, ArithmeticError):
@@ -82,14 +80,11 @@ class LossWatch:
         what = f'the training loss is {loss} at iteration {iteration}'
         if not self._has_warned:
             self._has_warned = True
-            text = f'{what} (learning rate {lr:g}); metrics.jsonl has null'
-            print_log(text, logger='current', level=logging.WARNING)
+            warn(f'{what} (learning rate {lr:g}); metrics.jsonl has null')
         if self.patience is not None and (self._counted >= self.patience or self._in_a_row > _LONGEST_OVERFLOW):
             since = f'{self._in_a_row} in a row not finite, from iteration {iteration - self._in_a_row + 1}'
-            raise DivergedError(
-                f'{what} ({since}) with learning rate {lr:g}; {self._last_finite}. Lower optim_wrapper.optimizer.lr, '
-                'add a warm-up (LinearLR first in param_scheduler) or optim_wrapper.clip_grad=dict(max_norm=1.0); '
-                'MetricsRecordHook.stop_after=None does not stop the run')
+            raise DivergedError(f'{what} ({since}) with learning rate {lr:g}; {self._last_finite}. {REMEDY}; '
+                                'MetricsRecordHook.stop_after=None does not stop the run')
 
 
 def to_json(value: Any) -> Any:
@@ -137,8 +132,7 @@ class MetricsFile:
         if not self.path.exists() or not self.path.stat().st_size:
             return None
         names = (self.path.with_name(f'{self.path.name}.{number}') for number in itertools.count(1))
-        kept = next(name for name in names if not name.exists())
-        return self.path.replace(kept)
+        return self.path.replace(next(name for name in names if not name.exists()))
 
     def cut_after(self, step: int, is_val_due: bool = False) -> int:
         """Drop the records past iteration ``step`` of the run, which a resumed run makes again; return how many.
@@ -153,12 +147,9 @@ class MetricsFile:
         if not self.path.exists():
             return 0
         lines = self.path.read_text(encoding='utf-8').splitlines()
-        kept = [record for record in read_records(self.path) if record.get('step', 0) <= step]
-        if is_val_due:
-            kept = [record for record in kept if (record['kind'], record.get('step')) != ('val', step)]
-        draft = self.path.with_name(f'{self.path.name}.draft')
-        draft.write_text(''.join(json.dumps(record) + '\n' for record in kept), encoding='utf-8')
-        draft.replace(self.path)
+        most = {'val': step - is_val_due}
+        kept = [record for record in read_records(self.path) if record.get('step', 0) <= most.get(record['kind'], step)]
+        write_whole(self.path, ''.join(json.dumps(record) + '\n' for record in kept))
         return len(lines) - len(kept)
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -210,8 +201,7 @@ class MetricsRecordHook(Hook):
     Raises:
         DivergedError: During training, if the loss stays NaN or infinite.
     """
-    # After MMEngine's logger, before the schedulers change the learning rate (LOW).
-    priority = 'BELOW_NORMAL'
+    priority = 'BELOW_NORMAL'  # after MMEngine's logger, before the schedulers change the learning rate (LOW)
 
     def __init__(self,
                  interval: PositiveInt | None = None,
@@ -239,8 +229,7 @@ class MetricsRecordHook(Hook):
         resumed = getattr(runner.train_loop, 'resumed', {})
         if resumed.get('unrecorded'):
             self._iterations, sums, counts, self._position, self._rates = resumed['unrecorded']
-            self._sums.update(sums)
-            self._counts.update(counts)
+            self._sums, self._counts = Counter(sums), Counter(counts)
         if self.interval is None:
             self.interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
         if not is_main_process():
@@ -248,8 +237,7 @@ class MetricsRecordHook(Hook):
         self._file = MetricsFile(Path(runner.work_dir) / self.filename)
         is_val_due = getattr(runner.train_loop, 'begins_with_validation', lambda: False)()
         if runner.iter == 0:
-            kept = self._file.move_old()
-            if kept is not None:
+            if kept := self._file.move_old():
                 runner.logger.info(f'the metrics of an earlier run in this work dir are kept in {kept}')
         elif dropped := self._file.cut_after(runner.iter, is_val_due):
             runner.logger.info(f'{self._file.path}: resuming, dropped {dropped} records past iteration {runner.iter}')
@@ -257,10 +245,8 @@ class MetricsRecordHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep what is not written yet."""
         self._read()
-        checkpoint['meta']['unrecorded'] = [
-            self._iterations, dict(self._sums),
-            dict(self._counts), self._position, self._rates
-        ]
+        means = dict(self._sums), dict(self._counts)
+        checkpoint['meta']['unrecorded'] = [self._iterations, *means, self._position, self._rates]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Note the outputs, and read them; write a record where one is due."""
@@ -293,13 +279,11 @@ class MetricsRecordHook(Hook):
                 self._write_train()
                 raise
 
-    def before_val(self, runner: Runner) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         """Write what is not written yet, so that the records are in order."""
         self._write_train()
 
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Write what is not written yet."""
-        self._write_train()
+    before_val = after_train_epoch
 
     def after_val_epoch(self, runner: Runner, metrics: Mapping[str, Any] | None = None) -> None:
         """Write a validation's metrics; a validation outside training (``tools/test.py``) is not recorded."""
@@ -313,8 +297,7 @@ class MetricsRecordHook(Hook):
                 if key not in self._left_out:
                     self._left_out.add(key)
                     runner.logger.info(f'{self.filename} leaves out the metric {key!r}: {err}')
-        measured = runner.val_loop.evaluator.metrics
-        stated = {name: higher_is_better(name, measured) for name in values}
+        stated = {name: higher_is_better(name, runner.val_loop.evaluator.metrics) for name in values}
         directions = {name: is_better for name, is_better in stated.items() if is_better is not None}
         self._append('val', values, higher_is_better=directions)
 

@@ -31,9 +31,9 @@ def standard_arms(cfg: Config) -> dict[str, dict[str, Any]]:
     """
     others = [h for h in cfg.get('custom_hooks') or [] if h.get('type') not in _UNFREEZING]
     backbone = MODELS.build({**cfg.model.backbone, 'init_cfg': None})
-    # without a source there is nothing to stay close to
-    scratch: dict[str, Any] = {'custom_hooks': [h for h in others if h.get('type') != 'L2SPHook'], 'load_from': None}
-    scratch.update({'model.backbone.init_cfg': None, 'model.backbone.frozen_stages': -1})
+    hooks = [h for h in others if h.get('type') != 'L2SPHook']  # without a source there is nothing to stay close to
+    scratch: dict[str, Any] = {'custom_hooks': hooks, 'load_from': None, 'model.backbone.init_cfg': None}
+    scratch['model.backbone.frozen_stages'] = -1
     for key in ('freeze', 'adapter'):
         if cfg.model.get(key):
             scratch[f'model.{key}'] = None
@@ -64,11 +64,10 @@ def read_arms(text: str, overrides: Sequence[str] = ()) -> list[str | Config]:
 def few_shots(cfg: Config, shots: int) -> Config:
     """Return a copy of a config that trains on ``shots`` labelled samples per class, drawn by each run's seed."""
     cfg = copy.deepcopy(cfg)
-    for dataset in split_datasets(cfg, 'train'):
+    train = split_datasets(cfg, 'train')
+    # `Digits` tests on the samples that are not drawn
+    for dataset in train + [one for one in split_datasets(cfg, 'val', 'test') if one.get('shots_per_class')]:
         dataset['shots_per_class'] = shots
-    for dataset in split_datasets(cfg, 'val', 'test'):
-        if dataset.get('shots_per_class'):  # `Digits` tests on the samples that are not drawn
-            dataset['shots_per_class'] = shots
     return cfg
 
 
@@ -110,11 +109,8 @@ def compare(cfg: Config,
             runs.append(Run(f'{arm}, seed {seed}', seeded, out_dir / arm / f'seed{seed}', arm))
     init_distributed(workers.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
     batch = execute_runs(runs, workers, metric, log)
-    results = []
-    for run in runs:
-        if run.name in batch.results:
-            metrics = batch.results[run.name]['metrics']
-            results.append(RunResult(run.group, run.cfg.randomness.seed, str(run.folder), metrics))
+    done = [run for run in runs if run.name in batch.results]
+    results = [RunResult(r.group, r.cfg.randomness.seed, str(r.folder), batch.results[r.name]['metrics']) for r in done]
     comparison = Comparison(batch.metric, batch.split, results, tuple(configs), batch.failures, batch.unfinished)
     if workers.is_reporter:
         comparison.write(out_dir)
@@ -136,8 +132,8 @@ def _arm_configs(cfg: Config, arms: Sequence[str | Config], epochs: int | None) 
             for split in SPLITS:
                 reference, own = _data_of(cfg, split), _data_of(arm, split)
                 if own != reference:
-                    raise ConfigError(f'--arms {name}: its {split}_dataloader.dataset is not that of the first config: '
-                                      f'{own} against {reference}')
+                    text = f'--arms {name}: its {split}_dataloader.dataset is not that of the first config'
+                    raise ConfigError(f'{text}: {own} against {reference}')
             if epochs is None and arm.train_cfg != cfg.train_cfg:
                 raise ConfigError(f'--arms {name}: its train_cfg is not that of the first config; give --budget')
         if name in configs:

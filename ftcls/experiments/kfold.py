@@ -2,6 +2,7 @@
 import copy
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ftcls.apis.training.evaluation import evaluate_runner
 from ftcls.apis.training.loaders import build_datasets
 from ftcls.config.loading import load_config
 from ftcls.config.validation import validate_config
-from ftcls.datasets.wrappers import inner_datasets
+from ftcls.datasets.wrappers import inner_datasets, iter_samples
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.names import enumerate_names, plural
@@ -69,13 +70,13 @@ def kfold(cfg: Config,
     batch = execute_runs(runs, workers, metric, log)
     metrics, rows = {}, []
     for fold, run in enumerate(runs):
-        if run.name in batch.results:
-            metrics[fold] = batch.results[run.name]['metrics']
-            rows += [{'fold': str(fold), **row} for row in batch.results[run.name]['predictions']]
+        if result := batch.results.get(run.name):
+            metrics[fold] = result['metrics']
+            rows += [{'fold': str(fold), **row} for row in result['predictions']]
     images = {tuple(row[key] for key in _ID) for row in rows}
     if len(rows) > len(images) or (len(metrics) == folds and len(images) != size):
-        raise DataError(f'{out_dir}: {len(rows)} predictions for {len(images)} of {size} images. The data has changed '
-                        'since the first fold; delete the folder and begin anew')
+        text = f'{len(rows)} predictions for {len(images)} of {size} images'
+        raise DataError(f'{out_dir}: {text}; the data has changed since the first fold: delete the folder and restart')
     report = CrossValidation(batch.metric, folds, metrics, rows, batch.failures, batch.unfinished)
     if workers.is_reporter:
         report.write(out_dir)
@@ -131,32 +132,25 @@ def _check_data(cfg: Config, folds: int, pool: bool) -> int:
     leaves = inner_datasets(datasets['val'])
     if pool:
         _check_pool(leaves)
-    counts: Counter = Counter()
-    for leaf in leaves:
-        counts.update(getattr(leaf, 'class_counts', dict)() or {})
+    counts = sum((Counter(getattr(leaf, 'class_counts', dict)() or {}) for leaf in leaves), Counter())
     few = [f'{name} {counts[name]}' for name in report.classes or () if counts and counts[name] < folds]
     if few and not cfg.get('allow_missing_classes', False):
-        raise ConfigError(
-            f'--folds {folds}: some classes have fewer images than there are folds: {enumerate_names(few)}. Use fewer '
-            'folds, add images, or accept folds without them by --cfg-options allow_missing_classes=True')
+        raise ConfigError(f'--folds {folds}: some classes have fewer images than there are folds: '
+                          f'{enumerate_names(few)}. Use fewer folds, add images, or set allow_missing_classes=True')
     return sum(len(leaf) for leaf in leaves)
 
 
 def _check_pool(leaves: Sequence[Dataset]) -> None:
-    paths: Counter = Counter()
-    for leaf in leaves:
-        paths.update(leaf.get_data_info(index).get('img_path') for index in range(len(leaf)))
+    paths = Counter(info.get('img_path') for info in chain.from_iterable(map(iter_samples, leaves)))
     if None in paths:
         raise ConfigError('--pool: needs images in files; these have only numbers, which both sets count from 0')
-    twice = [path for path, count in paths.items() if count > 1]
-    if twice:
+    if twice := [path for path, count in paths.items() if count > 1]:
         raise ConfigError(f'--pool: {plural(len(twice), "image")} listed more than once: {enumerate_names(twice, 3)}')
 
 
 def _predict_fold(runner: Runner) -> dict[str, Any]:
     """Measure a run on its fold, and keep the prediction for each of its images."""
-    metainfo = runner.train_dataloader.dataset.metainfo or {}
-    predictions = _Predictions(metainfo.get('classes') or ())
+    predictions = _Predictions((runner.train_dataloader.dataset.metainfo or {}).get('classes') or ())
     metrics, split = evaluate_runner(runner, [predictions])
     return dict(metrics=metrics, split=split, predictions=predictions.rows)
 

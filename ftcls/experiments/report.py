@@ -2,6 +2,7 @@
 import csv
 import json
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,9 +52,8 @@ class Comparison:
         notes: dict[str, None] = {}
         for result in self.results:
             with suppress(FileNotFoundError):
-                for line in Path(result.work_dir, 'preflight.txt').read_text(encoding='utf-8').splitlines():
-                    if 'unfreezing:' in line and 'NEVER' in line:
-                        notes[f'{result.arm}: {line.strip()}'] = None
+                text = Path(result.work_dir, 'preflight.txt').read_text(encoding='utf-8')
+                notes |= {f'{result.arm}: {line}': None for line in re.findall(r'unfreezing:.*NEVER.*', text)}
         return list(notes)
 
     def scores(self, arm: str) -> dict[int, float]:
@@ -137,8 +137,7 @@ class CrossValidation:
         rows.append(('mean', f'{self.mean:.2f}', _format('± {:.2f}', self.std)))
         table = render_table({'fold': 'left', self.metric: 'right', 'images': 'right'}, rows)
         lines = [f'{table} (standard deviation over {len(self.scores)} folds)']
-        known = [row for row in self.rows if row['label'] and row['predicted']]
-        if known:
+        if known := [row for row in self.rows if row['label'] and row['predicted']]:
             right = sum(row['label'] == row['predicted'] for row in known)
             lines.append(f'out of fold: {right} of {len(known)} right ({100 * right / len(known):.2f} %)')
         return '\n'.join(lines + _describe_missing(self.failures, self.unfinished))

@@ -12,7 +12,7 @@ from reprlib import repr as shorten
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import barrier, broadcast_object_list, is_main_process, master_only
+from mmengine.dist import barrier, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -23,11 +23,12 @@ from ftcls.config.resolve import dataset_configs
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.signals import RunStopped
 from ftcls.utils import ConfigError, UserError, did_you_mean
-from ftcls.utils.checkpoint.folder import newest_whole
+from ftcls.utils.checkpoint.folder import newest_whole, write_whole
 from ftcls.utils.download import file_digest
 from ftcls.utils.errors import RunningError, unwrapped
 from ftcls.utils.names import enumerate_names
-from ftcls.utils.tree import differences, walk
+from ftcls.utils.processes import from_main
+from ftcls.utils.tree import differences, grouped, walk
 
 __all__ = [
     'Batch', 'Run', 'SPLITS', 'Workers', 'check_same_settings', 'check_start', 'describe_error', 'execute_runs',
@@ -83,12 +84,13 @@ class Run:
         Raises:
             ConfigError: If the folder belongs to a run with other settings.
         """
-        if (self.folder / _RESULT).is_file():
-            result = json.loads((self.folder / _RESULT).read_text(encoding='utf-8'))
-            check_same_settings(result['settings'], self.settings, f'{self.folder} is a run')
-            if result['metrics'] is not None:
-                return result
-        return None
+        if not (self.folder / _RESULT).is_file():
+            return None
+        result = json.loads((self.folder / _RESULT).read_text(encoding='utf-8'))
+        check_same_settings(result['settings'], self.settings, f'{self.folder} is a run')
+        if result['metrics'] is None:
+            return None
+        return result
 
     def execute(self, launcher: str = 'none', hooks: Sequence[Hook] = ()) -> dict[str, Any]:
         """Train and measure, or resume, and write ``result.json``; a failure leaves ``error.txt``.
@@ -98,24 +100,22 @@ class Run:
         Returns:
             What ``measure`` returned, with the metrics that are numbers or lists with one number per class.
         """
-        done = _broadcast(self.result())
-        if done is not None:
+        if (done := from_main(self.result())) is not None:
             return done
         self._write(dict(metrics=None))  # claims the folder for these settings
-        options = TrainOptions(work_dir=str(self.folder), launcher=launcher, resume=_broadcast(self.has_begun))
+        options = TrainOptions(work_dir=str(self.folder), launcher=launcher, resume=from_main(self.has_begun))
         try:
             with quiet_run():
                 result = self.measure(train(self.cfg, options, hooks))
-        except RunningError:
-            raise
         except RunStopped as stop:
             stop.remedy = stop.remedy and 'the same command continues'
             raise
-        except Exception:
-            (self.folder / 'error.txt').write_text(traceback.format_exc(), encoding='utf-8')
+        except Exception as err:
+            if not isinstance(err, RunningError):
+                (self.folder / 'error.txt').write_text(traceback.format_exc(), encoding='utf-8')
             raise
         metrics = {name: value for name, value in result['metrics'].items() if isinstance(value, int | float | list)}
-        result = _broadcast(dict(result, metrics=metrics))  # only the first process has what metrics collected
+        result = from_main(dict(result, metrics=metrics))  # only the first process has what metrics collected
         self._write(result)
         return result
 
@@ -123,9 +123,7 @@ class Run:
         if is_main_process():
             self.folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(dict(name=self.name, **result, settings=self.settings), indent=2)
-            unfinished = self.folder / f'.{_RESULT}'
-            unfinished.write_text(text + '\n', encoding='utf-8')
-            unfinished.replace(self.folder / _RESULT)
+            write_whole(self.folder / _RESULT, text + '\n')
         barrier()
 
 
@@ -156,10 +154,9 @@ def check_same_settings(before: Mapping[str, Any], now: Mapping[str, Any], what:
     Raises:
         ConfigError: Naming the keys that differ.
     """
-    changed = [f'{key}: {shorten(old)} there, {shorten(new)} here' for key, old, new in differences(before, now)]
-    if changed:
-        raise ConfigError(f'{what} with other settings ({enumerate_names(changed, 3)}); give another --out-dir, or '
-                          'delete that folder')
+    if changed := [f'{key}: {shorten(old)} there, {shorten(new)} here' for key, old, new in differences(before, now)]:
+        names = enumerate_names(changed, 3)
+        raise ConfigError(f'{what} with other settings ({names}); give another --out-dir, or delete that folder')
 
 
 class _Checked(Exception):
@@ -253,7 +250,7 @@ def execute_runs(runs: Sequence[Run], workers: Workers, metric: str | None, log:
             measured, or no run has a result.
     """
     batch = Batch(metric or '')
-    before = _broadcast({run.name: run.result() for run in runs})
+    before = from_main({run.name: run.result() for run in runs})
     index, count = workers.shard
     todo = [run for run in runs[index::count] if not (workers.gather or before[run.name])]
     _check_groups(todo, metric, workers.launcher)
@@ -285,20 +282,10 @@ def execute_runs(runs: Sequence[Run], workers: Workers, metric: str | None, log:
 
 def _check_groups(runs: Sequence[Run], metric: str | None, launcher: str) -> None:
     """Check the first run of each group; a fault would stop every run of it."""
-    groups: dict[str, Run] = {}
-    for run in runs:
-        groups.setdefault(run.group, run)
-    for run in groups.values():
+    for run, *_ in grouped((run.group, run) for run in runs).values():
         # the check looks at the validation's results, and a test set may be measured otherwise
         is_alike = run.cfg.get('test_evaluator') in (None, run.cfg.get('val_evaluator'))
         try:
             check_start(run.cfg, metric if is_alike else None, launcher)
         except UserError as err:
             raise ConfigError(f'{run.name}: {describe_error(err)}') from err
-
-
-def _broadcast(value: Any) -> Any:
-    """Return the first process's value in all of them."""
-    shared = [value]
-    broadcast_object_list(shared)
-    return shared[0]

@@ -42,15 +42,13 @@ class Dimension:
         Raises:
             ConfigError: If it has another form, or is no range.
         """
-        kind, _, inside = map(str.strip, text.partition('('))
         with located(f'--space {key}={text}'):
-            if kind not in _KINDS or not inside.endswith(')'):
-                forms = ', '.join(f'{kind}(…)' for kind in _KINDS)
-                raise ConfigError(f'expected one of {forms}, {_EXAMPLE}{did_you_mean(kind, _KINDS)}')
-            if kind == 'choice':
-                return cls(key, kind, choices=_read_choices(inside[:-1]))
-            low, high = _read_range(inside[:-1], kind)
-            return cls(key, kind, low, high)
+            kind, values = _read_call(text)
+            if kind != 'choice':
+                return cls(key, kind, *_read_range(values, kind))
+            if len(values) < 2 or len(set(values)) < len(values):
+                raise ConfigError('give at least two values, each once')
+            return cls(key, kind, choices=tuple(values))
 
     def suggest(self, trial: Any) -> Any:
         """Draw a number, or the text of a choice, from a trial of Optuna's."""
@@ -73,24 +71,24 @@ class Dimension:
         return f'{self.key}={self.kind}({inside})'
 
 
-def _read_choices(text: str) -> tuple[str, ...]:
-    """Return the choices as they are written: split at the commas outside of brackets and quotes."""
+def _read_call(text: str) -> tuple[str, list[str]]:
+    """Return the kind of a distribution and its values, as they are written."""
     try:
-        call = ast.parse(f'f({text})', mode='eval').body
-    except SyntaxError:
-        raise ConfigError('cannot be read; values are written as in a config') from None
-    if call.keywords:
-        raise ConfigError('values are written as in a config, without names before them')
-    choices = [ast.unparse(argument) for argument in call.args]
-    if len(choices) < 2 or len(set(choices)) < len(choices):
-        raise ConfigError('give at least two values, each once')
-    return tuple(choices)
+        call = ast.parse(text.strip(), mode='eval').body
+        kind, values = ast.unparse(call.func), list(map(ast.unparse, call.args))
+    except (SyntaxError, AttributeError):
+        kind, values = text.partition('(')[0].strip(), None
+    if kind not in _KINDS or values is None or call.keywords:
+        forms = ', '.join(f'{kind}(…)' for kind in _KINDS)
+        hint = did_you_mean(kind, _KINDS)
+        raise ConfigError(f'cannot be read; expected one of {forms}, values without names, {_EXAMPLE}{hint}')
+    return kind, values
 
 
-def _read_range(text: str, kind: str) -> tuple[float, float]:
-    values = parse_value(f'[{text}]')
+def _read_range(texts: Sequence[str], kind: str) -> tuple[float, float]:
+    values = list(map(parse_value, texts))
     noun, types = ('whole number', {int}) if kind == 'int' else ('number', {int, float})
-    if not isinstance(values, list) or len(values) != 2 or not {type(value) for value in values} <= types:
+    if len(values) != 2 or not {type(value) for value in values} <= types:
         raise ConfigError(f'{kind} takes the least and the greatest {noun}')
     low, high = values
     if not low < high:

@@ -158,17 +158,16 @@ def plan_search(cfg: Config, space: Sequence[Dimension], options: SearchOptions)
     cfg = load_config(cfg)
     metric, lower = metric_of(cfg, options.metric)
     check_space(cfg, space)
-    fault = None
+    faults = set()
     for index in (0, -1):
         values = {dimension.key: dimension.samples()[index] for dimension in space}
         try:
             check_start(with_values(cfg, values, space), metric)
-        except UserError as err:
-            if describe_error(err) == fault:  # of the first and of the last values: it does not come from them
-                raise ConfigError(fault) from err
-            fault = describe_error(err)
-        else:
             break
+        except UserError as err:
+            if describe_error(err) in faults:  # of the first and of the last values: it does not come from them
+                raise ConfigError(describe_error(err)) from err
+            faults.add(describe_error(err))
     return SearchPlan(cfg, space, options, metric, lower)
 
 

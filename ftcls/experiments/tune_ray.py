@@ -99,10 +99,9 @@ def _make_trial(values: Mapping[str, Any], plan: SearchPlan, folder: str) -> Non
 
 def _as_dict(result: Any, metric: str) -> dict[str, Any]:
     """Return a trial as of :class:`Search`."""
-    last, error, state = result.metrics or {}, None, 'pruned'
+    last, error = result.metrics or {}, None
     number = re.search(r'_trial_([0-9a-f]+_(\d+))_', Path(result.path).name)
-    if last.get('finished'):
-        state = 'finished'
+    state = {True: 'finished'}.get(last.get('finished'), 'pruned')
     if result.error:
         error = str(result.error).strip().splitlines()[-1]
     if error or metric not in last:

@@ -39,10 +39,9 @@ class DataCheck:
         """Return the sizes and a table of the findings, with ``most`` names of each."""
         sizes = ', '.join(f'{split} {size:,} samples' for split, size in self.sizes.items())
         columns = dict(level='left', split='left', count='right', finding='left', names='left')
-        rows = [(one.level, one.split, len(one.names), one.text, enumerate_names(one.names, most))
-                for one in self.findings]
-        if not rows:
+        if not self.findings:
             return f'{sizes}: nothing found'
+        rows = [(*one[:2], len(one.names), one.text, enumerate_names(one.names, most)) for one in self.findings]
         return f'{sizes}\n\n{render_table(columns, rows, width=10_000)}'.lstrip('\n')
 
 
@@ -55,8 +54,7 @@ def check_data(target: str | os.PathLike, overrides: Sequence[str] = ()) -> Data
     """
     cfg = _config_of_folder(target) if os.path.isdir(target) else load_config(target, overrides)
     init_default_scope(scope_of(cfg))
-    splits = [split for split in ('train', 'val', 'test') if cfg.get(f'{split}_dataloader')]
-    if not splits:
+    if not (splits := [split for split in ('train', 'val', 'test') if cfg.get(f'{split}_dataloader')]):
         raise ConfigError(f'{target}: has no train_dataloader, val_dataloader or test_dataloader; nothing to check')
     sizes: dict[str, int] = {}
     findings, images, looks, classes = [], [], {}, None
@@ -72,8 +70,7 @@ def check_data(target: str | os.PathLike, overrides: Sequence[str] = ()) -> Data
         for what, names in (('have no sample', lacking), ('are not among the classes', report.ignored[split])):
             if names:
                 findings.append(Finding('WARNING', split, what, names))
-        found = list(images_of(built[split], split))
-        if not found:
+        if not (found := list(images_of(built[split], split))):
             findings.append(Finding('note', split, 'not looked at, since the dataset has no get_data_info', [split]))
         looks.update({image.name: look_at(info['img']) for image, info in found if 'img' in info})
         paths = [image.name for image, info in found if 'img' not in info]
@@ -90,8 +87,7 @@ def check_data(target: str | os.PathLike, overrides: Sequence[str] = ()) -> Data
 def _config_of_folder(folder: str | os.PathLike) -> Config:
     root = Path(folder).expanduser()
     settings: dict[str, Any] = dict(type='CustomDataset', data_root=str(root))
-    masks = find_masks(root)
-    if masks is not None:
+    if masks := find_masks(root):
         settings |= dict(type='BinarySegDataset', mask_name=masks.mask_name)
         parts = {split: dict(img_dir=one, mask_dir=other) for split, (one, other) in masks.splits.items()}
     else:

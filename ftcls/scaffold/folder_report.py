@@ -8,18 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ftcls.apis.training.loaders import describe_counts
 from ftcls.datasets import CustomDataset
+from ftcls.datasets.base_dataset import relative_path
 from ftcls.datasets.duplicates import Image, Look, compare_images, look_at
 from ftcls.datasets.headers import scan_headers
-from ftcls.datasets.survey import survey_images
+from ftcls.datasets.survey import spread, survey_images
 from ftcls.datasets.transforms import LoadImageFromFile
+from ftcls.datasets.wrappers import iter_samples
 from ftcls.engine.mmengine_compat import log_level
 from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.names import enumerate_names, plural
 
 __all__ = [
     'SPLITS', 'FolderReport', 'SplitReport', 'find_splits', 'loading_arguments', 'looks_and_faults', 'report_folder',
-    'spread', 'subfolders'
+    'subfolders'
 ]
 
 SPLITS = dict(train='train', training='train', val='val', valid='val', validation='val', test='test', testing='test')
@@ -125,11 +128,8 @@ class FolderReport:
 
     def _describe_split(self, name: str) -> list[str]:
         split = self.splits[name]
-        counts = split.counts
-        per_class = ', '.join(f'{label} {count}' for label, count in counts.items())
-        if len(counts) > 10:
-            per_class = f'{min(counts.values())} to {max(counts.values())} per class'
-        lines = [f'{name}: {sum(counts.values()):,} images ({per_class}) in {Path(self.root, split.prefix)}']
+        place = Path(self.root, split.prefix)
+        lines = [f'{name}: {len(split.label_of):,} images ({describe_counts(split.counts)}) in {place}']
         lines += _line_of(f'{name}: skipped', [f'{what} ({count})' for what, count in split.skipped.items()])
         if split.decoded < len(split.label_of):
             lines.append(f'{name}: {split.decoded:,} images were decoded, evenly spread; others may be broken inside')
@@ -161,14 +161,14 @@ def report_folder(data: str | os.PathLike, check: int = 20_000) -> FolderReport:
     prefixes, stray = find_splits(root)
     with log_level('ERROR'):  # the report has the warnings of the datasets
         train = CustomDataset(data_root=os.fspath(root), data_prefix=prefixes['train'])
-        loading, notes = loading_arguments([train.get_data_info(i)['img_path'] for i in range(len(train))])
+        loading, notes = loading_arguments([info['img_path'] for info in iter_samples(train)])
         read = LoadImageFromFile(**loading)
         splits = {name: _read_split(root, prefix, check, read) for name, prefix in prefixes.items()}
     classes = list(splits['train'].counts)
     if len(classes) < 2:
-        raise DataError(f'--data {data}: training needs at least two classes, and the images have {len(classes)} '
-                        f'({enumerate_names(classes)}); expected one folder per class')
-    for name, split in splits.items():
+        names = enumerate_names(classes)
+        raise DataError(f'--data {data}: needs at least two classes, a folder per class; has {len(classes)} ({names})')
+    for split in splits.values():
         if not set(split.counts) & set(classes):
             raise DataError(f'--data {data}: {split.prefix} has images of {enumerate_names(split.counts)}, and '
                             f'training of {enumerate_names(classes)}; the folders of a class must have the same name')
@@ -178,12 +178,6 @@ def report_folder(data: str | os.PathLike, check: int = 20_000) -> FolderReport:
 def subfolders(root: Path) -> list[str]:
     """Return the names of the folders in a folder that are not hidden."""
     return sorted(folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith('.'))
-
-
-def spread(paths: Sequence[str], most: int) -> list[str]:
-    """Return at most so many of the paths, evenly spread."""
-    count = min(len(paths), most)
-    return [paths[i * len(paths) // count] for i in range(count)]
 
 
 def loading_arguments(paths: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -217,15 +211,14 @@ def find_splits(root: Path) -> tuple[dict[str, str], list[str]]:
 
 def _read_split(root: Path, prefix: str, check: int, read: LoadImageFromFile) -> SplitReport:
     dataset = CustomDataset(data_root=os.fspath(root), data_prefix=prefix)
-    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    infos = list(iter_samples(dataset))
     headers = scan_headers([info['img_path'] for info in infos])
     decoded = spread([header.path for header in headers if not header.fault], check)
     looks, faults = looks_and_faults(read, decoded)
     split = SplitReport(prefix, dict(dataset.skipped), list(dataset.empty_classes), len(decoded), looks)
     for info, header in zip(infos, headers):
-        name = Path(os.path.relpath(header.path, dataset.img_prefix)).as_posix()
-        fault = faults.get(header.path, header.fault)
-        if fault:
+        name = relative_path(header.path, dataset.img_prefix)
+        if fault := faults.get(header.path, header.fault):
             split.broken[name] = fault
         else:
             split.label_of[name] = dataset.CLASSES[info['gt_label']]

@@ -1,5 +1,4 @@
 """Where a folder has its images and their masks."""
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ from .folder_report import SPLITS, subfolders
 __all__ = ['MaskFolder', 'find_masks']
 
 _IMAGES = {'images', 'image', 'imgs', 'img'}
-_MASKS = {
-    'masks', 'mask', 'labels', 'label', 'annotations', 'annotation', 'segmentations', 'segmentation', 'seg', 'gt',
-    'groundtruth', 'ground', 'truth', 'targets'
-}
+_MASKS = set(
+    'masks mask labels label annotations annotation segmentations segmentation seg gt groundtruth ground truth '
+    'targets'.split())
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,9 @@ def find_masks(root: Path) -> MaskFolder | None:
     mask_name = _mask_name(files, mask_files, folder == mask_folder)
     if not mask_name and files and folder not in ('', mask_folder):
         other = mask_files or sorted({path.suffix for path in (root / mask_folder).rglob('*.*')})
-        raise DataError(f'--data {root}: no mask image in {mask_folder} is named like an image in {folder} '
-                        f'({enumerate_names(map(repr, other), 1) or "it is empty"} and {files[0]!r}); add one per '
-                        'image, such as x_mask.png for x.jpg (boxes and polygons are not supported)')
+        found = f'{enumerate_names(map(repr, other), 1) or "it is empty"} and {files[0]!r}'
+        raise DataError(f'--data {root}: no mask image in {mask_folder} is named like an image in {folder} ({found}); '
+                        'add one per image, such as x_mask.png for x.jpg (boxes and polygons are not supported)')
     if not mask_name:
         return None
     if folder == mask_folder:
@@ -79,7 +77,7 @@ def _words(name: str) -> set[str]:
 
 
 def _images(folder: Path) -> list[str]:
-    return sorted(file.name for file in folder.iterdir() if not file.name.startswith('.') and is_image(os.fspath(file)))
+    return sorted(file.name for file in folder.iterdir() if not file.name.startswith('.') and is_image(str(file)))
 
 
 def _mask_name(files: list[str], masks: list[str], is_mixed: bool) -> str:

@@ -10,11 +10,12 @@ import numpy as np
 from ftcls.config.loading import parse_override
 from ftcls.datasets import BinarySegDataset
 from ftcls.datasets.headers import scan_headers
+from ftcls.datasets.survey import spread
 from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.registry import DATASETS
 from ftcls.utils import DataError
 from ftcls.utils.names import enumerate_names
-from .folder_report import loading_arguments, spread
+from .folder_report import loading_arguments
 from .mask_folders import MaskFolder
 from .template import VAL_FRACTION, write_config
 

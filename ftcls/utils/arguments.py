@@ -5,6 +5,7 @@ The registries check this where they build, and ``validate_config`` checks it fo
 import dataclasses
 import difflib
 import inspect
+import itertools
 import operator
 import re
 import reprlib
@@ -62,8 +63,7 @@ def check_arguments(component: Callable, given: Mapping[str, Any], name: str, ta
         ConfigError: With one line per fault, each with the name, the argument and its value.
     """
     if _is_typed(component):
-        faults = list(argument_faults(component, given, name, taken))
-        if faults:
+        if faults := list(argument_faults(component, given, name, taken)):
             raise ConfigError('\n'.join(faults))
 
 
@@ -206,8 +206,7 @@ def _matches(value: Any, annotation: Any) -> bool:
         return True
     if origin in _SEQUENCES and isinstance(value, str):
         return False
-    items = _items(value, annotation)
-    if items is not None:
+    if (items := _items(value, annotation)) is not None:
         return all(matches_type(child, expected) for _, child, expected in items)
     try:
         return isinstance(value, origin) and not _is_fixed_tuple(annotation)
@@ -248,13 +247,9 @@ def _items(value: Any, annotation: Any) -> list[tuple[Any, Any, Any]] | None:
 
 def _bounds(annotation: Any) -> dict[type, Any]:
     """Return the bounds of an ``Annotated`` type, kind to limit."""
-    bounds: list[Any] = []
-    for one in annotation.__metadata__:
-        if isinstance(one, at.GroupedMetadata):
-            bounds += one
-        else:
-            bounds.append(one)
-    return {type(bound): dataclasses.astuple(bound)[0] for bound in bounds if type(bound) in _BOUNDS}
+    metadata = annotation.__metadata__
+    inner = itertools.chain.from_iterable(one for one in metadata if isinstance(one, at.GroupedMetadata))
+    return {type(one): dataclasses.astuple(one)[0] for one in (*metadata, *inner) if type(one) in _BOUNDS}
 
 
 def describe_type_error(path: str, value: Any, annotation: Any) -> str:

@@ -4,6 +4,7 @@ import re
 import shutil
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,10 +13,9 @@ from filelock import FileLock
 
 from .errors import ConfigError, UserError
 
-__all__ = ['ArrayFile', 'SHARED_MEMORY']
+__all__ = ['ArrayFile', 'SHARED_MEMORY', 'file_state']
 
-#: A folder in memory that all processes of the machine share; Linux has it.
-SHARED_MEMORY = Path('/dev/shm')
+SHARED_MEMORY = Path('/dev/shm')  #: A folder in memory that all processes of the machine share; Linux has it.
 _END = b'ftcls v1'  # the last bytes of a whole file, after its length
 
 
@@ -29,8 +29,7 @@ class ArrayFile:
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = os.fspath(path)
         with open(path, 'rb') as file:
-            #: The bytes, (N, ) uint8, read-only.
-            self.data = np.memmap(file, np.uint8, 'r')[:-16].view(np.ndarray)
+            self.data = np.memmap(file, np.uint8, 'r')[:-16].view(np.ndarray)  #: The bytes, (N, ) uint8, read-only.
             self._descriptor = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._descriptor)
 
@@ -73,9 +72,9 @@ class ArrayFile:
                     _make_room(path, size, limit)
                     _write(path, write)
                 return cls(path), was_there
+        except UserError:
+            raise
         except OSError as err:
-            if isinstance(err, UserError):
-                raise
             raise ConfigError(f'{path.parent} cannot be used ({err.strerror or err}); give another folder') from err
 
 
@@ -122,3 +121,11 @@ def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def file_state(path: str) -> str:
+    """Return a text that changes with a file: its path, size and time; of one that is not there, its path."""
+    with suppress(OSError):
+        state = os.stat(path)
+        return f'{os.path.abspath(path)}/{state.st_size}/{state.st_mtime_ns}\n'
+    return f'{path}\n'

@@ -14,6 +14,7 @@ def digest(*parts: object) -> str:
     for part in parts:
         if isinstance(part, torch.Tensor):
             part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        text = part.tobytes() if isinstance(part, np.ndarray) else re.sub(r' at 0x\w+', '', str(part)).encode()
-        found.update(text)
+        if not isinstance(part, np.ndarray):
+            part = re.sub(r' at 0x\w+', '', str(part)).encode(errors='surrogateescape')
+        found.update(memoryview(part).tobytes())
     return found.hexdigest()[:32]

@@ -86,25 +86,22 @@ def download(url: str,
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f'.{path.name}.lock')):
             if path.is_file():
-                problem = _mismatch(path, wanted)
-                if problem is None:
+                if (problem := _mismatch(path, wanted)) is None:
                     return path
                 print_log(f'{path} is not the file at {_shown(url)} ({problem}); it is fetched again', logger='current')
             part = path.with_name(path.name + '.part')
             try:
                 _fetch_with_retries(url, part, path, retries, progress=progress, timeout=timeout)
-                problem = _mismatch(part, wanted)
-                if problem is not None:
+                if problem := _mismatch(part, wanted):
                     raise DownloadError(f'{_shown(url)} is not the expected file: {problem}; check address and proxy')
-                os.replace(part, path)
+                return part.replace(path)
             finally:
                 part.unlink(missing_ok=True)
     except DownloadError:
         raise
     except OSError as err:
-        raise DownloadError(f'cannot write {path} while downloading {_shown(url)}: {err.strerror or err}; '
-                            'free some space there or choose another folder') from err
-    return path
+        text = f'cannot write {path} while downloading {_shown(url)}: {err.strerror or err}'
+        raise DownloadError(f'{text}; free some space there or choose another folder') from err
 
 
 def _target(url: str, dst_or_cache_dir: str | os.PathLike) -> Path:
@@ -140,14 +137,9 @@ def _fetch_with_retries(url: str, part: Path, path: Path, retries: int, **option
     by_hand = f'Or fetch {_shown(url)} by hand (another machine will do) and put it at {path.absolute()}'
     for attempt in range(retries + 1):
         try:
-            length = _fetch(url, part, path, **options)
-            size = part.stat().st_size
-            if length not in (None, size):
-                problem = f'{size:,} of {length:,} bytes came'
-            elif size == 0:
-                raise DownloadError(f'{_shown(url)} is empty (0 bytes). {by_hand}')
-            else:
+            if _fetch(url, part, path, **options):
                 return
+            raise DownloadError(f'{_shown(url)} is empty (0 bytes). {by_hand}')
         except urllib.error.HTTPError as err:
             err.close()
             problem = f'HTTP {err.code} {err.reason}'
@@ -156,9 +148,8 @@ def _fetch_with_retries(url: str, part: Path, path: Path, retries: int, **option
         except urllib.error.URLError as err:
             problem = str(err.reason)
             if isinstance(err.reason, ConnectionRefusedError | socket.gaierror):
-                host = urllib.parse.urlsplit(url).hostname
-                raise DownloadError(f'cannot reach {host} to download {_shown(url)} ({problem}); is there a network? '
-                                    f'{by_hand}') from err
+                text = f'cannot reach {urllib.parse.urlsplit(url).hostname} to download {_shown(url)} ({problem})'
+                raise DownloadError(f'{text}; is there a network? {by_hand}') from err
         except (ConnectionError, TimeoutError, http.client.HTTPException) as err:
             problem = f'{type(err).__name__}: {err}'
         if attempt < retries:
@@ -166,8 +157,8 @@ def _fetch_with_retries(url: str, part: Path, path: Path, retries: int, **option
     raise DownloadError(f'downloading {_shown(url)} failed {retries + 1} times ({problem}). {by_hand}')
 
 
-def _fetch(url: str, part: Path, path: Path, progress: bool, timeout: float) -> int | None:
-    """Write what comes to the part file, and return the length in bytes that the server announces; refuse a web page.
+def _fetch(url: str, part: Path, path: Path, progress: bool, timeout: float) -> int:
+    """Write what comes to the part file, and return its length in bytes; refuse a web page, and less than announced.
 
     ``torch.hub`` would compare no length, and wait for a silent server for ever.
     """
@@ -175,11 +166,12 @@ def _fetch(url: str, part: Path, path: Path, progress: bool, timeout: float) -> 
     with urllib.request.urlopen(request, timeout=timeout) as response, part.open('wb') as file:
         kind, length = response.headers.get_content_type(), response.headers.get('Content-Length')
         if kind in ('text/html', 'application/xhtml+xml') and path.suffix.lower() not in ('.html', '.htm'):
-            raise DownloadError(f'{_shown(url)} is a web page ({kind}) instead of the file {path.name}: the address is '
-                                'wrong, or it asks for a login')
+            raise DownloadError(f'{_shown(url)} is a web page ({kind}), not {path.name}; check address and login')
         length = length and int(length)
         has_bar = progress and is_main_process() and sys.stderr.isatty()
         with torch.hub.tqdm(total=length, disable=not has_bar, unit='B', unit_scale=True) as bar:
             while block := response.read(1 << 20):
                 bar.update(file.write(block))
-    return length
+        if length not in (None, file.tell()):
+            raise ConnectionError(f'{file.tell():,} of {length:,} bytes came')
+        return file.tell()

@@ -20,17 +20,22 @@ def nearest(name: str, allowed: Iterable[str], most: int = 3) -> list[str]:
     """
     allowed = list(dict.fromkeys(allowed))
     lowered = {candidate.lower(): candidate for candidate in reversed(allowed)}
-    hits = difflib.get_close_matches(name.lower(), lowered, n=most, cutoff=0.55)
-    return [lowered[hit] for hit in hits]
+    return [lowered[hit] for hit in difflib.get_close_matches(name.lower(), lowered, n=most, cutoff=0.55)]
 
 
-def did_you_mean(name: str, allowed: Iterable[str]) -> str:
-    """Return ``"; did you mean 'a' or 'b'?"``, or the whole list where it is short and nothing is near, or ``''``."""
+def did_you_mean(name: str, allowed: Iterable[str], most: int = 3, lists: bool = True) -> str:
+    """Return ``"; did you mean 'a' or 'b'?"``, or the whole list where it is short and nothing is near, or ``''``.
+
+    Args:
+        name: What was given.
+        allowed: What could have been meant.
+        most: Of these, so many are named.
+        lists: False gives no list.
+    """
     allowed = list(dict.fromkeys(allowed))
-    near = nearest(name, allowed)
-    if near:
-        return '; did you mean ' + ' or '.join(repr(n) for n in near) + '?'
-    if allowed and len(allowed) <= 20:
+    if near := nearest(name, allowed, most):
+        return f'; did you mean {" or ".join(map(repr, near))}?'
+    if lists and allowed and len(allowed) <= 20:
         return '; allowed: ' + ', '.join(sorted(allowed))
     return ''
 
@@ -70,8 +75,7 @@ def edits(one: str, other: str) -> int:
         >>> edits('modle', 'model'), edits('optim_wraper', 'optim_wrapper')
         (1, 1)
     """
-    before: list[int] = []
-    row = list(range(len(other) + 1))
+    before, row = [], list(range(len(other) + 1))
     for i, a in enumerate(one, start=1):
         before, last, row = row, before, [i]
         for j, b in enumerate(other, start=1):

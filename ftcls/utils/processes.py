@@ -11,15 +11,16 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as torch_dist
-from mmengine.dist import get_rank, get_world_size, is_distributed, is_main_process
+from mmengine.dist import broadcast_object_list, get_rank, get_world_size, is_distributed, is_main_process
 from torch.distributed.distributed_c10d import _get_default_store
 
 __all__ = [
-    'Agreement', 'PATIENCE', 'is_last_here', 'keep_freed_memory', 'main_process_first', 'patient_barrier', 'show_life',
-    'usable_cores'
+    'Agreement', 'PATIENCE', 'from_main', 'is_last_here', 'keep_freed_memory', 'main_process_first', 'patient_barrier',
+    'show_life', 'usable_cores'
 ]
 
 PATIENCE = 240  # seconds to wait for another process, as at the exchange of gradients; torch waits 10 or 30 minutes
@@ -80,6 +81,13 @@ def main_process_first() -> Iterator[None]:
     finally:
         if is_main_process():
             patient_barrier()
+
+
+def from_main(value: Any) -> Any:
+    """Return the first process's value in all of them."""
+    shared = [value]
+    broadcast_object_list(shared)
+    return shared[0]
 
 
 def is_last_here(name: str) -> bool:

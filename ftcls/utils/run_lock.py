@@ -38,11 +38,10 @@ def run_lock(folder: str | Path) -> Iterator[None]:
         who = 'another process'
         with suppress(OSError):
             who = note.read_text() or who
-        raise RunningError(f'{path} is in use: a training runs there ({who}); give this one another --work-dir '
-                           '(--out-dir), or wait for its end') from None
+        text = f'{path} is in use: a training runs there ({who})'
+        raise RunningError(f'{text}; give another --work-dir (--out-dir), or wait for its end') from None
     except OSError as err:
-        raise ConfigError(f'work_dir={str(folder)!r} cannot be written: {err.strerror}; give another folder by '
-                          '--work-dir') from err
+        raise ConfigError(f"work_dir='{folder}' cannot be written: {err.strerror}; give another --work-dir") from err
     try:
         yield
     finally:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ftcls.utils import ConfigError, DataError, did_you_mean
-from .records import (Record, Series, learning_rates, metric_directions, metric_names, read_records, series,
-                      steps_per_epoch)
+from ftcls.utils.checkpoint.folder import draft_of
+from .records import Record, Series, learning_rates, metric_directions, metric_names, series, steps_per_epoch
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import, which a run that draws nothing does not wait for
     from matplotlib.axes import Axes
@@ -23,13 +23,11 @@ _DASHES = ('-', '--', '-.', ':')
 _PERCENT = ('accuracy/', 'single-label/', 'multi-label/', 'dice', 'iou')  # metrics in these groups are percentages
 
 
-def plot_curves(records: Sequence[Record] | str | os.PathLike,
-                out: str | os.PathLike,
-                title: str | None = None) -> Path:
+def plot_curves(records: Sequence[Record], out: str | os.PathLike, title: str | None = None) -> Path:
     """Draw the losses, the validation metrics and the learning rates of one run.
 
     Args:
-        records: The run's records, or the path of its ``metrics.jsonl``; see :func:`.records.read_records`.
+        records: The run's records, see :func:`.records.read_records`.
         out: The PNG file to write; its folder is made where it is absent.
         title: Stands above the panels.
 
@@ -37,12 +35,8 @@ def plot_curves(records: Sequence[Record] | str | os.PathLike,
         The path of the file.
 
     Raises:
-        MissingFileError: If the ``metrics.jsonl`` does not exist.
         DataError: If there is no record with a value to draw.
     """
-    if isinstance(records, (str, os.PathLike)):
-        records = read_records(records)
-    records = list(records)
     lines = dict(train=series(records, 'train', 'loss'), val=series(records, 'val', 'loss'))
     metrics = {name: series(records, 'val', name) for name in metric_names(records)}
     if not any(lines.values()) and not metrics:
@@ -100,10 +94,10 @@ def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
     for axes in (left, right):
         _label_steps(axes, by_epoch)
         _finish(axes)
-    counts = sorted({len(seeds) for seeds in runs.values()})
-    caption = f'one {over.rstrip("s")}'
-    if counts != [1]:
-        caption = f'mean ± standard deviation over {"–".join(map(str, counts))} {over}'
+    counts = '–'.join(map(str, sorted({len(seeds) for seeds in runs.values()})))
+    caption = f'mean ± standard deviation over {counts} {over}'
+    if counts == '1':
+        caption = f'one {over.rstrip("s")}'
     figure.supxlabel(caption, fontsize=9, color='0.35')
     return _save(figure, out)
 
@@ -122,10 +116,9 @@ def _save(figure: 'Figure', out: str | os.PathLike) -> Path:
     """Write the figure beside its place and move it there, so that a reader never meets half a file."""
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f'.{out.name}.partial')
-    figure.savefig(partial, format='png', dpi=120)
-    partial.replace(out)
-    return out
+    draft = draft_of(out)
+    figure.savefig(draft, format='png', dpi=120)
+    return draft.replace(out)
 
 
 def _xy(points: Series, per_epoch: float | None) -> tuple[list[float], list[float]]:
@@ -142,12 +135,30 @@ def _draw_losses(axes: 'Axes', lines: Mapping[str, Series], per_epoch: float | N
         axes.plot(x, _smooth(y), color=_COLORS[0], label='training (smoothed)')
     elif y:
         axes.plot(x, y, color=_COLORS[0], label='training', **_marks(y))
-    x, y = _xy(lines['val'], per_epoch)
-    if y:
-        best = _mark_best(axes, x, y, lower=True, color=_COLORS[1])
-        axes.plot(x, y, color=_COLORS[1], label=f'validation (best {best:.3f})', **_marks(y))
+    if lines['val']:
+        _draw_scores(axes, 'validation', lines['val'], per_epoch, _COLORS[1], higher_is_better=False, form='.3f')
     _log_where_it_spans(axes, 20)
     _finish(axes)
+
+
+def _draw_scores(axes: 'Axes',
+                 label: str,
+                 points: Series,
+                 per_epoch: float | None,
+                 color: str,
+                 higher_is_better: bool | None,
+                 form: str = '.4g') -> None:
+    """Draw a course of scores, and mark the best one where it is known which is better; NaN is no value."""
+    x, y = _xy(points, per_epoch)
+    finite = [i for i, value in enumerate(y) if math.isfinite(value)]
+    best = math.nan
+    if finite and higher_is_better is not None:
+        at = {True: max, False: min}[higher_is_better](finite, key=lambda i: y[i])
+        best = y[at]
+        axes.plot(x[at], best, marker='*', markersize=13, color=color, markeredgecolor='white', linestyle='', zorder=5)
+    if higher_is_better is not None:
+        label += f' (best {best:{form}})'
+    axes.plot(x, y, color=color, label=label, **_marks(y))
 
 
 def _draw_metrics(axes: 'Axes', metrics: Mapping[str, Series], per_epoch: float | None,
@@ -155,13 +166,7 @@ def _draw_metrics(axes: 'Axes', metrics: Mapping[str, Series], per_epoch: float 
     """Draw each validation metric, and mark its best value where it is known which is better."""
     axes.set(title='Validation metrics', ylabel=_unit(list(metrics)))
     for index, (name, points) in enumerate(metrics.items()):
-        x, y = _xy(points, per_epoch)
-        color = _COLORS[index % len(_COLORS)]
-        label = name
-        if name in higher_is_better:
-            best = _mark_best(axes, x, y, lower=not higher_is_better[name], color=color)
-            label += f' (best {best:.4g})'
-        axes.plot(x, y, color=color, label=label, **_marks(y))
+        _draw_scores(axes, name, points, per_epoch, _COLORS[index % len(_COLORS)], higher_is_better.get(name))
     _finish(axes)
 
 
@@ -180,8 +185,7 @@ def _draw_rates(axes: 'Axes', rates: Mapping[str, Series], per_epoch: float | No
 
 def _scaled(points: Series, records: Sequence[Record], by_epoch: bool) -> list[tuple[float, float]]:
     """Turn the steps of a run's points into epochs, where asked to."""
-    per_epoch = steps_per_epoch(records) if by_epoch else None
-    return list(zip(*_xy(points, per_epoch)))
+    return list(zip(*_xy(points, steps_per_epoch(records) if by_epoch else None)))
 
 
 def _draw_arm(axes: 'Axes',
@@ -190,8 +194,7 @@ def _draw_arm(axes: 'Axes',
               color: str,
               name_last: bool = False) -> None:
     """Draw the mean of an arm's seeds and the band of one standard deviation around it."""
-    seeds = [points for points in seeds if points]
-    if not seeds:
+    if not (seeds := [points for points in seeds if points]):
         return
     # Seeds that are not logged at the same steps are interpolated at those of the first, within their common range.
     start, stop = max(points[0][0] for points in seeds), min(points[-1][0] for points in seeds)
@@ -221,25 +224,14 @@ def _smooth(values: Sequence[float]) -> np.ndarray:
 
 def _marks(values: Sequence[float], most: int = 40) -> dict[str, object]:
     """Return how a line is drawn: with a dot at each value where there are few."""
-    style: dict[str, object] = dict(linewidth=1.6)
-    if len(values) <= most:
-        style.update(marker='o', markersize=3.5)
-    return style
-
-
-def _mark_best(axes: 'Axes', x: Sequence[float], y: Sequence[float], *, lower: bool, color: str) -> float:
-    """Put a star at the best value and return it; NaN is no value."""
-    finite = [i for i, value in enumerate(y) if math.isfinite(value)]
-    if not finite:
-        return math.nan
-    best = (min if lower else max)(finite, key=lambda i: y[i])
-    axes.plot(x[best], y[best], marker='*', markersize=13, color=color, markeredgecolor='white', linestyle='', zorder=5)
-    return y[best]
+    if len(values) > most:
+        return dict(linewidth=1.6)
+    return dict(linewidth=1.6, marker='o', markersize=3.5)
 
 
 def _log_where_it_spans(axes: 'Axes', factor: float) -> bool:
     """Make the y axis logarithmic where all values are positive and span more than ``factor``; tell whether it is."""
-    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines] or [np.empty(0)])
+    values = np.concatenate([[], *(np.asarray(line.get_ydata(), dtype=float) for line in axes.lines)])
     values = values[np.isfinite(values)]
     if not len(values) or values.min() <= 0 or values.max() / values.min() <= factor:
         return False
@@ -265,8 +257,7 @@ def _label_steps(axes: 'Axes', by_epoch: bool) -> None:
 
 def _finish(axes: 'Axes') -> None:
     """Add grid and legend, or say that there is nothing to show."""
-    for side in ('top', 'right'):
-        axes.spines[side].set_visible(False)
+    axes.spines[['top', 'right']].set_visible(False)
     axes.grid(True, color='0.9', linewidth=0.8)
     axes.set_axisbelow(True)
     if axes.get_legend_handles_labels()[0]:

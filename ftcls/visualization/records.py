@@ -3,6 +3,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from ftcls.utils import DataError, MissingFileError
@@ -38,14 +39,10 @@ def read_records(path: str | os.PathLike) -> list[dict]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as err:
-            if number == len(lines):
-                break
-            raise DataError(f'{path}, line {number} is not JSON ({err}); delete the line') from None
-        if not isinstance(record, dict):
-            raise DataError(f'{path}, line {number} is not a JSON object; delete the line')
-        records.append(record)
+            records.append({**json.loads(line)})
+        except (ValueError, TypeError) as err:
+            if number < len(lines):
+                raise DataError(f'{path}, line {number} is not a JSON object ({err}); delete the line') from None
     return records
 
 
@@ -73,19 +70,13 @@ def series(records: Iterable[Record], kind: str, name: str) -> Series:
 
 def metric_names(records: Iterable[Record]) -> list[str]:
     """Return the names of the validation metrics other than the loss, in the order of their appearance."""
-    names = {}
-    for record in records:
-        if record.get('kind') == 'val':
-            names |= dict.fromkeys(name for name in record if name not in _BOOKKEEPING and _is_number(record[name]))
-    return list(names)
+    items = chain.from_iterable(record.items() for record in records if record.get('kind') == 'val')
+    return list(dict.fromkeys(name for name, value in items if name not in _BOOKKEEPING and _is_number(value)))
 
 
 def metric_directions(records: Iterable[Record]) -> dict[str, bool]:
     """Return, of the metrics that state it, whether more of it is better."""
-    directions: dict[str, bool] = {}
-    for record in records:
-        directions.update(record.get('higher_is_better', {}))
-    return directions
+    return dict(chain.from_iterable(record.get('higher_is_better', {}).items() for record in records))
 
 
 def learning_rates(records: Iterable[Record]) -> dict[str, Series]:

@@ -43,8 +43,7 @@ def plot_search(trials: Sequence[Mapping[str, Any]],
     scored = [trial for trial in trials if trial['score'] is not None]
     _draw_history(axes[0], scored, metric, lower)
     axes[1].set(title='What mattered', xlabel='share of the variance of the score', xlim=(0, 1))
-    names = list(importance)[::-1]
-    axes[1].barh([_short(name) for name in names], [importance[name] for name in names], color=_COLORS[0])
+    axes[1].barh([*map(_short, importance)][::-1], [*importance.values()][::-1], color=_COLORS[0])
     for one, name in zip(axes[2:], shown):
         _draw_parameter(one, scored, name, metric, name in log_scaled)
     return _save(figure, out)
@@ -57,11 +56,9 @@ def _short(name: str) -> str:
 
 def _draw_history(axes: 'Axes', trials: Sequence[Mapping[str, Any]], metric: str, lower: bool) -> None:
     for pruned, color, label in ((False, _COLORS[0], 'finished'), (True, _COLORS[4], 'pruned')):
-        some = [trial for trial in trials if trial['pruned'] == pruned]
-        if some:
+        if some := [trial for trial in trials if trial['pruned'] == pruned]:
             axes.plot([t['number'] for t in some], [t['score'] for t in some], 'o', color=color, label=label)
-    finished = [trial for trial in trials if not trial['pruned']]
-    if finished:
+    if finished := [trial for trial in trials if not trial['pruned']]:
         best_of = np.minimum if lower else np.maximum
         best = best_of.accumulate([t['score'] for t in finished])
         axes.step([t['number'] for t in finished], best, where='post', color=_COLORS[1], label='best so far')

@@ -67,8 +67,7 @@ class UniversalVisualizer(Visualizer):
         Raises:
             DataError: If ``out_file`` cannot be written.
         """
-        if classes is None and self.dataset_meta is not None:
-            classes = self.dataset_meta.get('classes')
+        classes = classes or (self.dataset_meta or {}).get('classes')
         image = _resized(image, resize, rescale_factor)
         lines = []
         if draw_gt and 'gt_label' in data_sample:
@@ -113,16 +112,12 @@ def _describe(what: str,
               classes: Sequence[str] | None,
               score: Sequence[float] | None = None) -> list[str]:
     """Return one line per label, as ``Prediction: bees (1), 0.98``; ``Prediction: none`` where there is none."""
-    lines = []
-    for label in labels:
-        line = str(label)
-        if classes is not None and 0 <= label < len(classes):
-            line = f'{classes[label]} ({label})'
-        if score is not None:
-            line += f', {score[label]:.2f}'
-        lines.append(line)
-    text = f'{what}: ' + ('\n' + ' ' * (len(what) + 2)).join(lines or ['none'])
-    return text.split('\n')
+    names = {label: f'{name} ({label})' for label, name in enumerate(classes or ())}
+    lines = [names.get(label, str(label)) for label in labels]
+    if score is not None:
+        lines = [f'{line}, {score[label]:.2f}' for line, label in zip(lines, labels)]
+    lines = lines or ['none']
+    return [f'{what}: {lines[0]}', *(' ' * (len(what) + 2) + line for line in lines[1:])]
 
 
 def _write(drawing: np.ndarray, path: Path) -> None:

@@ -16,9 +16,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many records each drawing was made from."""
     calls: list[int] = []
 
-    def draw(source: Path, out: Path, title: str | None = None) -> None:
+    def draw(records: list[dict], out: Path, title: str | None = None) -> None:
         assert (out.name, title) == ('curves.png', 'run')
-        calls.append(len(source.read_text().splitlines()))
+        calls.append(len(records))
 
     monkeypatch.setattr(curves, 'plot_curves', draw)
     return calls

@@ -54,7 +54,7 @@ def test_records_are_read_and_a_cut_last_line_is_passed_over(tmp_path: Path) -> 
     path.write_text('\n'.join(lines) + '\n\n{"kind": "tra')
     assert read_records(path) == _run()
     path.write_text('\n'.join([lines[0], 'oops', lines[1]]))
-    with pytest.raises(DataError, match='metrics.jsonl, line 2 is not JSON'):
+    with pytest.raises(DataError, match='metrics.jsonl, line 2 is not a JSON object'):
         read_records(path)
     path.write_text('[1]\n' + lines[0])
     with pytest.raises(DataError, match='line 1 is not a JSON object'):
@@ -106,7 +106,7 @@ def test_curves_show_losses_metrics_and_rates(tmp_path: Path, drawn: list) -> No
 def test_curves_from_a_file_without_validation(tmp_path: Path, drawn: list) -> None:
     source = tmp_path / 'metrics.jsonl'
     source.write_text('\n'.join(json.dumps(record) for record in _run(epochs=40) if record['kind'] == 'train'))
-    plot_curves(source, tmp_path / 'curves.png')
+    plot_curves(read_records(source), tmp_path / 'curves.png')
     left, middle, _ = drawn[0].axes
     assert left.get_xlabel() == 'iteration'
     assert [text.get_text() for text in left.get_legend().get_texts()] == ['training (smoothed)']

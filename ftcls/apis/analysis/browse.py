@@ -2,7 +2,6 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -70,14 +69,11 @@ def _preprocessed(packed: Sequence[dict], preprocessor: nn.Module,
                   training: bool) -> tuple[list[np.ndarray], list[DataSample]]:
     """Apply the data preprocessor; return the images (H, W, C) uint8, RGB or grey, and the samples."""
     is_one_size = len({one['inputs'].shape for one in packed}) == 1
-    batches = [packed] if is_one_size else [[one] for one in packed]
     images, samples = [], []
-    for batch in batches:
-        data: dict[str, Any] = {key: [one[key] for one in batch] for key in ('inputs', 'data_samples')}
-        data = preprocessor(data, training)
-        for pixels, sample in zip(data['inputs'], data['data_samples']):
-            images.append(_denormalised(pixels, sample, preprocessor))
-            samples.append(sample)
+    for batch in [packed] if is_one_size else [[one] for one in packed]:
+        data = preprocessor({key: [one[key] for one in batch] for key in ('inputs', 'data_samples')}, training)
+        samples += data['data_samples']
+        images += [_denormalised(*pair, preprocessor) for pair in zip(data['inputs'], data['data_samples'])]
     return images, samples
 
 
@@ -85,8 +81,7 @@ def _denormalised(pixels: torch.Tensor, sample: DataSample, preprocessor: nn.Mod
     """Turn the network's input (C, H, W) float back into an image (H, W, 3 or 1) uint8, RGB or grey."""
     mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
     is_rgb = getattr(preprocessor, 'to_rgb', False) or sample.metainfo.get('channel_order') == 'rgb'
-    norm = sample.metainfo.get('img_norm_cfg')
-    if norm is not None:  # the pipeline has normalised
+    if norm := sample.metainfo.get('img_norm_cfg'):  # the pipeline has normalised
         mean, std = (torch.tensor(norm[key]).view(-1, 1, 1) for key in ('mean', 'std'))
         is_rgb = is_rgb or norm.get('to_rgb')
     if mean is not None:
@@ -113,13 +108,13 @@ def _title(sample: DataSample, classes: Sequence[str] | None) -> str:
         mask = torch.as_tensor(sample.gt_mask)
         name = Path(sample.metainfo.get('img_path') or '').name
         return f'{name} {100 * (mask == 1).sum() / max(int((mask != 255).sum()), 1):.1f} %'.strip()
-    names = dict(enumerate(classes or ()))
-    shares: list[tuple[str, float]] = []
+    shares: dict[int, float] = {}
     if 'gt_score' in sample and (classes is None or len(sample.gt_score) <= len(classes)):
-        shares = [(names.get(i, str(i)), share) for i, share in enumerate(sample.gt_score.tolist()) if share > 0]
+        shares = {i: share for i, share in enumerate(sample.gt_score.tolist()) if share > 0}
     elif 'gt_label' in sample:
-        shares = [(names.get(i, str(i)), 1) for i in sample.gt_label.tolist()]
-    if any(share != 1 for _, share in shares):
-        shares.sort(key=lambda named: named[1], reverse=True)
-        return ', '.join(f'{name} {share:.2f}' for name, share in shares[:_MAX_PARTS])
-    return ', '.join(name for name, _ in shares) or 'no label'
+        shares = dict.fromkeys(sample.gt_label.tolist(), 1)
+    names = {i: str(i) for i in shares} | dict(enumerate(classes or ()))
+    if set(shares.values()) - {1}:
+        most = sorted(shares, key=shares.get, reverse=True)[:_MAX_PARTS]
+        return ', '.join(f'{names[i]} {shares[i]:.2f}' for i in most)
+    return ', '.join(map(names.get, shares)) or 'no label'

@@ -2,6 +2,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -42,7 +43,7 @@ class Calibration:
 
     def text(self) -> str:
         """Describe it in a few lines."""
-        columns = {'on the test set': 'left', 'NLL': 'right', 'ECE': 'right', 'accuracy/top1': 'right'}
+        columns = {'on the test set': 'left', **dict.fromkeys(('NLL', 'ECE', 'accuracy/top1'), 'right')}
         rows = [(name, f'{one["nll"]:.4f}', f'{100 * one["ece"]:.2f}%', f'{one["accuracy"]:.2f}')
                 for name, one in (('before', self.before), ('after', self.after))]
         text = f'temperature {self.temperature:.4f}, fitted on {self.fitted_on:,} validation images\n\n'
@@ -110,10 +111,8 @@ def calibrate(cfg: Config,
 
 
 def _inputs(model: nn.Module, loader: DataLoader) -> Iterator[tuple[torch.Tensor, list]]:
-    """Yield each batch as the model takes it: inputs (N, C, H, W) float, and samples."""
-    for batch in loader:
-        data = model.data_preprocessor(batch, False)
-        yield data['inputs'], data['data_samples']
+    """Return each batch as the model takes it: inputs (N, C, H, W) float, and samples."""
+    return map(itemgetter('inputs', 'data_samples'), (model.data_preprocessor(batch, False) for batch in loader))
 
 
 @torch.no_grad()

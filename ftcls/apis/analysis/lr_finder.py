@@ -1,9 +1,8 @@
 """Which learning rate to use: a range test on the config's own model, data and optimizer, which leaves no trace."""
 import copy
 import math
-import random
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,8 @@ from mmengine.config import Config
 
 from ftcls.apis.training.train import TrainOptions, train
 from ftcls.config.loading import load_config
+from ftcls.config.resolve import type_name
+from ftcls.datasets.worker_seed import random_state, set_random_state
 from ftcls.engine.hooks import RangeTestFinished
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.utils import ConfigError
@@ -52,13 +53,11 @@ class RangeTest:
     def describe(self) -> list[str]:
         """Return how to read the result, in sentences."""
         end = 'where the loss diverged' if self.stopped else 'the highest rate'
-        lines = [
-            f'{len(self.rates)} steps, from a rate of {self.rates[0]:.2g} to {self.rates[-1]:.2g}, {end}',
-            f'the loss falls fastest at {self.steepest:.2g}; it is lowest at {self.bottom:.2g}, '
-            f'a tenth of which is {self.bottom / 10:.2g}',
-            f'suggested: {self.suggested:.2g}, where it falls fastest: --cfg-options '
-            f'optim_wrapper.optimizer.lr={self.suggested:.2g} (the config has {self.configured:.2g})'
-        ]
+        best, bottom, tenth = f'{self.suggested:.2g}', f'{self.bottom:.2g}', f'{self.bottom / 10:.2g}'
+        lines = [f'{len(self.rates)} steps, from a rate of {self.rates[0]:.2g} to {self.rates[-1]:.2g}, {end}']
+        lines.append(f'the loss falls fastest at {best}; it is lowest at {bottom}, a tenth of which is {tenth}')
+        option = f'--cfg-options optim_wrapper.optimizer.lr={best} (the config has {self.configured:.2g})'
+        lines.append(f'suggested: {best}, where it falls fastest: {option}')
         if not self.stopped and self.bottom >= 0.8 * self.rates[-1]:
             lines.append('the loss still falls at the highest rate: give a higher --max')
         if self.smoothed[0] - min(self.smoothed) < 0.05 * abs(self.smoothed[0]):
@@ -97,13 +96,11 @@ def find_lr(cfg: Config,
         try:
             with quiet_run():
                 train(cfg, options)
+            raise ConfigError(f'train_cfg ends before the {steps} steps of the range test; give fewer --steps')
         except RangeTestFinished as done:
             result = _evaluate(done)
-        else:
-            raise ConfigError(f'train_cfg ends before the {steps} steps of the range test; give fewer --steps')
     marks = {'steepest': result.steepest, 'lowest / 10': result.bottom / 10, "the config's": result.configured}
-    title = Path(cfg.filename or '').stem or None
-    plot_range_test(result.rates, result.losses, result.smoothed, marks, out, title)
+    plot_range_test(result.rates, result.losses, result.smoothed, marks, out, Path(cfg.filename or '').stem or None)
     return result
 
 
@@ -116,31 +113,23 @@ def _for_range_test(cfg: Config, lowest: float, highest: float, steps: int) -> C
         if key in cfg.train_cfg:
             batches = (steps + 1) * int(cfg.optim_wrapper.get('accumulative_counts', 1)) * 100
             cfg.train_cfg[key] = max(cfg.train_cfg[key], batches)
-    hooks = [hook for hook in cfg.get('custom_hooks') or [] if not _is_left_out(hook)]
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if type_name(hook) not in _LEFT_OUT]
     cfg.custom_hooks = [*hooks, dict(type='LRRangeHook', lowest=lowest, highest=highest, steps=steps)]
     default_hooks = cfg.get('default_hooks') or {}
-    left_out = [key for key, hook in default_hooks.items() if _is_left_out(hook)]
+    left_out = [key for key, hook in default_hooks.items() if type_name(hook) in _LEFT_OUT]
     cfg.default_hooks = {**default_hooks, **dict.fromkeys(['checkpoint', *left_out])}
     return cfg
-
-
-def _is_left_out(hook: object) -> bool:
-    return isinstance(hook, Mapping) and hook.get('type') in _LEFT_OUT
 
 
 @contextmanager
 def _random_state_kept() -> Iterator[None]:
     """Restore all random states, and torch's switches for deterministic results."""
-    python, numpy = random.getstate(), np.random.get_state()
-    cudnn = torch.backends.cudnn
+    state, cudnn = random_state(), torch.backends.cudnn
     switches = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
-        with torch.random.fork_rng(gpus):
-            yield
+        yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
+        set_random_state(state)
         torch.use_deterministic_algorithms(switches[0])
         cudnn.deterministic, cudnn.benchmark = switches[1:]
 
@@ -149,8 +138,8 @@ def _evaluate(done: RangeTestFinished) -> RangeTest:
     losses = [loss for loss in done.losses[1:] if math.isfinite(loss)]
     rates = done.rates[:len(losses)]
     if len(losses) < 5:
-        raise ConfigError(f'the loss diverged after {len(done.losses)} steps, at a rate of '
-                          f'{max(done.rates, default=0):.2g}: give a lower --min')
+        rate = max(done.rates, default=0)
+        raise ConfigError(f'the loss diverged after {len(done.losses)} steps, at a rate of {rate:.2g}: lower --min')
     smoothed = _smooth(losses)
     slopes = np.gradient(smoothed, np.log(rates))
     bottom = int(np.argmin(smoothed))

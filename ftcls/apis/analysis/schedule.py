@@ -16,7 +16,7 @@ from ftcls.apis.inference.model_zoo import build_model
 from ftcls.apis.training.loaders import build_datasets
 from ftcls.apis.training.sanity_checks import config_errors
 from ftcls.apis.training.train import check_config
-from ftcls.config.resolve import Facts, TrainOptions, resolve
+from ftcls.config.resolve import Facts, TrainOptions, resolve, type_name
 from ftcls.engine.hooks import GradualUnfreezingHook
 from ftcls.registry import HOOKS, PARAM_SCHEDULERS
 from ftcls.utils import ConfigError, UserError
@@ -58,12 +58,10 @@ class Schedule:
         lines = list(self.notes)
         for kind, series in (('lr', self.lr), ('momentum', self.momentum)):
             for name, values in series.items():
-                begin = self.begins.get(name, 0)
-                values = values[begin:]
-                if begin and values:
-                    name += f' from iteration {begin + 1} on'
-                text = 'never trained'
-                if values:
+                begin, text = self.begins.get(name, 0), 'never trained'
+                if values := values[begin:]:
+                    if begin:
+                        name += f' from iteration {begin + 1} on'
                     text = f'first {values[0]:g}, from {min(values):g} to {max(values):g}, last {values[-1]:g}'
                 lines.append(f'{kind} of {name}: {text}')
         return lines
@@ -83,10 +81,9 @@ def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
         raise ConfigError('train_dataloader, train_cfg, optim_wrapper: missing; there is no training to schedule')
     cfg = resolve(cfg, TrainOptions(), Facts(length.processes)).cfg
     iters, note = _iters_per_epoch(cfg, length)
+    epoch = total = cfg.train_cfg.get('max_iters')  # one long epoch for MMEngine
     if 'max_epochs' in cfg.train_cfg:
         epoch, total = iters, cfg.train_cfg.max_epochs * iters
-    else:  # one long epoch for MMEngine
-        epoch = total = cfg.train_cfg.max_iters
     with config_errors('model, optim_wrapper'):
         model = build_model(cfg)
         optimizer = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper)).optimizer
@@ -123,8 +120,7 @@ def _iters_per_epoch(cfg: Config, length: EpochLength) -> tuple[int, str]:
         except UserError as err:
             raise ConfigError('the length of an epoch is unknown, since the training set cannot be read; give '
                               f'--dataset-size or --iters-per-epoch ({unwrapped(err)})') from err
-    batch = cfg.train_dataloader.get('batch_size')
-    if batch is None:
+    if (batch := cfg.train_dataloader.get('batch_size')) is None:
         raise ConfigError('train_dataloader.batch_sampler decides the length of an epoch; give --iters-per-epoch')
     rounded = math.floor if cfg.train_dataloader.get('drop_last') else math.ceil
     iters = max(1, rounded(math.ceil(samples / length.processes) / batch))
@@ -158,10 +154,9 @@ def _unfreezing(cfg: Config, model: nn.Module, groups: Mapping[str, dict], epoch
                 total: int) -> tuple[dict[str, int], dict[int, str], list[str]]:
     """Return when each group begins to learn, what joins when (both in iterations), and the plan in words."""
     with config_errors('custom_hooks'):
-        hooks = [HOOKS.build(dict(h)) for h in cfg.get('custom_hooks') or [] if _unfreezes(h)]
-    if not hooks:
+        hook = next((HOOKS.build(dict(one)) for one in cfg.get('custom_hooks') or [] if _unfreezes(one)), None)
+    if hook is None:
         return {}, {}, []
-    hook = hooks[0]
     hook.check_loop('max_epochs' in cfg.train_cfg)
     unit = epoch if hook.by_epoch else 1
     plan = hook.plan(model, total // unit)
@@ -173,9 +168,7 @@ def _unfreezing(cfg: Config, model: nn.Module, groups: Mapping[str, dict], epoch
 
 
 def _unfreezes(hook: Any) -> bool:
-    if not isinstance(hook, Mapping):
-        return False
-    kind = HOOKS.get(hook['type'])
+    kind = HOOKS.get(type_name(hook))
     return isinstance(kind, type) and issubclass(kind, GradualUnfreezingHook)
 
 

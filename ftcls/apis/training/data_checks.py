@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
@@ -22,18 +23,55 @@ from ftcls.utils import ConfigError, DataError
 from ftcls.utils.errors import located
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
-from ftcls.utils.tree import as_list
-from .loaders import DataReport, dataset_configs, image_loader
+from ftcls.utils.tree import as_list, walk
+from .file_scan import scan_files
+from .loaders import DataReport, dataset_configs, image_loader, open_caches
+from .sanity_checks import first_samples
 
-__all__ = ['check_contents', 'check_heads', 'check_images', 'check_masks', 'check_missing_classes']
+__all__ = ['check_datasets', 'check_heads', 'check_images', 'check_missing_classes']
 
 _MOST_COMPARED = 200_000  # images in all splits; to list more takes seconds
 _REMEDIES = dict(
-    shared="remove them from one of the two, for example by exclude=[…]; if both read one folder, set split='train' "
-    "and split='val'",
+    shared="remove them from one of the two (exclude=[…]), or if both read one folder, set split='train' and 'val'",
     conflict='correct the labels, or remove the images')
 
 _MANY_MASKS = 2_000  # take longer than some seconds
+
+
+def check_datasets(cfg: Config,
+                   datasets: Mapping[str, Dataset],
+                   report: DataReport,
+                   work_dir: str,
+                   others: Mapping[str, Dataset] | None = None) -> dict[str, list]:
+    """Check all that can be told of datasets and their files without a model, and note in the report what they hold.
+
+    Args:
+        cfg: The config.
+        datasets: Split name to dataset.
+        report: What is known of them.
+        work_dir: Where unusable files are listed.
+        others: Further datasets, whose images are compared with these; None compares none.
+
+    Returns:
+        Split name to some of its samples, see :func:`.sanity_checks.first_samples`.
+
+    Raises:
+        UserError: If the data is not as the config says.
+    """
+    check_missing_classes(cfg, report)
+    check_heads(cfg, report)
+    scan = scan_files(datasets, work_dir)
+    report.facts['scan'] = scan.describe()
+    images = check_images(datasets, scan.headers)
+    report.facts['images'] = [f'{split}: {line}' for split, lines in images.items() for line in lines]
+    if len(set(map(tuple, images.values()))) == 1:
+        report.facts['images'] = next(iter(images.values()))
+    if is_main_process():  # only its log and preflight are read
+        report.facts['masks'] = check_masks(cfg, datasets, scan.headers)
+        if others is not None:
+            check_contents(cfg, {**datasets, **others}, report)
+    report.facts['cache'] = open_caches(datasets)
+    return first_samples(datasets)
 
 
 def check_heads(cfg: Config, report: DataReport) -> None:
@@ -69,13 +107,11 @@ def check_missing_classes(cfg: Config, report: DataReport) -> None:
     Raises:
         DataError: Naming the split and the classes.
     """
-    missing = report.missing()
-    if missing and not cfg.get('allow_missing_classes', False):
+    if (missing := report.missing()) and not cfg.get('allow_missing_classes', False):
         lines = [f'{key}_dataloader.dataset: no sample of {enumerate_names(names)}' for key, names in missing.items()]
         empty = {name for names in missing.values() for name in names}
         chosen = enumerate_names(repr(name) for name in report.classes if name not in empty)
-        lines.append(f'add samples (an empty folder is a class too), leave the class out with classes=[{chosen}] in '
-                     'each dataset, or accept it with allow_missing_classes=True')
+        lines.append(f'add samples, set classes=[{chosen}] in each dataset, or accept it: allow_missing_classes=True')
         raise DataError('\n'.join(lines))
 
 
@@ -91,17 +127,15 @@ def check_images(datasets: Mapping[str, Dataset], headers: Mapping[str, ImageHea
     """
     found = {}
     for split, dataset in datasets.items():
-        loader = image_loader(dataset)
-        if loader is None:
+        if (loader := image_loader(dataset)) is None:
             continue
         paths = dict.fromkeys(info['img_path'] for info in iter_samples(dataset) if info.get('img_path'))
         with located(f'{split}_dataloader.dataset'):
             survey = survey_images(list(paths), loader, headers)
             if survey.fault:
                 raise DataError(survey.fault)
-        found[split] = [
-            *survey.lines, *_describe_reduction(dataset, [headers[path] for path in paths if path in headers])
-        ]
+        known = [headers[path] for path in paths if path in headers]
+        found[split] = [*survey.lines, *_describe_reduction(dataset, known)]
         for line in survey.lines:
             if line.startswith('WARNING '):
                 warn(line.removeprefix('WARNING '))
@@ -150,8 +184,8 @@ def _check_mask_settings(cfg: Config) -> None:
             ours, theirs = trained.get(name, default), other.get(name, default)
             is_left_out = name in ('foreground', 'threshold', 'alpha') and name not in trained.keys() & other.keys()
             if trained.get('type') == other.get('type') and ours != theirs and (is_same or is_left_out):
-                raise ConfigError(f'{split}_dataloader.dataset.{name}: {theirs!r}, but train_dataloader.dataset.{name} '
-                                  f'is {ours!r}; set both, so that the masks mean the same')
+                key = f'dataloader.dataset.{name}'
+                raise ConfigError(f'{split}_{key}: {theirs!r}, but train_{key} is {ours!r}; set both to the same')
 
 
 def check_contents(cfg: Config, datasets: Mapping[str, Dataset], report: DataReport) -> None:
@@ -160,8 +194,7 @@ def check_contents(cfg: Config, datasets: Mapping[str, Dataset], report: DataRep
     Raises:
         DataError: If all validation images are training images, unless the config says ``allow_shared_images = True``.
     """
-    unknown = [split for split, dataset in datasets.items() if not any(iter_samples(dataset))]
-    if unknown:
+    if unknown := [split for split, dataset in datasets.items() if not any(iter_samples(dataset))]:
         report.notes.append(f'{enumerate_names(unknown)}: images not compared, since the dataset has no get_data_info')
     if sum(len(inner) for dataset in datasets.values() for inner in inner_datasets(dataset)) > _MOST_COMPARED:
         report.notes.append(f'images not compared, more than {_MOST_COMPARED:,}; tools/check_data.py compares them')
@@ -180,15 +213,9 @@ def check_contents(cfg: Config, datasets: Mapping[str, Dataset], report: DataRep
         warn(text)
 
 
-def _metric_configs(evaluator: Any, path: str) -> Iterator[tuple[str, Mapping]]:
-    """Yield the path and the dict of each metric of an evaluator."""
-    if isinstance(evaluator, list | tuple):
-        for number, item in enumerate(evaluator):
-            yield from _metric_configs(item, f'{path}.{number}')
-    elif isinstance(evaluator, Mapping) and 'metrics' in evaluator:
-        yield from _metric_configs(evaluator['metrics'], f'{path}.metrics')
-    elif isinstance(evaluator, Mapping):
-        yield path, evaluator
+def _metric_configs(evaluator: Any, path: str) -> list[tuple[str, Mapping]]:
+    """Return the path and the dict of each metric of an evaluator."""
+    return [(path, node) for path, node in walk(evaluator, path) if isinstance(node, Mapping) and 'type' in node]
 
 
 def _head_faults(cfg: Config) -> Iterator[str]:
@@ -208,8 +235,7 @@ def _metric_faults(cfg: Config, several: Mapping[str, str]) -> Iterator[str]:
     """
     kinds = {_dataset_class(cfg, split) for split, described in several.items() if described} - {None}
     for split in ('val', 'test'):
-        described = several.get(split)
-        if described is None:
+        if (described := several.get(split)) is None:
             described = _dataset_class(cfg, split) in kinds
         key = f'{split}_evaluator'
         for path, config in _metric_configs(cfg.get(key), key):

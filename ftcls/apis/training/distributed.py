@@ -17,11 +17,10 @@ from ftcls.utils.processes import PATIENCE, show_life
 
 __all__ = ['init_distributed', 'close_distributed', 'count_event']
 
-_NAMES = {  # of rank, number of processes, rank on the machine
-    'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
-    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
-    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK')
-}
+_NAMES = dict(  # of rank, number of processes, rank on the machine
+    pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'))
 _STARTERS = {'pytorch': 'tools/dist_train.sh or torchrun', 'slurm': 'tools/slurm_train.sh or srun', 'mpi': 'mpirun'}
 
 
@@ -52,8 +51,8 @@ def _join(launcher: str, dist_cfg: dict[str, Any]) -> None:
     local_world = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     gpus = torch.cuda.device_count()
     if 0 < gpus < local_world:
-        raise ConfigError(f'{local_world} processes on a machine with {plural(gpus, "GPU")}; use GPUS={gpus}, or '
-                          'CUDA_VISIBLE_DEVICES= for processes on the CPU')
+        text = f'{local_world} processes on a machine with {plural(gpus, "GPU")}'
+        raise ConfigError(f'{text}; use GPUS={gpus}, or CUDA_VISIBLE_DEVICES= for processes on the CPU')
     if gpus:
         init_dist('pytorch', **{'backend': 'nccl', **options})
     else:
@@ -83,8 +82,7 @@ def _set_environment(launcher: str) -> None:
 
 
 def _require(launcher: str, *names: str) -> None:
-    missing = [name for name in names if name not in os.environ]
-    if missing:
+    if missing := [name for name in names if name not in os.environ]:
         raise ConfigError(f'--launcher {launcher}: {", ".join(missing)} not set; start with {_STARTERS[launcher]}')
 
 

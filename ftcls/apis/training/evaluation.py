@@ -16,15 +16,15 @@ from ftcls.engine.hooks import SpeedHook
 from ftcls.engine.mmengine_compat import set_test_loop
 from ftcls.registry import LOOPS
 from ftcls.utils import CheckpointError, ConfigError, DataError
-from ftcls.utils.checkpoint.loading import read_checkpoint
+from ftcls.utils.checkpoint.loading import checkpoint_meta, read_checkpoint
 from ftcls.utils.errors import unwrapped
 from ftcls.utils.names import enumerate_names
-from .data_checks import check_heads, check_images, check_masks, check_missing_classes
+from .data_checks import check_datasets
 from .distributed import init_distributed
-from .file_scan import BadSampleHook, scan_files
-from .loaders import build_datasets, build_loaders, open_caches
+from .file_scan import BadSampleHook
+from .loaders import build_datasets, build_loaders
 from .machine_faults import machine_errors
-from .sanity_checks import check_pass, first_samples
+from .sanity_checks import check_pass
 from .train import build_runner, check_config
 
 __all__ = ['evaluate_runner', 'test']
@@ -56,8 +56,7 @@ def test(cfg: Config,
     options = EvalOptions(work_dir, launcher, checkpoint, tta)
     cfg = check_config(cfg, options)
     if not cfg.get('test_dataloader'):
-        raise ConfigError('test_dataloader: missing; which dataset should be tested? Add test_dataloader, test_cfg, '
-                          'test_evaluator')
+        raise ConfigError('test_dataloader: missing; add the dataset to test, with test_cfg and test_evaluator')
     resolved = resolve(cfg, options)
     init_distributed(launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
     classes = _classes_of(read_checkpoint(checkpoint))
@@ -66,31 +65,20 @@ def test(cfg: Config,
     except DataError as err:
         trained = f'{checkpoint} was trained on the classes {enumerate_names(classes)}: ' if classes else ''
         raise DataError(trained + str(unwrapped(err))) from err
-    check_missing_classes(cfg, report)
-    check_heads(cfg, report)
-    scan = scan_files(datasets, work_dir_of(cfg, options))
-    report.images = check_images(datasets, scan.headers)
-    masks = check_masks(cfg, datasets, scan.headers)
-    caches = open_caches(datasets)
-    samples = first_samples(datasets)
-    if tta:
-        # The first view, as a sample.
+    samples = check_datasets(cfg, datasets, report, work_dir_of(cfg, options))
+    if tta:  # the first view, as a sample
         samples['test'] = [{key: views[0] for key, views in sample.items()} for sample in samples['test']]
     loaders = build_loaders(resolved.cfg, datasets)
     runner = build_runner(resolved.cfg, loaders, [BadSampleHook(), SpeedHook()])
-    described = [
-        f'checkpoint: {checkpoint}', *(f'scan: {line}' for line in scan.describe()), *report.describe_images(),
-        *resolved.notes, *(f'masks, {line}' for line in masks), *(f'cache, {line}' for line in caches)
-    ]
-    for note in described:
-        print_log(note, logger='current')
+    for title, lines in {'checkpoint': [checkpoint], **report.facts, 'config': resolved.notes}.items():
+        for line in lines:
+            print_log(f'{title}: {line}', logger='current')
     check_pass(runner, loaders, samples)
     if out and Path(out).suffix != '.json':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
     metrics = runner.test()
     if is_main_process() and out and Path(out).suffix == '.json':
-        Path(out).write_text(
-            json.dumps(metrics, indent=2, default=lambda value: value.tolist()) + '\n', encoding='utf-8')
+        Path(out).write_text(json.dumps(metrics, indent=2, default=lambda one: one.tolist()) + '\n', encoding='utf-8')
     return metrics
 
 
@@ -134,10 +122,7 @@ def evaluate_runner(runner: Runner, extra: Sequence[BaseMetric] = ()) -> tuple[d
 
 def _classes_of(checkpoint: Mapping[str, Any]) -> list[str] | None:
     """Return the class names in a checkpoint of ours."""
-    meta = checkpoint.get('meta')
-    if not isinstance(meta, Mapping):
-        return None
-    classes = (meta.get('dataset_meta') or {}).get('classes') or []
+    classes = (checkpoint_meta(checkpoint).get('dataset_meta') or {}).get('classes') or []
     if not all(isinstance(name, str) for name in classes):
         raise CheckpointError('meta.dataset_meta.classes of the checkpoint must hold names only')
     return list(classes) or None

@@ -24,10 +24,7 @@ __all__ = ['BadSampleHook', 'FileScan', 'scan_files']
 _LIST = 'bad_samples.txt'
 _MANY = 200_000  # files that take longer than some seconds
 _SHOWN = 5
-_FINDINGS = {
-    IS_BAD: ('unreadable', 'others were drawn in their place'),
-    IS_DAMAGED: ('damaged', 'decoded as far as possible')
-}
+_FINDINGS = {IS_BAD: ('unreadable', 'others were drawn instead'), IS_DAMAGED: ('damaged', 'decoded in part')}
 
 
 @dataclass
@@ -72,8 +69,7 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
     started = time.perf_counter()
     seen: set[str] = set()
     for split, dataset in datasets.items():
-        unchecked = [inner for inner in inner_datasets(dataset) if not getattr(inner, 'check', False)]
-        seen.update(*map(_files, unchecked))
+        seen.update(*map(_files, [inner for inner in inner_datasets(dataset) if not getattr(inner, 'check', False)]))
         paths = [path for path in _files(dataset) if path not in seen]
         if len(paths) > _MANY:
             print_log(f'reading the headers of {len(paths):,} files; check=False of the dataset skips this', 'current')
@@ -81,15 +77,13 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
         headers = scan_headers(paths)
         scan.headers.update((header.path, header) for header in headers)
         bad = {header.path: header.fault for header in headers if header.fault}
-        left_out = {}
-        for inner in inner_datasets(dataset):
-            left_out.update(getattr(inner, 'left_out', {}))
+        left_out = dict(chain.from_iterable(getattr(one, 'left_out', {}).items() for one in inner_datasets(dataset)))
         if bad:
             text = f'{len(bad):,} of {plural(len(paths), "file")} cannot be used:'
             faults.append(_listed(work_dir, split, f'{split}_dataloader.dataset: {text}', bad))
         if left_out:
-            scan.notes.append(f"{split}: the samples of {plural(len(left_out), 'bad file')} are left out "
-                              f"(on_bad_sample='skip'), see {_LIST}; {len(dataset):,} samples remain")
+            text = f"{plural(len(left_out), 'bad file')} are left out (on_bad_sample='skip'), see {_LIST}"
+            scan.notes.append(f'{split}: the samples of {text}; {len(dataset):,} samples remain')
             warn(_listed(work_dir, split, scan.notes[-1], left_out))
     scan.seconds = time.perf_counter() - started
     if faults:

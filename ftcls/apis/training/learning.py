@@ -80,8 +80,7 @@ def check_last_batch(model: nn.Module, loader: DataLoader, sample: Any) -> None:
         hook.remove()
     if single:
         names = enumerate_names([norms[layer] for layer in single], 3)
-        why = f'batch_size={size}: '
+        why = f'train_dataloader.batch_size={size}: '
         if size > 1:
             why += f'{count:,} images leave a last batch of 1 image; set train_dataloader.drop_last=True, or '
-        raise ConfigError(f'train_dataloader.{why}set another batch_size: BatchNorm ({names}) gets one value per '
-                          'channel from a single image, and needs two')
+        raise ConfigError(f'{why}set another batch_size: BatchNorm ({names}) needs two values per channel')

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from ftcls.config.resolve import dataset_configs, scope_of
+from ftcls.datasets import BaseDataset
 from ftcls.datasets.in_memory import join
 from ftcls.datasets.samplers import sample_labels
 from ftcls.datasets.transforms import LoadImageFromFile
@@ -28,7 +29,9 @@ from ftcls.utils.processes import usable_cores
 from .machine_faults import prepare_workers
 from .sanity_checks import config_errors
 
-__all__ = ['DataReport', 'build_datasets', 'build_loaders', 'dataset_configs', 'image_loader', 'open_caches']
+__all__ = [
+    'DataReport', 'build_datasets', 'build_loaders', 'dataset_configs', 'describe_counts', 'image_loader', 'open_caches'
+]
 
 # Two datasets over the same list must agree on these so that the parts that they draw do not overlap.
 _DRAW_SETTINGS = ('val_fraction', 'split_seed')
@@ -45,9 +48,8 @@ class DataReport:
         several: How many labels an image has, for splits whose images can have several.
         ignored: Classes in a split's data that are not among ``classes``.
         drawn: How the samples were drawn, for splits that do not use all.
-        masks: What the masks of the splits hold.
-        images: What the image files of a split hold, and what of it the network gets.
-        caches: Where decoded images are kept.
+        facts: Lines on the files ('scan'), on what 'images' and 'masks' hold, and on where decoded images are kept
+            ('cache').
         notes: Further lines: which images are there twice, or were not compared.
     """
     classes: tuple[str, ...] | None = None
@@ -56,25 +58,14 @@ class DataReport:
     several: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, list[str]] = field(default_factory=dict)
     drawn: dict[str, str] = field(default_factory=dict)
-    masks: list[str] = field(default_factory=list)
-    images: dict[str, list[str]] = field(default_factory=dict)
-    caches: list[str] = field(default_factory=list)
+    facts: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def missing(self) -> dict[str, list[str]]:
         """Return the classes without a sample, by split."""
-        found = {}
-        for split, counts in self.counts.items():
-            empty = [name for name in self.classes or () if counts is not None and not counts.get(name)]
-            if empty:
-                found[split] = empty
-        return found
-
-    def describe_images(self) -> list[str]:
-        """Return the lines on the images that the preflight shows, once if they are the same for all splits."""
-        if len(set(map(tuple, self.images.values()))) == 1:
-            return next(iter(self.images.values()))
-        return [f'{split}: {line}' for split, lines in self.images.items() for line in lines]
+        known = {split: counts for split, counts in self.counts.items() if counts is not None}
+        found = {split: [n for n in self.classes or () if not counts.get(n)] for split, counts in known.items()}
+        return {split: names for split, names in found.items() if names}
 
     def describe(self, loaders: Mapping[str, DataLoader] | None = None) -> list[str]:
         """Return the lines that the preflight shows: the classes, then one line per split.
@@ -88,13 +79,8 @@ class DataReport:
             lines.append(f'classes: {len(self.classes)} ({enumerate_names(self.classes)})')
         missing = self.missing()
         for split, size in self.sizes.items():
-            counts = self.counts[split]
-            line = f'{split}: {size:,} samples'
-            if counts and len(counts) <= 10:
-                line += ' (' + ', '.join(f'{name} {n}' for name, n in counts.items()) + ')'
-            elif counts:
-                line += f' ({min(counts.values())} to {max(counts.values())} per class)'
-            parts = [line, self.several[split], self.drawn[split]]
+            text = describe_counts(self.counts[split] or {})
+            parts = [f'{split}: {size:,} samples{text and f" ({text})"}', self.several[split], self.drawn[split]]
             sampler = getattr(loaders.get(split), 'sampler', None)
             if hasattr(sampler, 'describe'):
                 parts.append(sampler.describe())
@@ -104,6 +90,13 @@ class DataReport:
                 parts.append(f'ignored, since not among the classes: {enumerate_names(self.ignored[split])}')
             lines.append('; '.join(filter(None, parts)))
         return lines + self.notes
+
+
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """Return how many images each class has, or of more than ten classes the least and the most; '' without any."""
+    if len(counts) > 10:
+        return f'{min(counts.values())} to {max(counts.values())} per class'
+    return ', '.join(f'{name} {count}' for name, count in counts.items())
 
 
 def build_datasets(cfg: Config,
@@ -216,9 +209,8 @@ def _check_classes(dataset: Dataset, settings: Mapping[str, Any], report: DataRe
                         f'({enumerate_names(report.classes)}); set {split}_dataloader.dataset.classes to these')
     ignored = _ignored(dataset)
     if ignored and report.sizes and not all(_chooses_classes(one) for one in dataset_configs(settings)):
-        raise DataError(
-            f'has classes that the training set has not: {enumerate_names(ignored)}; rename or remove them, '
-            f'or choose classes by {split}_dataloader.dataset.classes')
+        raise DataError(f'has classes that the training set has not: {enumerate_names(ignored)}; rename or remove '
+                        f'them, or set {split}_dataloader.dataset.classes')
 
 
 def _ignored(dataset: Dataset) -> list[str]:
@@ -240,8 +232,7 @@ def _counts(dataset: Dataset) -> dict[str, int] | None:
     parts = inner_datasets(dataset)
     total: Counter = Counter()
     for part in parts:
-        part_counts = getattr(part, 'class_counts', lambda: None)()
-        if part_counts is None:
+        if (part_counts := getattr(part, 'class_counts', lambda: None)()) is None:
             return None
         total.update(part_counts)
     counts = dict(total)
@@ -254,8 +245,7 @@ def _counts(dataset: Dataset) -> dict[str, int] | None:
 def _describe_labels(dataset: Dataset) -> str:
     """Return how many labels its images have, for the preflight; '' where each has one by its kind."""
     parts = [part for part in inner_datasets(dataset) if getattr(part, 'multi_label', False)]
-    numbers = [len(part.get_cat_ids(index)) for part in parts for index in range(len(part))]
-    if not numbers:
+    if not (numbers := [len(part.get_cat_ids(index)) for part in parts for index in range(len(part))]):
         return ''
     unlabelled = f', {numbers.count(0):,} without any' if 0 in numbers else ''
     return f'{sum(numbers) / len(numbers):.2f} labels per image{unlabelled}'
@@ -268,10 +258,9 @@ def image_loader(dataset: Dataset) -> LoadImageFromFile | None:
 
 
 def _check_same_settings(train: Dataset, other: Dataset, split: str) -> None:
-    folder = getattr(train, 'data_prefix', None)
-    is_same_list = all(getattr(train, name, None) == getattr(other, name, None) for name in ('data_prefix', 'ann_file'))
-    has_parts = all(getattr(one, 'val_fraction', None) is not None for one in (train, other))
-    if folder is None or not is_same_list or not has_parts:
+    if not all(isinstance(one, BaseDataset) and one.val_fraction is not None for one in (train, other)):
+        return
+    if (train.data_prefix, train.ann_file) != (other.data_prefix, other.ann_file):
         return
     for name in _DRAW_SETTINGS:
         ours, theirs = getattr(train, name), getattr(other, name)

@@ -25,8 +25,7 @@ from .distributed import count_event
 
 __all__ = ['machine_errors', 'prepare_workers']
 
-# Each: what the error says, and what is said of it; {} is its first line.
-_FAULTS = (
+_FAULTS = (  # each: what the error says, and what is said of it; {} is its first line
     (rf'Too many open files|ancdata|exit code {errno.EMFILE}\b', 'too many open files: raise the limit by '
      '`ulimit -n 65536`, or give fewer num_workers'),
     (rf'(?i)shared memory|</?torch_|bus error|exit code {errno.ENOSPC}\b', 'shared memory (/dev/shm) is full: give '
@@ -35,8 +34,7 @@ _FAULTS = (
      'out; give fewer num_workers, or a smaller batch_size'),
     (r'(?i)out of memory|allocate memory|bad_alloc|MemoryError', 'memory ran out ({}): give a smaller batch_size of '
      'the dataloader (the default --batch-policy keeps the images per step), or --amp'),
-    (r'No space left on device|Disk quota exceeded', 'the disk is full ({}): make space, or give another --work-dir'),
-)
+    (r'No space left on device|Disk quota exceeded', 'the disk is full ({}): make space, or give another --work-dir'))
 _LOST = re.compile(r'(?i)closed by peer|reset by peer|timed out waiting|socket ?timeout|nccl|gloo|monitoredbarrier|'
                    r'broken pipe|wait timeout')
 
@@ -54,10 +52,7 @@ def machine_errors() -> Iterator[StopSignals]:
             yield signals
         except BaseException as err:
             _end_workers()
-            if isinstance(err, UserError) or not isinstance(err, RuntimeError | OSError | MemoryError):
-                raise
-            text = _explain(err)
-            if text is None:
+            if (text := _explain(err)) is None:
                 raise
             if signals.signum is not None:  # the other processes have stopped
                 raise RunStopped(signals.signum) from err
@@ -66,6 +61,8 @@ def machine_errors() -> Iterator[StopSignals]:
 
 def _explain(err: BaseException) -> str | None:
     """Return what to say of an error, None for one that is not the machine's."""
+    if isinstance(err, UserError) or not isinstance(err, RuntimeError | OSError | MemoryError):
+        return None
     said = f'{type(err).__name__}: {err} {err.__cause__}'
     line = (str(err).strip() or said).splitlines()[0].rstrip('.')[:200]
     for pattern, text in _FAULTS:
@@ -83,8 +80,8 @@ def _describe_lost(line: str) -> str:
     time.sleep(5)
     silent = [rank for rank in ranks if rank != own and count_event(f'lost a process, {rank}', 0) == 0]
     who = f'process {", ".join(map(str, silent))}' if silent else 'a process'
-    return (f'{who} did not answer, and may be frozen or killed ({line}). Continue from the last checkpoint (train.py '
-            '--resume); env_cfg.dist_cfg.timeout is the limit in seconds')
+    return (f'{who} did not answer, and may be frozen or killed ({line}). Continue from the last checkpoint by '
+            '--resume; env_cfg.dist_cfg.timeout is the limit in seconds')
 
 
 _take = Workers._try_get_data
@@ -114,10 +111,9 @@ def _take_in_time(workers: Workers, *timeout: float) -> tuple[bool, Any]:
         return True, data
     index = workers._task_info[workers._rcvd_idx][0]
     name, kind = f'{_split(workers)}_dataloader', type(workers._dataset).__name__
-    raise MachineError(
-        f'{name}.num_workers: worker {index} of {len(workers._workers)} (process '
-        f'{workers._workers[index].pid}, {kind}) gave no batch for {workers._timeout:g} s; does its file '
-        f'system hang? If images take that long, raise {name}.timeout')
+    who = f'worker {index} of {len(workers._workers)} (process {workers._workers[index].pid}, {kind})'
+    text = f'{who} gave no batch for {workers._timeout:g} s; does its file system hang?'
+    raise MachineError(f'{name}.num_workers: {text} If images take that long, raise {name}.timeout')
 
 
 Workers._try_get_data = _take_in_time

@@ -15,7 +15,7 @@ from ftcls.utils.arguments import own_arguments
 from ftcls.utils.checkpoint.folder import is_whole, newest_whole
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
-from ftcls.utils.tree import as_list, differences
+from ftcls.utils.tree import as_list, differences, walk
 
 __all__ = ['check_same_recipe', 'find_resumed', 'loaders_before']
 
@@ -41,16 +41,14 @@ def find_resumed(cfg: Config, options: TrainOptions) -> str | None:
         MissingFileError: If the checkpoint that was named does not exist.
         CheckpointError: If it is not whole, and there is one that is.
     """
-    resume = options.resume or cfg.get('resume', False)
-    if not resume:
+    if not (resume := options.resume or cfg.get('resume', False)):
         return None
     path = resume
     if not isinstance(resume, str):
         path = (cfg.get('resume') and cfg.get('load_from')) or _latest(cfg, Path(work_dir_of(cfg, options)))
     if path is not None and not Path(path).is_file():
         raise MissingFileError(f'--resume {path}: no such checkpoint; give a path, or none for the latest one')
-    earlier = path and not is_whole(path) and newest_whole([Path(path).parent])
-    if earlier:
+    if earlier := path and not is_whole(path) and newest_whole([Path(path).parent]):
         raise CheckpointError(f'--resume {path}: cut short or damaged; the newest whole checkpoint: --resume {earlier}')
     return path and str(path)
 
@@ -94,17 +92,17 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
     Raises:
         ConfigError: Naming each key, its value in the checkpoint's config and in this one.
     """
-    before = _read_config(meta.get('cfg'))
-    if before is None:
+    if (before := _read_config(meta.get('cfg'))) is None:
         if 'cfg' in meta:
             warn(f'--resume {checkpoint}: the config in it cannot be read, and is not compared with this one')
         return
-    changed = [line for key in _RESTORED for line in _describe(key, _get(before, key), _get(cfg, key))]
+    old, new = _by_path(before), _by_path(cfg.to_dict())
+    changed = [line for key in _RESTORED for line in _describe(key, old.get(key), new.get(key))]
     if _hooks(before, _PLANS):
         changed += _hook_differences(before, cfg, _PLANS)
     warned = _hook_differences(before, cfg, _OTHER_HOOKS)
-    for key, default in _FREEZING.items():
-        warned += _describe(key, _get(before, key, default), _get(cfg, key, default))
+    for key in _FREEZING:
+        warned += _describe(key, old[key], new[key])
     if warned:
         lines = [f'--resume {checkpoint}: the run continues with other settings than it was started with:', *warned]
         warn('\n  '.join(lines))
@@ -131,13 +129,10 @@ def _read_config(text: Any) -> dict[str, Any] | None:
         return None
 
 
-def _get(cfg: Mapping[str, Any], path: str, default: Any = None) -> Any:
-    value: Any = cfg
-    for key in path.split('.'):
-        value = getattr(value, 'get', {}.get)(key)
-    if value is None:
-        return default
-    return as_list(value) if path == 'model.freeze' else value
+def _by_path(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values in a config by their paths, with the defaults of what stays frozen."""
+    found = _FREEZING | {path: value for path, value in walk(cfg) if value is not None}
+    return found | {'model.freeze': as_list(found['model.freeze'])}
 
 
 def _hooks(cfg: Mapping[str, Any], names: tuple[str, ...]) -> list[dict]:
@@ -146,8 +141,8 @@ def _hooks(cfg: Mapping[str, Any], names: tuple[str, ...]) -> list[dict]:
     for hook in cfg.get('custom_hooks') or []:
         name = type_name(hook)
         if name in names:
-            parameters = own_arguments(HOOKS.get(name)).values()
-            defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+            parameters = own_arguments(HOOKS.get(name)).items()
+            defaults = {key: one.default for key, one in parameters if one.default is not one.empty}
             found.append({**defaults, **hook, 'type': name})
     return found
 
@@ -156,10 +151,8 @@ def _hook_differences(old: Mapping[str, Any], new: Mapping[str, Any], names: tup
     """Compare the hooks of these names, one after another."""
     lines: list[str] = []
     for before, now in itertools.zip_longest(_hooks(old, names), _hooks(new, names), fillvalue={'type': 'none'}):
-        if before['type'] == now['type']:
-            lines += _describe(f'custom_hooks.{now["type"]}', before, now)
-        else:
-            lines.append(f'custom_hooks: {before["type"]} in the checkpoint, {now["type"]} in the config')
+        kinds = _describe('custom_hooks', before['type'], now['type'])
+        lines += kinds or _describe(f'custom_hooks.{now["type"]}', before, now)
     return lines
 
 

@@ -27,7 +27,7 @@ from ftcls.engine.mmengine_compat import unlocked_on_error
 from ftcls.evaluation import DiceMetric, IoUMetric, resolve_rule
 from ftcls.models.headed_model import HeadedModel
 from ftcls.registry import METRICS
-from ftcls.utils import ConfigError, UserError, did_you_mean, nearest
+from ftcls.utils import ConfigError, UserError, did_you_mean
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.errors import located, unwrapped
 from ftcls.utils.log import warn
@@ -87,16 +87,11 @@ def config_errors(where: str, start: StartHook | None = None, keep_own: bool = T
     except (UserError, torch.OutOfMemoryError):
         raise
     except Exception as err:
-        has_begun = start is not None and start.begun
-        if has_begun or (keep_own and _is_raised_here(err) and not _own_line(err)):
+        is_ours = traceback.extract_tb(err.__traceback__)[-1].filename.startswith(_PACKAGE) and not _own_line(err)
+        if (start is not None and start.begun) or (keep_own and is_ours):
             raise
         with located(where):
             raise ConfigError(f'{_describe(err)}{hint} (FTCLS_TRACEBACK=1 shows where)') from err
-
-
-def _is_raised_here(err: BaseException) -> bool:
-    """Tell whether an error comes from a line of ftcls, and not from a library that it called."""
-    return traceback.extract_tb(err.__traceback__)[-1].filename.startswith(_PACKAGE)
 
 
 def _describe(err: BaseException) -> str:
@@ -139,8 +134,7 @@ def first_samples(datasets: Mapping[str, Dataset]) -> dict[str, list]:
             with located(where), config_errors(where, keep_own=False):
                 sample = dataset[index]
             if isinstance(dataset, BaseDataset) and not (isinstance(sample, Mapping) and 'inputs' in sample):
-                raise ConfigError(f"{split}_dataloader.dataset.pipeline: must end with dict(type='PackInputs'), which "
-                                  "makes the model's `inputs` and `data_samples`")
+                raise ConfigError(f"{split}_dataloader.dataset.pipeline: must end with dict(type='PackInputs')")
             samples[split].append(sample)
     return samples
 
@@ -174,11 +168,8 @@ def describe_sizes(cfg: Mapping[str, Any], samples: Mapping[str, Sequence]) -> l
         samples: As from :func:`first_samples`.
     """
     sizes = {split: sorted({_shape(one)[-2:] for one in several}) for split, several in samples.items()}
-    shown = {}
-    for split, found in sizes.items():
-        if found[0]:
-            ends = dict.fromkeys((found[0], found[-1]))
-            shown[split] = ' to '.join(f'{height}×{width}' for height, width in ends)
+    ends = {split: dict.fromkeys((found[0], found[-1])) for split, found in sizes.items() if found[0]}
+    shown = {split: ' to '.join(f'{height}×{width}' for height, width in pair) for split, pair in ends.items()}
     if not shown:
         return []
     lines = ['sizes (height×width): ' + ', '.join(f'{split} {size}' for split, size in shown.items())]
@@ -235,8 +226,7 @@ def check_pass(runner: Runner, loaders: Mapping[str, DataLoader], samples: Mappi
             if split == 'val':
                 tried = _try_metrics(runner.val_loop.evaluator.metrics, batch, outputs, 'val_evaluator')
                 _check_monitored(runner, tried)
-                if _is_same_kind(runner.cfg):
-                    _try_metrics(_metrics_of(runner.cfg.get('test_evaluator')), batch, outputs, 'test_evaluator')
+                _try_metrics(_test_metrics(runner.cfg), batch, outputs, 'test_evaluator')
             elif split == 'test':
                 _try_metrics(runner.test_evaluator.metrics, batch, outputs, 'test_evaluator')
     finally:
@@ -266,8 +256,8 @@ def _pass(model: HeadedModel, batch: Any, shapes: Sequence[Sequence[int]], split
     hint = _different_sizes(shapes, split) or _fitting_size(model, shapes[0], split, cfg)
     if not isinstance(batch, Mapping):
         hint = '; a sample must be dict(inputs=image tensor (C, H, W), data_samples=DataSample)'
-    where = (f'{split}_dataloader: its first image ({"x".join(map(str, shapes[0]))} after the pipeline) does not go '
-             'through the model')
+    size = 'x'.join(map(str, shapes[0]))
+    where = f'{split}_dataloader: its first image ({size} after the pipeline) does not go through the model'
     with torch.no_grad(), located(where), config_errors(where, keep_own=False, hint=hint):
         return model.test_step(batch)
 
@@ -293,18 +283,16 @@ def _fitting_size(model: nn.Module, shape: Sequence[int], split: str, cfg: Mappi
     return '; do the pipeline, data_preprocessor.mean and model.backbone (in_channels) fit each other?'
 
 
-def _is_same_kind(cfg: Mapping[str, Any]) -> bool:
-    """Tell whether the test set has the validation set's class, so that their samples are of one kind."""
+def _test_metrics(cfg: Mapping[str, Any]) -> list[BaseMetric]:
+    """Build the metrics of the test set, if that has the validation set's class, so that samples are of one kind."""
     val, test = (((cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}).get('type') for split in ('val', 'test'))
-    return val is not None and val == test
-
-
-def _metrics_of(evaluator: Any) -> list[BaseMetric]:
-    """Build the metrics of an evaluator's config."""
+    evaluator = cfg.get('test_evaluator') or []
+    if val is None or val != test:
+        return []
     if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
         evaluator = evaluator['metrics']
     with config_errors('test_evaluator'):
-        return [METRICS.build(one) if isinstance(one, Mapping) else one for one in as_list(evaluator or [])]
+        return [METRICS.build(one) if isinstance(one, Mapping) else one for one in as_list(evaluator)]
 
 
 def _try_metrics(metrics: Sequence[BaseMetric], batch: Any, outputs: list, where: str) -> list[BaseMetric]:
@@ -326,12 +314,9 @@ def _try_metrics(metrics: Sequence[BaseMetric], batch: Any, outputs: list, where
 
 def _fitting_metrics(metric: BaseMetric, samples: Sequence[Mapping]) -> str:
     """Name the metrics for what was predicted, if this one is for something else."""
-    is_for_masks = isinstance(metric, DiceMetric | IoUMetric)
-    if ('pred_mask' in samples[0]) != is_for_masks:
-        return (
-            "masks are judged by dict(type='DiceMetric') and dict(type='IoUMetric'), classes by dict(type='Accuracy') "
-            "and dict(type='SingleLabelMetric')")
-    return ''
+    if ('pred_mask' in samples[0]) == isinstance(metric, DiceMetric | IoUMetric):
+        return ''
+    return 'masks are judged by DiceMetric and IoUMetric, classes by Accuracy and SingleLabelMetric'
 
 
 def _check_monitored(runner: Runner, tried: Sequence[BaseMetric]) -> None:
@@ -344,14 +329,13 @@ def _check_monitored(runner: Runner, tried: Sequence[BaseMetric]) -> None:
     wanted = [('CheckpointHook.save_best', key) for hook in savers for key in as_list(hook.save_best)]
     for one in (hook for hook in runner.hooks if hasattr(hook, 'monitor')):
         wanted.append((getattr(one, 'monitor_key', f'{type(one).__name__}.monitor'), one.monitor))
-    schedulers = [one for one in as_list(runner.param_schedulers or []) if hasattr(one, 'monitor')]
-    wanted += [('param_scheduler.monitor', scheduler.monitor) for scheduler in schedulers]
-    names = wanted and _metric_names(tried)
-    if not names:
+    schedulers = as_list(runner.param_schedulers or [])
+    wanted += [('param_scheduler.monitor', one.monitor) for one in schedulers if hasattr(one, 'monitor')]
+    if not (names := wanted and _metric_names(tried)):
         return
     for where, key in wanted:
         if key != 'auto' and key not in names:
-            hint = did_you_mean(key, names) if nearest(key, names) else ''
+            hint = did_you_mean(key, names, lists=False)
             raise ConfigError(f'{where}={key!r}: the validation measures {", ".join(sorted(names))}{hint}')
     for hook in savers:
         keys = names[:1] if hook.key_indicators == ['auto'] else hook.key_indicators
@@ -364,9 +348,9 @@ def _metric_names(tried: Sequence[BaseMetric]) -> list[str] | None:
     names = []
     try:
         for metric in tried:
-            # DumpResults would write a file
-            results = {} if isinstance(metric, DumpResults) else metric.compute_metrics(metric.results)
-            names += [f'{metric.prefix}/{key}' if metric.prefix else key for key in results]
+            if not isinstance(metric, DumpResults):  # which would write a file
+                results = metric.compute_metrics(metric.results)
+                names += [f'{metric.prefix}/{key}' if metric.prefix else key for key in results]
     except (UserError, ArithmeticError, RuntimeError, ValueError, IndexError):
         return None
     return names

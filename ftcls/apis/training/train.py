@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import mmengine
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
@@ -32,29 +31,28 @@ from ftcls.utils import ConfigError, UserError
 from ftcls.utils.checkpoint.loading import checkpoint_meta, locate_checkpoint, read_checkpoint
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.errors import unwrapped
-from ftcls.utils.processes import keep_freed_memory, patient_barrier
+from ftcls.utils.processes import from_main, keep_freed_memory, patient_barrier
 from ftcls.utils.run_lock import run_lock
 from ftcls.utils.tree import as_list
 from ftcls.version import __version__
-from .data_checks import check_contents, check_heads, check_images, check_masks, check_missing_classes
+from .data_checks import check_datasets
 from .distributed import init_distributed
-from .file_scan import BadSampleHook, FileScan, scan_files
+from .file_scan import BadSampleHook
 from .learning import check_last_batch
-from .loaders import DataReport, build_datasets, build_loaders, open_caches
+from .loaders import DataReport, build_datasets, build_loaders
 from .machine_faults import machine_errors
 from .resume import check_same_recipe, find_resumed, loaders_before
-from .sanity_checks import StartHook, check_pass, config_errors, describe_sizes, first_samples
+from .sanity_checks import StartHook, check_pass, config_errors, describe_sizes
 
 __all__ = ['TrainOptions', 'build_runner', 'check_config', 'train']
 
 # What MMEngine's Runner takes out of a config, for every run and for each split.
 _RUNNER_KEYS = ('model', 'work_dir', 'default_hooks', 'data_preprocessor', 'load_from', 'resume', 'launcher', 'env_cfg',
                 'visualizer', 'default_scope', 'randomness')
-_SPLIT_KEYS = {
-    'train': ('train_cfg', 'optim_wrapper', 'param_scheduler'),
-    'val': ('val_cfg', 'val_evaluator'),
-    'test': ('test_cfg', 'test_evaluator')
-}
+_SPLIT_KEYS = dict(
+    train=('train_cfg', 'optim_wrapper', 'param_scheduler'),
+    val=('val_cfg', 'val_evaluator'),
+    test=('test_cfg', 'test_evaluator'))
 
 
 def train(cfg: Config | Mapping, options: TrainOptions | None = None, hooks: Sequence[Hook] = ()) -> Runner:
@@ -74,8 +72,7 @@ def train(cfg: Config | Mapping, options: TrainOptions | None = None, hooks: Seq
     options = options or TrainOptions()
     cfg = check_config(cfg, options)
     if not cfg.get('train_dataloader'):
-        raise ConfigError('train_dataloader: missing; which dataset should be used for training? Add it, train_cfg and '
-                          'optim_wrapper')
+        raise ConfigError('train_dataloader: missing; add the dataset to train on, with train_cfg and optim_wrapper')
     with machine_errors() as signals:
         world_size = init_distributed(options.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
         with run_lock(work_dir_of(cfg, options)) if is_main_process() else nullcontext():
@@ -89,27 +86,21 @@ def _train(cfg: Config, options: TrainOptions, hooks: Sequence[Hook], world_size
     if options.validate and cfg.get('val_dataloader'):
         splits.append('val')
     weights = [] if checkpoint else _weight_sources(cfg)
-    datasets, report, scan, samples = _check_sources(cfg, splits, weights, work_dir_of(cfg, options))
-    facts = Facts(world_size, checkpoint, meta, report.counts['train'] or {}, _draw_seed(), loaders_before(meta))
+    datasets, report, samples = _check_sources(cfg, splits, weights, work_dir_of(cfg, options))
+    seed = from_main(random.SystemRandom().randrange(2**31))
+    facts = Facts(world_size, checkpoint, meta, report.counts['train'] or {}, seed, loaders_before(meta))
     resolved = resolve(cfg, options, facts)
     if checkpoint:
         check_same_recipe(resolved.cfg, checkpoint, meta)
     loaders = build_loaders(resolved.cfg, datasets)
     lines = report.describe(loaders) + describe_sizes(resolved.cfg, samples) + resolved.notes
-    facts_shown = [('data', lines), ('scan', scan.describe()), ('images', report.describe_images()),
-                   ('masks', report.masks), ('cache', report.caches),
+    facts_shown = [('data', lines), *report.facts.items(),
                    ('workers', [f'{split} {resolved.workers[split]}' for split in loaders]),
                    ('batch', [resolved.batch.describe()]),
                    ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]
     start = StartHook()
-    own = [
-        PreflightHook(facts_shown), start,
-        BadSampleHook(),
-        DataWaitHook(),
-        SpeedHook(samples['train']),
-        FeatureCacheHook(resolved.cfg.get('feature_cache', 'auto')),
-        StopHook(signals)
-    ]
+    own: list[Hook] = [PreflightHook(facts_shown), start, BadSampleHook(), DataWaitHook(), SpeedHook(samples['train'])]
+    own += [FeatureCacheHook(resolved.cfg.get('feature_cache', 'auto')), StopHook(signals)]
     if options.dry_run:
         own.append(DryRunHook())
     runner = build_runner(resolved.cfg, loaders, [*own, *hooks])
@@ -159,11 +150,10 @@ def _run(runner: Runner, start: StartHook) -> None:
 
 def _log_end(runner: Runner, first_iteration: int) -> None:
     if runner.iter == first_iteration:
-        runner.logger.info(f'nothing was left to do: the checkpoint is at epoch {runner.epoch} of {runner.max_epochs}; '
-                           'raise train_cfg.max_epochs to train longer')
+        at = f'epoch {runner.epoch} of {runner.max_epochs}'
+        runner.logger.info(f'nothing was left to do: the checkpoint is at {at}; raise train_cfg.max_epochs to go on')
     text = f'finished; everything is in {runner.work_dir}'
-    best = runner.message_hub.runtime_info.get('best_ckpt')
-    if best:
+    if best := runner.message_hub.runtime_info.get('best_ckpt'):
         text += f', the best checkpoint is {Path(best).name}'
     runner.logger.info(text)
 
@@ -176,30 +166,14 @@ def _describe_machine(seed: int) -> str:
             f'MMEngine {mmengine.__version__}, ftcls {__version__}; seed {seed}')
 
 
-def _draw_seed() -> int:
-    """Return a random seed, the same in all processes."""
-    drawn = [random.SystemRandom().randrange(2**31)]
-    broadcast_object_list(drawn)
-    return drawn[0]
-
-
 def _check_sources(cfg: Config, splits: Sequence[str], weights: Sequence[str],
-                   work_dir: str) -> tuple[dict[str, Dataset], DataReport, FileScan, dict[str, Any]]:
+                   work_dir: str) -> tuple[dict[str, Dataset], DataReport, dict[str, list]]:
     """Build the datasets, scan their files, and find the weights; what is missing in either is one message."""
     faults: list[str] = []
-    datasets, report, scan, samples = {}, DataReport(), FileScan(), {}
+    datasets, report, samples = {}, DataReport(), {}
     try:
         datasets, report = build_datasets(cfg, splits)
-        check_missing_classes(cfg, report)
-        check_heads(cfg, report)
-        scan = scan_files(datasets, work_dir)
-        tested = _build_test_set(cfg, report)
-        report.images = check_images(datasets, scan.headers)
-        if is_main_process():  # only its log and preflight are read
-            report.masks = check_masks(cfg, datasets, scan.headers)
-            check_contents(cfg, {**datasets, **tested}, report)
-        report.caches = open_caches(datasets)
-        samples = first_samples(datasets)
+        samples = check_datasets(cfg, datasets, report, work_dir, _build_test_set(cfg, report))
     except UserError as err:
         faults.append(str(unwrapped(err)))
     for source in weights:
@@ -209,12 +183,10 @@ def _check_sources(cfg: Config, splits: Sequence[str], weights: Sequence[str],
         except UserError as err:
             faults.append(f'{err}{_maker_hint(source, cfg)}')
     patient_barrier()
-    shared = [faults]
-    broadcast_object_list(shared)
-    faults += [fault for fault in shared[0] if fault not in faults]
+    faults += [fault for fault in from_main(faults) if fault not in faults]
     if faults:
         raise ConfigError('\n\n'.join(faults))
-    return datasets, report, scan, samples
+    return datasets, report, samples
 
 
 def _build_test_set(cfg: Config, report: DataReport) -> dict[str, Dataset]:
@@ -244,9 +216,7 @@ def _weight_sources(cfg: Config) -> list[str]:
     sources = []
     for component in iter_pretrained(cfg.model):
         sources += [one['checkpoint'] for one in as_list(component['init_cfg']) if one.get('type') == 'Pretrained']
-    if cfg.get('load_from'):
-        sources.append(cfg.load_from)
-    return sources
+    return sources + as_list(cfg.get('load_from') or [])
 
 
 def build_runner(cfg: Config, loaders: Mapping[str, DataLoader], hooks: Sequence[Hook] = ()) -> Runner:

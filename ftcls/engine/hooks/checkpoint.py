@@ -1,12 +1,10 @@
 """Checkpoints of a run: apart from those of earlier runs, safe to load, exact to resume from, fitted to the model."""
 import itertools
 import os
-import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as torch_dist
 from mmengine.dist import barrier, get_rank, get_world_size, is_main_process
@@ -17,7 +15,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from ftcls.datasets.worker_seed import seed_workers
+from ftcls.datasets.worker_seed import seed_workers, set_seeds
 from ftcls.engine.mmengine_compat import (AtomicLocalBackend, checkpoint_source, drop_pretrained, is_resuming,
                                           is_training, keep_dataset_meta, make_plain, register_atomic_saving)
 from ftcls.evaluation import resolve_rule
@@ -29,13 +27,13 @@ from ftcls.utils.checkpoint.loading import (check_finite, check_report, checkpoi
                                             register_safe_loading)
 from ftcls.utils.checkpoint.matching import find_state_dict, match_state_dict, unwrap_model
 from ftcls.utils.checkpoint.plain import from_plain
-from ftcls.utils.checkpoint.report import LoadReport, fold_names
+from ftcls.utils.checkpoint.report import LoadReport
 from ftcls.utils.errors import CheckpointError
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.types import Probability
 from ..parameter_table import parameter_sources
-from ..recording import DivergedError
+from ..recording import REMEDY, DivergedError
 from .disk_space import check_space
 from .dry_run import DryRunHook
 
@@ -207,8 +205,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         """Return the run's own files of checkpoints, each with whether it is past the point where the run is."""
         form, written = checkpoint_form(self.filename_tmpl), {}
         for file in sorted(Path(self.out_dir).glob('*.pth')):
-            match = form.fullmatch(file.name)
-            if match is not None:
+            if match := form.fullmatch(file.name):
                 unit = match['unit'] or {True: 'epoch', False: 'iter'}[self.by_epoch]
                 written[file] = int(match['own'] or match['number']) > getattr(runner, unit)
         return written
@@ -251,11 +248,9 @@ class _MakePlainLast(Hook):
         self._expected = set(not_finite(unwrap_model(runner.model).state_dict()))  # a mask of -inf, for example
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        broken = [name for name in not_finite(checkpoint['state_dict']) if name not in self._expected]
-        if broken:
-            raise DivergedError(f'{len(broken)} weights are NaN or infinite at iteration {checkpoint["meta"]["iter"]} '
-                                f'({broken[0]} …); the last checkpoint is kept. Lower optim_wrapper.optimizer.lr, set '
-                                'optim_wrapper.clip_grad=dict(max_norm=1.0), or use no half precision')
+        if broken := [name for name in not_finite(checkpoint['state_dict']) if name not in self._expected]:
+            at = f'at iteration {checkpoint["meta"]["iter"]} ({broken[0]} …)'
+            raise DivergedError(f'{len(broken)} weights are NaN or infinite {at}; the last checkpoint stays. {REMEDY}')
         make_plain(checkpoint)
 
 
@@ -302,9 +297,7 @@ class SafeCheckpointHook(Hook):
             return
         seed = (runner.seed + 1_000_003 * (runner.epoch + 1) + 7919 * get_rank()) % 2**32  # 1,000,003 is prime
         seed_workers(runner.train_dataloader.dataset, seed)
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
+        set_seeds(seed)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add gradients that wait for their step, and turn the checkpoint into plain types."""
@@ -366,13 +359,11 @@ def _share_pending(runner: Runner) -> None:
 
 
 def _untrained(report: LoadReport) -> str:
-    lines = [f'{report.source} lacks weights that the model has, and testing untrained ones means nothing:']
     reasons = report.expected | report.mismatched
-    lines += [f'  {name}: {reasons.get(name, "not in the file")}' for name in report.absent[:6]]
-    if len(report.absent) > 6:
-        lines.append(f'  and {len(report.absent) - 6} more: {fold_names(report.absent)}')
-    lines.append('Give the checkpoint that this config trained, or set SafeCheckpointHook(allow_partial=True)')
-    return '\n'.join(lines)
+    absent = [f'{name}: {reasons.get(name, "not in the file")}' for name in report.absent]
+    return (f'{report.source} lacks weights that the model has, and testing untrained ones means nothing: '
+            f'{enumerate_names(absent, 6)}. Give the checkpoint that this config trained, or set '
+            'SafeCheckpointHook(allow_partial=True)')
 
 
 def _check_resumable(checkpoint: dict, tensors: dict[str, torch.Tensor], model: nn.Module, source: str) -> None:

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ftcls.registry import HOOKS
-from ftcls.visualization import plot_curves
+from ftcls.visualization import plot_curves, read_records
 
 __all__ = ['CurvesHook']
 
@@ -25,8 +25,7 @@ class CurvesHook(Hook):
         max_share: The largest share of the run's time to spend on drawing; an image that would exceed it waits for the
             next validation. The last one, at the end of the training, is drawn in any case.
     """
-    # After ``MetricsRecordHook`` has written the records.
-    priority = 'VERY_LOW'
+    priority = 'VERY_LOW'  # after ``MetricsRecordHook`` has written the records
 
     def __init__(self, filename: str = 'curves.png', source: str = 'metrics.jsonl', max_share: float = 0.02) -> None:
         self.filename, self.source, self.max_share = filename, source, max_share
@@ -41,8 +40,7 @@ class CurvesHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Draw, if it is not too early after the last time."""
-        elapsed = time.monotonic() - self._began
-        if self._training and self._spent + self._last_cost <= self.max_share * elapsed:
+        if self._training and self._spent + self._last_cost <= self.max_share * (time.monotonic() - self._began):
             self._draw(runner)
 
     def after_train(self, runner: Runner) -> None:
@@ -56,10 +54,9 @@ class CurvesHook(Hook):
             return
         began = time.monotonic()
         try:
-            plot_curves(folder / self.source, folder / self.filename, title=folder.name)
+            plot_curves(read_records(folder / self.source), folder / self.filename, title=folder.name)
         except Exception as err:  # noqa: B902  whatever goes wrong, the run is worth more than its image
             self._failed = True
-            what = f'{type(err).__name__}: {err}'
-            runner.logger.warning(f'{self.filename} cannot be drawn, and is left out from now on: {what}')
+            runner.logger.warning(f'{self.filename} cannot be drawn any more: {type(err).__name__}: {err}')
         self._last_cost = time.monotonic() - began
         self._spent += self._last_cost

@@ -42,8 +42,7 @@ class DataWaitHook(Hook):
 
 def _remedies(runner: Runner) -> str:
     datasets, cores = inner_datasets(runner.train_dataloader.dataset), usable_cores()
-    is_in_memory = any(getattr(dataset, 'IN_MEMORY', False) for dataset in datasets)
-    if is_in_memory:
+    if any(getattr(dataset, 'IN_MEMORY', False) for dataset in datasets):
         return 'The images are in memory: what takes long are the transforms; take fewer'
     found = []
     if runner.train_dataloader.num_workers < cores:

@@ -1,5 +1,4 @@
 """One real training step, and a check that it changed what the preflight says is trained, and nothing else."""
-import functools
 from typing import Any
 
 import torch
@@ -51,14 +50,10 @@ class DryRunHook(Hook):
         step_after_every_batch(runner.optim_wrapper)
         model = unwrap_model(runner.model)
         self._before = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        self._reached, self._iterations = set(), 0
         for name, param in model.named_parameters():
             if param.requires_grad:
-                param.register_hook(functools.partial(self._note,
-                                                      plain_name(name)))  # the wrapper clears gradients after the step
-
-    def _note(self, name: str, grad: torch.Tensor) -> None:
-        self._reached.add(name)
+                # the wrapper clears gradients after the step
+                param.register_hook(lambda _, name=plain_name(name): self._reached.add(name))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Check after a step that changed something."""

@@ -4,7 +4,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal
 
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import EarlyStoppingHook as MMEngineEarlyStoppingHook
 from mmengine.runner import Runner
@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from ftcls.evaluation import resolve_rule
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
+from ftcls.utils.processes import from_main
 from ftcls.utils.types import PositiveInt
 from ftcls.visualization.records import read_records, series
 
@@ -54,11 +55,10 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
 
     def _start(self, metrics: Sequence[BaseMetric]) -> None:
         """Resolve which values are better, and begin to count."""
-        rule, self.min_delta = self._given
+        rule, given = self._given
         self.rule = resolve_rule('EarlyStoppingHook', rule, self.monitor, metrics)
-        self._sign, default_delta = {'greater': (1, 0.1), 'less': (-1, 0.)}[self.rule]
-        if self.min_delta is None:
-            self.min_delta = default_delta
+        self._sign, default = {'greater': (1, 0.1), 'less': (-1, 0.)}[self.rule]
+        self.min_delta = {None: default}.get(given, given)
         self.best_score, self.wait_count = -inf * self._sign, 0
 
     def _check_stop_condition(self, current_score: float) -> tuple[bool, str]:
@@ -85,15 +85,14 @@ class EarlyStoppingHook(MMEngineEarlyStoppingHook):
     def before_train(self, runner: Runner) -> None:
         """Count the validations up to the checkpoint that the run resumes from."""
         self._start(runner.val_loop.evaluator.metrics)
-        past: list[Any] = [None]
+        past: list[float] = []
         if runner.iter > 0 and is_main_process():
             path = Path(runner.work_dir) / self.source
             points = series(read_records(path), 'val', self.monitor) if path.is_file() else []
-            past = [[value for step, value in points if step <= runner.iter]]
+            past = [value for step, value in points if step <= runner.iter]
             if not points:
                 runner.logger.warning(f'EarlyStoppingHook: {path} has no {self.monitor!r}; the patience starts again')
-        broadcast_object_list(past)
-        for value in past[0] or ():
+        for value in from_main(past):
             self._update(runner, value)
 
     def after_val_epoch(self, runner: Runner, metrics: Mapping[str, Any]) -> None:

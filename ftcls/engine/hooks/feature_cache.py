@@ -44,8 +44,7 @@ class FeatureCacheHook(Hook):
     Raises:
         ConfigError: If features are asked for, and the training cannot use them.
     """
-    # After what freezes and releases, before the preflight.
-    priority = 'VERY_LOW'
+    priority = 'VERY_LOW'  # after what freezes and releases, before the preflight
 
     def __init__(self, setting: str | bool | Mapping[str, Any] = 'auto') -> None:
         self.setting, self._is_asked = setting, isinstance(setting, Mapping)
@@ -74,8 +73,7 @@ class FeatureCacheHook(Hook):
                 self._splits.append(split)
             except ConfigError as err:
                 if split == 'train' and self._is_asked:
-                    raise ConfigError(
-                        f'feature_cache={dict(self.setting)}: {err}; change that, or remove feature_cache') from err
+                    raise ConfigError(f'feature_cache={dict(self.setting)}: {err}; change or remove it') from err
                 text = f'off: {err}'
             self._lines.append(f'feature_cache, {split}: {text}')
         set_random_state(state)
@@ -126,53 +124,43 @@ class FeatureCacheHook(Hook):
     def _rounding(self, samples: Sequence[dict], loader: DataLoader) -> str:
         """Return a note if the smaller last batch of an epoch would give other features, which are those of a whole."""
         size = loader.batch_size or 1
-        last = 0 if loader.drop_last else len(loader.sampler) % size
-        if not last or last == len(loader.sampler):
+        last = len(loader.sampler) % size
+        if loader.drop_last or not last or last == len(loader.sampler):
             return ''
-        whole, part = (
-            self._prefix.compute(loader.collate_fn((samples * size)[:count])).float() for count in (size, last))
+        whole, part = (self._prefix.compute(loader.collate_fn((samples * size)[:n])).float() for n in (size, last))
         off = (whole[:last] - part).abs().max()
         return f'; without it, the last batch of {last} images rounds otherwise, by {off:.0e}' if off else ''
 
     def _check(self, runner: Runner, split: str, loop: BaseLoop) -> list[dict]:
         """Return a few samples; raise a ConfigError if a split cannot have features, as a trial shows last."""
-        model, leaves, training = self._prefix.model, inner_datasets(loop.dataloader.dataset), runner.train_loop
+        preprocessor, leaves = self._prefix.model.data_preprocessor, inner_datasets(loop.dataloader.dataset)
+        ours = [leaf for leaf in leaves if isinstance(leaf, TolerantDataset)]
         is_train, is_auto = split == 'train', not self._is_asked
-        parts = [*runner.hooks, model.data_preprocessor, *([] if is_train else loop.evaluator.metrics)]
+        parts = [*runner.hooks, preprocessor, *([] if is_train else loop.evaluator.metrics)]
         foreign = [type(part).__name__ for part in parts if not type(part).__module__.startswith(_KNOWN)]
+        first_steps, policies = getattr(preprocessor, 'batch_transforms', None), [leaf.on_bad_sample for leaf in ours]
+        is_ready = self._prefix.is_frozen and self._prefix.modules
+        is_drawn = any(getattr(hook, 'enable', False) for hook in runner.hooks)
         reasons = {
-            'the first layers of the model are not frozen, or its backbone has no stages()':
-            not self._prefix.is_frozen or not self._prefix.modules,
-            'nothing is stored in a dry run':
-            any(isinstance(hook, DryRunHook) for hook in runner.hooks),
-            f'{", ".join(foreign)} may need images':
-            is_auto and foreign,
-            'VisualizationHook draws its images':
-            not is_train and any(getattr(hook, 'enable', False) for hook in runner.hooks),
-            'its dataset is not one of ftcls':
-            not all(isinstance(leaf, TolerantDataset) for leaf in leaves),
-            'the model is compiled':
-            'train_step' in vars(runner.model),
-            'train_cfg counts iterations':
-            is_train and not isinstance(loop, EpochBasedTrainLoop),
-            'the images of a batch are augmented or mixed':
-            is_train and getattr(model.data_preprocessor, 'batch_augments', None),
-            'data_preprocessor.batch_transforms come before':
-            getattr(getattr(model.data_preprocessor, 'batch_transforms', None), 'steps', None),
-            "on_bad_sample='skip' may draw another image":
-            is_train and any(getattr(leaf, 'on_bad_sample', '') == 'skip' for leaf in leaves),
-            'too short to pay':
-            is_auto and isinstance(training, EpochBasedTrainLoop) and self._is_short(training)
+            'the first layers of the model are not frozen, or its backbone has no stages()': not is_ready,
+            'nothing is stored in a dry run': any(isinstance(hook, DryRunHook) for hook in runner.hooks),
+            f'{", ".join(foreign)} may need images': is_auto and foreign,
+            'VisualizationHook draws its images': not is_train and is_drawn,
+            'its dataset is not one of ftcls': len(ours) < len(leaves),
+            'the model is compiled': 'train_step' in vars(runner.model),
+            'train_cfg counts iterations': is_train and not isinstance(loop, EpochBasedTrainLoop),
+            'the images of a batch are augmented or mixed': is_train and getattr(preprocessor, 'batch_augments', None),
+            'data_preprocessor.batch_transforms come before': getattr(first_steps, 'steps', None),
+            "on_bad_sample='skip' may draw another image": is_train and 'skip' in policies,
+            'too short to pay': is_auto and self._is_short(runner.train_loop),
         }
         for reason, holds in reasons.items():
             if holds:
                 raise ConfigError(reason)
         for leaf in leaves:
             samples = [Views(leaf)[number] for number in (0, len(leaf) - 1, len(leaf) // 2)]
-            drawn = max(sample['drawn'] for sample in samples)
-            if drawn and (self._views == 1 or not is_train):
-                raise ConfigError(
-                    f'{drawn} in the pipeline is random, or not part of ftcls; views=K would draw K of each image')
+            if (drawn := max(sample['drawn'] for sample in samples)) and (self._views == 1 or not is_train):
+                raise ConfigError(f'{drawn} in the pipeline is random, or not part of ftcls; views=K draws K per image')
         try:
             self._prefix.check(loop.dataloader.collate_fn(samples[:2]))
         except Exception as err:  # of any network, which runs with a part left out
@@ -182,7 +170,9 @@ class FeatureCacheHook(Hook):
             raise ConfigError(f'{size:.3g} GiB would be stored; feature_cache=dict() does that')
         return samples
 
-    def _is_short(self, loop: EpochBasedTrainLoop) -> bool:
+    def _is_short(self, loop: BaseLoop) -> bool:
+        if not isinstance(loop, EpochBasedTrainLoop):
+            return False
         epochs = loop.max_epochs - loop.epoch
         return epochs == 1 or epochs * len(loop.dataloader.dataset) < _LEAST
 

@@ -51,8 +51,7 @@ class L2SPHook(Hook):
         if not is_resuming(runner):
             return
         if _KEY not in checkpoint:
-            raise CheckpointError(f'{checkpoint_source(runner)} to resume from has no starting point for L2SPHook: '
-                                  'it was written without that hook, or without the state of the optimizer')
+            raise CheckpointError(f'{checkpoint_source(runner)} has no starting point for L2SPHook: written without it')
         self._start = checkpoint.pop(_KEY)
 
     def before_train(self, runner: Runner) -> None:
@@ -66,10 +65,8 @@ class L2SPHook(Hook):
             raise ConfigError('L2SPHook: nothing was loaded to start from; give model.backbone.init_cfg or load_from')
         if isinstance(optim_wrapper, OptimWrapperDict):
             raise ConfigError('L2SPHook: takes a single optimizer, not several')
-        decay = max(group.get('weight_decay') or 0. for group in optim_wrapper.param_groups)
-        if decay:
-            raise ConfigError(
-                f'L2SPHook replaces weight decay: set optim_wrapper.optimizer.weight_decay=0, not {decay:g}')
+        if decay := max(group.get('weight_decay') or 0. for group in optim_wrapper.param_groups):
+            raise ConfigError(f'L2SPHook replaces weight decay {decay:g}: set optim_wrapper.optimizer.weight_decay=0')
         self._start = {name: value.to(params[name]) for name, value in self._start.items()}
         self._pulled = {id(params[name]): value for name, value in self._start.items()}
         optim_wrapper.optimizer.register_step_pre_hook(self._pull)
@@ -77,16 +74,15 @@ class L2SPHook(Hook):
     @torch.no_grad()
     def _pull(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         """Add the penalty's gradient."""
-        scale = getattr(optimizer, 'grad_scale', None)  # a fused optimizer divides by it
-        scale = 1. if scale is None else scale
+        scale = getattr(optimizer, 'grad_scale', None)
+        scale = 1. if scale is None else scale  # a fused optimizer divides by it
         for param in chain.from_iterable(group['params'] for group in optimizer.param_groups):
             if param.grad is None:
                 continue
-            start = self._pulled.get(id(param))
-            if start is None:
-                param.grad += param * (self.beta * scale)
+            if id(param) in self._pulled:
+                param.grad += (param - self._pulled[id(param)]) * (self.alpha * scale)
             else:
-                param.grad += (param - start) * (self.alpha * scale)
+                param.grad += param * (self.beta * scale)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Keep the starting point in checkpoints that can be resumed from."""

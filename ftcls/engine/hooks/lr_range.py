@@ -14,10 +14,8 @@ from ftcls.utils.types import PositiveFloat
 
 __all__ = ['LRRangeHook', 'RangeTestFinished']
 
-# The test is over where the smoothed loss is so many times its lowest so far (fastai's `lr_find` has the same number) …
-_DIVERGED = 4.
-# … smoothed by this share of the old value, the first steps apart.
-_MOMENTUM, _FIRST_STEPS = 0.9, 10
+_DIVERGED = 4.  # times its lowest so far is the smoothed loss where the test ends, as in fastai's `lr_find` …
+_MOMENTUM, _FIRST_STEPS = 0.9, 10  # … smoothed by this share of the old value, the first steps apart
 
 
 class RangeTestFinished(Exception):
@@ -70,8 +68,7 @@ class LRRangeHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Set the rate of the step that this batch belongs to."""
-        step = runner.iter // accumulative_counts(runner.optim_wrapper)
-        rate = self.rates[min(step, len(self.rates) - 1)]
+        rate = self.rates[min(runner.iter // accumulative_counts(runner.optim_wrapper), len(self.rates) - 1)]
         for group, factor in zip(runner.optim_wrapper.param_groups, self._factors, strict=True):
             group['lr'] = rate * factor
 
@@ -83,14 +80,12 @@ class LRRangeHook(Hook):
             return
         self.losses.append(self._sum / accumulation)
         self._sum = 0.
-        diverged = self._diverged()
-        if diverged or len(self.losses) > len(self.rates):
+        if (diverged := self._diverged()) or len(self.losses) > len(self.rates):
             raise RangeTestFinished(self.rates, self.losses, diverged, self._base)
 
     def _diverged(self) -> bool:
         self._average = _MOMENTUM * self._average + (1 - _MOMENTUM) * self.losses[-1]
-        # the average began at 0
-        self._means.append(self._average / (1 - _MOMENTUM**(len(self._means) + 1)))
+        self._means.append(self._average / (1 - _MOMENTUM**(len(self._means) + 1)))  # the average began at 0
         if not math.isfinite(self.losses[-1]):
             return True
         return len(self._means) > _FIRST_STEPS and self._means[-1] > _DIVERGED * min(self._means)

@@ -35,8 +35,7 @@ class PreflightHook(Hook):
     Raises:
         ConfigError: If nothing is trained, or a parameter that requires a gradient is not in the optimizer.
     """
-    # After every hook that still changes the model or the optimizer in `before_train`.
-    priority = 'LOWEST'
+    priority = 'LOWEST'  # after every hook that still changes the model or the optimizer in `before_train`
 
     def __init__(self, facts: Sequence[tuple[str, Sequence[str]]] = (), filename: str = 'preflight.txt') -> None:
         self.facts = [(title, list(lines)) for title, lines in facts]
@@ -56,14 +55,14 @@ class PreflightHook(Hook):
         runner.model.train()  # the table shows what BatchNorm does in training mode
         model = unwrap_model(runner.model)
         table = summary_table(model, runner.optim_wrapper)
-        strategy = [hook.preflight(runner) for hook in runner.hooks if hasattr(hook, 'preflight')]
+        strategy = sum((hook.preflight(runner) for hook in runner.hooks if hasattr(hook, 'preflight')), [])
         sections = [*self.facts, ('schedule', self._schedule(runner)), ('optimizer', [self._optimizer(runner)])]
         sections += [('speed', hook.lines) for hook in runner.hooks if isinstance(hook, SpeedHook)]
         preprocessor = getattr(model, 'data_preprocessor', None)
         if hasattr(preprocessor, 'describe'):
             sections.append(('augment', preprocessor.describe()))
-        sections += [('adapter', describe_adapter(model)), ('strategy', sum(strategy, [])),
-                     ('note', half_frozen(model)), ('WARNING', self._never_learning(runner))]
+        sections += [('adapter', describe_adapter(model)), ('strategy', strategy), ('note', half_frozen(model))]
+        sections.append(('WARNING', self._never_learning(runner)))
         lines = []
         for title, body in sections:
             lines += [f'{name:10}{line}' for name, line in zip([title] + [''] * len(body), body)]
@@ -93,8 +92,7 @@ class PreflightHook(Hook):
     def _optimizer(runner: Runner) -> str:
         wrapper = runner.optim_wrapper
         text, defaults = type(wrapper.optimizer).__name__, wrapper.optimizer.defaults
-        settings = [f'{key}={value}' for key, value in defaults.items() if key in _SHOWN and value]
-        if settings:
+        if settings := [f'{key}={value}' for key, value in defaults.items() if key in _SHOWN and value]:
             text += f'({", ".join(settings)})'
         dtype = getattr(wrapper, 'dtype', None) or getattr(wrapper, 'cast_dtype', None)
         dtype = dtype or getattr(unwrap_model(runner.model), 'cast_dtype', None)  # as `speed` sets it
@@ -111,7 +109,6 @@ def _misfit(scheduler: Mapping[str, Any], epochs: int, iters: int) -> str:
         return f'; NOTE: it spans {span} {unit}, the run ends after {length}'
     if end and length < end < _ENDLESS:
         return f'; NOTE: it ends after {end} {unit}, the run after {length}: its last rate is not reached'
-    late = [milestone for milestone in milestones or () if milestone >= length]
-    if late:
+    if late := [milestone for milestone in milestones or () if milestone >= length]:
         return f'; NOTE: the run ends after {length} {unit}: the milestones {late} have no effect'
     return ''

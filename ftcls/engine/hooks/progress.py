@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ['ProgressHook']
 
-# Reading the loss makes a GPU wait, and nobody reads faster than this.
-_SECONDS_BETWEEN_UPDATES = 0.1
+_SECONDS_BETWEEN_UPDATES = 0.1  # reading the loss makes a GPU wait, and nobody reads faster than this
 _LONGEST_SILENCE = 30.
+_TITLES = dict(val='validation', test='test')
 
 
 class _LineClock(logging.Handler):
@@ -47,90 +47,69 @@ class ProgressHook(Hook):
     Args:
         console: Where to draw; None takes the standard output.
     """
-    # After all that prints when the training starts, and after all that needs the iteration's result.
-    priority = 'LOWEST'
+    priority = 'LOWEST'  # after all that prints when the training starts, or needs the iteration's result
 
     def __init__(self, console: 'Console | None' = None) -> None:
         self._console = console
         self._progress: Progress | None = None
-        self._train_task: TaskID | None = None
-        self._val_task: TaskID | None = None
+        self._tasks: dict[str, TaskID] = {}  # the bar of a training, and of a validation within it
         self._handlers: list[tuple[logging.StreamHandler, Any]] = []
         self._lines = _LineClock()
         self._last_iter = self._last_update = self._images_began = 0.
         self._images_since = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Draw the bar where there is a terminal, else watch the log for silence."""
+        """Draw the bar where there is a terminal."""
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         console = self._console or Console()
         if not is_main_process() or not console.is_terminal or console.is_dumb_terminal:
-            self._watch_log(runner)
             return
         self.close()
         # No refresh thread: the bar is drawn from the training loop, and nothing is left running if that stops.
         state = TextColumn('{task.fields[state]}')
         columns = [TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), state, TimeRemainingColumn()]
-        bar = Progress(*columns, console=console, auto_refresh=False, transient=True)
-        self._train_task = bar.add_task(_epoch_text(runner), total=runner.max_iters, completed=runner.iter, state='')
+        self._progress = Progress(*columns, console=console, auto_refresh=False, transient=True)
+        settings = dict(total=runner.max_iters, completed=runner.iter, state='')
+        self._tasks['train'] = self._progress.add_task(_epoch_text(runner), **settings)
         self._send_log_above(runner.logger, console)
-        self._progress = bar
-        bar.start()
-        # A terminal whose cursor stays hidden is of no use to the next command.
-        atexit.register(self.close)
+        self._progress.start()
+        atexit.register(self.close)  # a terminal whose cursor stays hidden is of no use to the next command
+
+    def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
+        """Add a second bar for a validation, or watch the log for silence; count images from here."""
+        if self._progress is None:
+            runner.logger.addHandler(self._lines)
+        elif mode == 'val':
+            self._tasks['val'] = self._progress.add_task('validation', total=len(runner.val_dataloader), state='')
         self._restart_clock()
 
-    def before_train_epoch(self, runner: Runner) -> None:
-        """Count images from here, without those of the validation."""
-        self._restart_clock()
-
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+    def _after_iter(self,
+                    runner: Runner,
+                    batch_idx: int,
+                    data_batch: Any = None,
+                    outputs: Any = None,
+                    mode: str = 'train') -> None:
         """Move the bar, at most ten times per second, or end the silence of the log."""
-        self._images_since += _batch_size(data_batch) * get_world_size()
-        done = runner.iter + 1
-        if self._progress is None:
-            if self._is_silent():
-                state = ', '.join(self._state(runner, outputs))
-                runner.logger.info(f'{_epoch_text(runner)}, iteration {done}/{runner.max_iters}: {state}')
-        elif self._is_due() or done == runner.max_iters:
-            state = '  '.join(self._state(runner, outputs))
-            epoch = _epoch_text(runner)
-            self._progress.update(self._train_task, completed=done, description=epoch, state=state, refresh=True)
-
-    def before_val(self, runner: Runner) -> None:
-        """Add a second bar for the validation."""
-        if self._progress is None:
-            self._watch_log(runner)
+        if mode == 'train':
+            self._images_since += _batch_size(data_batch) * get_world_size()
+            title, done, total = _epoch_text(runner), runner.iter + 1, runner.max_iters
         else:
-            self._val_task = self._progress.add_task('validation', total=len(runner.val_dataloader), state='')
-
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Move the validation's bar, or end the silence of the log."""
+            title, done, total = _TITLES[mode], batch_idx + 1, len(getattr(runner, f'{mode}_dataloader'))
         if self._progress is None:
             if self._is_silent():
-                runner.logger.info(f'validation, iteration {batch_idx + 1}/{len(runner.val_dataloader)}')
-        elif self._val_task is not None:
-            self._progress.update(self._val_task, completed=batch_idx + 1)
-            if self._is_due():
-                self._progress.refresh()
+                state = ', '.join(self._state(runner, outputs, mode))
+                runner.logger.info(': '.join(filter(None, [f'{title}, iteration {done}/{total}', state])))
+        elif self._is_due() or done == total:
+            state = '  '.join(self._state(runner, outputs, mode))
+            self._progress.update(self._tasks[mode], completed=done, description=title, state=state, refresh=True)
 
-    def after_val(self, runner: Runner) -> None:
+    def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
         """Remove the validation's bar."""
-        if self._val_task is not None:
-            self._progress.remove_task(self._val_task)
+        if mode == 'val' and self._progress is not None:
+            self._progress.remove_task(self._tasks.pop('val'))
             self._progress.refresh()
-            self._val_task = None
         self._restart_clock()
-
-    def before_test(self, runner: Runner) -> None:
-        """Watch the log for silence."""
-        self._watch_log(runner)
-
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """End the silence of the log."""
-        if self._is_silent():
-            runner.logger.info(f'test, iteration {batch_idx + 1}/{len(runner.test_dataloader)}')
 
     def after_train(self, runner: Runner) -> None:
         """Remove the bar."""
@@ -144,7 +123,7 @@ class ProgressHook(Hook):
         for handler, stream in self._handlers:
             handler.setStream(stream)
         self._handlers.clear()
-        self._progress = self._train_task = self._val_task = None
+        self._progress = None
         atexit.unregister(self.close)
 
     def _send_log_above(self, logger: logging.Logger, console: 'Console') -> None:
@@ -154,10 +133,6 @@ class ProgressHook(Hook):
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
                 self._handlers.append((handler, handler.stream))
                 handler.setStream(FileProxy(console, handler.stream))
-
-    def _watch_log(self, runner: Runner) -> None:
-        runner.logger.addHandler(self._lines)
-        self._restart_clock()
 
     def _restart_clock(self) -> None:
         self._images_since = 0
@@ -177,7 +152,9 @@ class ProgressHook(Hook):
         duration, self._last_iter = now - self._last_iter, now
         return now - self._lines.last + duration > _LONGEST_SILENCE
 
-    def _state(self, runner: Runner, outputs: Mapping[str, Any] | None) -> list[str]:
+    def _state(self, runner: Runner, outputs: Mapping[str, Any] | None, mode: str) -> list[str]:
+        if mode != 'train':
+            return []
         losses = as_floats(outputs)
         state = [f'loss {losses["loss"]:.4f}'] if 'loss' in losses else []
         state.append(f'lr {lr_text(runner.optim_wrapper, 2)}')

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
@@ -18,6 +18,7 @@ from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
 from ftcls.utils.checkpoint.loading import checkpoint_meta
 from ftcls.utils.checkpoint.matching import unwrap_model
+from ftcls.utils.processes import from_main
 
 __all__ = ['SPEED_KEYS', 'Layout', 'SpeedHook', 'Trial']
 
@@ -71,8 +72,7 @@ class Trial:
         self.model.zero_grad()
         batch = self.collate([copy.deepcopy(self.samples[i % len(self.samples)]) for i in range(images)])
         before, begin = random_state(), time.perf_counter()
-        losses = self.model(**self.model.data_preprocessor(batch, True), mode='loss')
-        loss = self.model.parse_losses(losses)[0]
+        loss = self.model.parse_losses(self.model(**self.model.data_preprocessor(batch, True), mode='loss'))[0]
         loss.backward()
         value = loss.item()  # waits for a GPU
         seconds = time.perf_counter() - begin
@@ -152,8 +152,7 @@ class SpeedHook(Hook):
     Raises:
         ConfigError: If the model or the optimizer cannot do what is asked.
     """
-    # After the hooks that freeze, before PreflightHook.
-    priority = 'VERY_LOW'
+    priority = 'VERY_LOW'  # after the hooks that freeze, before PreflightHook
 
     def __init__(self, samples: Sequence[Mapping] = ()) -> None:
         self.samples = [one for one in samples if isinstance(one, Mapping) and 'inputs' in one]
@@ -179,9 +178,7 @@ class SpeedHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Decide, the same in all processes."""
-        decided = [self._decide(runner) if is_main_process() else None]
-        broadcast_object_list(decided)
-        self._layout, reason = decided[0]
+        self._layout, reason = from_main(self._decide(runner) if is_main_process() else None)
         self.lines.insert(0, f'{self._layout}, {reason}')
         if self._layout.amp and not isinstance(unwrap_model(runner.model), HeadedModel):
             raise ConfigError("speed.amp=True: only for models of ftcls; set optim_wrapper.type='AmpOptimWrapper'")
@@ -206,9 +203,8 @@ class SpeedHook(Hook):
         """Return the layout, and why."""
         model, loader, loop = unwrap_model(runner.model), runner.train_dataloader, runner.train_loop
         base = (self._layout or Layout())._replace(**self._given)
-        can = dict(
-            channels_last=any(isinstance(module, nn.Conv2d) for module in model.modules()),
-            amp=_has_bfloat16(self._device) and not hasattr(runner.optim_wrapper, 'cast_dtype'))
+        is_amp_open = _has_bfloat16(self._device) and not hasattr(runner.optim_wrapper, 'cast_dtype')
+        can = dict(channels_last=any(isinstance(one, nn.Conv2d) for one in model.modules()), amp=is_amp_open)
         values = [[False, True] if can[key] and key not in self._given else [getattr(base, key)] for key in can]
         layouts = sorted(itertools.starmap(Layout, itertools.product(*values)), key=lambda one: one[::-1])
         batch_size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
@@ -221,8 +217,7 @@ class SpeedHook(Hook):
             'since the model has no convolutions, and bfloat16 is not native here or set already': len(layouts) == 1,
             f'since {left} images of training are too few to compare': left < _LEAST_IMAGES,
         }
-        reason = next((reason for reason, holds in reasons.items() if holds), None)
-        if reason is not None:
+        if reason := next((reason for reason, holds in reasons.items() if holds), None):
             return base, reason
         try:
             return Trial(model, self.samples, loader.collate_fn).compare(layouts, left, batch_size)
@@ -235,10 +230,8 @@ class SpeedHook(Hook):
         is_fixed = len({tuple(one['inputs'].shape) for one in self.samples}) == 1
         auto = dict(fused=is_fast, tf32=is_fast, cudnn_benchmark=is_fast and is_fixed, grad_checkpointing=False)
         chosen = {key: value if self._settings[key] == 'auto' else self._settings[key] for key, value in auto.items()}
-        env = runner.cfg.get('env_cfg') or {}
-        chosen.update(
-            compile=bool(runner.cfg.get('compile')),
-            cudnn_benchmark=env.get('cudnn_benchmark', chosen['cudnn_benchmark']))
+        chosen['compile'] = bool(runner.cfg.get('compile'))
+        chosen |= {key: value for key, value in (runner.cfg.get('env_cfg') or {}).items() if key == 'cudnn_benchmark'}
         if chosen['fused'] and not is_resuming(runner):  # a checkpoint has the optimizer's settings
             _fuse(runner, is_asked=self._settings['fused'] is True)
         if chosen['tf32']:
@@ -260,5 +253,5 @@ def _fuse(runner: Runner, is_asked: bool) -> None:
         if group.get('fused', True) is None and not group['foreach']:
             group['fused'] = True
         elif is_asked and not group.get('fused'):
-            raise ConfigError(f'speed.fused=True: {type(optimizer).__name__} cannot do that, or is set otherwise by '
-                              'optim_wrapper.optimizer; remove speed.fused')
+            kind = type(optimizer).__name__
+            raise ConfigError(f'speed.fused=True: {kind} cannot, or optim_wrapper.optimizer says otherwise; remove it')

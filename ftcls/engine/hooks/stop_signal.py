@@ -46,8 +46,7 @@ class StopHook(Hook):
         self._agreement.finish()
 
     def _stop_if_asked(self, runner: Runner, done: int) -> None:
-        signum = self._agreement.exchange(self.signals.signum or 0)
-        if not signum:
+        if not (signum := self._agreement.exchange(self.signals.signum or 0)):
             return
         self.signals.signum = signum
         self._agreement.finish()

@@ -23,8 +23,7 @@ from ftcls.utils.types import Fraction, NonNegativeInt, PositiveInt
 
 __all__ = ['GradualUnfreezingHook', 'LinearProbeFineTuneHook', 'UnfreezingPlan']
 
-# -1 nothing, 0 the stem, k the stem and the first k stages.
-FrozenStages = Annotated[int, Ge(-1)]
+FrozenStages = Annotated[int, Ge(-1)]  # -1 nothing, 0 the stem, k the stem and the first k stages
 
 
 class UnfreezingPlan:
@@ -57,9 +56,8 @@ class UnfreezingPlan:
     def begins(self) -> dict[str, int]:
         """Return, by the name of each parameter that will be trained, the epochs or iterations done before."""
         begins: dict[str, int] = {}
-        for at, frozen in self.phases.items():
-            for name in self.trained_with(frozen):
-                begins.setdefault(name, at)
+        for at, frozen in reversed(self.phases.items()):
+            begins |= dict.fromkeys(self.trained_with(frozen), at)
         return begins
 
     def joining(self) -> dict[int, str]:
@@ -69,9 +67,8 @@ class UnfreezingPlan:
 
     def describe(self, total: int) -> list[str]:
         """Return one line for each phase of a run of ``total`` epochs or iterations."""
-        lines = [f'unfreezing: {self.describe_phase(at)}' for at in self.phases if at < total]
-        never = f'(NEVER: the run ends after {total} {self.unit}s)'
-        return lines + [f'unfreezing: {self.describe_phase(at)} {never}' for at in self.phases if at >= total]
+        notes = {True: f' (NEVER: the run ends after {total} {self.unit}s)', False: ''}
+        return [f'unfreezing: {self.describe_phase(at)}{notes[at >= total]}' for at in self.phases]
 
     def describe_phase(self, at: int) -> str:
         """Return what changes after so many epochs or iterations: ``'from epoch 3 + stage 2 (backbone.layer2)'``."""
@@ -79,8 +76,7 @@ class UnfreezingPlan:
         what = ', '.join(joins.values())
         if at == 0:
             what = ' and '.join(filter(None, ['all but the backbone', what]))
-            outside = [name for name in self._names_of(self.most + 1) if name not in self._learns]
-            if outside:
+            if outside := [name for name in self._names_of(self.most + 1) if name not in self._learns]:
                 stays.append(f'{fold_names(outside)} stays frozen by {frozen_by(self.model, outside)}')
         else:
             what = f'+ {what}' if joins else 'nothing more'
@@ -151,8 +147,7 @@ class GradualUnfreezingHook(Hook):
         ConfigError: If arguments contradict each other; before the first step if the model has no backbone with
             stages, the schedule does not fit it, or the run's loop, optimizer or wrapper cannot do this.
     """
-    # Before SafeCheckpointHook, which gives gradients that wait for their step back to what is trained.
-    priority = 'HIGHEST'
+    priority = 'HIGHEST'  # before SafeCheckpointHook, which gives waiting gradients back to what is trained
 
     def __init__(self,
                  start: FrozenStages | None = None,
@@ -198,15 +193,14 @@ class GradualUnfreezingHook(Hook):
         given = {f'schedule[{at}]': frozen for at, frozen in (self.schedule or {}).items()}
         for key, frozen in {'start': self.start or 0, **given}.items():
             if frozen > most:
-                raise ConfigError(f'{name}.{key}={frozen}: {type(backbone).__name__} has {most} stages here; give -1 '
-                                  f'(nothing frozen), 0 (the stem) … {most} (the whole backbone)')
+                raise ConfigError(f'{name}.{key}={frozen}: must be -1 (nothing frozen), 0 (the stem) … {most} (all)')
         phases = self.phases(most, self._last, total)
         order = list(phases.values())
         if order != sorted(order, reverse=True):
             raise ConfigError(f'{name}.schedule={self.schedule}: freezes again what is trained; give falling numbers')
         if not order or order[0] <= self._last:
-            raise ConfigError(f'{name}: nothing to unfreeze: model.backbone.frozen_stages={self._last} keeps as many '
-                              'stages frozen for the whole run; lower it, or start with more')
+            raise ConfigError(f'{name}: nothing to unfreeze; lower model.backbone.frozen_stages={self._last}, or start '
+                              'with more stages frozen')
         return UnfreezingPlan(model, phases, name, self.unit)
 
     def check_loop(self, by_epoch: bool) -> None:
@@ -280,8 +274,8 @@ class GradualUnfreezingHook(Hook):
             raise ConfigError(f'custom_hooks: {name} and another hook that unfreezes; keep one')
         self.check_loop(isinstance(runner.train_loop, EpochBasedTrainLoop))
         if is_model_wrapper(runner.model) and not isinstance(runner.model, DistributedDataParallel):
-            raise ConfigError(f'{name}: cannot change what is trained inside {type(runner.model).__name__}; '
-                              "use model_wrapper_cfg=dict(type='MMDistributedDataParallel')")
+            kind = type(runner.model).__name__
+            raise ConfigError(f"{name}: not in {kind}; use model_wrapper_cfg=dict(type='MMDistributedDataParallel')")
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         if isinstance(runner.optim_wrapper, OptimWrapperDict):
             raise ConfigError(f'{name}: needs one optimizer, got several')
@@ -332,6 +326,5 @@ class LinearProbeFineTuneHook(GradualUnfreezingHook):
         """Return the two phases, see :meth:`GradualUnfreezingHook.phases`."""
         switch = self.probe if self.probe >= 1 else max(1, round(self.probe * total))
         if switch >= total:
-            raise ConfigError(f'{self._name}.probe={self.probe}: none of {total} {self.unit}s is left for fine-tuning; '
-                              'lower it, or train longer')
+            raise ConfigError(f'{self._name}.probe={self.probe}: must be below the {total} {self.unit}s of the run')
         return {0: most, switch: last}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ['checkpoint_form', 'draft_of', 'is_whole', 'newest_whole', 'remove_drafts']
+__all__ = ['checkpoint_form', 'draft_of', 'is_whole', 'newest_whole', 'remove_drafts', 'write_whole']
 
 
 def checkpoint_form(template: str | None = None) -> re.Pattern:
@@ -62,6 +62,13 @@ def newest_whole(folders: Iterable[Path], template: str | None = None) -> Path |
 def draft_of(path: Path) -> Path:
     """Return a name under which a file is written until it is whole."""
     return path.with_name(f'.{path.name}.{uuid.uuid4().hex}.part')
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file; others see the old one until it is complete."""
+    draft = draft_of(path)
+    draft.write_text(text, encoding='utf-8')
+    draft.replace(path)
 
 
 def remove_drafts(folder: Path) -> None:

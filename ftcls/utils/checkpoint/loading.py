@@ -30,8 +30,7 @@ def check_finite(tensors: dict[str, torch.Tensor], source: str, allow: bool = Fa
     Raises:
         CheckpointError: If there are any, with the names of the tensors; only logged with ``allow``.
     """
-    bad = not_finite(tensors)
-    if not bad:
+    if not (bad := not_finite(tensors)):
         return
     text = f'{source}: {len(bad)} of {len(tensors)} weights are NaN or infinite: {fold_names(bad)}, first {bad[0]}'
     if not allow:

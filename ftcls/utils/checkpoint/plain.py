@@ -35,15 +35,10 @@ def _history_from_plain(entry: Mapping) -> HistoryBuffer:
 
 
 _TO_PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (  # the first that a value is an instance of counts
-    (torch.Tensor, lambda v: v.detach().as_subclass(torch.Tensor)),
-    (HistoryBuffer, _history_to_plain),
-    (np.ndarray, _array_to_plain),
-    (np.generic, lambda v: v.item()),
-    (enum.Enum, lambda v: v.value),
-    (os.PathLike, os.fspath),
-    *((kind, kind) for kind in (bool, int, float, str, bytes)),
-    *((kind, lambda v: v) for kind in (NoneType, torch.dtype, torch.device)),
-)
+    (torch.Tensor, lambda v: v.detach().as_subclass(torch.Tensor)), (HistoryBuffer, _history_to_plain),
+    (np.ndarray, _array_to_plain), (np.generic, lambda v: v.item()), (enum.Enum, lambda v: v.value),
+    (os.PathLike, os.fspath), *((kind, kind) for kind in (bool, int, float, str, bytes)),
+    *((kind, lambda v: v) for kind in (NoneType, torch.dtype, torch.device)))
 _FROM_PLAIN: dict[str, Callable[[Mapping], Any]] = {
     'HistoryBuffer': _history_from_plain,
     'ndarray': lambda entry: entry['data'].cpu().numpy(),
@@ -72,11 +67,10 @@ def _walk(value: Any, path: str, left_out: list[str]) -> Any:
         kind = next(kind for kind in (tuple, set, list, frozenset) if isinstance(value, kind))
         return {frozenset: set}.get(kind, kind)(item for item in items if item is not _LEFT_OUT)
     for kind, convert in _TO_PLAIN:
+        if isinstance(value, kind) and kind in (enum.Enum, np.ndarray):
+            return _walk(convert(value), path, left_out)
         if isinstance(value, kind):
-            converted = convert(value)
-            if isinstance(value, enum.Enum | np.ndarray):
-                return _walk(converted, path, left_out)
-            return converted
+            return convert(value)
     left_out.append(f'{path} ({type(value).__name__})')
     return _LEFT_OUT
 

@@ -5,6 +5,7 @@ import urllib.parse
 import warnings
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,7 @@ _MAX_TABLE = 100 << 20  # bytes of a .safetensors file's table of tensors, by it
 _FOREIGN = (  # what a file begins with, and what it then is, with the remedy
     (b'version https://git-lfs', 'a git-lfs pointer, not the file itself; fetch the file with `git lfs pull`'),
     (b'\x1f\x8b', 'a gzip archive; unpack it and give the file inside'),
-    (b'\x89HDF', 'an HDF5 file (Keras); convert it to a PyTorch state dict first'),
-)
+    (b'\x89HDF', 'an HDF5 file (Keras); convert it to a PyTorch state dict first'))
 
 
 def _torchvision_url(name: str) -> str:
@@ -108,8 +108,7 @@ def _zip_fault(path: Path) -> str | None:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     if any(n.endswith('/constants.pkl') or '/code/' in n for n in names):
-        return ('a TorchScript archive, a program with its weights; programs are not run. Save the weights alone: '
-                "torch.save(torch.jit.load(file).state_dict(), 'weights.pth')")
+        return "a TorchScript archive, a program; save torch.jit.load(file).state_dict() by torch.save, and give that"
     if not any(n == 'data.pkl' or n.endswith('/data.pkl') for n in names):
         shown = ', '.join(names[:4])
         return f'a zip archive that torch.save did not write (in it: {shown or "nothing"}); give the right file'
@@ -141,12 +140,10 @@ def _fault(path: Path) -> str | None:
 
 
 def _read_torch(path: Path, map_location: MapLocation) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # about pickle protocols; what cannot be read is read below or is an error
-            return torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError:
-        content, left_out = read_restricted(path, map_location)
+    with suppress(pickle.UnpicklingError), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # about pickle protocols; what cannot be read is read below or is an error
+        return torch.load(path, map_location=map_location, weights_only=True)
+    content, left_out = read_restricted(path, map_location)
     if content is None and left_out:
         raise CheckpointError(f'it holds a whole pickled object (of types such as {min(left_out)}), not weights; where '
                               "it was made, save the weights alone: torch.save(model.state_dict(), 'weights.pth')")
@@ -154,10 +151,6 @@ def _read_torch(path: Path, map_location: MapLocation) -> Any:
         text = f'{path.name}: left out what is neither a tensor nor a plain value: {enumerate_names(sorted(left_out))}'
         print_log(text, logger='current')
     return content
-
-
-def _holds_tensor(value: Any) -> bool:
-    return any(isinstance(child, torch.Tensor) for _, child in walk(value))
 
 
 def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu') -> dict:
@@ -179,15 +172,12 @@ def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu'
         CheckpointError: If it is no checkpoint, is damaged, names something that could run code, or holds no tensors;
             the message has the file, its size, what it is and what to do.
     """
-    path = locate_checkpoint(source)
-    text = os.fspath(source)
-    shown = f'{str(path)!r} ({path.stat().st_size:,} bytes)'
-    advice = '. Fetch or copy it anew'
+    path, text = locate_checkpoint(source), os.fspath(source)
+    shown, advice = f'{str(path)!r} ({path.stat().st_size:,} bytes)', '. Fetch or copy it anew'
     if text != str(path):
         shown += f', from {text}'
         advice = f'. Delete {path} and start again, to fetch it anew'
-    fault = _fault(path)
-    if fault is not None:
+    if fault := _fault(path):
         raise CheckpointError(f'the checkpoint {shown} cannot be read: it is {fault}{advice}')
     try:
         content = _read(path, map_location or 'cpu')
@@ -197,12 +187,11 @@ def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu'
         raise
     except Exception as err:  # a damaged file can lead to any error, of the zip reader, the unpickler or torch
         reason = (str(err).strip().splitlines() or ['no text'])[0]
-        raise CheckpointError(f'the checkpoint {shown} cannot be read: it is cut short or damaged '
-                              f'({type(err).__name__}: {reason}){advice}') from None
-    if not isinstance(content, dict) or not _holds_tensor(content):
+        text = f'it is cut short or damaged ({type(err).__name__}: {reason})'
+        raise CheckpointError(f'the checkpoint {shown} cannot be read: {text}{advice}') from None
+    if not isinstance(content, dict) or not any(isinstance(one, torch.Tensor) for _, one in walk(content)):
         kind = 'a dict without any tensor' if isinstance(content, dict) else f'a {type(content).__name__}, not a dict'
-        raise CheckpointError(f'the checkpoint {shown} holds no weights: it is {kind}; give a file made by '
-                              "torch.save(model.state_dict(), 'weights.pth') or by a training run")
+        raise CheckpointError(f'the checkpoint {shown} holds no weights: it is {kind}; give a file of a state_dict')
     return content
 
 

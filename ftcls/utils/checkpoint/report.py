@@ -17,14 +17,16 @@ def fold_names(names: Iterable[str], most: int = 6) -> str:
         >>> fold_names(['layer4.0.conv1.weight', 'layer4.0.bn1.bias', 'fc.bias'])
         'layer4.* (2), fc.bias'
     """
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        parts = name.split('.')
-        # 'backbone.layer4.0.conv1.weight' belongs to 'backbone.layer4', 'layer4.0.conv1.weight' to 'layer4'.
-        depth = 2 if parts[0] in ('backbone', 'neck', 'head', 'module', 'model') and len(parts) > 2 else 1
-        groups.setdefault('.'.join(parts[:depth]), []).append(name)
+    groups = grouped((_module_of(name), name) for name in names)
     texts = [f'{group}.* ({len(members)})' if len(members) > 1 else members[0] for group, members in groups.items()]
     return enumerate_names(texts, most)
+
+
+def _module_of(name: str) -> str:
+    """Return ``'backbone.layer4'`` of ``'backbone.layer4.0.conv1.weight'``, ``'layer4'`` of ``'layer4.0.bn1.bias'``."""
+    first, *others = name.split('.')
+    is_inside = first in ('backbone', 'neck', 'head', 'module', 'model') and len(others) > 1
+    return '.'.join([first, *others[:is_inside]])
 
 
 @dataclass
@@ -133,11 +135,10 @@ class LoadReport:
         where = self.source or 'the weights'
         if self.container:
             where += f' [{self.container}]'
-        head = (f'{where}: {len(self.loaded)} of {self.num_tensors} tensors loaded '
-                f'({self.num_loaded_params:,} of {self.num_params:,} numbers)')
+        numbers = f'{self.num_loaded_params:,} of {self.num_params:,} numbers'
+        lines = [f'{where}: {len(self.loaded)} of {self.num_tensors} tensors loaded ({numbers})']
         if self.prefix:
-            head += f', names {self.prefix}'
-        lines = [head]
+            lines[0] += f', names {self.prefix}'
         for old, new in list(self.renamed.items())[:1]:
             lines.append(f"  {len(self.renamed)} names are another library's, paired in order: {old!r} -> {new!r} ...")
         for name, (theirs, ours) in list(self.resized.items())[:1]:

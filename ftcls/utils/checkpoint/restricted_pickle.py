@@ -70,10 +70,6 @@ def _rebuild_from_type(function: Any, kind: Any, args: tuple, state: Any) -> Any
     return function(*args) if isinstance(function, _Function) else StandIn()
 
 
-def _number(dtype: np.dtype, raw: Any = None) -> Any:
-    return np.frombuffer(raw, dtype, count=1)[0].item()
-
-
 def _first(data: Any = None, *rest: Any) -> Any:
     return data
 
@@ -98,7 +94,7 @@ _ALLOWED: dict[str, Callable] = {
     '_codecs.encode': lambda text, *rest: text.encode('latin1'),
     # old pickles have ints instead of bools
     'numpy.dtype': lambda name, align=0, copy=0: np.dtype(name, align=bool(align), copy=bool(copy)),
-    'numpy._core.multiarray.scalar': _number,
+    'numpy._core.multiarray.scalar': lambda dtype, raw=None: np.frombuffer(raw, dtype, count=1)[0].item(),
     'numpy._core.numeric._frombuffer': np.zeros(1).__reduce_ex__(5)[0],
     'numpy._core.multiarray._reconstruct': lambda *args: np.empty(0, 'b'),
 }

@@ -95,13 +95,13 @@ def leave(folder: Path, **changes: object) -> Path:
 @pytest.mark.parametrize(('old', 'new', 'said'), [
     (dict(type='GradualUnfreezingHook'), dict(type='GradualUnfreezingHook', every=1, start=None), None),
     (None, dict(type='GradualUnfreezingHook'), None),
-    (dict(type='GradualUnfreezingHook'), None, 'custom_hooks: GradualUnfreezingHook in the checkpoint, none'),
+    (dict(type='GradualUnfreezingHook'), None, "custom_hooks: 'GradualUnfreezingHook' in the checkpoint, 'none'"),
     (dict(type='GradualUnfreezingHook'), dict(type='GradualUnfreezingHook',
                                               every=2), 'custom_hooks.GradualUnfreezingHook.every: 1 in'),
     (dict(type='LinearProbeFineTuneHook'), dict(type='LinearProbeFineTuneHook',
                                                 probe=3), 'probe: 0.5 in the che.*, 3 '),
     (dict(type='GradualUnfreezingHook'), dict(type='LinearProbeFineTuneHook'),
-     'custom_hooks: GradualUnfreezingHook in the checkpoint, LinearProbe'),
+     "custom_hooks: 'GradualUnfreezingHook' in the checkpoint, 'LinearProbe"),
 ])
 def test_another_unfreezing_is_refused(tmp_path: Path, old: dict | None, new: dict | None, said: str | None) -> None:
     other = [dict(type='EMAHook')]
@@ -136,7 +136,7 @@ def test_other_freezing_l2sp_and_ema_are_warned_of(tmp_path: Path, caplog: pytes
     logger.removeHandler(caplog.handler)
     assert [text.splitlines()[1:] for text in warnings()] == [[
         '  custom_hooks.L2SPHook.alpha: 0.01 in the checkpoint, 0.5 in the config',
-        '  custom_hooks: none in the checkpoint, EMAHook in the config',
+        "  custom_hooks: 'none' in the checkpoint, 'EMAHook' in the config",
         "  model.freeze: ['stem'] in the checkpoint, [] in the config",
         "  model.norm_policy: 'train' in the checkpoint, 'eval' in the config",
         '  model.backbone.frozen_stages: -1 in the checkpoint, 2 in the config',
