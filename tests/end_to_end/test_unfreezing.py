@@ -358,15 +358,15 @@ def test_two_processes_train_as_one(digits: Digits, tmp_path: Path, run_tool: Ca
 
 @pytest.mark.parametrize('hooks, said', [
     ([dict(type='GradualUnfreezingHook', every=0)], 'every=0: must be at least 1'),
-    ([dict(type='GradualUnfreezingHook', start=3)], 'start=3: LeNet5 has 2 stages'),
+    ([dict(type='GradualUnfreezingHook', start=3)], 'start=3: must be -1 .* … 2 '),
     ([dict(type='GradualUnfreezingHook', start=1, schedule={0: 1})], 'give it, or these'),
     ([dict(type='GradualUnfreezingHook', schedule={1: 1})], 'whole numbers, 0 among them'),
     ([dict(type='GradualUnfreezingHook', schedule={0: 1, -1: 0})], 'whole numbers, 0 among them'),
     ([dict(type='GradualUnfreezingHook', schedule={0: 1, 2: 2})], 'freezes again'),
-    ([dict(type='GradualUnfreezingHook', schedule={0: 2, 2: 7})], r'schedule\[2\]=7: LeNet5 has 2 stages'),
+    ([dict(type='GradualUnfreezingHook', schedule={0: 2, 2: 7})], r'schedule\[2\]=7: must be -1 .* … 2 '),
     ([dict(type='GradualUnfreezingHook', start=-1)], 'nothing to unfreeze'),
     ([dict(type='GradualUnfreezingHook', by_epoch=False), dict(type='LinearProbeFineTuneHook')], 'keep one'),
-    ([dict(type='LinearProbeFineTuneHook', probe=4)], 'none of 4 epochs is left'),
+    ([dict(type='LinearProbeFineTuneHook', probe=4)], 'probe=4: must be below the 4 epochs'),
     ([dict(type='LinearProbeFineTuneHook', probe=1.5)], 'probe=1.5'),
 ])  # yapf: disable
 def test_what_means_nothing_is_refused(digits: Digits, tmp_path: Path, hooks: list, said: str) -> None:

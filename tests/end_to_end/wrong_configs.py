@@ -49,7 +49,7 @@ def a_validation_without_a_metric(place: Place) -> None:
     place.edit('test_evaluator = val_evaluator', 'test_evaluator = other')
 
 
-@wrong('train_dataloader: missing', 'which dataset')
+@wrong('train_dataloader: missing', 'add the dataset')
 def nothing_to_train_on(place: Place) -> None:
     place.add('train_dataloader = train_cfg = optim_wrapper = None')
 

@@ -247,7 +247,7 @@ def results_in_a_folder_that_is_a_file(place: Place) -> list[str]:
     return ['test', 'config.py', 'good.pth', '--out', 'good.pth/a.json']
 
 
-@wrong('test_dataloader: missing', 'which dataset')
+@wrong('test_dataloader: missing', 'add the dataset')
 def nothing_to_test_on(place: Place) -> list[str]:
     place.add('test_dataloader = test_cfg = test_evaluator = None')
     return ['test', 'config.py', 'good.pth']
