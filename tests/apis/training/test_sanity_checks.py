@@ -39,7 +39,7 @@ class Faulty(BaseMetric):
 
 def test_a_metric_of_masks_is_refused_by_a_classifier(tmp_path: Path) -> None:
     cfg = load_config(CONFIG, {'val_evaluator': [dict(type='DiceMetric')], 'work_dir': str(tmp_path)})
-    with pytest.raises(ConfigError, match="val_evaluator: DiceMetric cannot judge.*dict.type='Accuracy'"):
+    with pytest.raises(ConfigError, match="val_evaluator: DiceMetric cannot judge.*classes by Accuracy"):
         train(cfg)
 
 
