@@ -30,6 +30,14 @@ def test_the_loss_is_the_binary_cross_entropy_per_image() -> None:
     torch.testing.assert_close(head.loss((LOGITS, ), scored)['loss'], wanted)
 
 
+def test_the_loss_of_mixed_labels() -> None:
+    head = MultiLabelClsHead(dict(type='CrossEntropyLoss', use_soft=True))  # as mmpretrain's Mixup configs say
+    mixed = torch.tensor([[0.3, 0., 0.7], [0., 1., 0.], [0., 0.5, 0.5]])
+    scored = [sample.set_gt_score(row) for sample, row in zip(samples([[0], [1], [2]]), mixed)]
+    wanted = F.cross_entropy(LOGITS, mixed)
+    torch.testing.assert_close(head.loss((LOGITS, ), scored)['loss'], wanted)
+
+
 def test_predictions() -> None:
     given = samples(LABELS)
     out = MultiLabelClsHead().predict((LOGITS, ), given)

@@ -44,9 +44,10 @@ class MultiLabelClsHead(ClsHead):
         super().__init__(loss, init_cfg=init_cfg)
         name = type(self).__name__
         # A loss without this argument is not known here.
-        if getattr(self.loss_module, 'use_sigmoid', True) is False:
+        takes_scores = getattr(self.loss_module, 'use_sigmoid', True) or getattr(self.loss_module, 'use_soft', False)
+        if not takes_scores:
             raise ConfigError(f'{name}: loss={type(self.loss_module).__name__} takes one label per image; set '
-                              'loss.use_sigmoid=True')
+                              'loss.use_sigmoid=True (or use_soft=True, for the mixed labels of Mixup)')
         if thr is not None and topk is not None:
             MMLogger.get_current_instance().warning(f'{name}: thr={thr} is used, and topk={topk} is not')
         if thr is None and topk is None:
