@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(path for path in (ROOT / 'benchmarks').glob('*.py') if path.stem != 'side_by_side')
-# class_recall reads what a comparison wrote, see docs/small_data.md; kills has a test of its own
-MEASURING = [path for path in SCRIPTS if path.stem not in ('class_recall', 'kills')]
+# class_recall reads what a comparison wrote, see docs/small_data.md; kills and peer_configs have tests of their own
+MEASURING = [path for path in SCRIPTS if path.stem not in ('class_recall', 'kills', 'peer_configs')]
 NEEDS = {
     'hymenoptera_rates': [
         '--out-dir', '{tmp}', '--cfg-options', 'train_dataloader.dataset.data_root={data}/hymenoptera',
@@ -43,3 +43,9 @@ def test_block_is_in_the_page(script: Path) -> None:
 def test_quick_measurement(script: Path, real_data: Path, tmp_path: Path) -> None:
     extra = [word.format(tmp=tmp_path, data=real_data) for word in NEEDS.get(script.stem, [])]
     assert re.search(r'\d', _run(str(script), '--quick', *extra))
+
+
+@pytest.mark.slow
+def test_configs_are_counted() -> None:
+    table = _run('benchmarks/peer_configs.py', '--configs', 'configs', '--families', 'lenet')
+    assert '| lenet | 1 | 1 | 1 |\n| all | 1 | 1 | 1 |' in table
