@@ -38,8 +38,8 @@ class Views(Dataset):
         sample, steps = self.dataset.prepare_data(number % len(self.dataset)), self.dataset.pipeline.transforms
         drawn = [type(step).__name__ for step in steps if not type(step).__module__.startswith('ftcls.')]
         if pickle.dumps(random_state(self.dataset)) != before:
-            names = [type(step).__name__ for step in steps]
-            drawn += [name for name in names if 'Random' in name] or names
+            random_steps = [step for step in steps if hasattr(step, 'prob') or 'Random' in type(step).__name__]
+            drawn += [type(step).__name__ for step in random_steps or steps]
         return dict(sample, drawn=', '.join(drawn))
 
     def digest(self) -> str:

@@ -12,11 +12,20 @@ from ftcls.datasets.transforms import BaseTransform
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError
 
-OURS = {name for name, cls in TRANSFORMS.module_dict.items() if cls.__module__.startswith('ftcls.')}
+# without second names
+OURS = {
+    name
+    for name, cls in TRANSFORMS.module_dict.items()
+    if cls.__module__.startswith('ftcls.') and name.rpartition('/')[2] == cls.__name__
+}
 NAMES = sorted(OURS - (set() if find_spec('albumentations') else {'Albumentations'}))
 # Arguments of those that cannot be built without any.
 ARGUMENTS = {
     'Albumentations': dict(transforms=[dict(type='RandomBrightnessContrast', p=1.)]),
+    **dict.fromkeys(('Brightness', 'ColorTransform', 'Contrast', 'Sharpness', 'Shear', 'Translate'), dict(magnitude=.3, prob=1.)),
+    'Posterize': dict(bits=4, prob=1.), 'Rotate': dict(angle=30., prob=1.), 'Solarize': dict(thr=100, prob=1.), 'SolarizeAdd': dict(magnitude=90., prob=1.),
+    'Cutout': dict(shape=(9, 12), prob=1.),
+    'EfficientNetCenterCrop': dict(crop_size=8), 'EfficientNetRandomCrop': dict(scale=8),
     'GaussianBlur': dict(radius=1.), 'Lighting': dict(eigval=[50., 5., 1.], eigvec=[[.6, .7, .4], [.6, 0., -.8], [.6, -.7, .4]]),
     'CenterCrop': dict(crop_size=8), 'CornerCrop': dict(crop_size=8),
     'TestTimeAug': dict(transforms=[[dict(type='PackInputs')]]), 'Normalize': dict(mean=[1.] * 3, std=[2.] * 3), 'Pad': dict(size=40),
@@ -36,7 +45,8 @@ ARGUMENTS = {
 }  # yapf: disable
 # These read other keys than an image, or take images of floats only.
 FLOATS = ('torchvision/Normalize', 'torchvision/GaussianNoise')
-OTHER_INPUT = ('LoadAnnotations', 'LoadImageFromFile', 'TestTimeAug')  # the latter gives several samples
+# the last one gives several samples
+OTHER_INPUT = ('LoadAnnotations', 'LoadImageFromFile', 'TestTimeAug')
 # torchvision refuses to move a mask along with these.
 POLICIES = ('AugMix', 'AutoAugment', 'RandAugment', 'TrivialAugmentWide')
 NO_MASK = (*POLICIES, *(f'torchvision/{name}' for name in POLICIES))
@@ -95,8 +105,9 @@ def test_sample_in_sample_out(name: str, order: str) -> None:
     assert np.array_equal(transform(data)['img'], out['img']), f'{name} does not heed the seeds'
 
 
-# These change colours; every other one, also one that is new, must move image and mask together.
+# These change colours, or nothing; every other one, also one that is new, must move image and mask together.
 COLORS = {
+    'AutoContrast', 'Brightness', 'ColorTransform', 'Contrast', 'Equalize', 'Invert', 'Posterize', 'Sharpness', 'Solarize', 'SolarizeAdd',
     'ColorJitter', 'GaussianBlur', 'Lighting', 'Normalize', 'RandomGrayscale', 'torchvision/ColorJitter', 'torchvision/ConvertImageDtype', 'torchvision/GaussianNoise',
     'torchvision/Normalize', 'torchvision/RandomChannelPermutation', 'torchvision/RandomInvert',
     'torchvision/RandomPhotometricDistort', 'torchvision/RandomSolarize', 'torchvision/ToDtype', 'torchvision/ToPureTensor'
@@ -106,6 +117,8 @@ NESTED = ('Compose', 'RandomApply', 'RandomChoice', 'RandomOrder')
 GEOMETRY = {
     **{f'torchvision/{name}': dict(transforms=[dict(type='RandomAffine', degrees=30), dict(type='RandomHorizontalFlip')])
        for name in NESTED},
+    'Shear': dict(magnitude=.3, prob=1., direction='vertical'), 'Translate': dict(magnitude=.2, prob=1.), 'Rotate': dict(angle=20., prob=1.),
+    'EfficientNetCenterCrop': dict(crop_size=48), 'EfficientNetRandomCrop': dict(scale=48),
     'Albumentations': dict(transforms=[dict(type='Affine', rotate=(30, 31), p=1.), dict(type='HorizontalFlip', p=1.)]),
     'RandomFlip': dict(prob=1., direction='diagonal'), 'torchvision/RandomHorizontalFlip': dict(p=1.),
     'torchvision/RandomRotation': dict(degrees=(30, 31)), 'torchvision/RandomVerticalFlip': dict(p=1.), 'torchvision/RandomZoomOut': dict(p=1.),

@@ -14,7 +14,7 @@ from .inferencer import ImageClassificationInferencer
 __all__ = ['ImageSegmentationInferencer']
 
 # Steps after which resizing a mask does not fit it to the image again.
-_MOVES = re.compile('Crop|Pad|Flip|Rotat|Affine|Perspective|Elastic|Zoom|RandomResize|ScaleJitter')
+_MOVES = re.compile('Crop|Pad|Flip|Rotat|Shear|Trans[lp]|Augm|Affine|Perspective|Elastic|Zoom|RandomResize|ScaleJitter')
 
 
 class ImageSegmentationInferencer(ImageClassificationInferencer):

@@ -3,10 +3,12 @@ from typing import Any
 
 from . import batch
 from .albumentations_wrapper import Albumentations
+from .augmentations import (AutoContrast, BaseAugTransform, Brightness, ColorTransform, Contrast, Cutout, Equalize,
+                            GaussianBlur, Invert, Posterize, Rotate, Sharpness, Shear, Solarize, SolarizeAdd, Translate)
 from .base import BaseTransform
-from .blur import GaussianBlur
 from .color import ColorJitter, Lighting, Normalize, RandomGrayscale
-from .cropping import CenterCrop, CornerCrop, RandomCrop, RandomResizedCrop
+from .cropping import (CenterCrop, CornerCrop, EfficientNetCenterCrop, EfficientNetRandomCrop, RandomCrop,
+                       RandomResizedCrop)
 from .erasing import RandomErasing
 from .formatting import PackClsInputs, PackInputs, PackSegInputs
 from .geometry import Pad, RandomFlip
@@ -16,10 +18,12 @@ from .resizing import Resize, ResizeEdge
 from .tta import TestTimeAug
 
 __all__ = [
-    'Albumentations', 'BaseTransform', 'CenterCrop', 'CornerCrop', 'ColorJitter', 'GaussianBlur', 'Lighting',
-    'LoadAnnotations', 'LoadImageFromFile', 'Normalize', 'PackClsInputs', 'PackInputs', 'PackSegInputs', 'Pad',
-    'RandomCrop', 'RandomErasing', 'RandomFlip', 'RandomGrayscale', 'RandomResizedCrop', 'Resize', 'ResizeEdge',
-    'TestTimeAug', 'batch'
+    'Albumentations', 'AutoContrast', 'BaseAugTransform', 'BaseTransform', 'Brightness', 'CenterCrop', 'ColorJitter',
+    'ColorTransform', 'Contrast', 'CornerCrop', 'Cutout', 'EfficientNetCenterCrop', 'EfficientNetRandomCrop',
+    'Equalize', 'GaussianBlur', 'Invert', 'Lighting', 'LoadAnnotations', 'LoadImageFromFile', 'Normalize',
+    'PackClsInputs', 'PackInputs', 'PackSegInputs', 'Pad', 'Posterize', 'RandomCrop', 'RandomErasing', 'RandomFlip',
+    'RandomGrayscale', 'RandomResizedCrop', 'Resize', 'ResizeEdge', 'Rotate', 'Sharpness', 'Shear', 'Solarize',
+    'SolarizeAdd', 'TestTimeAug', 'Translate', 'batch'
 ]
 
 

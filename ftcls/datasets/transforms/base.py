@@ -6,9 +6,11 @@ from typing import ClassVar
 import numpy as np
 
 from ftcls.utils import ConfigError, DataError
+from ftcls.utils.arguments import own_arguments
 
 __all__ = [
-    'BaseTransform', 'IGNORED', 'as_pair', 'check_order', 'is_bgr', 'reverse_channels', 'uint8_image', 'with_image'
+    'BaseTransform', 'IGNORED', 'as_pair', 'brief_repr', 'changed_arguments', 'check_order', 'is_bgr',
+    'reverse_channels', 'uint8_image', 'with_image'
 ]
 
 #: The value of mask pixels without an image (padding, erased parts): losses and metrics leave them out.
@@ -45,6 +47,17 @@ class BaseTransform(metaclass=ABCMeta):
     def __repr__(self) -> str:
         arguments = ', '.join(f'{key}={value!r}' for key, value in vars(self).items() if not key.startswith('_'))
         return f'{type(self).__name__}({arguments})'
+
+
+def changed_arguments(step: object) -> dict:
+    """Return the arguments of a step, by the attributes of the same names, that are not the defaults."""
+    values = {name: getattr(step, name, one.default) for name, one in own_arguments(type(step)).items()}
+    return {name: value for name, value in values.items() if value != own_arguments(type(step))[name].default}
+
+
+def brief_repr(step: object) -> str:
+    """Return the name of a step and its arguments that are not the defaults."""
+    return f'{type(step).__name__}({", ".join(f"{name}={value!r}" for name, value in changed_arguments(step).items())})'
 
 
 def with_image(results: dict, img: np.ndarray, move_mask: Callable[[np.ndarray], np.ndarray] | None = None) -> dict:

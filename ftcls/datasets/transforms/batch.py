@@ -11,9 +11,8 @@ import torch
 
 from ftcls.registry import BATCH_TRANSFORMS
 from ftcls.utils import ConfigError
-from ftcls.utils.arguments import own_arguments
 from . import color, cropping, erasing, geometry, resizing
-from .base import BaseTransform
+from .base import BaseTransform, brief_repr
 from .image_ops import check_fits
 
 __all__ = ['BatchTransform']
@@ -28,6 +27,7 @@ class BatchTransform(BaseTransform):
     is_random: ClassVar[bool] = True
     #: Whether masks still fit the images.
     keeps_masks: ClassVar[bool] = False
+    __repr__ = brief_repr
 
     @abstractmethod
     def transform_batch(self, images: torch.Tensor, is_bgr: list[bool]) -> torch.Tensor:
@@ -36,12 +36,6 @@ class BatchTransform(BaseTransform):
     def outside_training(self) -> 'BatchTransform | None':
         """Return what is done in validation, test and prediction."""
         return None if self.is_random else self
-
-    def __repr__(self) -> str:
-        """Return the arguments that are not the defaults."""
-        arguments = own_arguments(type(self)).items()
-        shown = [f'{name}={getattr(self, name)!r}' for name, one in arguments if getattr(self, name) != one.default]
-        return f'{type(self).__name__}({", ".join(shown)})'
 
 
 class Resize(BatchTransform, resizing.Resize):

@@ -38,7 +38,7 @@ class ColorJitter(BaseTransform):
         contrast: As ``brightness``.
         saturation: As ``brightness``; no effect on grey images.
         hue: A shift is drawn from ``[-hue, hue]`` or the given (min, max), in turns of the colour circle.
-        backend: 'pillow', the only one.
+        backend: 'pillow'; 'cv2' is accepted, and gives Pillow's result too.
     """
 
     def __init__(self,
@@ -46,7 +46,7 @@ class ColorJitter(BaseTransform):
                  contrast: _Factor = 0.,
                  saturation: _Factor = 0.,
                  hue: Annotated[float, Interval(ge=0, le=0.5)] | tuple[_Shift, _Shift] = 0.,
-                 backend: Literal['pillow'] = 'pillow') -> None:
+                 backend: Literal['pillow', 'cv2'] = 'pillow') -> None:
         self.brightness = self._range(brightness, 1.)
         self.contrast = self._range(contrast, 1.)
         self.saturation = self._range(saturation, 1.)

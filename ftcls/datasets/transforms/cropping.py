@@ -1,18 +1,20 @@
 """Crops."""
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from ftcls.registry import TRANSFORMS
 from ftcls.utils.tree import as_list
-from ftcls.utils.types import NonNegativeInt, PositiveFloat, Size
+from ftcls.utils.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Size
 from .base import BaseTransform, as_pair, check_order
 from .image_ops import Backend, PaddingMode, check_fits, check_interpolation, crop_sample, pad_sample
 from .resizing import ResizingStep
 
-__all__ = ['CenterCrop', 'CornerCrop', 'RandomCrop', 'RandomResizedCrop']
+__all__ = [
+    'CenterCrop', 'CornerCrop', 'EfficientNetCenterCrop', 'EfficientNetRandomCrop', 'RandomCrop', 'RandomResizedCrop'
+]
 
 
 @TRANSFORMS.register_module()
@@ -180,3 +182,76 @@ class RandomResizedCrop(ResizingStep):
     def target(self, shape: tuple[int, int]) -> tuple[tuple[int, int], dict]:
         """See :class:`ResizingStep`."""
         return self.scale, {}
+
+
+@TRANSFORMS.register_module()
+class EfficientNetRandomCrop(RandomResizedCrop):
+    """Crop a part of random height and aspect ratio, and resize it to a square, as EfficientNet was trained.
+
+    From TensorFlow's `sample_distorted_bounding_box
+    <https://www.tensorflow.org/api_docs/python/tf/image/sample_distorted_bounding_box>`_.
+
+    - reads: ``img``, ``gt_mask`` (if there)
+    - changes: ``img``, ``img_shape``, ``gt_mask``
+    - adds, removes: nothing
+
+    Args:
+        scale: Length of the result's sides.
+        min_covered: The least part of the image's area.
+        crop_padding: See :class:`EfficientNetCenterCrop`, which is done if no draw fits.
+        interpolation: See :class:`Resize`.
+        **kwargs: The other arguments of :class:`RandomResizedCrop`.
+    """
+
+    def __init__(self,
+                 scale: PositiveInt,
+                 min_covered: NonNegativeFloat = 0.1,
+                 crop_padding: NonNegativeInt = 32,
+                 interpolation: str = 'bicubic',
+                 **kwargs: Any) -> None:
+        super().__init__(scale, interpolation=interpolation, **kwargs)
+        self.min_covered, self.crop_padding = min_covered, crop_padding
+
+    def rand_crop_params(self, img: np.ndarray) -> tuple[int, int, int, int]:
+        """See :class:`RandomResizedCrop`."""
+        height, width = img.shape[:2]
+        least, most = (share * height * width for share in self.crop_ratio_range)
+        for _ in range(self.max_attempts):
+            ratio = np.random.uniform(*self.aspect_ratio_range)
+            lowest, highest = (round(math.sqrt(area / ratio)) for area in (least, most))
+            highest = min(highest, int(width / ratio), height)
+            part_height = round(np.random.uniform(min(lowest, highest), highest))
+            part_width = round(part_height * ratio)
+            if max(least, self.min_covered * height * width) <= part_height * part_width <= most:
+                top = np.random.randint(height - part_height + 1)
+                return top, np.random.randint(width - part_width + 1), part_height, part_width
+        side = self.scale[0] / (self.scale[0] + self.crop_padding) * min(height, width)
+        top, left = (round((whole - side) / 2) for whole in (height, width))
+        return top, left, max(int(side), 1), max(int(side), 1)
+
+
+@TRANSFORMS.register_module()
+class EfficientNetCenterCrop(EfficientNetRandomCrop):
+    """Crop the central square, less a border, and resize it.
+
+    The side of the square is the image's shorter side times ``crop_size / (crop_size + crop_padding)``.
+
+    - reads: ``img``, ``gt_mask`` (if there)
+    - changes: ``img``, ``img_shape``, ``gt_mask``
+    - adds, removes: nothing
+
+    Args:
+        crop_size: Length of the result's sides.
+        crop_padding: Width of both borders together, in pixels of the result.
+        interpolation: See :class:`Resize`.
+        backend: See :class:`Resize`.
+    """
+
+    def __init__(self,
+                 crop_size: PositiveInt,
+                 crop_padding: NonNegativeInt = 32,
+                 interpolation: str = 'bicubic',
+                 backend: Backend = 'cv2') -> None:
+        # what a random crop does when no draw fits
+        super().__init__(crop_size, 0., crop_padding, interpolation, backend=backend, max_attempts=0)
+        self.crop_size = crop_size

@@ -9,7 +9,7 @@ from ftcls.utils import ConfigError
 from ftcls.utils.types import NonNegativeFloat, PositiveFloat, Probability
 from .base import IGNORED, BaseTransform, check_order, uint8_image, with_image
 
-__all__ = ['RandomErasing']
+__all__ = ['RandomErasing', 'cover_part', 'per_channel']
 
 
 @TRANSFORMS.register_module()
@@ -62,17 +62,8 @@ class RandomErasing(BaseTransform):
         img = uint8_image(results, 'RandomErasing')
         if np.random.rand() >= self.erase_prob:
             return with_image(results, img)
-        top, left, height, width = self._rectangle(*img.shape[:2])
-        part = np.s_[top:top + height, left:left + width]
-        img = img.copy()
-        img[part] = self._fill((height, width, img.shape[2]))
-
-        def cover(mask: np.ndarray) -> np.ndarray:
-            mask = mask.copy()
-            mask[part] = IGNORED
-            return mask
-
-        return with_image(results, img, cover)
+        box = self._rectangle(*img.shape[:2])
+        return cover_part(results, box, self._fill((*box[2:], img.shape[2])))
 
     def _rectangle(self, img_height: int, img_width: int) -> tuple[int, int, int, int]:
         """Draw top, left, height and width, in pixels; at most the whole image."""
@@ -86,17 +77,29 @@ class RandomErasing(BaseTransform):
         """Return what covers the rectangle, uint8, of this shape or one that broadcasts to it."""
         if self.mode == 'rand' and self.fill_std is None:
             return np.random.randint(0, 256, shape, dtype=np.uint8)
-        color = _per_channel(self.fill_color, 'fill_color', shape[2])
+        color = per_channel(self.fill_color, 'RandomErasing.fill_color', shape[2])
         if self.mode == 'rand':
-            color = np.random.normal(color, _per_channel(self.fill_std, 'fill_std', shape[2]), shape)
+            color = np.random.normal(color, per_channel(self.fill_std, 'RandomErasing.fill_std', shape[2]), shape)
         return np.clip(np.rint(color), 0, 255).astype(np.uint8)
 
 
-def _per_channel(value: float | Sequence[float], name: str, channels: int) -> np.ndarray:
+def cover_part(results: dict, box: Sequence[int], values: np.ndarray) -> dict:
+    """Put ``values`` over a part (top, left, height, width) of the image in pixels, and 255 (ignored) over the mask."""
+    top, left, height, width = box
+
+    def cover(array: np.ndarray, values: np.ndarray | int = IGNORED) -> np.ndarray:
+        array = array.copy()
+        array[top:top + height, left:left + width] = values
+        return array
+
+    return with_image(results, cover(results['img'], values), cover)
+
+
+def per_channel(value: float | Sequence[float], name: str, channels: int) -> np.ndarray:
     """Return one number per channel; equal numbers fit any number of channels."""
     values = np.atleast_1d(value)
     if (values == values[0]).all():
         values = values[:1]
     if len(values) not in (1, channels):
-        raise ConfigError(f'RandomErasing.{name}={value!r}: give one number, or one per channel ({channels})')
+        raise ConfigError(f'{name}={value!r}: give one number, or one per channel ({channels})')
     return np.broadcast_to(values, (channels, )).astype(np.float64)

@@ -13,14 +13,14 @@ from ftcls.utils import ConfigError, DataError, did_you_mean
 from .base import IGNORED, with_image
 
 __all__ = [
-    'Backend', 'PaddingMode', 'Plan', 'check_fits', 'check_interpolation', 'crop_sample', 'pad_sample', 'resize_image',
-    'resize_sample'
+    'Backend', 'INTERPOLATIONS', 'PaddingMode', 'Plan', 'check_fits', 'check_interpolation', 'crop_sample',
+    'pad_sample', 'resize_image', 'resize_sample'
 ]
 
 Backend = Literal['cv2', 'pillow']
 PaddingMode = Literal['constant', 'edge', 'reflect', 'symmetric']
 
-_INTERPOLATIONS = {
+INTERPOLATIONS = {
     'cv2': {
         'nearest': cv2.INTER_NEAREST,
         'bilinear': cv2.INTER_LINEAR,
@@ -70,7 +70,7 @@ class Plan:
 
 def check_interpolation(backend: str, interpolation: str) -> None:
     """Raise a ConfigError unless ``backend`` offers ``interpolation``."""
-    offered = _INTERPOLATIONS[backend]
+    offered = INTERPOLATIONS[backend]
     if interpolation not in offered:
         raise ConfigError(f'interpolation={interpolation!r}: backend={backend!r} offers {", ".join(offered)}'
                           f'{did_you_mean(interpolation, offered)}')
@@ -128,7 +128,7 @@ def resize_image(img: np.ndarray, size: tuple[int, int], interpolation: str, bac
     if img.shape[:2] == tuple(size):
         return img
     height, width = size
-    method = _INTERPOLATIONS[backend][interpolation]
+    method = INTERPOLATIONS[backend][interpolation]
     if backend == 'cv2':
         # cv2 drops the last axis of a single channel
         return cv2.resize(img, (width, height), interpolation=method).reshape(height, width, *img.shape[2:])

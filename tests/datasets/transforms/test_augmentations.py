@@ -163,7 +163,7 @@ def test_blur_is_near_torchvisions_gaussian() -> None:
 def test_blur_draws_its_radius(arguments: dict, mean: float, std: float) -> None:
     np.random.seed(0)
     blur = GaussianBlur(magnitude_range=(0.1, 2.0), **arguments)
-    radii = np.array([blur._draw_radius() for _ in range(DRAWS)])
+    radii = np.array([blur.random_magnitude() for _ in range(DRAWS)])
     assert radii.mean() == pytest.approx(mean, abs=0.02) and radii.std() == pytest.approx(std, rel=0.03, abs=1e-9)
     blurred = [(GaussianBlur(radius=1., prob=0.3)(sample(RGB[:4, :4]))['img'] != RGB[:4, :4]).any()
                for _ in range(DRAWS)]
@@ -179,7 +179,7 @@ def test_blur_draws_its_radius(arguments: dict, mean: float, std: float) -> None
     (dict(type='RandAugment', magnitude=40), 'magnitude=40: must be from 0 to 30'),
     (dict(type='GaussianBlur'), 'exactly one'),
     (dict(type='GaussianBlur', radius=-1.), 'radius=-1.0: must be at least 0'),
-    (dict(type='GaussianBlur', magnitude_range=(0, 1), magnitude_level=11), 'total_level=10'),
+    (dict(type='GaussianBlur', magnitude_range=(-1, 1)), 'GaussianBlur.magnitude_range.radius=-1: must be at least 0'),
     (dict(type='GaussianBlur', radius=1., magnitude_std='infinite'), "'inf'"),
     (dict(type='Lighting', eigval=[1., 2.], eigvec=EIGVEC), 'one row per channel'),
     (dict(type='Lighting', eigval=EIGVAL, eigvec=EIGVEC, alphastd=-1.), 'alphastd=-1.0: must be at least 0'),
