@@ -191,7 +191,8 @@ def read_checkpoint(source: str | os.PathLike, map_location: MapLocation = 'cpu'
         raise CheckpointError(f'the checkpoint {shown} cannot be read: {text}{advice}') from None
     if not isinstance(content, dict) or not any(isinstance(one, torch.Tensor) for _, one in walk(content)):
         kind = 'a dict without any tensor' if isinstance(content, dict) else f'a {type(content).__name__}, not a dict'
-        raise CheckpointError(f'the checkpoint {shown} holds no weights: it is {kind}; give a file of a state_dict')
+        raise CheckpointError(f'the checkpoint {shown} holds no weights: it is {kind}; give a file made by '
+                              "torch.save(model.state_dict(), 'weights.pth') or by a training run")
     return content
 
 
