@@ -138,7 +138,7 @@ KEYS = TOP_LEVEL_KEYS | NESTED_KEYS
 # Components that pass their registry on to what is nested in them under names that KEYS does not have.
 NESTING_REGISTRIES = (R.MODELS, R.METRICS, R.TRANSFORMS, R.BATCH_AUGMENTS)
 # Keys inside such components whose value must name a `type`.
-COMPONENT_KEYS = frozenset({'backbone', 'neck', 'decoder', 'head', 'loss', 'metrics'})
+COMPONENT_KEYS = frozenset({'backbone', 'neck', 'decoder', 'head', 'loss', 'metrics', 'policies'})
 # Values that a component reads by its own rules.
 OPAQUE_KEYS = frozenset({
     'adapter', 'targets', 'norm_cfg', 'act_cfg', 'conv_cfg', 'paramwise_cfg', 'metainfo', 'data_prefix', 'dist_cfg',

@@ -12,7 +12,7 @@ from ftcls.datasets.transforms import BaseTransform
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError
 
-# without second names
+# without second names such as Albu
 OURS = {
     name
     for name, cls in TRANSFORMS.module_dict.items()
@@ -23,9 +23,11 @@ NAMES = sorted(OURS - (set() if find_spec('albumentations') else {'Albumentation
 ARGUMENTS = {
     'Albumentations': dict(transforms=[dict(type='RandomBrightnessContrast', p=1.)]),
     **dict.fromkeys(('Brightness', 'ColorTransform', 'Contrast', 'Sharpness', 'Shear', 'Translate'), dict(magnitude=.3, prob=1.)),
+    'RandAugment': dict(policies='timm_increasing', num_policies=3, magnitude_level=9, magnitude_std=.5), 'AutoAugment': dict(policies='imagenet'),
     'Posterize': dict(bits=4, prob=1.), 'Rotate': dict(angle=30., prob=1.), 'Solarize': dict(thr=100, prob=1.), 'SolarizeAdd': dict(magnitude=90., prob=1.),
-    'Cutout': dict(shape=(9, 12), prob=1.),
-    'EfficientNetCenterCrop': dict(crop_size=8), 'EfficientNetRandomCrop': dict(scale=8),
+    'Cutout': dict(shape=(9, 12), prob=1.), 'Collect': dict(keys=['img', 'img_shape', 'gt_mask', 'gt_label', 'sample_idx']),
+    'EfficientNetCenterCrop': dict(crop_size=8), 'EfficientNetRandomCrop': dict(scale=8), 'Transpose': dict(keys=['gt_mask'], order=[0, 1]),
+    'RandomApply': dict(transforms=[dict(type='Invert')]), 'RandomChoice': dict(transforms=[dict(type='Invert'), []]),
     'GaussianBlur': dict(radius=1.), 'Lighting': dict(eigval=[50., 5., 1.], eigvec=[[.6, .7, .4], [.6, 0., -.8], [.6, -.7, .4]]),
     'CenterCrop': dict(crop_size=8), 'CornerCrop': dict(crop_size=8),
     'TestTimeAug': dict(transforms=[[dict(type='PackInputs')]]), 'Normalize': dict(mean=[1.] * 3, std=[2.] * 3), 'Pad': dict(size=40),
@@ -45,11 +47,11 @@ ARGUMENTS = {
 }  # yapf: disable
 # These read other keys than an image, or take images of floats only.
 FLOATS = ('torchvision/Normalize', 'torchvision/GaussianNoise')
-# the last one gives several samples
-OTHER_INPUT = ('LoadAnnotations', 'LoadImageFromFile', 'TestTimeAug')
+# the last two give several samples, and an image of Pillow
+OTHER_INPUT = ('LoadAnnotations', 'LoadImageFromFile', 'TestTimeAug', 'NumpyToPIL')
 # torchvision refuses to move a mask along with these.
 POLICIES = ('AugMix', 'AutoAugment', 'RandAugment', 'TrivialAugmentWide')
-NO_MASK = (*POLICIES, *(f'torchvision/{name}' for name in POLICIES))
+NO_MASK = ('AugMix', 'TrivialAugmentWide', *(f'torchvision/{name}' for name in POLICIES))
 
 
 def build(name: str) -> BaseTransform:
@@ -107,7 +109,7 @@ def test_sample_in_sample_out(name: str, order: str) -> None:
 
 # These change colours, or nothing; every other one, also one that is new, must move image and mask together.
 COLORS = {
-    'AutoContrast', 'Brightness', 'ColorTransform', 'Contrast', 'Equalize', 'Invert', 'Posterize', 'Sharpness', 'Solarize', 'SolarizeAdd',
+    'AutoContrast', 'Brightness', 'Collect', 'Transpose', 'ColorTransform', 'Contrast', 'Equalize', 'Invert', 'Posterize', 'Sharpness', 'Solarize', 'SolarizeAdd',
     'ColorJitter', 'GaussianBlur', 'Lighting', 'Normalize', 'RandomGrayscale', 'torchvision/ColorJitter', 'torchvision/ConvertImageDtype', 'torchvision/GaussianNoise',
     'torchvision/Normalize', 'torchvision/RandomChannelPermutation', 'torchvision/RandomInvert',
     'torchvision/RandomPhotometricDistort', 'torchvision/RandomSolarize', 'torchvision/ToDtype', 'torchvision/ToPureTensor'
@@ -118,6 +120,10 @@ GEOMETRY = {
     **{f'torchvision/{name}': dict(transforms=[dict(type='RandomAffine', degrees=30), dict(type='RandomHorizontalFlip')])
        for name in NESTED},
     'Shear': dict(magnitude=.3, prob=1., direction='vertical'), 'Translate': dict(magnitude=.2, prob=1.), 'Rotate': dict(angle=20., prob=1.),
+    'AutoAugment': dict(policies=[[dict(type='Rotate', angle=20., prob=1.), dict(type='Shear', magnitude=.2, prob=1.)]]),
+    'RandAugment': dict(policies=[dict(type='Translate', magnitude_range=[0, .3], prob=1.)], num_policies=2),
+    'RandomApply': dict(transforms=[dict(type='Rotate', angle=20., prob=1.)], prob=1.),
+    'RandomChoice': dict(transforms=[dict(type='RandomFlip', prob=1.), [dict(type='Rotate', angle=20., prob=1.)]]),
     'EfficientNetCenterCrop': dict(crop_size=48), 'EfficientNetRandomCrop': dict(scale=48),
     'Albumentations': dict(transforms=[dict(type='Affine', rotate=(30, 31), p=1.), dict(type='HorizontalFlip', p=1.)]),
     'RandomFlip': dict(prob=1., direction='diagonal'), 'torchvision/RandomHorizontalFlip': dict(p=1.),
@@ -174,5 +180,5 @@ def test_where_there_is_no_picture_is_no_background(name: str) -> None:
 
 @pytest.mark.parametrize('name', NAMES)
 def test_says_what_is_missing(name: str) -> None:
-    with pytest.raises(ConfigError, match='mask' if name == 'LoadAnnotations' else 'img'):
+    with pytest.raises(ConfigError, match='mask' if name in ('LoadAnnotations', 'Transpose') else 'img'):
         build(name)({'gt_label': 0})

@@ -12,25 +12,27 @@ from .cropping import (CenterCrop, CornerCrop, EfficientNetCenterCrop, Efficient
 from .erasing import RandomErasing
 from .formatting import PackClsInputs, PackInputs, PackSegInputs
 from .geometry import Pad, RandomFlip
+from .layout import Collect, NumpyToPIL, PILToNumpy, ToNumpy, ToPIL, Transpose
 from .loading import LoadImageFromFile
 from .mask_loading import LoadAnnotations
+from .policies import AutoAugment, RandAugment, RandomApply, RandomChoice
 from .resizing import Resize, ResizeEdge
 from .tta import TestTimeAug
 
 __all__ = [
-    'Albumentations', 'AutoContrast', 'BaseAugTransform', 'BaseTransform', 'Brightness', 'CenterCrop', 'ColorJitter',
-    'ColorTransform', 'Contrast', 'CornerCrop', 'Cutout', 'EfficientNetCenterCrop', 'EfficientNetRandomCrop',
-    'Equalize', 'GaussianBlur', 'Invert', 'Lighting', 'LoadAnnotations', 'LoadImageFromFile', 'Normalize',
-    'PackClsInputs', 'PackInputs', 'PackSegInputs', 'Pad', 'Posterize', 'RandomCrop', 'RandomErasing', 'RandomFlip',
-    'RandomGrayscale', 'RandomResizedCrop', 'Resize', 'ResizeEdge', 'Rotate', 'Sharpness', 'Shear', 'Solarize',
-    'SolarizeAdd', 'TestTimeAug', 'Translate', 'batch'
+    'Albumentations', 'AutoAugment', 'AutoContrast', 'BaseAugTransform', 'BaseTransform', 'Brightness', 'CenterCrop',
+    'Collect', 'ColorJitter', 'ColorTransform', 'Contrast', 'CornerCrop', 'Cutout', 'EfficientNetCenterCrop',
+    'EfficientNetRandomCrop', 'Equalize', 'GaussianBlur', 'Invert', 'Lighting', 'LoadAnnotations', 'LoadImageFromFile',
+    'Normalize', 'NumpyToPIL', 'PILToNumpy', 'PackClsInputs', 'PackInputs', 'PackSegInputs', 'Pad', 'Posterize',
+    'RandAugment', 'RandomApply', 'RandomChoice', 'RandomCrop', 'RandomErasing', 'RandomFlip', 'RandomGrayscale',
+    'RandomResizedCrop', 'Resize', 'ResizeEdge', 'Rotate', 'Sharpness', 'Shear', 'Solarize', 'SolarizeAdd',
+    'TestTimeAug', 'ToNumpy', 'ToPIL', 'Translate', 'Transpose', 'batch'
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import torchvision's transforms when they are used, because importing torchvision takes a second."""
-    if name in ('AugMix', 'AutoAugment', 'RandAugment', 'TORCHVISION_TRANSFORMS', 'TorchvisionTransform',
-                'TrivialAugmentWide'):
+    if name in ('AugMix', 'TORCHVISION_TRANSFORMS', 'TorchvisionTransform', 'TrivialAugmentWide'):
         from . import torchvision_wrapper
 
         return getattr(torchvision_wrapper, name)

@@ -17,7 +17,7 @@ __all__ = ['Albumentations']
 _KEYMAP = {'img': 'image', 'gt_mask': 'mask'}
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(name=['Albumentations', 'Albu'])
 class Albumentations(BaseTransform):
     """Runs transforms of `albumentations <https://albumentations.ai>`_, 2.0 or newer, on image and mask together.
 

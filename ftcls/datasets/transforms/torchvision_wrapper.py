@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
@@ -17,9 +18,7 @@ from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, did_you_mean
 from .base import IGNORED, BaseTransform, is_bgr, reverse_channels, with_image
 
-__all__ = [
-    'AugMix', 'AutoAugment', 'RandAugment', 'TORCHVISION_TRANSFORMS', 'TorchvisionTransform', 'TrivialAugmentWide'
-]
+__all__ = ['AugMix', 'TORCHVISION_TRANSFORMS', 'TorchvisionTransform', 'TrivialAugmentWide']
 
 # These work on batches, on boxes or key points, need a function that a config cannot contain, or give several images.
 _LEFT_OUT = frozenset('CutMix MixUp Lambda ToTensor Transform LinearTransformation FiveCrop TenCrop ClampBoundingBoxes '
@@ -33,7 +32,8 @@ class TorchvisionTransform(BaseTransform):
     torchvision gets the image as an RGB tensor (C, H, W), whatever the sample's order, and the mask as one of its
     masks; the sample gets them back in its own layout. Where an image is filled (``fill``), the mask gets 255:
     ignored. Strings are turned into torch dtypes and interpolation modes, and nested transforms are dicts with a
-    ``type``, with or without ``torchvision/``.
+    ``type``, with or without ``torchvision/``. An image of Pillow (after
+    :class:`NumpyToPIL`) stays one.
 
     - reads: ``img``, ``channel_order`` ('bgr' if absent), ``gt_mask`` (if there)
     - changes: ``img``, ``gt_mask``
@@ -60,8 +60,11 @@ class TorchvisionTransform(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Run the transform on the sample."""
-        bgr = is_bgr(results)
         img, mask = results['img'], results.get('gt_mask')
+        if isinstance(img, Image.Image):  # after NumpyToPIL
+            results['img'] = self._run([img])
+            return results
+        bgr = is_bgr(results)
         if bgr:
             img = reverse_channels(img)
         inputs = [tv_tensors.Image(torch.tensor(np.ascontiguousarray(img.transpose(2, 0, 1))))]
@@ -138,7 +141,7 @@ def _register_all() -> dict[str, type[TorchvisionTransform]]:
 
 TORCHVISION_TRANSFORMS = _register_all()  #: The registered classes, by torchvision's own name.
 
-# The learned and random policies also have a name of their own.
-AutoAugment, RandAugment, TrivialAugmentWide, AugMix = (
+# These also have a name of their own.
+TrivialAugmentWide, AugMix = (
     TRANSFORMS.register_module(name=name, module=TORCHVISION_TRANSFORMS[name])
-    for name in ('AutoAugment', 'RandAugment', 'TrivialAugmentWide', 'AugMix'))
+    for name in ('TrivialAugmentWide', 'AugMix'))

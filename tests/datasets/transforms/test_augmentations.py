@@ -52,8 +52,11 @@ def test_policies_refuse_masks_and_wrong_words() -> None:
         TRANSFORMS.build(dict(type='TrivialAugmentWide'))(sample(RGB, gt_mask=np.zeros((24, 32), np.uint8)))
     with pytest.raises(ConfigError, match="policy='imagenett'.*did you mean 'imagenet'"):
         TRANSFORMS.build(dict(type='AutoAugment', policy='imagenett'))
-    with pytest.raises(ConfigError, match='takes no argument.*num_ops'):
-        TRANSFORMS.build(dict(type='RandAugment', policies='timm_increasing'))
+    for given in (dict(policies='timm_increasing'), dict(num_policies=2, num_ops=2), dict(hparams={}, magnitude=3)):
+        with pytest.raises(ConfigError, match=f"RandAugment.{next(iter(given))}=.*policies, num_policies.*num_ops"):
+            TRANSFORMS.build(dict(type='RandAugment', **given))
+    with pytest.raises(ConfigError, match="policies='timm_incresing'.*did you mean 'timm_increasing'"):
+        TRANSFORMS.build(dict(type='RandAugment', policies='timm_incresing', num_policies=2, magnitude_level=9))
 
 
 def rectangle(out: np.ndarray, before: np.ndarray) -> tuple[int, int, int, int] | None:

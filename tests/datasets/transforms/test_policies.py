@@ -1,18 +1,22 @@
-"""MMClassification's augmentations, against Pillow, arithmetic on few pixels, and the peer itself."""
+"""MMClassification's augmentations, against Pillow, arithmetic on few pixels, torchvision's table and the peer itself."""
 import json
 import os
+import pickle
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
+from torchvision.transforms import v2
 
 from ftcls.datasets import CustomDataset
 from ftcls.datasets.features import Views
-from ftcls.datasets.transforms import BaseAugTransform, EfficientNetCenterCrop, EfficientNetRandomCrop, Rotate, Shear
+from ftcls.datasets.transforms import (BaseAugTransform, EfficientNetCenterCrop, EfficientNetRandomCrop, PackInputs,
+                                       RandAugment, Rotate, Shear)
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, DataError
+from ftcls.utils.arguments import own_arguments
 
 RNG = np.random.RandomState(0)
 SMOOTH = np.asarray(Image.fromarray(RNG.randint(0, 256, (8, 10, 3), dtype=np.uint8)).resize((60, 48)))
@@ -108,6 +112,57 @@ def test_strength_is_drawn_as_said() -> None:
     assert np.mean(changed) == pytest.approx(0.3, abs=0.04)
 
 
+def test_policies_of_that_name() -> None:
+    """Names, probabilities and strengths of 'imagenet' are those of torchvision's table; timm's has the increasing ones."""
+    from timm.data.auto_augment import _RAND_INCREASING_TRANSFORMS as TIMM
+    auto = TRANSFORMS.build(dict(type='AutoAugment', policies='imagenet'))
+    theirs = v2.AutoAugment()._get_policies(v2.AutoAugmentPolicy.IMAGENET)
+    names = {'Color': 'ColorTransform', 'ShearX': 'Shear'}
+    strengths = dict(
+        Posterize=lambda level: 8 - round(level / 2.25), Solarize=lambda level: 256 / 9 * (9 - level),
+        Rotate=lambda level: 30 / 9 * level, ColorTransform=lambda level: level / 10, Sharpness=lambda level: level / 10,
+        Contrast=lambda level: level / 10, Shear=lambda level: 0.3 / 9 * level)  # yapf: disable
+    assert len(auto.transforms) == len(theirs) == 25
+    for pair, their_pair in zip(auto.transforms, theirs):
+        for step, (name, prob, level) in zip(pair, their_pair):
+            assert (type(step).__name__, step.prob) == (names.get(name, name), prob)
+            if level is not None and type(step).__name__ in ('Rotate', 'Shear'):
+                strength = getattr(step, next(iter(own_arguments(type(step)))))
+                assert strength == pytest.approx(strengths[type(step).__name__](level))
+    rand = RandAugment('timm_increasing', num_policies=2, magnitude_level=9)
+    short = {'ColorTransform': 'Color'}
+    ours = sorted(short.get(type(step).__name__, type(step).__name__) for step, in rand.transforms)
+    timms = [name.removesuffix('Increasing').removesuffix('Rel').rstrip('XY') for name in TIMM]
+    assert ours == sorted(timms)
+
+
+def test_policies_share_the_level_and_take_hparams() -> None:
+    rand = RandAugment('timm_increasing', 2, 7, magnitude_std='inf', hparams=dict(pad_val=[1, 2, 3], interpolation='bicubic'))
+    steps = {type(step).__name__: step for step, in rand.transforms}
+    assert steps['Rotate'].pad_val == [1, 2, 3] and steps['Rotate'].interpolation == 'bicubic'
+    assert (steps['Solarize'].magnitude_level, steps['Solarize'].magnitude_std) == (7, 'inf')
+    assert repr(rand).startswith("RandAugment(policies='timm_increasing', num_policies=2, magnitude_level=7")
+    auto = TRANSFORMS.build(dict(type='AutoAugment', policies='imagenet', hparams=dict(pad_val=7)))
+    assert {step.pad_val for pair in auto.transforms for step in pair if hasattr(step, 'pad_val')} == {7}
+    own = RandAugment([dict(type='RandomFlip', prob=1.), dict(type='Posterize', bits=2, prob=1.)], 1, 3)
+    np.random.seed(0)
+    chosen = [own(dict(img=SMOOTH)).get('flip', False) for _ in range(2000)]
+    assert np.mean(chosen) == pytest.approx(0.5, abs=0.05)
+    for step in (rand, auto, own, Rotate(angle=3.)):
+        np.random.seed(1)
+        first = step(dict(img=SMOOTH))['img']
+        np.random.seed(1)
+        assert (pickle.loads(pickle.dumps(step))(dict(img=SMOOTH))['img'] == first).all()
+
+
+def test_choice_and_apply() -> None:
+    np.random.seed(0)
+    either = dict(type='RandomChoice', transforms=[dict(type='Invert', prob=1.), [dict(type='Solarize', thr=0, prob=1.)] * 2], prob=[.25, .75])
+    assert np.mean([(run(either)['img'] != SMOOTH).any() for _ in range(600)]) == pytest.approx(0.25, abs=0.07)
+    apply = dict(type='RandomApply', transforms=dict(type='Invert', prob=1.), prob=0.8)
+    assert np.mean([(run(apply)['img'] != SMOOTH).any() for _ in range(600)]) == pytest.approx(0.8, abs=0.07)
+
+
 @pytest.mark.parametrize('config, message', [
     (dict(type='Rotate'), 'Rotate: give exactly one of angle and magnitude_range'),
     (dict(type='Cutout', shape=3, magnitude_range=(1, 2)), 'Cutout: give exactly one of shape'),
@@ -117,8 +172,14 @@ def test_strength_is_drawn_as_said() -> None:
     (dict(type='Shear', magnitude=1., interpolation='cubic'), "did you mean 'bicubic'"),
     (dict(type='Invert', magnitude_range=(0, 1)), "Invert takes no argument 'magnitude_range'"),
     (dict(type='Solarize', thr=3, random_negative_prob=.5), "takes no argument 'random_negative_prob'"),
+    (dict(type='RandomChoice', transforms=[dict(type='Invert')], prob=[.5]), 'of sum 1'),
+    (dict(type='RandAugment', policies=[], num_policies=1, magnitude_level=3), 'length at least 1'),
+    (dict(type='AutoAugment', policies='imagenet', policy='imagenet'), "AutoAugment.policies='imagenet', policy.*only torchvision's"),
+    (dict(type='AutoAugment', hparams=dict(pad_val=1)), 'of which policies are needed'),
     (dict(type='EfficientNetRandomCrop', scale=(3, 4)), r'scale=\(3, 4\)'),
     (dict(type='EfficientNetCenterCrop', crop_size=3, backend='pillow', interpolation='area'), "interpolation='area'"),
+    (dict(type='Transpose', keys=['img'], order=[2, 0, 1]), 'remove img'),
+    (dict(type='ToNumpy', dtype='float32'), "ToNumpy.dtype='float32'"),
 ])  # yapf: disable
 def test_wrong_arguments_are_named(config: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -180,6 +241,8 @@ def test_efficientnet_crops() -> None:
 
 
 @pytest.mark.parametrize('step, drawn', [
+    (dict(type='RandAugment', policies='timm_increasing', num_policies=2, magnitude_level=9), 'RandAugment'),
+    (dict(type='AutoAugment', policies='imagenet'), 'AutoAugment'),
     (dict(type='Shear', magnitude_range=(0, .3)), 'Shear'),
     (dict(type='EfficientNetRandomCrop', scale=24), 'EfficientNetRandomCrop'),
     (dict(type='EfficientNetCenterCrop', crop_size=24), ''),
@@ -189,6 +252,31 @@ def test_the_feature_cache_knows_what_is_random(tmp_path: Path, step: dict, draw
     Image.fromarray(SMOOTH).save(tmp_path / 'ants' / 'a.png')
     steps = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(50, 40)), step, dict(type='PackInputs')]
     assert Views(CustomDataset(data_root=str(tmp_path), pipeline=steps))[0]['drawn'] == drawn
+
+
+def test_layout() -> None:
+    """Pillow's image is RGB for those between, and the sample knows its order afterwards."""
+    seen = []
+
+    def own(results: dict) -> dict:
+        seen.append(results['img'])
+        return dict(results, img=ImageOps.invert(results['img']))
+
+    bgr = np.ascontiguousarray(SMOOTH[..., ::-1])
+    out = run(dict(type='ToPIL', to_rgb=True), bgr)
+    out = TRANSFORMS.build(dict(type='torchvision/Resize', size=[24, 30]))(own(out))
+    assert isinstance(out['img'], Image.Image) and (np.asarray(seen[0]) == SMOOTH).all()
+    out = TRANSFORMS.build(dict(type='ToNumpy', to_bgr=True))(out)
+    assert out['channel_order'] == 'bgr' and out['img_shape'] == (24, 30)
+    assert np.abs(out['img'][..., ::-1].astype(int) - np.asarray(Image.fromarray(255 - SMOOTH).resize((30, 24), 2))).max() < 2
+    kept = run(dict(type='Collect', keys=['img']), SMOOTH, 'rgb', gt_label=3)
+    assert set(kept) == {'img', 'channel_order'} and PackInputs()(kept)['data_samples'].channel_order == 'rgb'
+    with pytest.raises(ConfigError, match="Collect needs 'gt_label'"):
+        run(dict(type='Collect', keys=['gt_label']))
+    mask = SMOOTH[..., 0]
+    assert (run(dict(type='Transpose', keys=['depth'], order=[1, 0]), depth=mask)['depth'] == mask.T).all()
+    with pytest.raises(ConfigError, match='NumpyToPIL: the sample has a mask'):
+        run(dict(type='ToPIL'), gt_mask=mask)
 
 
 PEER = """
@@ -226,8 +314,12 @@ def test_same_pixels_as_the_peer(tmp_path: Path) -> None:
         dict(type='Translate', magnitude=.23), dict(type='Translate', magnitude=.4, direction='vertical', **_HPARAMS),
         dict(type='Rotate', angle=17., **_PAD), dict(type='Rotate', magnitude_range=[0, 30], magnitude_std=3., scale=1.2, center=[9., 5.], **_HPARAMS),
         dict(type='Cutout', shape=9), dict(type='Cutout', magnitude_range=[1, 41]), dict(type='GaussianBlur', magnitude_range=[.1, 2.], magnitude_std='inf'),
+        dict(type='RandAugment', policies='timm_increasing', num_policies=2, magnitude_level=9, magnitude_std=.5, hparams=_HPARAMS),
+        dict(type='RandAugment', policies='simple_increasing', num_policies=3, magnitude_level=12, hparams=_PAD),
         dict(type='EfficientNetRandomCrop', scale=32), dict(type='EfficientNetRandomCrop', scale=24, crop_padding=0, backend='pillow', min_covered=.5),
         dict(type='EfficientNetCenterCrop', crop_size=32), dict(type='EfficientNetCenterCrop', crop_size=24, crop_padding=0, interpolation='bilinear'),
+        dict(type='RandomChoice', transforms=[[dict(type='Invert')], [dict(type='Equalize')]], prob=[.3, .7]),
+        dict(type='RandomApply', transforms=[dict(type='Invert', prob=1.)], prob=.4),
     ]  # yapf: disable
     np.save(tmp_path / 'img.npy', SMOOTH)
     (tmp_path / 'configs.json').write_text(json.dumps(configs))
