@@ -70,7 +70,7 @@ CASES = {
         CLASSES, (224, ),
         neck=None,
         head=dict(type='ClsHead'),
-        elsewhere=dict(torchvision=('vgg11', {}, 224), timm=('vgg11', {}, 224))),
+        elsewhere=dict(torchvision=('vgg11', {}, 224))),
     'mobilenet_v2':
     Case(
         dict(type='MobileNetV2'),
@@ -83,8 +83,11 @@ CASES = {
         head=_head('StackedLinearClsHead', 576, mid_channels=[1024], act_cfg=dict(type='HSwish')),
         elsewhere=dict(torchvision=('mobilenet_v3_small', {}, 64))),
     'efficientnet':
+    Case(dict(type='EfficientNet', arch='b0'), 1280, elsewhere=dict(timm=('tf_efficientnet_b0', {}, 64))),
+    # without TensorFlow's padding and eps
+    'efficientnet_plain':
     Case(
-        dict(type='EfficientNet', arch='b0'),
+        dict(type='EfficientNet', arch='b0', conv_cfg=None, norm_cfg=dict(type='BN')),
         1280,
         elsewhere=dict(torchvision=('efficientnet_b0', {}, 64), timm=('efficientnet_b0', {}, 64))),
     'efficientnet_v2':
