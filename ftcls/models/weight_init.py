@@ -65,15 +65,12 @@ class PretrainedInit:
                  adapt_input: Literal['sum', 'repeat', 'mean'] | None = None) -> None:
         check_arguments(PretrainedInit, dict(checkpoint=checkpoint, adapt_input=adapt_input), 'init_cfg')
         self.checkpoint = checkpoint
-        self.prefix = prefix
-        self.map_location = map_location
-        self.allow_partial = allow_partial
-        self.adapt_input = adapt_input
+        self.options = dict(prefix=prefix, map_location=map_location, allow_partial=allow_partial)
+        self.options['adapt_input'] = adapt_input
 
     def __call__(self, module: nn.Module) -> None:
         """Load the weights into ``module``, in place; raise a MissingFileError or a CheckpointError if that fails."""
-        load_pretrained(
-            module, self.checkpoint, self.prefix, self.map_location, self.allow_partial, adapt_input=self.adapt_input)
+        load_pretrained(module, self.checkpoint, **self.options)
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=f'{type(self).__name__}: load from {self.checkpoint}')
 

@@ -17,9 +17,8 @@ __all__ = ['Accuracy']
 def _check_topk(topk: Sequence[int], num_classes: int) -> None:
     """Refuse a ``topk`` that asks for more classes than there are."""
     if max(topk) > num_classes:
-        raise ConfigError(f'`topk={max(topk)}` of Accuracy needs at least {max(topk)} classes, and the model scores '
-                          f'{num_classes}; set `topk` to {max(num_classes - 1, 1)} or less in val_evaluator and '
-                          'test_evaluator')
+        raise ConfigError(f'`topk={max(topk)}` of Accuracy, and the model scores {num_classes} classes; set `topk` to '
+                          f'{max(num_classes - 1, 1)} or less in val_evaluator and test_evaluator')
 
 
 @METRICS.register_module()

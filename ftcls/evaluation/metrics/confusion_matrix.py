@@ -7,9 +7,8 @@ import numpy as np
 import torch
 
 from ftcls.registry import METRICS
-from ftcls.utils import ConfigError
 from ftcls.utils.types import PositiveInt
-from .predictions import SingleLabelBase, check_targets, to_tensor, top1
+from .predictions import SingleLabelBase, as_classes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,17 +67,7 @@ class ConfusionMatrix(SingleLabelBase):
             ConfigError: If ``num_classes`` is missing for predicted classes.
             DataError: If a class is outside of [0, C).
         """
-        pred, target = to_tensor(pred, 'pred'), to_tensor(target, 'target')
-        if len(pred) != len(target):
-            raise ValueError(f'pred and target must be of one length, got {len(pred)} and {len(target)}')
-        if pred.ndim == 1:
-            if num_classes is None:
-                raise ConfigError('ConfusionMatrix needs `num_classes` where the model predicts classes without scores')
-            label = check_targets(pred, num_classes)
-        else:
-            num_classes = pred.shape[1]
-            label = top1(pred.float())[1]
-        target = check_targets(target, num_classes).to(label.device)
+        _, label, target, num_classes = as_classes(pred, target, num_classes)
         return torch.bincount(target * num_classes + label, minlength=num_classes**2).reshape(num_classes, num_classes)
 
     @staticmethod

@@ -49,9 +49,8 @@ class LossMetric(BaseMetric):
             if loss is not None:
                 self.results.append(float(torch.as_tensor(loss)))
             elif not self.is_optional:
-                raise DataError(
-                    f'LossMetric found a sample without a loss{file_of(sample)}: the model computes it only '
-                    'for batches in which every sample has its true label')
+                raise DataError(f'LossMetric found a sample without a loss{file_of(sample)}: the model computes it '
+                                'only where every sample of a batch has its true label')
 
     def compute_metrics(self, results: Sequence[float]) -> dict[str, float]:
         """Average the losses of all processes."""

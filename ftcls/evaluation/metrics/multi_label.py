@@ -56,8 +56,7 @@ class _MultiLabelBase(BaseMetric):
             elif sample.get('gt_label') is not None:
                 truth = _one_hot(torch.as_tensor(sample['gt_label']).detach().cpu(), len(score))
             else:
-                raise DataError(f'{type(self).__name__} needs the labels of every sample, and one has none{where}; an '
-                                'image without any has an empty list')
+                raise DataError(f'a sample has no labels{where}; an image without any needs an empty list')
             if truth.shape != score.shape:
                 raise DataError(f'{len(truth)} labels do not fit {len(score)} scores{where}; set `num_classes` of the '
                                 "model's head to the number of classes of the data")

@@ -49,12 +49,11 @@ class OverlapMetric(BaseMetric):
         for sample in data_samples:
             truth, predicted = sample.get('gt_mask'), self._predicted(sample)
             if truth is None:
-                raise DataError(f'{type(self).__name__} needs the true mask of every image, and one has none'
-                                f'{file_of(sample)}; put LoadAnnotations into the pipeline')
+                raise DataError(f'an image has no true mask{file_of(sample)}; put LoadAnnotations into the pipeline')
             truth = torch.as_tensor(truth).to(predicted.device)
             if truth.shape != predicted.shape:
-                raise DataError(f'the mask has {tuple(truth.shape)} pixels (H, W), the prediction '
-                                f'{tuple(predicted.shape)}{file_of(sample)}')
+                sizes = [tuple(x.shape) for x in (truth, predicted)]
+                raise DataError(f'the mask has (H, W) = {sizes[0]}, the prediction {sizes[1]}{file_of(sample)}')
             counted, is_true = truth != 255, truth == 1
             # sums of bool are int64: no number of pixels overflows
             tp = int((predicted & is_true).sum())
@@ -69,9 +68,7 @@ class OverlapMetric(BaseMetric):
             raise ConfigError(f'{type(self).__name__} found no `{key}` in a sample: the model must be a segmentor, '
                               "ImageSegmentor with head=dict(type='PixelHead')")
         value = torch.as_tensor(sample[key])
-        if self.threshold is None:
-            return value == 1
-        return value > self.threshold
+        return value == 1 if self.threshold is None else value > self.threshold
 
     def compute_metrics(self, results: Sequence[tuple[int, int, int]]) -> dict[str, float]:
         """Compute the scores, in percent, from the counts of all processes."""

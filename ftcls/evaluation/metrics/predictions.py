@@ -9,8 +9,8 @@ from mmengine.evaluator import BaseMetric
 from ftcls.utils import ConfigError, DataError
 
 __all__ = [
-    'SingleLabelBase', 'Thresholds', 'as_thresholds', 'check_not_empty', 'check_targets', 'file_of', 'threshold_suffix',
-    'to_tensor', 'top1'
+    'SingleLabelBase', 'Thresholds', 'as_classes', 'as_thresholds', 'check_not_empty', 'check_targets', 'file_of',
+    'threshold_suffix', 'to_tensor', 'top1'
 ]
 
 Thresholds = float | Sequence[float | None] | None
@@ -82,6 +82,33 @@ def top1(score: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return best, (score == best[:, None]).to(torch.uint8).argmax(dim=1)
 
 
+def as_classes(pred: Any, target: Any,
+               num_classes: int | None) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, int]:
+    """Return the highest scores (N, ), None for predicted classes; the predicted and the true classes, (N, ) int64; C.
+
+    Args:
+        pred: Scores (N, C), or predicted classes (N, ).
+        target: True classes (N, ).
+        num_classes: C; needed for predicted classes only.
+
+    Raises:
+        ValueError: If ``pred`` and ``target`` differ in length.
+        ConfigError: If ``num_classes`` is missing for predicted classes.
+        DataError: If a class is outside of [0, C).
+    """
+    pred, target = to_tensor(pred, 'pred'), to_tensor(target, 'target')
+    if len(pred) != len(target):
+        raise ValueError(f'pred and target must be of one length, got {len(pred)} and {len(target)}')
+    if pred.ndim == 1 and num_classes is None:
+        raise ConfigError('val_evaluator: needs `num_classes` where the model predicts classes without scores')
+    if pred.ndim == 1:
+        score, label = None, check_targets(pred, num_classes)
+    else:
+        num_classes = pred.shape[1]
+        score, label = top1(pred.float())
+    return score, label, check_targets(target, num_classes).to(label.device), num_classes
+
+
 class SingleLabelBase(BaseMetric):
     """Collects one entry a sample: its true class, and its scores or, where it has none, its predicted class."""
 
@@ -105,8 +132,8 @@ class SingleLabelBase(BaseMetric):
             elif sample.get('pred_label') is not None:
                 self.results.append(dict(gt_label=truth, pred_label=sample['pred_label'].detach().cpu().reshape(-1)))
             else:
-                raise ConfigError(f'{type(self).__name__} found neither `pred_score` nor `pred_label` in a sample: the '
-                                  'model must be a classifier whose head predicts')
+                name = type(self).__name__
+                raise ConfigError(f'{name} found no `pred_score` or `pred_label`: the model must be a classifier')
 
     def check_score(self, score: torch.Tensor) -> None:
         """Refuse scores, (C, ), that the metric's own arguments do not suit; here nothing is refused."""

@@ -5,11 +5,10 @@ from typing import Any, ClassVar
 import torch
 
 from ftcls.registry import METRICS
-from ftcls.utils import ConfigError
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import PositiveInt
 from .precision_recall import ITEMS, Average, Item, Scores, from_counts
-from .predictions import SingleLabelBase, Thresholds, as_thresholds, check_targets, threshold_suffix, to_tensor, top1
+from .predictions import SingleLabelBase, Thresholds, as_classes, as_thresholds, threshold_suffix
 
 __all__ = ['SingleLabelMetric']
 
@@ -98,26 +97,13 @@ class SingleLabelMetric(SingleLabelBase):
             ConfigError: If ``num_classes`` is missing for predicted classes.
             DataError: If a class is outside of [0, C).
         """
-        pred, target = to_tensor(pred, 'pred'), to_tensor(target, 'target')
-        if len(pred) != len(target):
-            raise ValueError(f'pred and target must be of one length, got {len(pred)} and {len(target)}')
-        if pred.ndim == 1:
-            if num_classes is None:
-                raise ConfigError(
-                    'SingleLabelMetric needs `num_classes` where the model predicts classes without scores')
-            label, score, thrs = check_targets(pred, num_classes), None, (None, )
-        else:
-            num_classes, thrs = pred.shape[1], as_thresholds(thrs)
-            score, label = top1(pred.float())
-        target = check_targets(target, num_classes).to(label.device)
+        score, label, target, num_classes = as_classes(pred, target, num_classes)
         computed = []
-        for thr in thrs:
+        for thr in as_thresholds(None if score is None else thrs):
             predicted, true = label, target
             if thr is not None:
                 predicted, true = label[score > thr], target[score > thr]
             chosen = (predicted[predicted == true], predicted, target)
             counts = tuple(torch.bincount(classes, minlength=num_classes).double() for classes in chosen)
             computed.append(from_counts(counts, average))
-        if score is None:
-            return computed[0]
-        return computed
+        return computed[0] if score is None else computed

@@ -76,8 +76,8 @@ def is_index(label: torch.Tensor, pred: torch.Tensor) -> bool:
     num_classes = pred.shape[-1]
     if label.ndim != 1 and (label.ndim != 2 or label.shape[1] != 1 or label.is_floating_point()):
         if label.shape != pred.shape:
-            raise DataError(f'labels of shape {tuple(label.shape)} for predictions of shape {tuple(pred.shape)}: give '
-                            f'class indices (N, ), or scores of the same shape')
+            shapes = f'labels of shape {tuple(label.shape)} for predictions of shape {tuple(pred.shape)}'
+            raise DataError(f'{shapes}: give class indices (N, ), or scores of the same shape')
         return False
     if label.device.type == 'cpu' and label.numel() and not torch.compiler.is_compiling():
         low, high = map(int, label.aminmax())

@@ -83,15 +83,14 @@ class CrossEntropyLoss(Loss):
         """
         pred = widen(cls_score)
         class_weight = class_values(self.class_weight, pred, 'class_weight')
-        if self.use_sigmoid:
-            pos_weight = class_values(self.pos_weight, pred, 'pos_weight')
-            loss = F.binary_cross_entropy_with_logits(
-                pred, self._scores(label, pred), weight=class_weight, pos_weight=pos_weight, reduction='none')
-            return self.reduce(loss, weight, avg_factor, reduction_override)
-        if self.use_soft:
+        if self.use_sigmoid or self.use_soft:
             label = self._scores(label, pred)
-        label = label.reshape(-1).long() if is_index(label, pred) else label.to(pred.dtype)
-        loss = F.cross_entropy(pred, label, class_weight, reduction='none', label_smoothing=self._label_smoothing)
+        if self.use_sigmoid:
+            weights = dict(weight=class_weight, pos_weight=class_values(self.pos_weight, pred, 'pos_weight'))
+            loss = F.binary_cross_entropy_with_logits(pred, label, reduction='none', **weights)
+        else:
+            label = label.reshape(-1).long() if is_index(label, pred) else label.to(pred.dtype)
+            loss = F.cross_entropy(pred, label, class_weight, reduction='none', label_smoothing=self._label_smoothing)
         return self.reduce(loss, weight, avg_factor, reduction_override)
 
     def _scores(self, label: torch.Tensor, pred: torch.Tensor) -> torch.Tensor:

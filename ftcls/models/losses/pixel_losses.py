@@ -77,9 +77,8 @@ class PixelLoss(Loss):
         """Return logits, truth and weight of each pixel as rows, (N, H * W) float32 each; ignored pixels weigh 0."""
         is_map = pred.ndim == 4 and pred.shape[1] == 1
         if not is_map or target.numel() != pred.numel() or target.shape[-2:] != pred.shape[-2:]:
-            raise DataError(
-                f'masks of shape {tuple(target.shape)} for logits of shape {tuple(pred.shape)}: a loss over '
-                'pixels takes logits (N, 1, H, W) and masks (N, H, W)')
+            raise DataError(f'masks of shape {tuple(target.shape)} for logits of shape {tuple(pred.shape)}: must be '
+                            'logits (N, 1, H, W) and masks (N, H, W)')
         rows = pred.shape[0]
         logits, target = widen(pred).reshape(rows, -1), target.reshape(rows, -1)
         valid = target != self.ignore_index
@@ -88,36 +87,12 @@ class PixelLoss(Loss):
         if truth.device.type == 'cpu' and truth.numel() and not torch.compiler.is_compiling():
             low, high = float(truth.min()), float(truth.max())
             if not 0 <= low <= high <= 1:
-                raise DataError(f'a mask has values from {low:g} to {high:g}: the loss takes 0 (background), '
-                                f'1 (foreground) and {self.ignore_index} (ignored)')
+                allowed = f'0 (background), 1 (foreground) and {self.ignore_index} (ignored)'
+                raise DataError(f'a mask has values from {low:g} to {high:g}: the loss takes {allowed}')
         counts = valid.to(logits.dtype)
         if weight is not None:
             counts = counts * weight.reshape(rows, -1).to(logits.dtype)
         return logits, truth, counts
-
-
-def _cross_entropy(logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor,
-                   pos_weight: float | None) -> torch.Tensor:
-    """Return the mean cross entropy of each row, (N, )."""
-    factor = None if pos_weight is None else logits.new_tensor(pos_weight)
-    loss = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=factor, reduction='none')
-    return weighted_mean(loss, weight)
-
-
-def _overlap_loss(logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor, alpha: float, beta: float,
-                  smooth: float) -> torch.Tensor:
-    """Return 1 - Tversky index of each row, (N, ) float32, of logits, truth and weight (N, pixels) float32."""
-    prob = logits.sigmoid()
-    both = (prob * truth * weight).sum(dim=1)
-    too_much = (prob * (1 - truth) * weight).sum(dim=1)
-    too_little = ((1 - prob) * truth * weight).sum(dim=1)
-    errors = alpha * too_much + beta * too_little
-    return errors / (both + errors + smooth + _EPS)
-
-
-def _dice_loss(logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor, smooth: float) -> torch.Tensor:
-    # Dice is Tversky with half of each error: 2 TP + smooth over 2 TP + FP + FN + smooth
-    return _overlap_loss(logits, truth, weight, 0.5, 0.5, smooth / 2)
 
 
 @MODELS.register_module()
@@ -141,7 +116,9 @@ class BCEWithLogitsLoss(PixelLoss):
 
     def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """See :meth:`PixelLoss.rows`."""
-        return _cross_entropy(logits, truth, weight, self.pos_weight)
+        factor = None if self.pos_weight is None else logits.new_tensor(self.pos_weight)
+        loss = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=factor, reduction='none')
+        return weighted_mean(loss, weight)
 
 
 @MODELS.register_module()
@@ -167,11 +144,16 @@ class TverskyLoss(PixelLoss):
 
     def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """See :meth:`PixelLoss.rows`."""
-        return _overlap_loss(logits, truth, weight, self.alpha, self.beta, self.smooth)
+        prob = logits.sigmoid()
+        both = (prob * truth * weight).sum(dim=1)
+        too_much = (prob * (1 - truth) * weight).sum(dim=1)
+        too_little = ((1 - prob) * truth * weight).sum(dim=1)
+        errors = self.alpha * too_much + self.beta * too_little
+        return errors / (both + errors + self.smooth + _EPS)
 
 
 @MODELS.register_module()
-class DiceLoss(PixelLoss):
+class DiceLoss(TverskyLoss):
     """1 - (2 TP + smooth) / (sum of probabilities + foreground pixels + smooth), 1 - the soft Dice coefficient.
 
     Arguments and empty masks: see :class:`TverskyLoss`.
@@ -184,16 +166,12 @@ class DiceLoss(PixelLoss):
     short_name = 'dice'
 
     def __init__(self, smooth: Finite = 1.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.smooth = smooth
-
-    def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """See :meth:`PixelLoss.rows`."""
-        return _dice_loss(logits, truth, weight, self.smooth)
+        # Tversky with half of each error: 2 TP + smooth over 2 TP + FP + FN + smooth
+        super().__init__(0.5, 0.5, smooth / 2, **kwargs)
 
 
 @MODELS.register_module()
-class IoULoss(PixelLoss):
+class IoULoss(TverskyLoss):
     """1 - (TP + smooth) / (TP + FP + FN + smooth), 1 - the soft Jaccard index (intersection over union).
 
     Arguments and empty masks: see :class:`TverskyLoss`.
@@ -202,12 +180,7 @@ class IoULoss(PixelLoss):
     short_name = 'iou'
 
     def __init__(self, smooth: Finite = 1.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.smooth = smooth
-
-    def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """See :meth:`PixelLoss.rows`."""
-        return _overlap_loss(logits, truth, weight, 1.0, 1.0, self.smooth)
+        super().__init__(1.0, 1.0, smooth, **kwargs)
 
 
 @MODELS.register_module()
@@ -232,10 +205,9 @@ class BCEDiceLoss(PixelLoss):
         super().__init__(**kwargs)
         self.bce_weight = bce_weight
         self.dice_weight = dice_weight
-        self.pos_weight = pos_weight
-        self.smooth = smooth
+        self.bce, self.dice = BCEWithLogitsLoss(pos_weight), DiceLoss(smooth)
 
     def rows(self, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """See :meth:`PixelLoss.rows`."""
-        cross_entropy = _cross_entropy(logits, truth, weight, self.pos_weight)
-        return self.bce_weight * cross_entropy + self.dice_weight * _dice_loss(logits, truth, weight, self.smooth)
+        bce, dice = (part.rows(logits, truth, weight) for part in (self.bce, self.dice))
+        return self.bce_weight * bce + self.dice_weight * dice
