@@ -100,14 +100,11 @@ def _check_file(path: Path, chain: tuple[Path, ...]) -> set[Path]:
 
 
 def _missing_file(path: Path, chain: tuple[Path, ...]) -> str:
-    text = f'config file {path}'
-    if chain:
-        text += f' (a `_base_` of {chain[-1]})'
+    text = f'config file {path}' + ''.join(f' (a `_base_` of {base})' for base in chain[-1:])
     if path.is_dir():
         return f'{text} is a folder, not a config file'
     if not chain and path.name == str(path).removesuffix('.py'):
-        return f'{path} is no config, work dir or name of list_models()' + did_you_mean(
-            path.name, shipped_configs())
+        return f'{path} is no config, work dir or name of list_models(){did_you_mean(path.name, shipped_configs())}'
     return f'{text} does not exist{missing_hint(path)}'
 
 
@@ -127,8 +124,8 @@ def _bases(path: Path) -> list[str]:
             try:
                 return as_list(ast.literal_eval(node.value))
             except ValueError:
-                message = '`_base_` must be a plain string or a list of them'
-                raise ConfigError(f'{path}, line {node.lineno}: {message}') from None
+                where = f'{path}, line {node.lineno}'
+                raise ConfigError(f'{where}: `_base_` must be a plain string or a list of them') from None
     return lazy_bases(path)
 
 
@@ -194,8 +191,7 @@ def parse_value(text: str) -> Any:
         value = ast.literal_eval(_Literals().visit(node))
     except (SyntaxError, ValueError):
         return _parse_unquoted(text)
-    # `1,2,3` without brackets is a list for MMEngine's users, `(1,2,3)` a tuple.
-    if isinstance(node, ast.Tuple) and node.elts and node.elts[0].col_offset == 0:
+    if isinstance(node, ast.Tuple) and node.elts and node.elts[0].col_offset == 0:  # no brackets, as in MMEngine
         return list(value)
     return value
 
@@ -217,14 +213,10 @@ class _Literals(ast.NodeTransformer):
 
 def _parse_unquoted(text: str) -> Any:
     """Parse a list or tuple of words without quotes, or return the text itself."""
-    brackets = text[:1] + text[-1:]
-    if brackets == '()':
-        return tuple(parse_value(part) for part in _split_commas(text[1:-1]))
-    if brackets == '[]':
-        return [parse_value(part) for part in _split_commas(text[1:-1])]
-    parts = _split_commas(text)
-    if len(parts) > 1:
-        return [parse_value(part) for part in parts]
+    kind = {'()': tuple, '[]': list}.get(text[:1] + text[-1:])
+    parts = _split_commas(text[1:-1] if kind else text)
+    if kind or len(parts) > 1:
+        return (kind or list)(map(parse_value, parts))
     return text
 
 
@@ -322,10 +314,11 @@ def _is_unset(key: str, node: Mapping, name: str, registry: Registry | None) -> 
     if kind is None:
         annotation = KEYS.get(key, Key()).items.get(name)
         return annotation in (Any, dict | None) or annotation is not None and not matches_type(None, annotation)
-    component = kind if callable(kind) else registry and registry.get(kind)
-    parameter = component and own_arguments(component).get(name)
-    return bool(parameter) and parameter.default is not parameter.empty and any(
-        argument_faults(component, {name: None}, name))
+    component = registry.get(kind) if registry else kind
+    parameter = own_arguments(component).get(name) if callable(component) else None
+    if parameter is None or parameter.default is parameter.empty:
+        return False
+    return any(argument_faults(component, {name: None}, name))
 
 
 def _check_override_path(cfg: Config, path: str) -> None:

@@ -31,8 +31,7 @@ _SHIPPING = ('ftcls', *PEERS)  # before '::' in the path of a config of ftcls: '
 _ENVIRONMENT = re.compile(r'''\{\{[\'"]?\s*\$(\w+)\s*:\s*(\S*?)\s*[\'"]?\}\}''')
 _log_once = functools.cache(lambda text: print_log(text, logger='current'))
 _RUN = ('custom_imports', 'compile.options')  # the options of torch.compile name the compiler
-_PLAIN_RULE = ('a JSON or YAML config imports nothing, and its bases are JSON, YAML or `ftcls::…`. If you trust it, '
-               'allow that with --allow-imports')
+_PLAIN_RULE = 'a JSON or YAML config imports nothing, and its bases are such or `ftcls::…`, without --allow-imports'
 
 
 def config_folder() -> Path:
@@ -45,7 +44,7 @@ def shipped_configs() -> dict[str, Path]:
     """Return name to file of the configs of ftcls, ``folder/name`` if two folders have a file of that name."""
     files = {path[:-len('.py')]: file for path, file in _files(config_folder()).items() if '_base_' not in path}
     stems = Counter(file.stem for file in files.values())
-    return {file.stem if stems[file.stem] == 1 else path: file for path, file in files.items()}
+    return {file.stem if stems[file.stem] == 1 else path[:-3]: file for path, file in files.items()}
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -147,9 +146,9 @@ def _bases(filename: str) -> list[str]:
                 'has `with read_base()`, and the config of which it is a `_base_` has not; write both alike')
         return _python_bases(filename)
     bases = as_list(_load_dict(filename).get('_base_', []))
-    if not all(isinstance(base, str) for base in bases):
-        raise ConfigError('`_base_` must be a plain string or a list of them')
-    return bases
+    if all(isinstance(base, str) for base in bases):
+        return bases
+    raise ConfigError('`_base_` must be a plain string or a list of them')
 
 
 def _read(filename: str, *args: Any, **kwargs: Any) -> tuple[dict, str, dict]:

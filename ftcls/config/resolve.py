@@ -27,8 +27,7 @@ __all__ = [
     'resolve', 'scope_of', 'type_name', 'with_loss_metric', 'work_dir_of'
 ]
 
-# What every run has, even if its config does not say so.
-_DEFAULT_HOOKS = ('SafeCheckpointHook', 'MetricsRecordHook', 'CurvesHook', 'ProgressHook')
+_DEFAULT_HOOKS = ('SafeCheckpointHook', 'MetricsRecordHook', 'CurvesHook', 'ProgressHook')  # of every run
 _FLIPS = [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)]
 _PATIENCE = 240  # seconds to wait for a batch of a worker
 _WITH_WORKERS = dict(persistent_workers=False, timeout=0, prefetch_factor=None)
@@ -317,8 +316,7 @@ def _test_on_views(run: Config) -> None:
     """
     given = run.get('tta_pipeline')
     if given and type_name(given[-1]) != 'TestTimeAug':
-        raise ConfigError("tta_pipeline: must end with dict(type='TestTimeAug', transforms=[…]), and that with "
-                          "[dict(type='PackInputs')]")
+        raise ConfigError("tta_pipeline: must end with TestTimeAug(transforms=[…, [dict(type='PackInputs')]])")
     for dataset in dataset_configs((run.get('test_dataloader') or {}).get('dataset')):
         *steps, pack = dataset.get('pipeline') or [None]
         dataset['pipeline'] = given or [*steps, dict(type='TestTimeAug', transforms=[_FLIPS, [pack]])]
@@ -349,13 +347,9 @@ def _resolve_class_weights(run: Config, counts: Mapping[str, int] | None) -> lis
         return []
     paths, numbers = ', '.join(losses), None
     if counts is None:
-        notes = [
-            f"{paths}: class_weight='balanced' weighs the classes of a training set; the loss here is not weighted "
-            '(the config in the work dir has the numbers)'
-        ]
+        notes = [f"{paths}: class_weight='balanced' weighs in training only; the loss here is not weighted"]
     elif not counts:
-        raise ConfigError(f"{paths}.class_weight='balanced': the training set does not tell how many samples each "
-                          'class has; give a list of weights, one per class')
+        raise ConfigError(f"{paths}.class_weight='balanced': no counts of the training set; give a list")
     else:
         weights = balanced_weights(counts)
         numbers = list(weights.values())

@@ -48,39 +48,30 @@ _DATALOADER = _plain(
     timeout=NonNegativeFloat,
     num_batch_per_epoch=PositiveInt | None,  # this and the next are MMEngine's
     disable_subprocess_warning=bool,
-    **dict.fromkeys(('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn'), Any),
-    **dict.fromkeys(('generator', 'multiprocessing_context'), Any))
+    **dict.fromkeys(('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'generator'), Any),
+    multiprocessing_context=Any)
 
-# Every key that the Runner or ftcls.apis reads; any other top-level name is a variable of the config file.
-TOP_LEVEL_KEYS: dict[str, Key] = dict(
-    model=Key(R.MODELS),
+TOP_LEVEL_KEYS: dict[str, Key] = dict(  # what the Runner or ftcls reads; others are variables of the file
+    **dict.fromkeys(('model', 'tta_model'), Key(R.MODELS)),
     data_preprocessor=Key(R.MODELS, 'ClsDataPreprocessor'),
-    tta_model=Key(R.MODELS),
     tta_pipeline=Key(R.TRANSFORMS),
     model_wrapper_cfg=Key(R.MODEL_WRAPPERS, 'MMDistributedDataParallel'),
-    train_dataloader=_DATALOADER,
-    val_dataloader=_DATALOADER,
-    test_dataloader=_DATALOADER,
+    **dict.fromkeys(('train_dataloader', 'val_dataloader', 'test_dataloader'), _DATALOADER),
     train_cfg=Key(R.LOOPS, items=dict(max_epochs=PositiveInt, max_iters=PositiveInt, val_interval=PositiveInt)),
     val_cfg=Key(R.LOOPS, 'ValLoop'),
     test_cfg=Key(R.LOOPS, 'TestLoop'),
-    val_evaluator=Key(R.METRICS),
-    test_evaluator=Key(R.METRICS),
+    **dict.fromkeys(('val_evaluator', 'test_evaluator'), Key(R.METRICS)),
     optim_wrapper=Key(R.OPTIM_WRAPPERS, 'OptimWrapper', items=dict(accumulative_counts=PositiveInt)),
     param_scheduler=Key(R.PARAM_SCHEDULERS),
     auto_scale_lr=_plain(enable=bool, base_batch_size=PositiveInt | None),
     batch_policy=Key(type=Literal[BATCH_POLICIES] | None),
-    default_hooks=Key(R.HOOKS),
-    custom_hooks=Key(R.HOOKS),
+    **dict.fromkeys(('default_hooks', 'custom_hooks'), Key(R.HOOKS)),
     visualizer=Key(R.VISUALIZERS, 'Visualizer'),
     log_processor=Key(R.LOG_PROCESSORS, 'LogProcessor'),
     log_level=Key(type=Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']),
-    load_from=Key(type=str | None),
+    **dict.fromkeys(('load_from', 'work_dir', 'experiment_name'), Key(type=str | None)),
     resume=Key(type=bool | str),
-    work_dir=Key(type=str | None),
-    experiment_name=Key(type=str | None),
-    allow_missing_classes=Key(type=bool),
-    allow_shared_images=Key(type=bool),
+    **dict.fromkeys(('allow_missing_classes', 'allow_shared_images', 'find_unused_parameters'), Key(type=bool)),
     arms=Key(type=dict),
     feature_cache=Key(
         type=Literal['auto', False] | dict,
@@ -92,11 +83,9 @@ TOP_LEVEL_KEYS: dict[str, Key] = dict(
     randomness=_plain(seed=int | None, diff_rank_seed=bool, deterministic=bool),
     custom_imports=_plain(imports=str | list, allow_failed_imports=bool),
     default_scope=Key(type=str),
-    find_unused_parameters=Key(type=bool),
     **dict.fromkeys(('sync_bn', 'compile', 'activation_checkpointing', 'efficient_conv_bn_eval'), Key()))
 
-# Keys of MMClassification 0.x, and what holds the same today.
-OLD_KEYS: dict[str, str] = dict(
+OLD_KEYS: dict[str, str] = dict(  # Keys of MMClassification 0.x, and what holds the same today.
     data='train_dataloader, val_dataloader, test_dataloader',
     optimizer='optim_wrapper=dict(optimizer=…)',
     fp16="optim_wrapper.type='AmpOptimWrapper'",
@@ -107,17 +96,12 @@ OLD_KEYS: dict[str, str] = dict(
     log_config='default_hooks.logger, visualizer.vis_backends',
     dist_params='env_cfg.dist_cfg')
 
-# Keys inside of others, at any depth. A component under another name is looked up like the one around it.
-NESTED_KEYS: dict[str, Key] = dict(
-    dataset=Key(R.DATASETS),
-    datasets=Key(R.DATASETS),
+NESTED_KEYS: dict[str, Key] = dict(  # inside of others, at any depth; other names are looked up like what is around
+    **dict.fromkeys(('dataset', 'datasets'), Key(R.DATASETS)),
     cache=_plain(type=Literal['ram', 'disk'], short_side=PositiveInt | None, folder=str, limit=PositiveFloat | None),
-    pipeline=Key(R.TRANSFORMS),
-    transforms=Key(R.TRANSFORMS),
-    sampler=Key(R.DATA_SAMPLERS),
-    batch_sampler=Key(R.DATA_SAMPLERS),
-    collate_fn=Key(R.FUNCTIONS),
-    worker_init_fn=Key(R.FUNCTIONS),
+    **dict.fromkeys(('pipeline', 'transforms'), Key(R.TRANSFORMS)),
+    **dict.fromkeys(('sampler', 'batch_sampler'), Key(R.DATA_SAMPLERS)),
+    **dict.fromkeys(('collate_fn', 'worker_init_fn'), Key(R.FUNCTIONS)),
     init_cfg=Key(R.WEIGHT_INITIALIZERS),
     augments=Key(R.BATCH_AUGMENTS),
     batch_augments=_plain(augments=Any, probs=Any),
@@ -137,23 +121,18 @@ KEYS = TOP_LEVEL_KEYS | NESTED_KEYS
 
 # Components that pass their registry on to what is nested in them under names that KEYS does not have.
 NESTING_REGISTRIES = (R.MODELS, R.METRICS, R.TRANSFORMS, R.BATCH_AUGMENTS)
-# Keys inside such components whose value must name a `type`.
-COMPONENT_KEYS = frozenset({'backbone', 'neck', 'decoder', 'head', 'loss', 'metrics', 'policies'})
-# Values that a component reads by its own rules.
-OPAQUE_KEYS = frozenset({
+COMPONENT_KEYS = frozenset({'backbone', 'neck', 'decoder', 'head', 'loss', 'metrics', 'policies'})  # must name a `type`
+OPAQUE_KEYS = frozenset({  # values that a component reads by its own rules
     'adapter', 'targets', 'norm_cfg', 'act_cfg', 'conv_cfg', 'paramwise_cfg', 'metainfo', 'data_prefix', 'dist_cfg',
     'compile', 'model_args', 'override'
 })
-# Dicts of open keys, where a name near to one of these would be read by nothing.
-OPEN_KEYS: dict[str, tuple[str, ...]] = dict(
+OPEN_KEYS: dict[str, tuple[str, ...]] = dict(  # any keys, but a name near to one of these would be read by nothing
     default_hooks=('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
     metainfo=('classes', 'palette'),
     dist_cfg=('backend', 'timeout'),
     compile=('backend', 'mode', 'options', 'fullgraph', 'dynamic', 'disable'))
 # Classes that pass their other arguments on to a model: the argument that names it, and types that its class lacks.
-PASSED_ON: dict[str, tuple[str, Mapping[str, Any]]] = {
-    'EMAHook': ('ema_type', dict(momentum=Fraction, gamma=PositiveFloat, interval=PositiveFloat)),
-}
+PASSED_ON = dict(EMAHook=('ema_type', dict(momentum=Fraction, gamma=PositiveFloat, interval=PositiveFloat)))
 
 
 def default_type(key: str, value: Mapping) -> str | None:

@@ -142,9 +142,8 @@ class _Types:
     def examples(self, path: str) -> list[str]:
         """Return a few names for a component at this path: for a backbone those of backbones, ours first."""
         part = path.rpartition('.')[2]
-        return sorted((name for name in self.names() if not name.startswith('Base')),
-                      key=lambda name:
-                      (part not in self.find(name).__module__, name not in self.registry.module_dict, name))[:4]
+        known, own = [name for name in self.names() if not name.startswith('Base')], self.registry.module_dict
+        return sorted(known, key=lambda name: (part not in self.find(name).__module__, name not in own, name))[:4]
 
     def unknown(self, name: Any) -> str:
         """Return the sentence on a name that is not registered."""

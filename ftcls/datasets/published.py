@@ -285,9 +285,8 @@ class CUB(PublishedDataset, parts=_TWO_PARTS):
 
     def read(self, part: str | None) -> tuple[Sequence[str], Iterable[tuple[Path, int]]]:
         """See :meth:`PublishedDataset.read`."""
-        lists = [(self.root / f'{name}.txt').read_text()
-                 for name in ('images', 'image_class_labels', 'train_test_split')]
-        paths, labels, parts = (dict(map(str.split, text.splitlines())) for text in lists)
+        files = [self.root / f'{name}.txt' for name in ('images', 'image_class_labels', 'train_test_split')]
+        paths, labels, parts = (dict(map(str.split, file.read_text().splitlines())) for file in files)
         kinds = {int(labels[number]): path.split('/')[0].split('.', 1)[-1] for number, path in paths.items()}
         order, wanted = sorted(kinds), dict(train='1', test='0')[part]
         chosen = [number for number in paths if parts[number] == wanted]

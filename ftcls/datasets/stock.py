@@ -71,15 +71,14 @@ class StockDataset(InMemoryDataset):
         split = split or ('test' if test_mode else 'train')
         allowed = ('train', 'test') if val_fraction is None else ('train', 'val')
         if split not in allowed:
-            raise ConfigError(
-                f'{type(self).__name__}: split={split!r} must be {" or ".join(allowed)} with {val_fraction=} (it '
-                f"draws 'val' from the training images){did_you_mean(split, allowed)}")
+            raise ConfigError(f'{type(self).__name__}: split={split!r} must be {" or ".join(allowed)} with '
+                              f"{val_fraction=} (it draws 'val' from training){did_you_mean(split, allowed)}")
         if not data_root and not data_prefix:
             raise ConfigError(f'{type(self).__name__}: set data_root to the folder of its files')
         self.split, self.download, self.verify = split, download, verify
         kwargs |= dict(metainfo=metainfo, test_mode=test_mode, val_fraction=val_fraction)
-        super().__init__(
-            '', data_root=data_root, data_prefix={'root': data_prefix}, split=val_fraction and split, **kwargs)
+        kwargs |= dict(data_root=data_root, data_prefix={'root': data_prefix}, split=val_fraction and split)
+        super().__init__('', **kwargs)
 
     @property
     def published(self) -> Any:
@@ -145,9 +144,8 @@ class StockDataset(InMemoryDataset):
 
         got = calculate_md5(path)
         if got != md5:
-            raise DataError(
-                f'{path} is not the published file of {type(self).__name__}: its md5 is {got}, expected {md5}; '
-                'delete it, or set verify=False')
+            raise DataError(f'{path} is not the published file of {type(self).__name__}: its md5 is {got}, expected '
+                            f'{md5}; delete it, or set verify=False')
 
     def extra_repr(self) -> list[str]:
         """Lines of ``repr`` about where the data is."""
@@ -274,9 +272,8 @@ class MNIST(StockDataset):
         """Return images (N, 28, 28, 1) uint8 and labels (N, ) int64."""
         images, labels = map(_read_idx, paths)
         if images.ndim != 3 or labels.ndim != 1:
-            raise DataError(
-                f'{paths[0]} has shape {images.shape}, {paths[1]} {labels.shape}; expected (N, H, W) and (N, ): '
-                'were they renamed?')
+            raise DataError(f'{paths[0]} has shape {images.shape}, {paths[1]} {labels.shape}; expected (N, H, W) and '
+                            '(N, ): were they renamed?')
         return images[..., np.newaxis], labels.astype(np.int64)
 
 

@@ -21,9 +21,10 @@ __all__ = ['adapted_layers', 'add_adapter', 'describe_adapter', 'lora_model', 'r
 # peft's tuners that any network's layers take and that learn by the loss alone.
 _TUNERS = ('LORA', 'LOHA', 'LOKR', 'IA3', 'OFT', 'HRA', 'MISS', 'DELORA', 'RANDLORA')
 # Limits of their arguments: in others than these, weights beside the adapter's would change, or none would learn.
-_BOUNDS = dict(r=PositiveInt, lora_alpha=NonNegativeFloat, lora_dropout=Probability, inference_mode=Literal[False])
-_STARTS = dict(init_lora_weights=bool | Literal['gaussian', 'orthogonal'], bias=Literal['none'])
 _UNSET = ('layer_replication', 'modules_to_save', 'target_parameters', 'trainable_token_indices')
+_LIMITS = dict.fromkeys(_UNSET, Literal[None]) | dict(bias=Literal['none'])
+_LIMITS['init_lora_weights'] = bool | Literal['gaussian', 'orthogonal']
+_LIMITS |= dict(r=PositiveInt, lora_alpha=NonNegativeFloat, lora_dropout=Probability, inference_mode=Literal[False])
 
 
 def _peft_config(settings: Mapping[str, Any]) -> tuple[type, dict[str, Any]]:
@@ -41,8 +42,7 @@ def _peft_config(settings: Mapping[str, Any]) -> tuple[type, dict[str, Any]]:
     for key in settings.keys() - {'type', 'target_modules'}:
         longer = f'{kind.lower()}_{key}'  # `alpha` is `lora_alpha`
         given[longer if longer in fields and key not in fields else key] = settings[key]
-    limits = _BOUNDS | _STARTS | dict.fromkeys(_UNSET, Literal[None])
-    if faults := list(argument_faults(config, given, 'model.adapter', annotations=limits)):
+    if faults := list(argument_faults(config, given, 'model.adapter', annotations=_LIMITS)):
         raise ConfigError('\n'.join(faults))
     return config, given
 
@@ -74,8 +74,7 @@ def _find_targets(backbone: nn.Module, wanted: str | Sequence[str]) -> list[str]
             hits = match_names(pattern, layers)
         if not hits:
             near = did_you_mean(pattern, name_parts(f'{name}.weight' for name in layers))
-            raise ValueError(f'target_modules={pattern!r} matches no linear layer or convolution that freeze and '
-                             f'frozen_stages leave{near}')
+            raise ValueError(f'target_modules={pattern!r} matches no layer that freeze and frozen_stages leave{near}')
         names += hits
     return names
 
@@ -97,8 +96,7 @@ def add_adapter(backbone: nn.Module, settings: Mapping[str, Any]) -> None:
     try:
         names = _find_targets(backbone, settings.get('target_modules', 'auto'))
         FreezeRecord.of(backbone).freeze(backbone.parameters(), 'model.adapter')
-        # peft compares whole names with a regular expression
-        _inject(kind(**given, target_modules='|'.join(map(re.escape, names))), backbone)
+        _inject(kind(**given, target_modules='|'.join(map(re.escape, names))), backbone)  # peft takes a regex
     except (TypeError, ValueError, NotImplementedError) as err:
         raise ConfigError(f'model.adapter: {err}') from err
     backbone.register_state_dict_post_hook(_to_plain_names)

@@ -36,15 +36,13 @@ class RandomBatchAugment:
         for augment in as_list(augments):
             self.augments.append(BATCH_AUGMENTS.build(augment) if isinstance(augment, dict) else augment)
         if not self.augments:
-            raise ConfigError(
-                "batch_augments needs at least one of `augments`, for example dict(type='Mixup', alpha=0.8)")
+            raise ConfigError("batch_augments.augments: needs at least one, for example dict(type='Mixup', alpha=0.8)")
         self.probs = None
         if probs is not None:
             self.probs = [float(p) for p in as_list(probs)]
             if len(self.probs) != len(self.augments):
                 raise ConfigError(f'probs={probs!r}: one for each of the {len(self.augments)} augments is needed')
-            # 1e-6: the sum of [0.7, 0.2, 0.1] is above 1 by rounding
-            if sum(self.probs) > 1 + 1e-6:
+            if sum(self.probs) > 1 + 1e-6:  # 1e-6: the sum of [0.7, 0.2, 0.1] is above 1 by rounding
                 raise ConfigError(f'probs={probs!r}: together at most 1')
             self.augments.append(None)
             self.probs.append(max(0., 1 - sum(self.probs)))
@@ -77,8 +75,8 @@ class BatchMixing(ABC):
     def __call__(self, batch_input: torch.Tensor, batch_score: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return new images (N, C, H, W) float and scores (N, num_classes) float32."""
         if batch_score.ndim != 2 or len(batch_score) != len(batch_input):
-            raise DataError(f'{type(self).__name__} takes labels as scores (N, num_classes), got shape '
-                            f'{tuple(batch_score.shape)} for {len(batch_input)} images')
+            wrong = f'shape {tuple(batch_score.shape)} for {len(batch_input)} images'
+            raise DataError(f'{type(self).__name__} takes labels as scores (N, num_classes), got {wrong}')
         return self.mix(batch_input, batch_score.float())
 
     @abstractmethod

@@ -53,13 +53,13 @@ class BatchTransforms:
             DataError: If the images are not uint8, or do not fit a transform.
         """
         if images[0].dtype != torch.uint8:
-            raise DataError(f'batch_transforms take uint8 images, got {images[0].dtype}; remove Normalize from the '
-                            'pipeline, and load without to_float32')
+            kind = images[0].dtype
+            raise DataError(
+                f'batch_transforms take uint8, got {kind}; remove Normalize and to_float32 from the pipeline')
         if not training:
             return _apply([step.outside_training() for step in self.steps], images, is_bgr)
         before = np.random.get_state()
-        # the processes of a run have one seed
-        np.random.seed([int(torch.randint(2**31, ())), get_rank()])
+        np.random.seed([int(torch.randint(2**31, ())), get_rank()])  # the processes of a run have one seed
         try:
             return _apply(self.steps, images, is_bgr)
         finally:

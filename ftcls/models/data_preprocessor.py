@@ -99,8 +99,7 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
         if self._enable_normalize and any('img_norm_cfg' in info for info in infos):
             raise ConfigError('the images are normalised twice, by Normalize and by data_preprocessor; remove one')
         if not isinstance(inputs, torch.Tensor) and len({x.shape for x in inputs}) == 1:
-            # One transfer of bytes to the device, instead of one for each image.
-            inputs = torch.stack(list(inputs))
+            inputs = torch.stack(list(inputs))  # One transfer of bytes to the device, instead of one for each image.
         inputs = self.cast_data(inputs)
         is_bgr = [info.get('channel_order') in (None, 'bgr') for info in infos]
         if len(is_bgr) == 1:
@@ -137,17 +136,14 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
         if not self._enable_normalize:
             return x.float()
         if len(self.mean) not in (1, x.shape[1]):
-            raise DataError(
-                f'images have {x.shape[1]} channels, but data_preprocessor.mean has {len(self.mean)} values; '
-                f'give mean and std {x.shape[1]} values, or load other channels (color_type)')
+            raise DataError(f'images have {x.shape[1]} channels, but data_preprocessor.mean has {len(self.mean)} '
+                            f'values; give mean and std {x.shape[1]} values, or load other channels (color_type)')
         return x.to(torch.float32, copy=True, memory_format=torch.contiguous_format).sub_(self.mean).div_(self.std)
 
     def _pad(self, x: torch.Tensor) -> torch.Tensor:
         """Pad a batch (N, C, H, W) to a multiple of ``pad_size_divisor``."""
         below, right = (-side % self.pad_size_divisor for side in x.shape[-2:])
-        if below or right:
-            x = F.pad(x, (0, right, 0, below), value=self.pad_value)
-        return x
+        return F.pad(x, (0, right, 0, below), value=self.pad_value) if below or right else x
 
     def _prepare_labels(self, inputs: torch.Tensor, samples: Samples, training: bool) -> torch.Tensor:
         """Bring the samples' labels to the device, as scores if needed, and augment the batch; return the images."""
@@ -190,8 +186,8 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
         try:
             return scores.scatter_(1, labels, 1.)
         except (IndexError, RuntimeError):
-            raise DataError(f'labels {labels.flatten().tolist()} in the data, but data_preprocessor.num_classes is '
-                            f'{num_classes} (0 ... {num_classes - 1})') from None
+            found = labels.flatten().tolist()
+            raise DataError(f'labels {found} in the data, but data_preprocessor.num_classes is {num_classes}') from None
 
 
 def _metainfos(samples: Samples | None) -> list[dict]:

@@ -8,14 +8,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ftcls.utils import ConfigError, did_you_mean, match_names
 from ftcls.utils.names import enumerate_names, name_parts, plural
-from ftcls.utils.tree import as_list
+from ftcls.utils.tree import as_list, grouped
 
 __all__ = ['FreezableModel', 'FreezeRecord', 'NormPolicy', 'frozen_by', 'half_frozen', 'set_bn_eval']
 
 NormPolicy = Literal['train', 'eval', 'frozen']
 _PARTS = ('backbone', 'neck', 'decoder', 'head')
-# Why a parameter does not learn that this file did not freeze: for example norm_cfg=dict(requires_grad=False).
-_OTHER = 'another setting of the model'
+_OTHER = 'another setting of the model'  # that freezes without this file: norm_cfg=dict(requires_grad=False)
 
 
 class FreezeRecord:
@@ -105,18 +104,16 @@ def set_bn_eval(module: nn.Module) -> None:
 
 def half_frozen(model: nn.Module) -> list[str]:
     """Return one sentence each on weights that are frozen while their bias is trained, and the other way round."""
-    kinds = {False: 'frozen weight with trained bias', True: 'frozen bias with trained weight'}
-    layers: dict[bool, list[str]] = {False: [], True: []}
+    kinds = 'frozen weight with trained bias', 'frozen bias with trained weight'
+    found = []
     for prefix, module in model.named_modules():
         own = dict(module.named_parameters(recurse=False))
         for name, weight in own.items():
             bias = own.get(name.removesuffix('weight') + 'bias')
             if name.endswith('weight') and bias is not None and bias.requires_grad != weight.requires_grad:
-                layers[weight.requires_grad].append(prefix or name)
-    return [
-        f'{kinds[key]} in {plural(len(names), "layer")}: {enumerate_names(names, most=4)}'
-        for key, names in layers.items() if names
-    ]
+                found.append((kinds[weight.requires_grad], prefix or name))
+    layers = sorted(grouped(found).items(), reverse=True)
+    return [f'{kind} in {plural(len(names), "layer")}: {enumerate_names(names, most=4)}' for kind, names in layers]
 
 
 class FreezableModel(BaseModel):
@@ -128,8 +125,7 @@ class FreezableModel(BaseModel):
     Modules whose parameters are all frozen are in eval mode, also after ``train()``; dropout beside them is not.
     """
 
-    # The parts whose BatchNorm layers stay in eval mode.
-    _bn_eval_parts: tuple[str, ...] = ()
+    _bn_eval_parts: tuple[str, ...] = ()  # The parts whose BatchNorm layers stay in eval mode.
 
     def freeze(self,
                patterns: str | Sequence[str] | None = None,
@@ -177,8 +173,7 @@ class FreezableModel(BaseModel):
         module = getattr(self, part, None) or nn.Identity()
         norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
         if not norms:
-            raise ConfigError(f'model.norm_policy={policy!r}: the {part} ({type(module).__name__}) has no BatchNorm '
-                              'layer; remove norm_policy')
+            raise ConfigError(f'model.norm_policy={policy!r}: the {part} has no BatchNorm layer; remove it')
         self._bn_eval_parts = (*self._bn_eval_parts, part)
         if policy == 'frozen':
             for layer in norms:

@@ -105,8 +105,7 @@ class FrozenPrefix:
             feats = torch.stack(list(feats))
         self._feats = feats.to(self.example.device)
         count, shape = len(feats), self._images.shape[1:]
-        # the labels are prepared beside images without pixels
-        output = run(dict(data, inputs=torch.empty(count, shape[0], 0, 0, dtype=torch.uint8)), training)
+        output = run(dict(data, inputs=torch.empty(count, shape[0], 0, 0, dtype=torch.uint8)), training)  # no pixels
         return dict(output, inputs=self._feats.new_empty(count, *shape))
 
     def _run(self, module: nn.Module, run: Callable, *args: Any, **kwargs: Any) -> Any:

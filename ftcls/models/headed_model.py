@@ -29,8 +29,8 @@ def build_part(part: dict | nn.Module | None, name: str, **defaults: Any) -> nn.
 def check_channels(key: str, wanted: Any, before: nn.Module, given: int | tuple[int, ...]) -> None:
     """Raise a ConfigError if a part takes other numbers of channels than the part before it gives."""
     if wanted != given:
-        raise ConfigError(f'model.{key}.in_channels={wanted}, but {type(before).__name__} gives {given} channels: set '
-                          f'model.{key}.in_channels={given}')
+        gives = f'{type(before).__name__} gives {given} channels'
+        raise ConfigError(f'model.{key}.in_channels={wanted}, but {gives}: set model.{key}.in_channels={given}')
 
 
 def check_word(key: str, value: str, allowed: tuple[str, ...]) -> str:
@@ -49,8 +49,7 @@ def _build_preprocessor(config: dict | nn.Module | None, train_cfg: dict | None)
     config = {'type': 'ClsDataPreprocessor', **(config or {})}
     if train_cfg:
         if config.get('batch_augments') is not None:
-            raise ConfigError('batch augmentations are set twice: in model.train_cfg and in '
-                              'data_preprocessor.batch_augments; remove one')
+            raise ConfigError('batch augmentations are set twice, by train_cfg and batch_augments; remove one')
         config['batch_augments'] = dict(train_cfg)
     with located('data_preprocessor'):
         return MODELS.build(config)
@@ -79,12 +78,9 @@ class HeadedModel(FreezableModel):
     :class:`ImageClassifier`.
     """
 
-    # A sample is labelled if it has one of these fields.
-    truth_fields: ClassVar[tuple[str, ...]] = ()
-    # What layers compute in where that is safe (autocast); None for the dtype of the weights. SpeedHook sets it.
-    cast_dtype: torch.dtype | None = None
-    # A head that the model may have, for the message if it has none.
-    head_example: ClassVar[Mapping[str, Any]] = {}
+    truth_fields: ClassVar[tuple[str, ...]] = ()  # A sample is labelled if it has one of these fields.
+    cast_dtype: torch.dtype | None = None  # what layers compute in where safe; None: that of the weights (SpeedHook)
+    head_example: ClassVar[Mapping[str, Any]] = {}  # A head that the model may have, for the message if it has none.
 
     def __init__(self,
                  init_cfg: dict | list[dict] | None = None,
@@ -189,8 +185,7 @@ class HeadedModel(FreezableModel):
         return sample is not None and any(field in sample for field in self.truth_fields)
 
     def _losses_of_samples(self, feats: tuple[torch.Tensor, ...], data_samples: list[DataSample]) -> torch.Tensor:
-        # A subclass that overrides `loss` alone is asked for that loss.
-        own = _definer(self.head, 'loss_per_sample')
+        own = _definer(self.head, 'loss_per_sample')  # A subclass that overrides `loss` alone is asked for that loss.
         if all(issubclass(own, _definer(self.head, method)) for method in ('loss', '_get_loss')):
             return self.head.loss_per_sample(feats, data_samples).detach()
         return self.parse_losses(self.head.loss(feats, data_samples))[0].detach().expand(len(data_samples))

@@ -16,8 +16,7 @@ from .model_presets import ModelPreset
 
 __all__ = ['Hyperparameters', 'choose_hyperparameters']
 
-# For fewer training images than: steps, warm-up steps, shares of the steps with a drop of the rate, alpha of Mixup.
-_SCHEDULES = (
+_SCHEDULES = (  # for fewer training images than: steps, warm-up steps, where the rate drops (of 1), alpha of Mixup
     (20_000, 500, 100, (0.4, 0.6, 0.8), 0.),
     (500_000, 10_000, 500, (0.3, 0.6, 0.9), 0.1),
     (math.inf, 20_000, 500, (0.3, 0.6, 0.9), 0.1),
@@ -28,8 +27,7 @@ _FEW_PER_CLASS = 20
 _RATES = dict(  # family: weight decay, learning rate, the batch size that it is for, why
     bit=(0., 0.003, 512, 'BiT: 0.003 for 512 images per step'),
     imagenet=(1e-4, 0.01, 512, "BiT: a 20th of its pretraining's rate, 0.01 for 512 images per step after 0.1 for 256"),
-    cifar=(1e-4, 0.03, 32, '0.03 for 32 images was the best of 0.003, 0.01, 0.03, 0.1 on held-out ones '
-           '(benchmarks/hymenoptera_rates.py)'),
+    cifar=(1e-4, 0.03, 32, '0.03 for 32 images: the best on held-out ones (benchmarks/hymenoptera_rates.py)'),
     vit=(0.05, 6e-4, 2048, 'Dong et al. 2022 (arXiv:2212.06138), ViT-B: AdamW with 6e-4 for 2,048 images per step'),
     swin=(0.05, 1e-4, 16, 'Liu et al. 2022 (arXiv:2201.03545), ConvNeXt: AdamW with 1e-4 for 16 images per step'),
     probe=(0., 1e-3, 32, 'only the head learns, at the default of AdamW'))

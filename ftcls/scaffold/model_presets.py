@@ -15,11 +15,8 @@ __all__ = ['ModelPreset', 'make_preset']
 
 _AKAMASTER = 'https://github.com/akamaster/pytorch_resnet_cifar10/raw/master/pretrained_models/resnet'
 _CIFAR_WEIGHTS = {20: '12fca82f', 32: 'd509ac18', 44: '014dd654', 56: '4bfd9763', 110: '1d1ed7c2'}
-_OPENMMLAB = 'https://download.openmmlab.com/mmclassification/v0/resnet/'
-_OPENMMLAB_CIFAR = {
-    'resnet18_cifar': f'{_OPENMMLAB}resnet18_b16x8_cifar10_20210528-bd6371c8.pth',
-    'resnet50_cifar': f'{_OPENMMLAB}resnet50_b16x8_cifar10_20210528-f54bfad9.pth'
-}
+_OPENMMLAB = 'https://download.openmmlab.com/mmclassification/v0/resnet/{}_b16x8_cifar10_20210528-{}.pth'
+_OPENMMLAB_CIFAR = dict(resnet18_cifar='bd6371c8', resnet50_cifar='f54bfad9')
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,8 @@ def _base_preset(name: str, weights: str | None) -> ModelPreset:
         return make_preset(f'{_library(name, known)}:{name}', weights)
     channels = read_config(bases[stem]).model.head.in_channels
     if stem in _OPENMMLAB_CIFAR:
-        return ModelPreset(stem, stem, {}, _OPENMMLAB_CIFAR[stem], channels, 'cifar', side=32)
+        url = _OPENMMLAB.format(stem.removesuffix('_cifar'), _OPENMMLAB_CIFAR[stem])
+        return ModelPreset(stem, stem, {}, url, channels, 'cifar', side=32)
     return ModelPreset(stem, stem, {}, f'torchvision://{stem}', channels, 'imagenet')
 
 

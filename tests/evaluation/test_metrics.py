@@ -83,7 +83,7 @@ def test_accuracy_breaks_ties_by_the_lower_index_and_counts_nan_as_wrong() -> No
 
 def test_topk_beyond_the_classes_is_refused_at_the_first_batch() -> None:
     score, target = _scores(2)
-    with pytest.raises(ConfigError, match=r'`topk=9` of Accuracy needs at least 9 classes, and the model scores 7'):
+    with pytest.raises(ConfigError, match=r'`topk=9` of Accuracy: the model scores 7 classes'):
         Evaluator([Accuracy(topk=(1, 9))]).process(_samples(score, target))
     with pytest.raises(ConfigError, match='topk=9'):
         Accuracy.calculate(score, target, topk=9)

@@ -124,7 +124,7 @@ def test_wrong_arguments_and_samples() -> None:
         AveragePrecision.calculate(torch.rand(3, 2), torch.zeros(3, 3))
     score = torch.tensor([0.5, 0.5])
     for metric in (AveragePrecision(), MultiLabelMetric()):
-        with pytest.raises(DataError, match=r'one has none \(a.png\).*empty list'):
+        with pytest.raises(DataError, match=r'no labels \(a.png\).*empty list'):
             metric.process(None, [dict(pred_score=score, img_path='a.png')])
         with pytest.raises(DataError, match='label 2 is outside of the 2 classes'):
             metric.process(None, [dict(pred_score=score, gt_label=torch.tensor([0, 2]))])

@@ -90,7 +90,7 @@ def test_not_in_the_state_dict_but_on_the_device() -> None:
     (dict(mean=MEAN, std=[1., 0., 1.]), 'above 0'),
     (dict(mean=MEAN, std=[1.]), 'one of each per channel'),
     (dict(batch_augments=dict(augment=[])), "'augment'; did you mean 'augments'"),
-    (dict(batch_augments=dict(probs=0.5)), 'at least one of `augments`'),
+    (dict(batch_augments=dict(probs=0.5)), 'batch_augments.augments: needs at least one'),
 ])
 def test_wrong_arguments(args: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):

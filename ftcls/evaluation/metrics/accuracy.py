@@ -17,7 +17,7 @@ __all__ = ['Accuracy']
 def _check_topk(topk: Sequence[int], num_classes: int) -> None:
     """Refuse a ``topk`` that asks for more classes than there are."""
     if max(topk) > num_classes:
-        raise ConfigError(f'`topk={max(topk)}` of Accuracy, and the model scores {num_classes} classes; set `topk` to '
+        raise ConfigError(f'`topk={max(topk)}` of Accuracy: the model scores {num_classes} classes; set `topk` to '
                           f'{max(num_classes - 1, 1)} or less in val_evaluator and test_evaluator')
 
 
@@ -66,11 +66,9 @@ class Accuracy(SingleLabelBase):
         if isinstance(accuracy, torch.Tensor):
             return dict(top1=accuracy.item())
         several = len(self.thrs) > 1
-        return {
-            f'top{k}{threshold_suffix(thr, several)}': accuracy[i][j].item()
-            for i, k in enumerate(self.topk)
-            for j, thr in enumerate(self.thrs)
-        }
+        named = [(f'top{k}', row) for k, row in zip(self.topk, accuracy)]
+        suffixes = [threshold_suffix(thr, several) for thr in self.thrs]
+        return {name + end: value.item() for name, row in named for end, value in zip(suffixes, row)}
 
     @staticmethod
     def calculate(

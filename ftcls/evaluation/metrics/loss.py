@@ -27,8 +27,7 @@ class LossMetric(BaseMetric):
 
     Results: ``loss``, which MMEngine logs as ``val/loss`` beside the training's ``train/loss``.
     """
-    # An empty string and not None: for None, MMEngine warns that there is no prefix.
-    default_prefix = ''
+    default_prefix = ''  # An empty string and not None: for None, MMEngine warns that there is no prefix.
     higher_is_better: ClassVar = {'loss': False}
 
     def __init__(self, collect_device: str = 'cpu', prefix: str | None = None, is_optional: bool = False) -> None:

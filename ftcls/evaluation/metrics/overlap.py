@@ -23,8 +23,7 @@ class OverlapMetric(BaseMetric):
         threshold: The probability above which a pixel is foreground, 0 to 1; None takes the head's own ``pred_mask``.
         prefix: Goes before the results' names; nothing does where it is None.
     """
-    # An empty string and not None: for None, MMEngine warns that there is no prefix.
-    default_prefix = ''
+    default_prefix = ''  # An empty string and not None: for None, MMEngine warns that there is no prefix.
     #: Name of the results, and how often TP counts.
     name: str
     weight: int
@@ -53,10 +52,9 @@ class OverlapMetric(BaseMetric):
             truth = torch.as_tensor(truth).to(predicted.device)
             if truth.shape != predicted.shape:
                 sizes = [tuple(x.shape) for x in (truth, predicted)]
-                raise DataError(f'the mask has (H, W) = {sizes[0]}, the prediction {sizes[1]}{file_of(sample)}')
+                raise DataError(f'the mask has {sizes[0]} pixels (H, W), the prediction {sizes[1]}{file_of(sample)}')
             counted, is_true = truth != 255, truth == 1
-            # sums of bool are int64: no number of pixels overflows
-            tp = int((predicted & is_true).sum())
+            tp = int((predicted & is_true).sum())  # sums of bool are int64: no number of pixels overflows
             fp = int((predicted & ~is_true & counted).sum())
             fn = int((~predicted & is_true).sum())
             self.results.append((tp, fp, fn))

@@ -132,8 +132,7 @@ class SingleLabelBase(BaseMetric):
             elif sample.get('pred_label') is not None:
                 self.results.append(dict(gt_label=truth, pred_label=sample['pred_label'].detach().cpu().reshape(-1)))
             else:
-                name = type(self).__name__
-                raise ConfigError(f'{name} found no `pred_score` or `pred_label`: the model must be a classifier')
+                raise ConfigError('found neither `pred_score` nor `pred_label` in a sample; use a classifier')
 
     def check_score(self, score: torch.Tensor) -> None:
         """Refuse scores, (C, ), that the metric's own arguments do not suit; here nothing is refused."""

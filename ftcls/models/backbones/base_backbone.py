@@ -20,8 +20,7 @@ from ..weight_init import InitCfg, with_default_init
 
 __all__ = ['BaseBackbone', 'Stage', 'check_out_indices']
 
-# A stage: modules, and parameters of the network itself (a class token).
-Stage = list[nn.Module | nn.Parameter]
+Stage = list[nn.Module | nn.Parameter]  # A stage: modules, and parameters of the network itself (a class token).
 
 
 def check_out_indices(out_indices: int | Sequence[int], num_stages: int, name: str) -> tuple[int, ...]:
@@ -29,8 +28,7 @@ def check_out_indices(out_indices: int | Sequence[int], num_stages: int, name: s
     indices = as_list(out_indices)
     wrong = [i for i in indices if not -num_stages <= i < num_stages]
     if wrong or not indices:
-        raise ConfigError(f'out_indices={tuple(indices)}: {name} has {num_stages} stages; give one or more of 0 ... '
-                          f'{num_stages - 1}')
+        raise ConfigError(f'out_indices={tuple(indices)}: {name} has {num_stages} stages; give one or more, from 0')
     return tuple(i % num_stages for i in indices)
 
 
@@ -121,9 +119,8 @@ class BaseBackbone(BaseModule):
         if self.has_stages:
             return self.stages()
         parts = ', '.join(f'[self.{name}]' for name, _ in self.named_children())
-        raise ConfigError(
-            f'model.backbone: {type(self).__name__} has no stages(), which freezing, unfreezing and layer-'
-            f'wise rates need; write `def stages(self): return [{parts}]`: the stem, then each stage')
+        raise ConfigError(f'model.backbone: {type(self).__name__} has no stages(), for freezing and layer-wise rates; '
+                          f'write `def stages(self): return [{parts}]`: the stem, then each stage')
 
     @property
     def num_stages_total(self) -> int:
@@ -157,9 +154,8 @@ class BaseBackbone(BaseModule):
         """
         most = self.num_stages_total
         if not -1 <= frozen_stages <= most:
-            raise ConfigError(
-                f'frozen_stages={frozen_stages!r}: {type(self).__name__} has {most} stages here: it must be '
-                f'from -1 (nothing) over 0 (the stem) to {most} (everything)')
+            raise ConfigError(f'frozen_stages={frozen_stages!r}: must be from -1 (nothing) over 0 (the stem) to {most} '
+                              f'(everything), for {type(self).__name__} has {most} stages here')
         stage_of, record = self.stage_of_parameters(), FreezeRecord.of(self)
         params = dict(self.named_parameters())
         record.release(params.values(), reason)
@@ -185,8 +181,7 @@ class BaseBackbone(BaseModule):
         if not mode:
             return self
         if self.has_stages and self.frozen_stages >= 0:
-            # Also modules without parameters, such as dropout in the stem.
-            for item in chain.from_iterable(self.stages()[:self.frozen_stages + 1]):
+            for item in chain.from_iterable(self.stages()[:self.frozen_stages + 1]):  # also such as dropout
                 if isinstance(item, nn.Module):
                     item.eval()
         for child in self.children():

@@ -14,14 +14,13 @@ from .timm_backbone import build_timm
 
 __all__ = ['ConvNeXt']
 
-_KEYS = 'depths', 'channels'
 _SMALL, _BASE = (2, 2, 6, 2), (3, 3, 27, 3)
-# Blocks of each stage, channels of the first; doubled in each stage.
-_SIZES = {
+_SIZES = {  # Blocks of each stage, channels of the first; doubled in each stage.
     **dict(atto=(_SMALL, 40), femto=(_SMALL, 48), pico=(_SMALL, 64), nano=((2, 2, 8, 2), 80), tiny=((3, 3, 9, 3), 96)),
     **dict(small=(_BASE, 96), base=(_BASE, 128), large=(_BASE, 192), xlarge=(_BASE, 256), huge=(_BASE, 352)),
 }
 _ARCHS = {name: (depths, [width * 2**i for i in range(4)]) for name, (depths, width) in _SIZES.items()}
+_LAST_NORM = r'\b(head\.norm|classifier\.0)\b'
 _NORM, _GELU = MappingProxyType(dict(type='LN2d', eps=1e-6)), MappingProxyType(dict(type='GELU'))
 
 
@@ -50,10 +49,8 @@ class ConvNeXt(FamilyBackbone):
         torch.Size([1, 320])
     """
 
-    # The stages lie in two lists, that of their blocks behind.
-    tensor_order = TensorOrder(
-        regroup=((r'\bstages\.(\d)\.(\d)', r'downsample_layers.\1.blocks.\2'), (r'\b(head\.norm|classifier\.0)\b',
-                                                                                'norm3')),
+    tensor_order = TensorOrder(  # The stages lie in two lists, that of their blocks behind.
+        regroup=((r'\bstages\.(\d)\.(\d)', r'downsample_layers.\1.blocks.\2'), (_LAST_NORM, 'norm3')),
         last=('pointwise_conv2', ))
 
     def __init__(self,
@@ -74,7 +71,7 @@ class ConvNeXt(FamilyBackbone):
         super().__init__(init_cfg)
         self.check_choice('norm_cfg', dict(norm_cfg, eps=1e-6), (_NORM, ))
         self.check_choice('act_cfg', act_cfg, (_GELU, ))
-        depths, widths = arch_values(arch, _ARCHS, _KEYS)
+        depths, widths = arch_values(arch, _ARCHS, ('depths', 'channels'))
         self.gap_before_final_norm, eps = gap_before_final_norm, norm_cfg.get('eps', 1e-5)
         shape = dict(depths=depths, dims=widths, in_chans=in_channels, patch_size=stem_patch_size, num_classes=0)
         parts = dict(use_grn=use_grn, conv_mlp=not linear_pw_conv, drop_path_rate=drop_path_rate, norm_eps=eps)

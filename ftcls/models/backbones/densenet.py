@@ -14,7 +14,6 @@ from .torchvision_backbone import set_in_channels
 
 __all__ = ['DenseNet']
 
-_KEYS = ('growth_rate', 'depths', 'init_channels')
 _ARCHS = {
     '121': (32, (6, 12, 24, 16), 64),
     '161': (48, (6, 12, 36, 24), 96),
@@ -62,12 +61,10 @@ class DenseNet(FamilyBackbone):
         super().__init__(init_cfg)
         self.check_choice('act_cfg', act_cfg, (None, dict(type='ReLU')))
         options = dict(bn_size=bn_size, drop_rate=drop_rate, memory_efficient=memory_efficient)
-        network = Network(*arch_values(arch, _ARCHS, _KEYS), **options)
+        network = Network(*arch_values(arch, _ARCHS, ('growth_rate', 'depths', 'init_channels')), **options)
         set_in_channels(network, in_channels)
-        # torchvision applies it as a function.
-        network.features.add_module('relu5', nn.ReLU(inplace=True))
+        network.features.add_module('relu5', nn.ReLU(inplace=True))  # torchvision applies it as a function.
         names = [f'features.{name}' for name, _ in network.features.named_children()]
-        # 4 layers of the stem, then a block and a transition each; the last block with its norm and ReLU.
-        starts = [0, *range(4, len(names) - 1, 2), len(names)]
+        starts = [0, *range(4, len(names) - 1, 2), len(names)]  # 4 layers of the stem; each block with what follows it
         names = [names[i:k] for i, k in pairwise(starts)]
         self.take(network, names, out_indices, frozen_stages, norm_cfg, in_channels=in_channels)

@@ -12,8 +12,7 @@ from .timm_backbone import build_timm
 
 __all__ = ['EfficientNet', 'EfficientNetV2']
 
-# TensorFlow's padding, with which the published weights were trained.
-_SAME_PADDING = dict(type='Conv2dAdaptivePadding')
+_SAME_PADDING = dict(type='Conv2dAdaptivePadding')  # TensorFlow's, with which the published weights were trained
 _SWISH = dict(type='Swish')
 
 
@@ -57,9 +56,8 @@ class EfficientNet(FamilyBackbone):
                  init_cfg: InitCfg = None) -> None:
         super().__init__(init_cfg, CONV_INIT, norm_eval)
         self.check_choice('conv_cfg', conv_cfg, (None, _SAME_PADDING))
-        options = dict(
-            act_layer=type(build_act(act_cfg)), drop_path_rate=drop_path_rate, pad_type='same' if conv_cfg else '')
-        options |= dict(in_chans=self.in_channels, user=type(self).__name__)
+        options = dict(act_layer=type(build_act(act_cfg)), pad_type='same' if conv_cfg else '')
+        options |= dict(in_chans=self.in_channels, drop_path_rate=drop_path_rate, user=type(self).__name__)
         network = build_timm(self.timm_name.format(arch), **options)
         starts = [i for i in range(len(network.blocks)) if i not in self.joined]
         blocks = [[f'blocks.{k}' for k in range(*ends)] for ends in pairwise([*starts, len(network.blocks)])]

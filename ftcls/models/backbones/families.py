@@ -15,8 +15,7 @@ from .base_backbone import BaseBackbone, Stage, check_out_indices
 
 __all__ = ['FamilyBackbone', 'arch_values']
 
-# Layers on what a stage gives out, beside the way to the next stage; named as in MMClassification.
-_OUTPUT_NORMS = ('norm0', 'norm1', 'norm2', 'norm3')
+_OUTPUT_NORMS = ('norm0', 'norm1', 'norm2', 'norm3')  # on what a stage gives out; MMClassification's names
 
 
 def arch_values(arch: str | dict, archs: dict[str, tuple], keys: Sequence[str]) -> tuple:
@@ -67,8 +66,7 @@ class FamilyBackbone(BaseBackbone):
         for child in [name for name, _ in network.named_children()]:
             if not any(f'{name}.'.startswith(f'{child}.') for names in stage_names for name in names):
                 delattr(network, child)
-        # MMEngine would call a method `init_weights` of timm's, over what `init_cfg` says
-        network.is_init = True
+        network.is_init = True  # MMEngine would call a method `init_weights` of timm's, over what `init_cfg` says
         self.model = network
         self._stage_names = stage_names
         if norm_cfg:
@@ -99,9 +97,8 @@ class FamilyBackbone(BaseBackbone):
         """Raise a DataError if a side of ``images`` is shorter than ``least`` pixels, with the remedy."""
         height, width = images.shape[2:]
         if min(height, width) < least:
-            raise DataError(
-                f'{type(self).__name__} takes images of at least {least} pixels here, got {height}x{width}; '
-                f"add dict(type='Resize', scale={scale}) to the pipeline")
+            raise DataError(f'{type(self).__name__} takes images of at least {least} pixels here, got '
+                            f"{height}x{width}; add dict(type='Resize', scale={scale}) to the pipeline")
 
     def _set_norms(self, norm_cfg: dict) -> None:
         """Give all BatchNorm layers the settings of ``norm_cfg``."""

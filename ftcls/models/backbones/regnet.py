@@ -13,9 +13,8 @@ from .resnet_cifar import ResNet_CIFAR
 
 __all__ = ['RegNet']
 
-_KEYS = ('w0', 'wa', 'wm', 'group_w', 'depth', 'bot_mul')
-# Width of the first block, slope and quantization of the widths, channels of a group, blocks, bottleneck.
-_ARCHS = {
+_KEYS = 'w0', 'wa', 'wm', 'group_w', 'depth', 'bot_mul'
+_ARCHS = {  # Width of the first block, slope and quantization of the widths, channels of a group, blocks, bottleneck.
     'regnetx_400mf': (24, 24.48, 2.54, 16, 22, 1.0),
     'regnetx_800mf': (56, 35.73, 2.28, 16, 16, 1.0),
     'regnetx_1.6gf': (80, 34.01, 2.25, 24, 18, 1.0),

@@ -59,11 +59,8 @@ class CifarResNet(ResNet_CIFAR):
         torch.Size([1, 64, 8, 8])
     """
 
-    arch_settings: ClassVar[dict] = {
-        # depth = 6 n + 2: n blocks of two convolutions in each of three stages, the stem and the classifier
-        depth: (BasicBlock, ((depth - 2) // 6, ) * 3)
-        for depth in (20, 32, 44, 56, 110)
-    }
+    # depth = 6 n + 2: n blocks of two convolutions in each of three stages, the stem and the classifier
+    arch_settings: ClassVar[dict] = {6 * n + 2: (BasicBlock, (n, n, n)) for n in (3, 5, 7, 9, 18)}
 
     def __init__(self,
                  depth: Literal[20, 32, 44, 56, 110],

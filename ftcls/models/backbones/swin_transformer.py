@@ -20,7 +20,6 @@ from .timm_backbone import build_timm
 
 __all__ = ['SwinTransformer']
 
-_KEYS = 'embed_dims', 'depths', 'num_heads'
 _ARCHS = {
     **dict.fromkeys(('t', 'tiny'), (96, (2, 2, 6, 2), (3, 6, 12, 24))),
     **dict.fromkeys(('s', 'small'), (96, (2, 2, 18, 2), (3, 6, 12, 24))),
@@ -109,7 +108,7 @@ class SwinTransformer(FamilyBackbone):
         self.check_unset(
             out_after_downsample=out_after_downsample, use_abs_pos_embed=use_abs_pos_embed, patch_cfg=patch_cfg)
         self.img_size, self.window_size, self.pad_small_map = img_size, window, pad_small_map
-        dim, depths, heads = arch_values(arch, _ARCHS, _KEYS)
+        dim, depths, heads = arch_values(arch, _ARCHS, ('embed_dims', 'depths', 'num_heads'))
         shape = dict(embed_dim=dim, depths=depths, num_heads=heads, in_chans=in_channels, patch_size=patch_size)
         sizes = dict(img_size=img_size, window_size=window, strict_img_size=False, always_partition=True)
         network = build_timm(

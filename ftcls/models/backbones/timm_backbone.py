@@ -58,8 +58,7 @@ class TIMMBackbone(BaseBackbone):
         **kwargs: Further arguments of ``timm.create_model``; ``norm_layer`` may be a name ('SyncBN').
     """
 
-    # Unknown arguments are timm's.
-    accepts_extra_arguments = True
+    accepts_extra_arguments = True  # Unknown arguments are timm's.
 
     def __init__(self,
                  model_name: str,
@@ -81,8 +80,7 @@ class TIMMBackbone(BaseBackbone):
         self.model_name = model_name
         options = dict(features_only=features_only, pretrained=pretrained, in_chans=in_channels, **kwargs)
         self.timm_model = build_timm(model_name, **options)
-        # timm has loaded its weights already: ``init_weights`` must not start them anew.
-        self._is_init = pretrained
+        self._is_init = pretrained  # timm has loaded its weights already: ``init_weights`` must not start them anew.
         images = _probe_shape(self.timm_model, in_channels, kwargs)
         if hasattr(self.timm_model, 'reset_classifier'):
             self._cut_classifier(images)

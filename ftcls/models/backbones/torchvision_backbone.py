@@ -16,8 +16,7 @@ from .base_backbone import BaseBackbone, Stage, check_out_indices
 
 __all__ = ['TorchvisionBackbone', 'set_in_channels']
 
-# The key of the point where the classifier was cut off; a name of a module never has a space.
-_LAST = 'last features'
+_LAST = 'last features'  # The key of the point where the classifier was cut off; a name of a module never has a space.
 
 
 def _build(model_name: str, model_args: dict | None) -> nn.Module:
@@ -29,8 +28,7 @@ def _build(model_name: str, model_args: dict | None) -> nn.Module:
                           f'{did_you_mean(str(model_name), names)}')
     try:
         with warnings.catch_warnings():
-            # GoogLeNet and Inception announce a change of their default initialization.
-            warnings.simplefilter('ignore', FutureWarning)
+            warnings.simplefilter('ignore', FutureWarning)  # GoogLeNet, Inception: of a change of their initialization
             return tv_models.get_model(model_name, weights=None, **(model_args or {}))
     except TypeError as err:
         raise ConfigError(f"model_args={model_args!r}: torchvision's {model_name} does not take them: {err}") from None
@@ -40,9 +38,8 @@ def set_in_channels(model: nn.Module, in_channels: int) -> None:
     """Replace the first convolution by one for images of ``in_channels`` channels."""
     name, old = next((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
     if in_channels != old.in_channels:
-        new = nn.Conv2d(
-            in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None)
-        model.set_submodule(name, new)
+        shape = old.out_channels, old.kernel_size, old.stride, old.padding
+        model.set_submodule(name, nn.Conv2d(in_channels, *shape, bias=old.bias is not None))
 
 
 def _cut_classifier(model: nn.Module) -> tuple[str, bool]:
@@ -110,8 +107,7 @@ class TorchvisionBackbone(BaseBackbone):
         self.out_indices = check_out_indices(out_indices, last + 1, f"torchvision's {model_name}")
         self._points, self._shapes = {}, {}
         for i in self.out_indices:
-            # A stage's feature map is the output of the last unit that runs in it.
-            end = [name for name in self._stage_names[i + 1] if name in shapes][-1]
+            end = [name for name in self._stage_names[i + 1] if name in shapes][-1]  # the last unit that runs
             self._points[i], self._shapes[i] = (end, False), shapes[end]
         if last in self._points:
             self._points[last], self._shapes[last] = last_point, shapes[_LAST]
@@ -120,8 +116,7 @@ class TorchvisionBackbone(BaseBackbone):
 
     def compile(self, **options: Any) -> None:
         """Raise a ConfigError: the feature maps are taken by hooks, where ``torch.compile`` breaks off."""
-        raise ConfigError('compile: TorchvisionBackbone cannot be compiled, for it takes feature maps by hooks; use '
-                          'TIMMBackbone or ResNet, or remove compile')
+        raise ConfigError('compile: TorchvisionBackbone cannot be compiled; remove it, or use TIMMBackbone or ResNet')
 
     def stages(self) -> list[Stage]:
         """See :meth:`BaseBackbone.stages`."""

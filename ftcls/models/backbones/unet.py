@@ -27,8 +27,7 @@ class _Up(nn.Module):
         super().__init__()
         half = in_channels // 2
         if bilinear:
-            # align_corners as in the training of the public files
-            self.up = nn.Upsample(scale_factor=2, mode='bilinear', align_corners=True)
+            self.up = nn.Upsample(scale_factor=2, mode='bilinear', align_corners=True)  # as public files
         else:
             self.up = nn.ConvTranspose2d(in_channels, half, kernel_size=2, stride=2)
         self.conv = DoubleConv(in_channels, out_channels, half if bilinear else None, **options)
@@ -103,9 +102,8 @@ class UNet(BaseBackbone):
         sides = [int(side) for side in x.shape[-2:]]
         fit = [side + -side % self.size_divisor for side in sides]
         if fit != sides:
-            raise DataError(
-                f'UNet takes sides that are multiples of {self.size_divisor}, got {sides[0]}x{sides[1]}: use '
-                f'{fit[0]}x{fit[1]} (ImageSegmentor pads, and cuts back, by itself)')
+            raise DataError(f'UNet takes sides that are multiples of {self.size_divisor}, got {sides[0]}x{sides[1]}: '
+                            f'use {fit[0]}x{fit[1]} (ImageSegmentor pads, and cuts back, by itself)')
         x, maps = self.inc(x), []
         for i in range(1, self.num_stages + 1):
             maps.append(x)

@@ -15,8 +15,7 @@ from .families import FamilyBackbone
 
 __all__ = ['VGG']
 
-# Convolutions of each stage.
-_STAGE_BLOCKS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+_STAGE_BLOCKS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # convolutions
 _WIDTHS = (3, 64, 128, 256, 512, 512)
 
 

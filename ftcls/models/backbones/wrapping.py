@@ -18,15 +18,11 @@ __all__ = [
     'resolve'
 ]
 
-# Qualified name in the network, and the module, or the parameter that belongs to no other unit.
-Unit = tuple[str, nn.Module | nn.Parameter]
+Unit = tuple[str, nn.Module | nn.Parameter]  # name in the network, and a module or a parameter that belongs to no unit
 Shape = tuple[int, ...]
-# Key to (module, is_input): whether the module's first input or its output is meant.
-Points = Mapping[Hashable, tuple[nn.Module, bool]]
-# A container that holds this part of all parameters is the trunk, and is opened.
-_TRUNK = 0.9
-# A stage ends where the side of the feature map falls below this part (a convolution's border reaches 2 / 3).
-_SHRINK = 0.6
+Points = Mapping[Hashable, tuple[nn.Module, bool]]  # key to (module, whether its first input is meant, not its output)
+_TRUNK = 0.9  # A container that holds this part of all parameters is the trunk, and is opened.
+_SHRINK = 0.6  # a stage ends where the side of the map falls below this (a convolution's border reaches 2 / 3)
 
 
 def _numel(item: nn.Module | nn.Parameter) -> int:
@@ -62,8 +58,7 @@ def recorded(points: Points) -> Iterator[dict[Hashable, torch.Tensor]]:
     kept: dict[Hashable, torch.Tensor] = {}
 
     def keep(key: Hashable, module: nn.Module, *args_and_output: object) -> None:
-        # A hook before the module is given no output, so the last is the input.
-        value = args_and_output[-1]
+        value = args_and_output[-1]  # A hook before the module is given no output, so the last is the input.
         if isinstance(value, (tuple, list)) and value:
             value = value[0]
         if isinstance(value, torch.Tensor):
@@ -92,8 +87,7 @@ def output_shapes(model: nn.Module, points: Points, images: Shape) -> tuple[dict
                 # ties would leave a module that is in the network twice on the meta device
                 out = torch.func.functional_call(model, meta, (empty, ), tie_weights=False)
             except (NotImplementedError, RuntimeError, TypeError):
-                # A network that makes tensors of its own does not run on the meta device: run it for real.
-                out = model(torch.zeros(images))
+                out = model(torch.zeros(images))  # it makes tensors of its own, not on the meta device: run it for real
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -172,17 +166,14 @@ def find_stages(model: nn.Module,
 def _group(units: Sequence[Unit], shapes: Mapping[str, Shape]) -> list[list[Unit]]:
     """Group units into the stem and the stages; without shapes, each block is a stage."""
     stages: list[list[Unit]] = [[]]
-    side = None
-    stem_begun = False
+    side, stem_begun = None, False
     for name, item in units:
         if isinstance(item, nn.Parameter):
             stages[0].append((name, item))
             continue
         shape = shapes.get(name, ())
-        # (N, C, H, W) and (N, H, W, C) of square images both have the side in place 2.
-        now = shape[2] if len(shape) == 4 else None
-        # The first layer with parameters is the stem, whatever its form.
-        is_block = _numel(item) > 0 and stem_begun and not _is_plain(item)
+        now = shape[2] if len(shape) == 4 else None  # in (N, C, H, W) and (N, H, W, C) of square images the side
+        is_block = _numel(item) > 0 and stem_begun and not _is_plain(item)  # the first layer is the stem
         shrinks = now is not None and side is not None and now <= _SHRINK * side
         if shrinks or (is_block and (now is None or len(stages) == 1)):
             stages.append([])
@@ -198,8 +189,7 @@ def _without_empty(stages: list[list[Unit]]) -> list[list[Unit]]:
     kept, waiting = [stages[0]], []
     for stage in stages[1:]:
         waiting = waiting + stage
-        # The weights of a norm are vectors; those of a layer are at least matrices.
-        if any(p.ndim > 1 for _, item in stage for p in item.parameters()):
+        if any(p.ndim > 1 for _, item in stage for p in item.parameters()):  # a norm's weights are vectors
             kept.append(waiting)
             waiting = []
     kept[-1] = kept[-1] + waiting

@@ -44,15 +44,13 @@ class UNetDecoder(BaseModule):
                  init_cfg: InitCfg = None) -> None:
         super().__init__(init_cfg)
         if in_channels is None or len(in_channels) < 2:
-            raise ConfigError(
-                f'UNetDecoder: in_channels={in_channels}: at least two maps are needed; set out_indices of '
-                'the backbone, for example (0, 1, 2, 3) of a ResNet')
+            raise ConfigError(f'UNetDecoder: in_channels={in_channels}: at least two maps are needed; set '
+                              'out_indices of the backbone, for example (0, 1, 2, 3) of a ResNet')
         self.in_channels = tuple(in_channels)
         skips = self.in_channels[-2::-1]
         if len(channels) < len(skips):
-            raise ConfigError(
-                f'UNetDecoder: channels={tuple(channels)}: {len(skips)} steps join the {len(in_channels)} '
-                'maps of the backbone, and each needs one number')
+            raise ConfigError(f'UNetDecoder: channels={tuple(channels)}: {len(skips)} steps join the '
+                              f'{len(in_channels)} maps of the backbone, and each needs one number')
         self.steps = nn.ModuleList()
         before = self.in_channels[-1]
         for skip, after in zip_longest(skips, channels, fillvalue=0):
@@ -68,9 +66,8 @@ class UNetDecoder(BaseModule):
         """
         shapes = [tuple(feat.shape) for feat in feats]
         if len(feats) != len(self.in_channels) or any(len(shape) != 4 for shape in shapes):
-            raise ConfigError(
-                f'UNetDecoder takes {len(self.in_channels)} maps (N, C, H, W), got {shapes}: choose stages '
-                'that return maps by out_indices of the backbone')
+            raise ConfigError(f'UNetDecoder takes {len(self.in_channels)} maps (N, C, H, W), got {shapes}: choose '
+                              'stages that return maps by out_indices of the backbone')
         x, skips = feats[-1], list(feats[:-1])
         for step in self.steps:
             if skips:

@@ -58,8 +58,7 @@ class ClsHead(BaseModule):
         {'loss': tensor(2.3026)}
     """
 
-    # How the weights of a head with layers start unless ``init_cfg`` says it.
-    default_init: ClassVar[Sequence[dict]] = ()
+    default_init: ClassVar[Sequence[dict]] = ()  # how the layers start unless ``init_cfg`` says it
 
     def __init__(self,
                  loss: dict | nn.Module | None = None,
@@ -140,8 +139,8 @@ class ClsHead(BaseModule):
             return data_samples.gt_label
         for sample in data_samples:
             if len(sample.gt_label) != 1:
-                raise DataError(f'image {sample.get("img_path", "(no path)")} has the labels '
-                                f'{sample.gt_label.tolist()}, but this head takes one: for several labels set '
+                path, labels = sample.get('img_path', '(no path)'), sample.gt_label.tolist()
+                raise DataError(f'image {path} has the labels {labels}, but this head takes one: for several set '
                                 "model.head.type='MultiLabelLinearClsHead'")
         return torch.cat([sample.gt_label for sample in data_samples])
 

@@ -46,8 +46,8 @@ class MultiLabelClsHead(ClsHead):
         # A loss without this argument is not known here.
         takes_scores = getattr(self.loss_module, 'use_sigmoid', True) or getattr(self.loss_module, 'use_soft', False)
         if not takes_scores:
-            raise ConfigError(f'{name}: loss={type(self.loss_module).__name__} takes one label per image; set '
-                              'loss.use_sigmoid=True (or use_soft=True, for the mixed labels of Mixup)')
+            kind, remedy = type(self.loss_module).__name__, 'loss.use_sigmoid=True (or use_soft=True, for Mixup)'
+            raise ConfigError(f'{name}: loss={kind} takes one label per image; set {remedy}')
         if thr is not None and topk is not None:
             MMLogger.get_current_instance().warning(f'{name}: thr={thr} is used, and topk={topk} is not')
         if thr is None and topk is None:

@@ -68,8 +68,7 @@ class PixelHead(BaseModule):
         self.outc = nn.Sequential(OrderedDict(conv=nn.Conv2d(in_channels, out_channels, kernel_size=1)))
         self.loss_modules = nn.ModuleList(one if isinstance(one, nn.Module) else MODELS.build(one) for one in losses)
         for one in self.loss_modules:
-            # By the very class: a subclass may take masks.
-            if type(one) in (CrossEntropyLoss, LabelSmoothLoss):
+            if type(one) in (CrossEntropyLoss, LabelSmoothLoss):  # By the very class: a subclass may take masks.
                 raise ConfigError(f'PixelHead: loss={type(one).__name__} takes one class per image; use '
                                   'BCEWithLogitsLoss, DiceLoss, IoULoss, TverskyLoss, FocalLoss or BCEDiceLoss')
         self.loss_names = _short_names(self.loss_modules)
@@ -118,8 +117,7 @@ class PixelHead(BaseModule):
         for sample in data_samples:
             require(sample, 'gt_mask', _PIPELINE)
             mask = torch.as_tensor(sample.gt_mask)
-            # Images of several sizes are padded to the size of the largest one in the batch.
-            below, right = height - mask.shape[-2], width - mask.shape[-1]
+            below, right = height - mask.shape[-2], width - mask.shape[-1]  # padded to the largest in the batch
             known = tuple(sample.metainfo.get('img_shape', mask.shape[-2:]))[:2]
             if mask.ndim != 2 or below < 0 or right < 0 or known != tuple(mask.shape):
                 sizes = ['x'.join(map(str, shape)) for shape in (mask.shape, known)]

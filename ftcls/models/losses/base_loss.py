@@ -13,8 +13,7 @@ from ftcls.utils.types import Reduction
 
 __all__ = ['Loss', 'as_scores', 'class_values', 'is_index', 'weight_reduce', 'widen']
 
-# Infinity would pass as a float and give a loss of NaN.
-Finite = Annotated[float, Ge(0), Lt(math.inf)]
+Finite = Annotated[float, Ge(0), Lt(math.inf)]  # Infinity would pass as a float and give a loss of NaN.
 
 
 class Loss(nn.Module):

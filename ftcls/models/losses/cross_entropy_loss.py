@@ -145,8 +145,8 @@ class LabelSmoothLoss(CrossEntropyLoss):
                 reduction_override: Reduction | None = None) -> torch.Tensor:
         """See :meth:`CrossEntropyLoss.forward`; raise a ConfigError if ``num_classes`` is not that of the logits."""
         if self.num_classes not in (None, cls_score.shape[-1]):
-            raise ConfigError(f'LabelSmoothLoss: num_classes={self.num_classes}, but the head has '
-                              f'{cls_score.shape[-1]} classes; remove num_classes from the loss')
+            has = f'the head has {cls_score.shape[-1]} classes'
+            raise ConfigError(f'LabelSmoothLoss: num_classes={self.num_classes}, but {has}; remove it from the loss')
         return super().forward(cls_score, label, weight, avg_factor, reduction_override)
 
     def _scores(self, label: torch.Tensor, pred: torch.Tensor) -> torch.Tensor:

@@ -15,8 +15,7 @@ from .base_loss import Finite, Loss, widen
 __all__ = ['BCEDiceLoss', 'BCEWithLogitsLoss', 'DiceLoss', 'IoULoss', 'PixelLoss', 'TverskyLoss', 'weighted_mean']
 
 _PosWeight = Annotated[float, Gt(0), Lt(math.inf)]
-# Keeps 0 / 0, an empty mask with an empty prediction, at 1 where there is no smooth term.
-_EPS = 1e-7
+_EPS = 1e-7  # Keeps 0 / 0, an empty mask with an empty prediction, at 1 where there is no smooth term.
 
 
 def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -36,8 +35,7 @@ class PixelLoss(Loss):
         reduction, loss_weight: See :class:`Loss`; 'none' and 'sum' are of the images.
     """
 
-    # The name of the loss in the log, after ``loss_``.
-    short_name: ClassVar[str] = ''
+    short_name: ClassVar[str] = ''  # The name of the loss in the log, after ``loss_``.
 
     def __init__(self,
                  per_image: bool = False,
@@ -77,8 +75,8 @@ class PixelLoss(Loss):
         """Return logits, truth and weight of each pixel as rows, (N, H * W) float32 each; ignored pixels weigh 0."""
         is_map = pred.ndim == 4 and pred.shape[1] == 1
         if not is_map or target.numel() != pred.numel() or target.shape[-2:] != pred.shape[-2:]:
-            raise DataError(f'masks of shape {tuple(target.shape)} for logits of shape {tuple(pred.shape)}: must be '
-                            'logits (N, 1, H, W) and masks (N, H, W)')
+            raise DataError(f'masks of shape {tuple(target.shape)} for logits of shape {tuple(pred.shape)}: it '
+                            'takes logits (N, 1, H, W) and masks (N, H, W)')
         rows = pred.shape[0]
         logits, target = widen(pred).reshape(rows, -1), target.reshape(rows, -1)
         valid = target != self.ignore_index
@@ -166,8 +164,7 @@ class DiceLoss(TverskyLoss):
     short_name = 'dice'
 
     def __init__(self, smooth: Finite = 1.0, **kwargs: Any) -> None:
-        # Tversky with half of each error: 2 TP + smooth over 2 TP + FP + FN + smooth
-        super().__init__(0.5, 0.5, smooth / 2, **kwargs)
+        super().__init__(0.5, 0.5, smooth / 2, **kwargs)  # 2 TP + smooth over 2 TP + FP + FN + smooth
 
 
 @MODELS.register_module()

@@ -71,8 +71,7 @@ class GeneralizedMeanPooling(_Pooling):
         self.p_trainable = p_trainable
 
     def _pool(self, x: torch.Tensor) -> torch.Tensor:
-        # The power of a half-precision number overflows at 40 ** 3 already.
-        wide = widen(x)
+        wide = widen(x)  # The power of a half-precision number overflows at 40 ** 3 already.
         if self.clamp:
             wide = wide.clamp(min=self.eps)
         return wide.pow(self.p).mean(dim=(-2, -1)).pow(1. / self.p).to(x.dtype)

@@ -15,8 +15,7 @@ from ..weight_init import InitCfg
 __all__ = ['ImageSegmentor']
 
 _STAGES = ('backbone', 'decoder')
-# The coarsest map of the usual encoders is a 32nd of the image.
-_DIVISOR = 32
+_DIVISOR = 32  # The coarsest map of the usual encoders is a 32nd of the image.
 
 
 @MODELS.register_module()
@@ -65,8 +64,8 @@ class ImageSegmentor(HeadedModel):
         last = self.backbone if self.decoder is None else self.decoder
         self.head = build_part(head, 'head', in_channels=last.out_channels[-1])
         self.size_divisor = getattr(self.backbone, 'size_divisor', _DIVISOR)
-        for key, before, given in (('decoder', self.backbone, self.backbone.out_channels), ('head', last,
-                                                                                            last.out_channels[-1])):
+        givers = dict(decoder=(self.backbone, self.backbone.out_channels), head=(last, last.out_channels[-1]))
+        for key, (before, given) in givers.items():
             check_channels(key, getattr(getattr(self, key), 'in_channels', given), before, given)
         self.freeze(freeze, norm_policy)
         self.adapt(adapter)
@@ -92,8 +91,8 @@ class ImageSegmentor(HeadedModel):
             feats = self.decoder(feats)
         x = feats[-1]
         if x.ndim != 4:
-            raise ConfigError(f'model.backbone: {type(self.backbone).__name__} returns {tuple(x.shape)}, and a '
-                              'segmentor needs feature maps (N, C, H, W)')
+            kind = type(self.backbone).__name__
+            raise ConfigError(f'model.backbone: {kind} returns {tuple(x.shape)}; it needs feature maps (N, C, H, W)')
         if x.shape[-2:] != padded.shape[-2:]:
             # The head's 1x1 convolution gives the same before and after the interpolation.
             x = F.interpolate(x, size=padded.shape[-2:], mode='bilinear', align_corners=False)

@@ -55,9 +55,8 @@ def check_base(model: nn.Module, sources: Mapping[str, str]) -> None:
     base = frozen_base(model)
     lost = [name for name in base if name not in sources and not name.endswith('num_batches_tracked')]
     if lost or not base:
-        raise ConfigError(
-            'default_hooks.checkpoint.adapter_only=True: needs model.adapter, and model.backbone.init_cfg '
-            f'for all weights beneath it, which test and predict load again; not: {fold_names(lost)}')
+        raise ConfigError('default_hooks.checkpoint.adapter_only=True: needs model.adapter, and all weights beneath it '
+                          f'from model.backbone.init_cfg; not from there: {fold_names(lost)}')
 
 
 def drop_base(model: nn.Module, checkpoint: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from math import prod
 from typing import Any
 
@@ -69,11 +70,9 @@ def find_state_dict(checkpoint: Mapping, depth: int = 4) -> tuple[Tensors, str]:
     for key in _CONTAINERS:
         inner = items.get(key)
         if depth and isinstance(inner, Mapping) and inner:
-            try:
+            with suppress(CheckpointError):
                 found, path = find_state_dict(inner, depth - 1)
-            except CheckpointError:
-                continue
-            return found, f'{key}.{path}'.rstrip('.')
+                return found, f'{key}.{path}'.rstrip('.')
     tensors = {k: v.detach() for k, v in items.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
     if tensors:
         return tensors, ''
@@ -168,9 +167,8 @@ class _Matcher:
             self.ours_classifier = []
 
     def _theirs_classifier(self) -> list[str]:
-        used, strip = set(self.pairs.values()), self.report.strip
+        used, starts = set(self.pairs.values()), (self.wrapped, self.report.strip)
         free = [name for name in self.theirs if name not in used]
-        starts = self.wrapped, strip
         return [n for n in free if any(n.startswith(start) and is_classifier(n[len(start):]) for start in starts)]
 
     def pair_classifiers(self) -> None:
@@ -255,14 +253,13 @@ class _Matcher:
 
     def _note_mismatch(self, name: str, theirs: tuple, ours: tuple) -> None:
         if name in self.ours_classifier:
-            self.report.expected[name] = (f'not loaded (a classifier of another size): {theirs} in the file, {ours} in '
-                                          'the model; it starts afresh')
+            sizes = f'{theirs} in the file, {ours} in the model'
+            self.report.expected[name] = f'not loaded (a classifier of another size): {sizes}; it starts afresh'
         else:
             self.report.mismatched[name] = (theirs, ours)
 
     def _count(self, matched: Tensors, casts: Counter) -> None:
-        report, apart = self.report, set(self.ours_classifier)
-        apart.update(filter(is_adapter, self.ours))
+        report, apart = self.report, {*self.ours_classifier, *filter(is_adapter, self.ours)}
         needed = [n for n in self.ours if n not in apart and not n.endswith('num_batches_tracked')]
         report.loaded = list(matched)
         report.casts = dict(casts)

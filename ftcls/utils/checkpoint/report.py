@@ -104,8 +104,8 @@ class LoadReport:
 
     def left_over_text(self) -> str:
         """Say what is left over, and what that means."""
-        return (f'{self.source}: {len(self.left_over)} of {self.part_size} tensors ({self.left_over_share:.0%}) of '
-                f'what was loaded have no place in the model: {fold_names(self.left_over)} (for example '
+        share = f'{len(self.left_over)} of {self.part_size} tensors ({self.left_over_share:.0%}) of what was loaded'
+        return (f'{self.source}: {share} have no place in the model: {fold_names(self.left_over)} (for example '
                 f'{self.left_over[0]}); the file probably holds another network than model.backbone describes')
 
     def half_loaded_text(self) -> str:
@@ -116,8 +116,8 @@ class LoadReport:
     def mismatched_text(self) -> str:
         """Say how many tensors have another shape, and show one."""
         name, (theirs, ours) = next(iter(self.mismatched.items()))
-        return (f'of another shape ({len(self.mismatched)}): {fold_names(self.mismatched)}; {name} is {theirs} in the '
-                f'file and {ours} in the model')
+        shapes = f'{name} is {theirs} in the file and {ours} in the model'
+        return f'of another shape ({len(self.mismatched)}): {fold_names(self.mismatched)}; {shapes}'
 
     @property
     def absent(self) -> list[str]:

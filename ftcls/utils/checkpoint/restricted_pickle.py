@@ -21,8 +21,7 @@ from ftcls.utils.errors import CheckpointError
 
 __all__ = ['RestrictedUnpickler', 'StandIn', 'read_restricted']
 
-# Modules and names that no list of weights has a reason to name: a stand-in would be harmless, but the file is refused.
-_DANGEROUS = frozenset(
+_DANGEROUS = frozenset(  # no list of weights has a reason to name these: the file is refused
     'os posix nt sys subprocess importlib imp runpy pty shutil socket ctypes _ctypes cffi pickle _pickle cPickle dill '
     'cloudpickle joblib marshal shelve code codeop bdb pdb trace timeit profile cProfile pydoc doctest asyncio '
     'multiprocessing threading _thread signal webbrowser urllib http ftplib smtplib telnetlib requests httpx aiohttp '

@@ -92,7 +92,7 @@ def test_repeated_rare_classes_in_the_preflight(uneven: Config) -> None:
 
 
 def test_without_counts_it_is_refused(uneven: Config) -> None:
-    with pytest.raises(ConfigError, match=r"model.head.loss.class_weight='balanced': the training set does not tell"):
+    with pytest.raises(ConfigError, match=r"model.head.loss.class_weight='balanced': no counts of the training set"):
         resolve(uneven, TrainOptions(), Facts(class_counts={}))
     with pytest.raises(ConfigError, match="class_weight='balanced': .*training set.*give a list"):
         CrossEntropyLoss(class_weight='balanced')(torch.zeros(1, 2), torch.tensor([0]))
