@@ -34,6 +34,10 @@ _ARCHS = {
 }
 
 
+def _norm(channels: int, cfg: dict, **_: object) -> nn.Module:
+    return build_norm(cfg, channels)
+
+
 @MODELS.register_module()
 class VisionTransformer(FamilyBackbone):
     """Vision Transformer over timm's, with MMClassification's arguments and numbers.
@@ -107,7 +111,7 @@ class VisionTransformer(FamilyBackbone):
         # timm would leave out the last patch where MMClassification pads it
         sizes = dict(img_size=[patch_size * ceil(side / patch_size) for side in self.img_size], patch_size=patch_size)
         parts = dict(qkv_bias=qkv_bias, init_values=layer_scale_init_value or None, class_token=with_cls_token)
-        norms = dict(pre_norm=pre_norm, final_norm=final_norm, norm_layer=lambda size, **_: build_norm(norm_cfg, size))
+        norms = dict(pre_norm=pre_norm, final_norm=final_norm, norm_layer=partial(_norm, cfg=dict(norm_cfg)))
         drops = dict(pos_drop_rate=drop_rate, proj_drop_rate=drop_rate, drop_path_rate=drop_path_rate)
         options = dict(num_classes=0, global_pool='', dynamic_img_size=True, dynamic_img_pad=True, **norms, **drops)
         network = build_timm('vit_base_patch16_224', 'VisionTransformer', **shape, **sizes, **parts, **options)
