@@ -92,12 +92,16 @@ class _Policies(RandomChoice):
         policies = self.policies
         if isinstance(policies, str):
             policies = json.loads(Path(__file__).with_suffix('.json').read_text('utf-8'))[policies]
+        self._unused = {*(self.hparams or ())} - {'pad_val', 'interpolation'}  # which every list of policies gets
         super().__init__([[self._merged(step) for step in as_list(steps)] for steps in policies])
+        if self._unused:
+            raise ConfigError(f'hparams: none of the policies takes {", ".join(sorted(self._unused))}')
 
     def _merged(self, policy: dict) -> dict:
         """Return the config of a policy: with the ``hparams`` that it takes and lacks, and the level of all."""
         step = TRANSFORMS.get(policy.get('type'))
         known = own_arguments(step) if callable(step) else ()  # building it says what is wrong
+        self._unused -= {*known}
         merged = {key: value for key, value in (self.hparams or {}).items() if key in known} | policy
         if 'magnitude_range' in policy:
             merged.update({key: value for key, value in vars(self).items() if key in _LEVEL})

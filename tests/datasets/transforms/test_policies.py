@@ -137,7 +137,8 @@ def test_policies_of_that_name() -> None:
 
 
 def test_policies_share_the_level_and_take_hparams() -> None:
-    rand = RandAugment('timm_increasing', 2, 7, magnitude_std='inf', hparams=dict(pad_val=[1, 2, 3], interpolation='bicubic'))
+    rand = RandAugment(
+        'timm_increasing', 2, 7, magnitude_std='inf', hparams=dict(pad_val=[1, 2, 3], interpolation='bicubic'))
     steps = {type(step).__name__: step for step, in rand.transforms}
     assert steps['Rotate'].pad_val == [1, 2, 3] and steps['Rotate'].interpolation == 'bicubic'
     assert (steps['Solarize'].magnitude_level, steps['Solarize'].magnitude_std) == (7, 'inf')
@@ -157,7 +158,10 @@ def test_policies_share_the_level_and_take_hparams() -> None:
 
 def test_choice_and_apply() -> None:
     np.random.seed(0)
-    either = dict(type='RandomChoice', transforms=[dict(type='Invert', prob=1.), [dict(type='Solarize', thr=0, prob=1.)] * 2], prob=[.25, .75])
+    either = dict(
+        type='RandomChoice',
+        transforms=[dict(type='Invert', prob=1.), [dict(type='Solarize', thr=0, prob=1.)] * 2],
+        prob=[.25, .75])
     assert np.mean([(run(either)['img'] != SMOOTH).any() for _ in range(600)]) == pytest.approx(0.25, abs=0.07)
     apply = dict(type='RandomApply', transforms=dict(type='Invert', prob=1.), prob=0.8)
     assert np.mean([(run(apply)['img'] != SMOOTH).any() for _ in range(600)]) == pytest.approx(0.8, abs=0.07)
@@ -176,6 +180,7 @@ def test_choice_and_apply() -> None:
     (dict(type='RandAugment', policies=[], num_policies=1, magnitude_level=3), 'length at least 1'),
     (dict(type='AutoAugment', policies='imagenet', policy='imagenet'), "AutoAugment.policies='imagenet', policy.*only torchvision's"),
     (dict(type='AutoAugment', hparams=dict(pad_val=1)), 'of which policies are needed'),
+    (dict(type='AutoAugment', policies='imagenet', hparams=dict(pad_va=1)), 'hparams: none of the policies takes pad_va'),
     (dict(type='EfficientNetRandomCrop', scale=(3, 4)), r'scale=\(3, 4\)'),
     (dict(type='EfficientNetCenterCrop', crop_size=3, backend='pillow', interpolation='area'), "interpolation='area'"),
     (dict(type='Transpose', keys=['img'], order=[2, 0, 1]), 'remove img'),
@@ -268,7 +273,8 @@ def test_layout() -> None:
     assert isinstance(out['img'], Image.Image) and (np.asarray(seen[0]) == SMOOTH).all()
     out = TRANSFORMS.build(dict(type='ToNumpy', to_bgr=True))(out)
     assert out['channel_order'] == 'bgr' and out['img_shape'] == (24, 30)
-    assert np.abs(out['img'][..., ::-1].astype(int) - np.asarray(Image.fromarray(255 - SMOOTH).resize((30, 24), 2))).max() < 2
+    assert np.abs(out['img'][..., ::-1].astype(int) -
+                  np.asarray(Image.fromarray(255 - SMOOTH).resize((30, 24), 2))).max() < 2
     kept = run(dict(type='Collect', keys=['img']), SMOOTH, 'rgb', gt_label=3)
     assert set(kept) == {'img', 'channel_order'} and PackInputs()(kept)['data_samples'].channel_order == 'rgb'
     with pytest.raises(ConfigError, match="Collect needs 'gt_label'"):
@@ -324,7 +330,12 @@ def test_same_pixels_as_the_peer(tmp_path: Path) -> None:
     np.save(tmp_path / 'img.npy', SMOOTH)
     (tmp_path / 'configs.json').write_text(json.dumps(configs))
     files = [str(tmp_path / name) for name in ('img.npy', 'configs.json', 'out.npz')]
-    subprocess.run([os.environ['FTCLS_PEERS'], '-c', PEER, *files], check=True, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': ''})
+    subprocess.run([os.environ['FTCLS_PEERS'], '-c', PEER, *files],
+                   check=True,
+                   cwd=tmp_path,
+                   env={
+                       **os.environ, 'PYTHONPATH': ''
+                   })
     peers = np.load(files[2])
     for number, config in enumerate(configs):
         step = TRANSFORMS.build(config)
