@@ -205,8 +205,7 @@ def is_foreign(base: str) -> bool:
     return '::' in base and base.partition('::')[0] not in _SHIPPING
 
 
-# MMEngine 0.10.7 needs `pkg_resources` for bases in packages, lets JSON run code, and takes the default in
-# `{{$NAME:default}}` for a regular expression, so that the name of a folder in a config can become code.
+# MMEngine 0.10.7 needs `pkg_resources`, lets JSON run code, and takes `{{$NAME:default}}` for a regular expression.
 _find_base, _python_bases, _read_file = Config._get_cfg_path, Config._get_base_files, Config._file2dict
 Config._get_cfg_path, Config._get_base_files = staticmethod(_find), staticmethod(_bases)
 Config._file2dict = staticmethod(_read)

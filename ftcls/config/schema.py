@@ -39,15 +39,10 @@ _DATALOADER = _plain(
     batch_size=PositiveInt,
     num_workers=NonNegativeInt | Literal['auto'],
     shuffle=bool | None,
-    drop_last=bool,
-    pin_memory=bool,
     pin_memory_device=str,
-    persistent_workers=bool,
-    prefetch_factor=PositiveInt | None,
-    in_order=bool,
     timeout=NonNegativeFloat,
-    num_batch_per_epoch=PositiveInt | None,  # this and the next are MMEngine's
-    disable_subprocess_warning=bool,
+    **dict.fromkeys(('drop_last', 'pin_memory', 'persistent_workers', 'in_order', 'disable_subprocess_warning'), bool),
+    **dict.fromkeys(('prefetch_factor', 'num_batch_per_epoch'), PositiveInt | None),
     **dict.fromkeys(('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'generator'), Any),
     multiprocessing_context=Any)
 
@@ -109,9 +104,7 @@ NESTED_KEYS: dict[str, Key] = dict(  # inside of others, at any depth; other nam
     optimizer=Key(R.OPTIMIZERS),
     clip_grad=_plain(
         type=Literal['norm', 'value'],
-        max_norm=float,
-        clip_value=float,
-        norm_type=float,
+        **dict.fromkeys(('max_norm', 'clip_value', 'norm_type'), float),
         error_if_nonfinite=bool,
         foreach=bool | None),
     vis_backends=Key(R.VISBACKENDS),
@@ -119,8 +112,7 @@ NESTED_KEYS: dict[str, Key] = dict(  # inside of others, at any depth; other nam
 
 KEYS = TOP_LEVEL_KEYS | NESTED_KEYS
 
-# Components that pass their registry on to what is nested in them under names that KEYS does not have.
-NESTING_REGISTRIES = (R.MODELS, R.METRICS, R.TRANSFORMS, R.BATCH_AUGMENTS)
+NESTING_REGISTRIES = (R.MODELS, R.METRICS, R.TRANSFORMS, R.BATCH_AUGMENTS)  # pass it on to what KEYS does not have
 COMPONENT_KEYS = frozenset({'backbone', 'neck', 'decoder', 'head', 'loss', 'metrics', 'policies'})  # must name a `type`
 OPAQUE_KEYS = frozenset({  # values that a component reads by its own rules
     'adapter', 'targets', 'norm_cfg', 'act_cfg', 'conv_cfg', 'paramwise_cfg', 'metainfo', 'data_prefix', 'dist_cfg',

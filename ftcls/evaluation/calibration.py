@@ -66,9 +66,9 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """
     logits = logits.double()
     true = logits.gather(1, labels[:, None])[:, 0]
-    # The likelihood is concave in 1 / T: it rises for ever, or falls from the start.
-    for hopeless, what in ((bool((true == logits.amax(dim=1)).all()), 'are all right'),
-                           (bool(true.mean() <= logits.mean()), 'are no better than chance')):
+    for hopeless, what in (
+        (bool((true == logits.amax(dim=1)).all()), 'are all right'),  # concave in 1 / T: no optimum
+        (bool(true.mean() <= logits.mean()), 'are no better than chance')):
         if hopeless:
             raise DataError(f'no temperature fits {len(labels)} predictions, which {what}; take more or other images')
     from scipy.optimize import minimize_scalar

@@ -18,8 +18,7 @@ from .freezing import FreezeRecord
 
 __all__ = ['adapted_layers', 'add_adapter', 'describe_adapter', 'lora_model', 'restart_adapter']
 
-# peft's tuners that any network's layers take and that learn by the loss alone.
-_TUNERS = ('LORA', 'LOHA', 'LOKR', 'IA3', 'OFT', 'HRA', 'MISS', 'DELORA', 'RANDLORA')
+_TUNERS = ('LORA', 'LOHA', 'LOKR', 'IA3', 'OFT', 'HRA', 'MISS', 'DELORA', 'RANDLORA')  # any layers, by the loss alone
 # Limits of their arguments: in others than these, weights beside the adapter's would change, or none would learn.
 _UNSET = ('layer_replication', 'modules_to_save', 'target_parameters', 'trainable_token_indices')
 _LIMITS = dict.fromkeys(_UNSET, Literal[None]) | dict(bias=Literal['none'])

@@ -75,7 +75,5 @@ class PretrainedInit:
             update_init_info(module, init_info=f'{type(self).__name__}: load from {self.checkpoint}')
 
 
-# MMEngine's ``initialize`` asks its own registry, which asks ours only if the default scope is 'ftcls'. Without a scope
-# (a model built in a notebook), MMEngine's ``PretrainedInit`` would be used, which neither stops if nothing fits nor
-# knows ``allow_partial``. So ours replaces it there.
+# Without a scope (in a notebook) MMEngine asks its own registry, whose `PretrainedInit` does not stop if nothing fits.
 MMENGINE_WEIGHT_INITIALIZERS.register_module(name='Pretrained', module=PretrainedInit, force=True)

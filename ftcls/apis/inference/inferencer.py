@@ -333,7 +333,5 @@ def _drawing_names(images: Sequence[Image]) -> list[str]:
     for index, image in enumerate(images):
         stem = Path(image).stem if isinstance(image, str | os.PathLike) else str(index)
         seen[stem] += 1
-        if seen[stem] > 1:
-            stem += f'_{seen[stem]}'
-        names.append(f'{stem}.png')
+        names.append(f'{stem}_{seen[stem]}'.removesuffix('_1') + '.png')
     return names

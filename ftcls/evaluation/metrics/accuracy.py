@@ -101,8 +101,7 @@ class Accuracy(SingleLabelBase):
         pred = pred.float()
         target = check_targets(target, pred.shape[1]).to(pred.device)
         true_score = pred.gather(1, target[:, None])
-        # A class ranks before the true one if its score is higher (or NaN, hence the negation), or equal at a lower
-        # index.
+        # A class ranks first if its score is higher (or NaN, hence the negation), or equal at a lower index.
         lower_index = torch.arange(pred.shape[1], device=pred.device) < target[:, None]
         rank = (~(pred <= true_score) | ((pred == true_score) & lower_index)).sum(dim=1)
         above = [torch.ones_like(rank, dtype=torch.bool) if thr is None else true_score[:, 0] > thr for thr in thrs]

@@ -22,12 +22,8 @@ def to_tensor(value: Any, name: str) -> torch.Tensor:
     Raises:
         TypeError: If ``value`` is none of these.
     """
-    if isinstance(value, torch.Tensor):
-        return value
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return torch.tensor(value)
+    if isinstance(value, torch.Tensor | np.ndarray | Sequence) and not isinstance(value, str):
+        return torch.as_tensor(value)
     raise TypeError(f'{name} must be a tensor, an array or a sequence, got {type(value).__name__}')
 
 

@@ -60,10 +60,9 @@ class LeNet5(BaseBackbone):
             DataError: If the images are too small, or too large for the classifier.
         """
         height, width = int(x.shape[-2]), int(x.shape[-1])
-        # 32 - 4 = 28 -> 14, 14 - 4 = 10 -> 5, 5 - 4 = 1; up to 35 pixels the result is the same size
-        if min(height, width) < 32 or (self.num_classes > 0 and max(height, width) > 35):
-            raise DataError(f'LeNet5 takes images of 32x32 pixels, got {height}x{width}; '
-                            "add dict(type='Resize', scale=32) to the pipeline")
+        if min(height, width) < 32 or (self.num_classes > 0 and max(height, width) > 35):  # up to 35 give the same
+            raise DataError(
+                f"LeNet5 takes images of 32x32 pixels, got {height}x{width}; add dict(type='Resize', scale=32)")
         x = self.features(x)
         if self.num_classes > 0:
             x = self.classifier(x.flatten(1))

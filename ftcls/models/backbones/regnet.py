@@ -14,16 +14,11 @@ from .resnet_cifar import ResNet_CIFAR
 __all__ = ['RegNet']
 
 _KEYS = 'w0', 'wa', 'wm', 'group_w', 'depth', 'bot_mul'
-_ARCHS = {  # Width of the first block, slope and quantization of the widths, channels of a group, blocks, bottleneck.
-    'regnetx_400mf': (24, 24.48, 2.54, 16, 22, 1.0),
-    'regnetx_800mf': (56, 35.73, 2.28, 16, 16, 1.0),
-    'regnetx_1.6gf': (80, 34.01, 2.25, 24, 18, 1.0),
-    'regnetx_3.2gf': (88, 26.31, 2.25, 48, 25, 1.0),
-    'regnetx_4.0gf': (96, 38.65, 2.43, 40, 23, 1.0),
-    'regnetx_6.4gf': (184, 60.83, 2.07, 56, 17, 1.0),
-    'regnetx_8.0gf': (80, 49.56, 2.88, 120, 23, 1.0),
-    'regnetx_12gf': (168, 73.36, 2.37, 112, 19, 1.0),
-}
+# Width of the first block, slope and quantization of the widths, channels of a group, blocks, bottleneck.
+_ARCHS = {'regnetx_400mf': (24, 24.48, 2.54, 16, 22, 1.0), 'regnetx_800mf': (56, 35.73, 2.28, 16, 16, 1.0)}
+_ARCHS |= {'regnetx_1.6gf': (80, 34.01, 2.25, 24, 18, 1.0), 'regnetx_3.2gf': (88, 26.31, 2.25, 48, 25, 1.0)}
+_ARCHS |= {'regnetx_4.0gf': (96, 38.65, 2.43, 40, 23, 1.0), 'regnetx_6.4gf': (184, 60.83, 2.07, 56, 17, 1.0)}
+_ARCHS |= {'regnetx_8.0gf': (80, 49.56, 2.88, 120, 23, 1.0), 'regnetx_12gf': (168, 73.36, 2.37, 112, 19, 1.0)}
 
 
 @MODELS.register_module()

@@ -46,13 +46,9 @@ class ResNet(NormNames, BaseBackbone):
         [(1, 64, 16, 16), (1, 128, 8, 8), (1, 256, 4, 4), (1, 512, 2, 2)]
     """
 
-    arch_settings: ClassVar[dict] = {
-        18: (BasicBlock, (2, 2, 2, 2)),
-        34: (BasicBlock, (3, 4, 6, 3)),
-        50: (Bottleneck, (3, 4, 6, 3)),
-        101: (Bottleneck, (3, 4, 23, 3)),
-        152: (Bottleneck, (3, 8, 36, 3)),
-    }
+    arch_settings: ClassVar[dict] = {18: (BasicBlock, (2, 2, 2, 2)), 34: (BasicBlock, (3, 4, 6, 3))}
+    arch_settings |= {50: (Bottleneck, (3, 4, 6, 3)), 101: (Bottleneck, (3, 4, 23, 3))}
+    arch_settings |= {152: (Bottleneck, (3, 8, 36, 3))}
     default_init: ClassVar[tuple[dict, ...]] = CONV_INIT
     tensor_order = TensorOrder(last=('downsample', 'proj'))
     se_ratio: int = 0  # no squeeze and excitation

@@ -20,12 +20,10 @@ from .timm_backbone import build_timm
 
 __all__ = ['SwinTransformer']
 
-_ARCHS = {
-    **dict.fromkeys(('t', 'tiny'), (96, (2, 2, 6, 2), (3, 6, 12, 24))),
-    **dict.fromkeys(('s', 'small'), (96, (2, 2, 18, 2), (3, 6, 12, 24))),
-    **dict.fromkeys(('b', 'base'), (128, (2, 2, 18, 2), (4, 8, 16, 32))),
-    **dict.fromkeys(('l', 'large'), (192, (2, 2, 18, 2), (6, 12, 24, 48))),
-}
+_ARCHS = dict.fromkeys(('t', 'tiny'), (96, (2, 2, 6, 2), (3, 6, 12, 24)))
+_ARCHS |= dict.fromkeys(('s', 'small'), (96, (2, 2, 18, 2), (3, 6, 12, 24)))
+_ARCHS |= dict.fromkeys(('b', 'base'), (128, (2, 2, 18, 2), (4, 8, 16, 32)))
+_ARCHS |= dict.fromkeys(('l', 'large'), (192, (2, 2, 18, 2), (6, 12, 24, 48)))
 
 
 def _by_patch(value: torch.Tensor) -> torch.Tensor:

@@ -99,8 +99,7 @@ class TorchvisionBackbone(BaseBackbone):
         last_point = _cut_classifier(self.model)
 
         points = {_LAST: (self.model.get_submodule(last_point[0]), last_point[1])}
-        # Only ViT and MaxViT fix the size.
-        size = getattr(self.model, 'image_size', None) or (model_args or {}).get('input_size', 224)
+        size = getattr(self.model, 'image_size', (model_args or {}).get('input_size', 224))  # ViT and MaxViT fix it
         groups, shapes, _ = wrapping.find_stages(self.model, wrapping.image_shape(in_channels, size), points)
         self._stage_names = [[name for name, _ in group] for group in groups]
         last = len(groups) - 2

@@ -73,8 +73,7 @@ class UNet(BaseBackbone):
         self.num_stages = num_stages
         options = dict(norm_cfg=norm_cfg, bias=conv_bias)
         channels = [base_channels * 2**i for i in range(num_stages + 1)]
-        # Interpolation keeps the number of channels, so the map from below must already have half of them.
-        from_below = [count // 2 for count in channels] if bilinear else channels
+        from_below = [count // 2 for count in channels] if bilinear else channels  # interpolation keeps their number
         self.inc = DoubleConv(in_channels, base_channels, **options)
         for i, (before, after) in enumerate(pairwise([*channels[:-1], from_below[-1]]), start=1):
             self.add_module(f'down{i}', _down(before, after, options))

@@ -22,16 +22,14 @@ from .timm_backbone import build_timm
 __all__ = ['VisionTransformer']
 
 _KEYS = 'embed_dims', 'num_layers', 'num_heads', 'feedforward_channels'
-_ARCHS = {
-    **dict.fromkeys(('s', 'small'), (768, 8, 8, 2304)),
-    **dict.fromkeys(('b', 'base', 'deit-b', 'deit-base'), (768, 12, 12, 3072)),
-    **dict.fromkeys(('l', 'large'), (1024, 24, 16, 4096)),
-    **dict.fromkeys(('h', 'huge'), (1280, 32, 16, 5120)),
-    **dict.fromkeys(('eva-g', 'eva-giant'), (1408, 40, 16, 6144)),
-    **dict.fromkeys(('deit-t', 'deit-tiny'), (192, 12, 3, 768)),
-    **dict.fromkeys(('deit-s', 'deit-small', 'dinov2-s', 'dinov2-small'), (384, 12, 6, 1536)),
-    **dict.fromkeys(('dinov2-g', 'dinov2-giant'), (1536, 40, 24, 6144)),
-}
+_ARCHS = dict.fromkeys(('s', 'small'), (768, 8, 8, 2304))
+_ARCHS |= dict.fromkeys(('b', 'base', 'deit-b', 'deit-base'), (768, 12, 12, 3072))
+_ARCHS |= dict.fromkeys(('l', 'large'), (1024, 24, 16, 4096))
+_ARCHS |= dict.fromkeys(('h', 'huge'), (1280, 32, 16, 5120))
+_ARCHS |= dict.fromkeys(('eva-g', 'eva-giant'), (1408, 40, 16, 6144))
+_ARCHS |= dict.fromkeys(('deit-t', 'deit-tiny'), (192, 12, 3, 768))
+_ARCHS |= dict.fromkeys(('deit-s', 'deit-small', 'dinov2-s', 'dinov2-small'), (384, 12, 6, 1536))
+_ARCHS |= dict.fromkeys(('dinov2-g', 'dinov2-giant'), (1536, 40, 24, 6144))
 
 
 def _norm(channels: int, cfg: dict, **_: object) -> nn.Module:

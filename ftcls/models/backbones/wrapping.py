@@ -41,8 +41,7 @@ def open_units(model: nn.Module) -> list[Unit]:
     while waiting:
         name, item = waiting.pop(0)
         is_container = isinstance(item, nn.Module) and list(item.children())
-        # A ModuleList is never called itself, so only its children can be seen.
-        if is_container and (type(item).forward is nn.Module.forward or _numel(item) >= least):
+        if is_container and (type(item).forward is nn.Module.forward or _numel(item) >= least):  # lists are not called
             waiting = _children(name, item) + waiting
         else:
             opened.append((name, item))
@@ -84,8 +83,7 @@ def output_shapes(model: nn.Module, points: Points, images: Shape) -> tuple[dict
             try:
                 meta = {key: value.to('meta') for key, value in state}
                 empty = torch.empty(images, device='meta')
-                # ties would leave a module that is in the network twice on the meta device
-                out = torch.func.functional_call(model, meta, (empty, ), tie_weights=False)
+                out = torch.func.functional_call(model, meta, (empty, ), tie_weights=False)  # for modules held twice
             except (NotImplementedError, RuntimeError, TypeError):
                 out = model(torch.zeros(images))  # it makes tensors of its own, not on the meta device: run it for real
     finally:

@@ -1,5 +1,4 @@
 """Classification heads with one label per image: without layers of their own, and with a linear layer."""
-import inspect
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
@@ -13,6 +12,7 @@ from ftcls.structures import DataSample, is_stacked
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import PositiveInt
+from ..losses.base_loss import unreduced
 from ..weight_init import InitCfg, with_default_init
 
 __all__ = ['ClsHead', 'LinearClsHead', 'given_or_new', 'require']
@@ -117,9 +117,7 @@ class ClsHead(BaseModule):
         """
         cls_score = self(feats)
         target = self._target(data_samples, cls_score.shape[1])
-        if 'reduction_override' not in inspect.signature(self.loss_module.forward).parameters:
-            return self.loss_module(cls_score, target, avg_factor=len(cls_score)).expand(len(cls_score))
-        losses = self.loss_module(cls_score, target, reduction_override='none')
+        losses = unreduced(self.loss_module, cls_score, target, avg_factor=len(cls_score))
         if losses.ndim == 0:
             return losses.expand(len(cls_score))
         return losses.reshape(len(cls_score), -1).sum(dim=1)

@@ -1,5 +1,4 @@
 """The head that predicts for each pixel whether it is foreground."""
-import inspect
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Literal
@@ -15,6 +14,7 @@ from ftcls.utils import ConfigError, DataError
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import Fraction, PositiveInt
 from ..losses import CrossEntropyLoss, LabelSmoothLoss
+from ..losses.base_loss import unreduced
 from ..weight_init import InitCfg
 from .cls_head import Feats, given_or_new, require
 
@@ -58,13 +58,10 @@ class PixelHead(BaseModule):
         super().__init__(init_cfg)
         if in_channels is None:
             raise ConfigError('PixelHead: in_channels is missing; an ImageSegmentor gives it')
-        if loss is None:
-            loss = dict(type='BCEWithLogitsLoss')
-        losses = as_list(loss)
+        losses = as_list(dict(type='BCEWithLogitsLoss') if loss is None else loss)
         if not losses:
             raise ConfigError('PixelHead: loss=[]: at least one is needed')
-        self.in_channels = in_channels
-        self.threshold = threshold
+        self.in_channels, self.threshold = in_channels, threshold
         self.outc = nn.Sequential(OrderedDict(conv=nn.Conv2d(in_channels, out_channels, kernel_size=1)))
         self.loss_modules = nn.ModuleList(one if isinstance(one, nn.Module) else MODELS.build(one) for one in losses)
         for one in self.loss_modules:
@@ -76,9 +73,7 @@ class PixelHead(BaseModule):
     def forward(self, feats: Feats) -> torch.Tensor:
         """Return the logits of foreground (N, 1, H, W) float of the last features, (N, C, H, W) float."""
         x = self.outc(feats[-1])
-        if x.shape[1] == 2:
-            x = x[:, 1:] - x[:, :1]
-        return x
+        return x[:, 1:] - x[:, :1] if x.shape[1] == 2 else x
 
     def loss(self, feats: Feats, data_samples: list[DataSample]) -> dict[str, torch.Tensor]:
         """Return each loss by its name, for example ``loss_bce``, () float32.
@@ -103,10 +98,7 @@ class PixelHead(BaseModule):
         target = self._target(logits, data_samples)
         total = logits.new_zeros(len(logits), dtype=torch.float32)
         for loss in self.loss_modules:
-            if 'reduction_override' in inspect.signature(loss.forward).parameters:
-                total = total + loss(logits, target, reduction_override='none')
-            else:
-                total = total + loss(logits, target)
+            total = total + unreduced(loss, logits, target)
         return total
 
     @staticmethod

@@ -35,8 +35,7 @@ def asymmetric_loss(pred: torch.Tensor,
     target = target.to(pred.dtype)
     prob = pred.sigmoid() if use_sigmoid else pred.softmax(dim=-1)
     right = prob * target + (1 - prob + (clip or 0)).clamp(max=1) * (1 - target)
-    # The least of 1 - right only spares the gradient from 0 ** (gamma - 1), which is infinite for gamma below 1.
-    focus = (1 - right).clamp(min=eps)**(gamma_pos * target + gamma_neg * (1 - target))
+    focus = (1 - right).clamp(min=eps)**(gamma_pos * target + gamma_neg * (1 - target))  # against an infinite gradient
     return -right.clamp(min=eps).log() * focus
 
 

@@ -1,4 +1,5 @@
 """What the losses share: reduction, precision, the kinds of label."""
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Annotated
@@ -11,7 +12,7 @@ from torch import nn
 from ftcls.utils import ConfigError, DataError, did_you_mean
 from ftcls.utils.types import Reduction
 
-__all__ = ['Loss', 'as_scores', 'class_values', 'is_index', 'weight_reduce', 'widen']
+__all__ = ['Loss', 'as_scores', 'class_values', 'is_index', 'unreduced', 'weight_reduce', 'widen']
 
 Finite = Annotated[float, Ge(0), Lt(math.inf)]  # Infinity would pass as a float and give a loss of NaN.
 
@@ -84,6 +85,13 @@ def is_index(label: torch.Tensor, pred: torch.Tensor) -> bool:
             raise DataError(f'label {low if low < 0 else high} in the data, but the head has {num_classes} classes '
                             f'(0 ... {num_classes - 1}): set num_classes of the head')
     return True
+
+
+def unreduced(loss: nn.Module, pred: torch.Tensor, target: torch.Tensor, **kwargs: object) -> torch.Tensor:
+    """Return the loss of each sample or element; that of the batch if a loss has no ``reduction_override``."""
+    if 'reduction_override' in inspect.signature(loss.forward).parameters:
+        return loss(pred, target, reduction_override='none')
+    return loss(pred, target, **kwargs)
 
 
 def as_scores(label: torch.Tensor, pred: torch.Tensor) -> torch.Tensor:

@@ -86,8 +86,7 @@ def rename_by_order(theirs: Tensors, module: nn.Module) -> tuple[Tensors, dict[s
         return {}, {}
     order = network.tensor_order
     theirs = {name: tensor for name, tensor in theirs.items() if not name.endswith(order.computed)}
-    # Whole numbers are bookkeeping; of these, BatchNorm's counts are paired where the file has them.
-    with_counts = any(name.endswith(_COUNT) for name in theirs)
+    with_counts = any(name.endswith(_COUNT) for name in theirs)  # whole numbers are bookkeeping, but for these
 
     def is_paired(name: str, tensor: torch.Tensor) -> bool:
         counts = tensor.is_floating_point() or (with_counts and name.endswith(_COUNT))
@@ -95,16 +94,14 @@ def rename_by_order(theirs: Tensors, module: nn.Module) -> tuple[Tensors, dict[s
 
     ours = {n: t for n, t in network.state_dict().items() if is_paired(n, t) and not n.startswith(order.others)}
     names = order.arrange([name for name, tensor in theirs.items() if is_paired(name, tensor)])
-    # The first convolution may be for images of other channels, see `adapt_input`.
-    flexible = [n for n, tensor in ours.items() if tensor.ndim == 4][:1]
+    flexible = [n for n, tensor in ours.items() if tensor.ndim == 4][:1]  # of images of any channels (adapt_input)
     flexible += [n for n in ours if n.endswith(order.resized)]
 
     def agree(own: str, name: str) -> bool:
         wanted, found = _kind_and_size(own, ours[own]), _kind_and_size(name, theirs[name])
         return wanted == found or (own in flexible and wanted[0] == found[0] and ours[own].ndim == theirs[name].ndim)
 
-    # A file may have the network's own names, in another order (safetensors sorts them).
-    by_name = {_inner(order.place(name)): name for name in names}
+    by_name = {_inner(order.place(name)): name for name in names}  # the own names in another order (safetensors sorts)
     for wanted in (list(ours), [name for name in ours if not name.startswith(order.optional)]):
         same = [by_name.get(_inner(order.place(own)), '') for own in wanted]
         if all(own and agree(*pair) for own, pair in zip(same, zip(wanted, same))):
@@ -120,8 +117,7 @@ def _renamed(theirs: Tensors, pairs: dict[str, str], network: nn.Module) -> tupl
     """Return ``theirs`` with the names of ``pairs``; nothing if it has more layers beside these."""
     start, order, ours = PARTS.match(next(iter(pairs)))[0], network.tensor_order, network.state_dict()
     names = {name: start.removesuffix('model.') + own for name, own in pairs.items()}
-    # A norm may lie beside the classifier (`head.norm`, `head.fc`), so only what has matrices counts.
-    layers = [name for name in pairs if theirs[name].ndim > 1]
+    layers = [name for name in pairs if theirs[name].ndim > 1]  # a norm may lie beside the classifier: only matrices
     containers = tuple(start + name[len(start):].split('.')[0] + '.' for name in layers)
     if any(n.startswith(containers) and n not in names and t.is_floating_point() for n, t in theirs.items()):
         return {}, {}
