@@ -99,5 +99,6 @@ def test_list_models() -> None:
     assert ftcls.ImageClassificationInferencer.list_models('unet') == []
     assert 'lenet5_mnist' in ftcls.ImageClassificationInferencer.list_models('lenet5')
     assert ftcls.list_models('resnet18', exclude_patterns=['*cifar', '*hotdog']) == ['resnet18_8xb32_in1k']
+    assert ftcls.list_models('lenet5', exclude_patterns='*digit*') == ['lenet5_mnist']
     with pytest.raises(ftcls.utils.ConfigError, match="task='image caption'.*Image Segmentation"):
         ftcls.list_models(task='image caption')

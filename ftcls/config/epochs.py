@@ -40,8 +40,13 @@ def set_epochs(cfg: Config, epochs: int | None, option: str = '--epochs') -> lis
     cfg.train_cfg.max_epochs = epochs
     hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.get('type') == 'GradualUnfreezingHook']
     for part in hooks + as_list(cfg.get('param_scheduler') or []):
-        if option == '--epochs' or part.get('by_epoch', True):
+        by_epoch = part.get('by_epoch', True)
+        if option == '--epochs' or by_epoch:
             part.update(stretched(part, factor))
+            begin = part.get('begin', 0)
+            # MMEngine ends a schedule without `end` with the training; one for which no epoch is left is not reached
+            if begin >= part.get('end', epochs) and (by_epoch or 'end' in part):
+                part.end = begin + 1
     return [f'{option}: {path} {old} -> {new}' for path, old, new in differences(before, cfg._cfg_dict)]
 
 

@@ -105,6 +105,9 @@ def _missing_file(path: Path, chain: tuple[Path, ...]) -> str:
         return f'{text} is a folder, not a config file'
     if not chain and path.name == str(path).removesuffix('.py'):
         return f'{path} is no config, work dir or name of list_models(){did_you_mean(path.name, shipped_configs())}'
+    shipped = f'_base_{path.as_posix().rpartition("_base_")[2]}'
+    if (config_folder() / shipped).is_file():
+        return f'{text} does not exist; did you mean \'ftcls::{shipped}\'?'
     return f'{text} does not exist{missing_hint(path)}'
 
 

@@ -108,7 +108,15 @@ def named(value: Any, key: str = '') -> Any:
     if isinstance(value, list | tuple):
         return type(value)(named(item, key) for item in value)
     if isinstance(value, LazyObject | LazyAttr):
-        value = value.build()
+        path = f'{value.module}.{value}'
+        package, _, rest = path.partition('.')
+        if package in PEERS and (ours := mmengine_registry.get_object_from_string(f'ftcls.{rest}')):
+            _log_once(f'{path} is read as ftcls.{rest}')
+            value = ours
+        elif package in PEERS and not find_spec(package):
+            raise ConfigError(f'{path}: ftcls.{rest} does not exist, and {package} is not installed')
+        else:
+            value = value.build()
     if not isinstance(value, type | FunctionType):
         return value
     path = f'{value.__module__}.{value.__qualname__}'

@@ -32,6 +32,15 @@ def test_schedules_are_stretched_and_named():
     assert resolve(recipe(), TrainOptions(epochs=100, seed=0)).notes == []
 
 
+def test_a_schedule_for_which_no_epoch_is_left_is_not_reached():
+    cfg = recipe(max_epochs=20)
+    cosine = dict(type='CosineAnnealingLR', begin=4)
+    cfg.param_scheduler = [dict(type='LinearLR', end=4), dict(cosine, end=20), dict(cosine, T_max=16)]
+    said = set_epochs(cfg, 1)
+    assert '--epochs: param_scheduler.1.end 20 -> 2' in said
+    assert [(one.get('begin', 0), one.end) for one in cfg.param_scheduler] == [(0, 1), (1, 2), (1, 2)]
+
+
 def test_a_budget_leaves_schedules_by_iteration():
     cfg = recipe()
     set_epochs(cfg, 10, '--budget')

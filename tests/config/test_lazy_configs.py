@@ -110,6 +110,15 @@ def test_bases_come_from_the_configs_of_ftcls(tmp_path, log_records):
         load_config(write(tmp_path, usual="_base_ = 'mmpretrain::_base_/models/resnet8.py'\n"))
 
 
+def test_classes_of_mmpretrain_are_read_as_ours(tmp_path, log_records):
+    theirs = [text.replace('from ftcls.', 'from mmpretrain.') for text in (LAZY, BASE)]
+    cfg = load_config(write(tmp_path, lazy=theirs[0].replace('engine.hooks', 'engine'), base=theirs[1]))
+    assert cfg._cfg_dict == load_config(write(tmp_path, usual=USUAL, base=BASE))._cfg_dict
+    assert 'mmpretrain.engine.EMAHook is read as ftcls.engine.EMAHook' in [text for _, text in log_records]
+    with pytest.raises(ConfigError, match='ftcls.models.NoSuchNet does not exist'):
+        load_config(write(tmp_path, lazy=LAZY + 'from mmcls.models import NoSuchNet\nmodel.update(type=NoSuchNet)\n'))
+
+
 def test_styles_are_not_mixed_and_data_runs_no_python(tmp_path):
     with pytest.raises(ConfigError, match='lazy.py: has `with read_base'):
         load_config(write(tmp_path, child="_base_ = './lazy.py'\n", lazy=LAZY, base=BASE))

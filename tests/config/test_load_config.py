@@ -102,6 +102,8 @@ def test_broken_config_files_are_named_with_their_line(tmp_path):
         load_config(tmp_path / 'lenet.py')
     with pytest.raises(MissingFileError, match=r"gone\.py \(a `_base_` of .*child\.py\) does not exist"):
         load_config(write(tmp_path, child="_base_ = './gone.py'\n"))
+    with pytest.raises(MissingFileError, match="did you mean 'ftcls::_base_/models/resnet18.py'"):
+        load_config(write(tmp_path, child="_base_ = '../_base_/models/resnet18.py'\n"))
     with pytest.raises(ConfigError, match=r'circular `_base_`: a\.py -> b\.py -> a\.py'):
         load_config(write(tmp_path, a="_base_ = './b.py'\n", b="_base_ = ['./a.py']\n"))
     with pytest.raises(ConfigError, match=r'bad\.py, line 2: syntax error: .*model = dict\(a=1'):

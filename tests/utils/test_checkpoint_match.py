@@ -308,6 +308,11 @@ class TestLeftOver:
         assert report.complete and len(report.left_over) == 10 and report.part_size == 110
         assert ['(for example layer4.2.conv1.weight)' in text for level, text in log_records if level > 20] == [True]
 
+    def test_an_adapter_is_never_left_out_silently(self, tmp_path):
+        more = {**CifarResNet(20).state_dict(), 'layer1.0.conv1.lora_A.default.weight': torch.zeros(4)}
+        with pytest.raises(CheckpointError, match=r'1 of .*lora_A.*set model\.adapter.*merge_adapter'):
+            load_pretrained(CifarResNet(20), saved(tmp_path, more))
+
     def test_deeper_transformer(self):
         vit = dict(image_size=32, patch_size=16, num_heads=2, hidden_dim=8, mlp_dim=8)
         deep, model = (torchvision.models.VisionTransformer(num_layers=n, **vit) for n in (4, 2))

@@ -23,6 +23,7 @@ from ftcls.utils.checkpoint.adapter_files import is_adapter_config
 from ftcls.utils.checkpoint.loading import checkpoint_meta, load_pretrained, read_checkpoint
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
+from ftcls.utils.tree import as_list
 
 __all__ = [
     'CHECKPOINT_SUFFIXES', 'build_model', 'find_checkpoint', 'find_config', 'get_model', 'init_model', 'list_models',
@@ -33,7 +34,7 @@ CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.th', '.ckpt', '.bin', '.safetensors')
 
 
 def list_models(pattern: str | None = None,
-                exclude_patterns: Sequence[str] | None = None,
+                exclude_patterns: str | Sequence[str] | None = None,
                 task: str | None = None) -> list[str]:
     """Return the names of the configs that come with ftcls, sorted; :func:`get_model` builds the model of each.
 
@@ -47,7 +48,7 @@ def list_models(pattern: str | None = None,
     """
     files = shipped_configs()
     names = fnmatch.filter(sorted(files), f'{pattern or ""}*')
-    for exclude in exclude_patterns or ():
+    for exclude in as_list(exclude_patterns or ()):
         names = [name for name in names if not fnmatch.fnmatch(name, f'{exclude}*')]
     if task is None:
         return names

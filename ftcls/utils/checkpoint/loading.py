@@ -70,7 +70,7 @@ def check_report(report: LoadReport,
     if report.required and report.fraction >= min_loaded:
         if report.half_loaded:
             raise CheckpointError(f'{report.half_loaded_text()}, or load what fits: {way_on}')
-        if report.left_over_share >= MOST_LEFT_OVER:
+        if report.left_over_share >= MOST_LEFT_OVER or report.has_adapter:
             raise CheckpointError(report.left_over_text() + advice)
         return
     absent = report.missing + list(report.mismatched)

@@ -2,7 +2,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ftcls.utils.names import enumerate_names
+from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.tree import grouped
 
 __all__ = ['LoadReport', 'fold_names']
@@ -102,11 +102,19 @@ class LoadReport:
         """Share, 0 to 1, of the file's tensors for the parts that were loaded that found no place in them."""
         return len(self.left_over) / max(self.part_size, 1)
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether tensors of an adapter, as peft names them, found no place."""
+        return any('default' in name.split('.') for name in self.left_over)
+
     def left_over_text(self) -> str:
         """Say what is left over, and what that means."""
         share = f'{len(self.left_over)} of {self.part_size} tensors ({self.left_over_share:.0%}) of what was loaded'
-        return (f'{self.source}: {share} have no place in the model: {fold_names(self.left_over)} (for example '
-                f'{self.left_over[0]}); the file probably holds another network than model.backbone describes')
+        cause = 'the file probably holds another network than model.backbone describes'
+        if self.has_adapter:
+            cause = 'set model.adapter as in the training of the file, or run tools/merge_adapter.py'
+        names = f'{fold_names(self.left_over)} (for example {self.left_over[0]})'
+        return f'{self.source}: {share} have no place in the model: {names}; {cause}'
 
     def half_loaded_text(self) -> str:
         """Say which layers were loaded in part, and what that means."""
@@ -142,7 +150,7 @@ class LoadReport:
         for old, new in list(self.renamed.items())[:1]:
             lines.append(f"  {len(self.renamed)} names are another library's, paired in order: {old!r} -> {new!r} ...")
         for name, (theirs, ours) in list(self.resized.items())[:1]:
-            lines.append(f'  {len(self.resized)} tensors are interpolated: {name} from {theirs} to {ours} ...')
+            lines.append(f'  {plural(len(self.resized), "tensor")} interpolated: {name} from {theirs} to {ours}')
         notes = grouped((note.split(':')[0], name) for name, note in self.expected.items())
         lines += [f'  as expected: {fold_names(names)} {note}' for note, names in notes.items()]
         for where, names in (('missing in the file', self.missing), ('in the file only', self.unexpected)):
