@@ -21,8 +21,7 @@ def format_label(value: Label) -> torch.Tensor:
     """Return a label as int64, (k, )."""
     tensor = torch.as_tensor(value)
     if tensor.is_floating_point() and tensor.numel():  # torch takes an empty list for floats
-        raise TypeError(
-            f'a label must be of an integer type, got {tensor.dtype} ({value!r}); set_gt_score takes scores')
+        raise TypeError(f'a label must be an integer, got {tensor.dtype} ({value!r}); set_gt_score takes scores')
     return tensor.to(torch.int64).reshape(-1)
 
 

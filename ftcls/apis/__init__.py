@@ -4,8 +4,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-# Where each public name lives; modules of higher floors are named here and not imported.
-_NAMES = {
+_NAMES = {  # Where each public name lives; modules of higher floors are named here and not imported.
     'ftcls.apis.analysis.browse': ('browse_dataset', ),
     'ftcls.apis.analysis.calibrate': ('Calibration', 'calibrate'),
     'ftcls.apis.analysis.lr_finder': ('RangeTest', 'find_lr'),

@@ -58,9 +58,8 @@ class BalancedSampler(DefaultSampler):
         rng = np.random.default_rng([self.seed, self.epoch])
         share, remainder = divmod(self.total_size, len(self.members))
         one_more = set(rng.permutation(len(self.members))[:remainder].tolist())
-        drawn = [
-            _repeat(members, share + (number in one_more), rng) for number, members in enumerate(self.members.values())
-        ]
+        counts = [share + (number in one_more) for number in range(len(self.members))]
+        drawn = [_repeat(members, count, rng) for members, count in zip(self.members.values(), counts)]
         order = rng.permutation(np.concatenate(drawn))
         return iter(order[self.rank:self.total_size:self.world_size].tolist())
 

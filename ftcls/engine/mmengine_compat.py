@@ -66,8 +66,7 @@ __all__ = [
     'wrap_again'
 ]
 
-# Counts the runs of this process.
-_RUNS = itertools.count()
+_RUNS = itertools.count()  # Counts the runs of this process.
 
 
 @contextmanager
@@ -136,9 +135,8 @@ class AtomicLocalBackend(LocalBackend):
         except OSError as err:
             with contextlib.suppress(OSError):
                 draft.unlink()
-            raise CheckpointError(
-                f'{path} ({len(obj) / 2**20:.1f} MiB) cannot be written: {err.strerror or err}. Mend that or give '
-                'another --work-dir, and continue with --resume PATH. What was saved before is kept') from err
+            what = f'{path} ({len(obj) / 2**20:.1f} MiB) cannot be written: {err.strerror or err}'
+            raise CheckpointError(f'{what}. Mend that or give another --work-dir, then --resume PATH') from err
 
 
 def register_atomic_saving() -> None:

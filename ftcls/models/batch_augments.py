@@ -32,9 +32,7 @@ class RandomBatchAugment:
     def __init__(self,
                  augments: dict | BatchAugment | Sequence[dict | BatchAugment] = (),
                  probs: Probability | Sequence[Probability] | None = None) -> None:
-        self.augments: list[BatchAugment | None] = []
-        for augment in as_list(augments):
-            self.augments.append(BATCH_AUGMENTS.build(augment) if isinstance(augment, dict) else augment)
+        self.augments = [BATCH_AUGMENTS.build(one) if isinstance(one, dict) else one for one in as_list(augments)]
         if not self.augments:
             raise ConfigError("batch_augments.augments: needs at least one, for example dict(type='Mixup', alpha=0.8)")
         self.probs = None

@@ -62,8 +62,7 @@ def _points(courses: Mapping[str, Sequence[float]], begins: Mapping[str, int],
     for (begin, values), names in alike.items():
         label = enumerate_names(names, most=3)
         every = max(1, len(values) // _MOST_POINTS)
-        # the last value holds to the end of the last iteration
-        if begin >= len(values):
+        if begin >= len(values):  # the last value holds to the end of the last iteration
             drawn[f'{label} (never trained)'] = []
             continue
         if begin:

@@ -87,9 +87,9 @@ def check_heads(cfg: Config, report: DataReport) -> None:
     for where, part in {**parts, 'model': cfg.model, 'data_preprocessor': cfg.get('data_preprocessor')}.items():
         value = (part or {}).get('num_classes')
         if value is not None and value > 0 and value != size:
-            faults.append(f'{where}.num_classes is {value}, but the data has {size} classes '
-                          f'({enumerate_names(report.classes, 5)}); set {where}.num_classes={size}, or choose '
-                          '`classes` of the datasets')
+            found = f'{size} classes ({enumerate_names(report.classes, 5)})'
+            faults.append(f'{where}.num_classes is {value}, but the data has {found}; set {where}.num_classes={size}, '
+                          'or choose `classes` of the datasets')
     for key in ('val_evaluator', 'test_evaluator'):
         for path, metric in _metric_configs(cfg.get(key), key):
             topk = metric.get('topk') or 0

@@ -142,8 +142,7 @@ def _run(runner: Runner, start: StartHook) -> None:
         if done.faults:
             raise ConfigError('the run would not do what its table says:\n' + '\n'.join(done.faults))
     finally:
-        # Hooks are not told of an exception; a progress bar would keep the terminal.
-        for hook in runner.hooks:
+        for hook in runner.hooks:  # Hooks are not told of an exception; a progress bar would keep the terminal.
             if isinstance(hook, ProgressHook):
                 hook.close()
 

@@ -280,7 +280,6 @@ _COMMON = list(inspect.signature(BaseAugTransform).parameters.values())
 AutoContrast, Equalize, Invert = (_augmentation(kernel, _COMMON[:1]) for kernel in (_auto_contrast, _equalize, _invert))
 Cutout, GaussianBlur, Posterize, Solarize, SolarizeAdd = (
     _augmentation(kernel, _COMMON[:-1]) for kernel in (_cutout, _gaussian_blur, _posterize, _solarize, _solarize_add))
-# their strength may become negative
-Brightness, ColorTransform, Contrast, Rotate, Sharpness, Shear, Translate = (
+Brightness, ColorTransform, Contrast, Rotate, Sharpness, Shear, Translate = (  # their strength may become negative
     _augmentation(kernel, _COMMON)
     for kernel in (_brightness, _color_transform, _contrast, _rotate, _sharpness, _shear, _translate))

@@ -95,7 +95,6 @@ def uint8_image(results: dict, name: str) -> np.ndarray:
     """Return the sample's image (H, W, C) of uint8; otherwise raise a DataError that names the transform."""
     img = results['img']
     if img.dtype != np.uint8 or img.ndim != 3:
-        raise DataError(
-            f'{name} takes uint8 images (H, W, C), got {img.dtype} {img.shape}; put it before Normalize, and '
-            'load without to_float32')
+        raise DataError(f'{name} takes uint8 images (H, W, C), got {img.dtype} {img.shape}; put it before Normalize, '
+                        'and load without to_float32')
     return img

@@ -130,8 +130,7 @@ def decode_planned(data: bytes, img: Image.Image, path: str, flags: int, step: R
     plan = replace(plan, reduction=plan.most_reduction())
     height, width = plan.whole
     start = _frame_header(data)
-    # 2: the row that is left out is not to colour the last one
-    last = plan.box[0] + plan.box[2] + 2 * plan.reduction
+    last = plan.box[0] + plan.box[2] + 2 * plan.reduction  # 2: the row that is left out is not to colour the last one
     is_cut = orientation == 1 and start is not None and last + _BLOCK <= height
     if is_cut:
         height = last

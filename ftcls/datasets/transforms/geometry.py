@@ -42,8 +42,7 @@ class RandomFlip(BaseTransform):
         if not isinstance(prob, Sequence):
             probs = [prob / len(directions)] * len(directions)
         if len(probs) != len(directions) or sum(probs) > 1 + 1e-9:
-            raise ConfigError(
-                f'RandomFlip: {prob=}, {direction=}: give one probability, or one per direction, of sum at most 1')
+            raise ConfigError(f'RandomFlip: {prob=}, {direction=}: give one, or one per direction, of sum at most 1')
         self.prob, self.direction = prob, direction
         self._directions, self._limits = directions, np.cumsum(probs)
 
@@ -91,8 +90,7 @@ class Pad(BaseTransform):
                  padding_mode: PaddingMode = 'constant') -> None:
         is_both = size is not None and size_divisor is not None
         if is_both or not (size or size_divisor or pad_to_square):
-            raise ConfigError(
-                f'Pad: {size=}, {size_divisor=}, {pad_to_square=}: give size, size_divisor or pad_to_square=True')
+            raise ConfigError(f'Pad: {size=}, {size_divisor=}, {pad_to_square=}: give one of these')
         self.size, self.size_divisor, self.pad_to_square = size and as_pair(size), size_divisor, pad_to_square
         self.pad_val = dict(pad_val) if isinstance(pad_val, dict) else {'img': pad_val}
         if not set(self.pad_val) <= {'img', 'seg'}:

@@ -160,7 +160,6 @@ def _pad(array: np.ndarray, borders: tuple[int, int, int, int], value: float | S
     if np.ndim(value) == 0:
         return np.pad(array, widths, constant_values=value)
     if array.ndim != 3 or len(value) != array.shape[2]:
-        raise ConfigError(f'pad_val={value!r} has {len(value)} values, the image has shape {array.shape}; give one per '
-                          'channel')
+        raise ConfigError(f'pad_val={value!r}: the image has shape {array.shape}; give one value per channel')
     planes = [np.pad(array[..., c], widths[:2], constant_values=v) for c, v in enumerate(value)]
     return np.stack(planes, axis=2)

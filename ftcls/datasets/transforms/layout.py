@@ -31,8 +31,7 @@ class Transpose(BaseTransform):
 
     def __init__(self, keys: Sequence[str], order: Sequence[int]) -> None:
         if 'img' in keys:
-            raise ConfigError(
-                f'Transpose: {keys=}: PackInputs puts the channels of img first; remove img from the keys')
+            raise ConfigError(f'Transpose: {keys=}: PackInputs puts the channels of img first; remove img')
         self.keys, self.order, self.REQUIRED_KEYS = keys, order, tuple(keys)
 
     def transform(self, results: dict) -> dict:

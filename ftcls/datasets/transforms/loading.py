@@ -169,10 +169,9 @@ class LoadImageFromFile(BaseTransform):
         if self.value_range is None and (is_8_bit or self.color_type == 'unchanged'):
             return img
         if self.value_range is None:
-            raise DataError(
-                f'the image {name} holds {img.dtype} of {img.min():g} to {img.max():g}, the network takes 0 '
-                f'to 255: set value_range={suggest_range(img.min(), img.max())} in LoadImageFromFile, or save the '
-                'image with 8 bits')
+            found, fit = f'{img.dtype} of {img.min():g} to {img.max():g}', suggest_range(img.min(), img.max())
+            raise DataError(f'the image {name} holds {found}, the network takes 0 to 255: set value_range={fit} in '
+                            'LoadImageFromFile, or save the image with 8 bits')
         low, high = self.value_range
         if is_8_bit and high > 255:
             raise DataError(f'the image {name} has 8 bits, value_range={self.value_range} is for more; keep images of '

@@ -141,7 +141,6 @@ def _register_all() -> dict[str, type[TorchvisionTransform]]:
 
 TORCHVISION_TRANSFORMS = _register_all()  #: The registered classes, by torchvision's own name.
 
-# These also have a name of their own.
-TrivialAugmentWide, AugMix = (
+TrivialAugmentWide, AugMix = (  # These also have a name of their own.
     TRANSFORMS.register_module(name=name, module=TORCHVISION_TRANSFORMS[name])
     for name in ('TrivialAugmentWide', 'AugMix'))

@@ -67,6 +67,5 @@ def _check_certain(step: Callable | None) -> None:
             elif prob == 1 and len(as_list(directions)) > 1:
                 found = f'direction={directions!r}'
             if found:
-                raise ConfigError(
-                    f'TestTimeAug: {type(part).__name__} with {found} is random, so the score would vary; make '
-                    f'each view an alternative of its own, with {key}=0. or {key}=1.')
+                raise ConfigError(f'TestTimeAug: {type(part).__name__} with {found} is random; make each view an '
+                                  f'alternative of its own, with {key}=0. or {key}=1.')

@@ -361,9 +361,8 @@ def _share_pending(runner: Runner) -> None:
 def _untrained(report: LoadReport) -> str:
     reasons = report.expected | report.mismatched
     absent = [f'{name}: {reasons.get(name, "not in the file")}' for name in report.absent]
-    return (f'{report.source} lacks weights that the model has, and testing untrained ones means nothing: '
-            f'{enumerate_names(absent, 6)}. Give the checkpoint that this config trained, or set '
-            'SafeCheckpointHook(allow_partial=True)')
+    return (f'{report.source} lacks weights that the model has: {enumerate_names(absent, 6)}. Give the checkpoint that '
+            'this config trained, or set SafeCheckpointHook(allow_partial=True)')
 
 
 def _check_resumable(checkpoint: dict, tensors: dict[str, torch.Tensor], model: nn.Module, source: str) -> None:

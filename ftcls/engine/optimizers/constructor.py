@@ -58,8 +58,7 @@ class DefaultOptimWrapperConstructor:
         [('default', 0.1, ['1.weight', '1.bias']), ('0', 0.01, ['0.weight', '0.bias'])]
     """
 
-    # Whether the keys that go by the layer are taken.
-    layerwise = False
+    layerwise = False  # Whether the keys that go by the layer are taken.
 
     def __init__(self,
                  optim_wrapper_cfg: Mapping[str, Any] | Config,
@@ -74,8 +73,7 @@ class DefaultOptimWrapperConstructor:
         # Plain dicts: a ConfigDict inside the optimizer would be pickled into the checkpoint.
         self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer', None) or {})
         parameters = inspect.signature(_optimizer_class(self.optimizer_cfg.get('type'))).parameters
-        # Not all optimizers call the first argument ``params``.
-        self.params_arg, *options = parameters
+        self.params_arg, *options = parameters  # Not all optimizers call the first argument ``params``.
         self.base_lr, self.base_wd = self.optimizer_cfg.get('lr'), self.optimizer_cfg.get('weight_decay')
         if 'lr' not in self.optimizer_cfg and 'lr' in parameters and isinstance(parameters['lr'].default, float):
             self.base_lr = parameters['lr'].default
