@@ -67,7 +67,7 @@ class ConfusionMatrix(SingleLabelBase):
             ConfigError: If ``num_classes`` is missing for predicted classes.
             DataError: If a class is outside of [0, C).
         """
-        _, label, target, num_classes = as_classes(pred, target, num_classes)
+        _, label, target, num_classes = as_classes(pred, target, num_classes, 'ConfusionMatrix')
         return torch.bincount(target * num_classes + label, minlength=num_classes**2).reshape(num_classes, num_classes)
 
     @staticmethod

@@ -78,14 +78,15 @@ def top1(score: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return best, (score == best[:, None]).to(torch.uint8).argmax(dim=1)
 
 
-def as_classes(pred: Any, target: Any,
-               num_classes: int | None) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, int]:
+def as_classes(pred: Any, target: Any, num_classes: int | None,
+               user: str) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, int]:
     """Return the highest scores (N, ), None for predicted classes; the predicted and the true classes, (N, ) int64; C.
 
     Args:
         pred: Scores (N, C), or predicted classes (N, ).
         target: True classes (N, ).
         num_classes: C; needed for predicted classes only.
+        user: Name of the metric, for messages.
 
     Raises:
         ValueError: If ``pred`` and ``target`` differ in length.
@@ -96,7 +97,7 @@ def as_classes(pred: Any, target: Any,
     if len(pred) != len(target):
         raise ValueError(f'pred and target must be of one length, got {len(pred)} and {len(target)}')
     if pred.ndim == 1 and num_classes is None:
-        raise ConfigError('val_evaluator: needs `num_classes` where the model predicts classes without scores')
+        raise ConfigError(f'{user} needs `num_classes` where the model predicts classes without scores')
     if pred.ndim == 1:
         score, label = None, check_targets(pred, num_classes)
     else:

@@ -97,7 +97,7 @@ class SingleLabelMetric(SingleLabelBase):
             ConfigError: If ``num_classes`` is missing for predicted classes.
             DataError: If a class is outside of [0, C).
         """
-        score, label, target, num_classes = as_classes(pred, target, num_classes)
+        score, label, target, num_classes = as_classes(pred, target, num_classes, 'SingleLabelMetric')
         computed = []
         for thr in as_thresholds(None if score is None else thrs):
             predicted, true = label, target
