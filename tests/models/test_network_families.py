@@ -146,16 +146,19 @@ TIMM_MODELS = [
 ]
 
 
-def compare_with(theirs: nn.Module, cfg: dict, tmp_path: Path, by_order: bool) -> None:
-    """Load their file: all of it but the classifier; the features are the same."""
+def compare_with(theirs: nn.Module, cfg: dict, tmp_path: Path) -> None:
+    """Load their file, which sorts the names: all of it but the classifier; the features are the same."""
     randomize(theirs)
-    save_file(theirs.state_dict(), tmp_path / 'theirs.safetensors')  # sorts the names
-    torch.save(theirs.state_dict(), tmp_path / 'theirs.pth')
+    save_file(theirs.state_dict(), tmp_path / 'theirs.safetensors')
     ours = build(cfg).eval()
-    report = load_pretrained(ours, tmp_path / ('theirs.pth' if by_order else 'theirs.safetensors'))
+    random_state = torch.get_rng_state()
+    report = load_pretrained(ours, tmp_path / 'theirs.safetensors')
     assert not (report.absent or report.left_over)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    in_order, _ = match_state_dict(theirs.state_dict(), ours)  # as in a file of `torch.save`
+    assert all(torch.equal(tensor, in_order[name]) for name, tensor in ours.state_dict().items())
     assert set(report.unexpected) <= {'conv_head.weight', 'conv_head.bias'}  # of MobileNetV3's classifier
-    x = torch.randn(1, 3, 75, 75)
+    x = torch.randn(1, 3, 67, 67)
     with torch.no_grad():
         for module in ours.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -178,7 +181,7 @@ def test_torchvision_file(name: str, cfg: dict, tmp_path: Path) -> None:
         theirs = get_model(name, weights=None)
     if name.startswith('vgg'):
         theirs.classifier = nn.Sequential(nn.Linear(512, 5, device='meta'))
-    compare_with(theirs, cfg, tmp_path, by_order=cfg['type'] not in ('DenseNet', 'VGG', 'MobileNetV2'))
+    compare_with(theirs, cfg, tmp_path)
 
 
 @pytest.mark.parametrize('name, cfg', TIMM_MODELS, ids=[name for name, _ in TIMM_MODELS])
@@ -186,7 +189,18 @@ def test_timm_file(name: str, cfg: dict, tmp_path: Path) -> None:
     timm = pytest.importorskip('timm')
     with torch.device('meta'):
         theirs = timm.create_model(name)
-    compare_with(theirs, cfg, tmp_path, by_order=cfg['type'] in ('MobileNetV2', 'RegNet'))
+    compare_with(theirs, cfg, tmp_path)
+
+
+@pytest.mark.parametrize('letter', ['c', 'd'])
+def test_timm_file_of_a_deep_stem(letter: str) -> None:
+    timm = pytest.importorskip('timm')
+    with torch.device('meta'):
+        ours = build(dict(type=f'ResNetV1{letter}', depth=50))
+        theirs = timm.create_model(f'resnet50{letter}').state_dict()
+    for file in (theirs, dict(sorted(theirs.items()))):
+        _, report = match_state_dict(file, ours)
+        assert not report.absent and report.renamed['conv1.3.weight'] == 'stem.1.conv.weight'
 
 
 def test_classifier_of_each_library() -> None:

@@ -84,8 +84,10 @@ def test_torchvision_file(torchvision_networks: dict[str, nn.Module], name: str,
     head = dict(type='LinearClsHead', num_classes=7, in_channels=64 if name == 'swin' else 12)
     neck = dict(type='GlobalAveragePooling')
     model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head)).eval()
-    report = load(model, torchvision_networks[name].state_dict(), tmp_path)
-    assert report.complete and not report.unexpected
+    state = torchvision_networks[name].state_dict()
+    for file in (state, dict(sorted(state.items()))):
+        report = load(model, file, tmp_path)
+        assert report.complete and not report.unexpected
     x = torch.randn(2, 3, size, size)
     with torch.no_grad():
         torch.testing.assert_close(model(x), torchvision_networks[name](x), rtol=1e-5, atol=1e-5)

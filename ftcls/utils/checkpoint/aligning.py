@@ -3,11 +3,16 @@
 OpenMMLab, torchvision and timm name the layers of one network differently, but register them in the same order: the
 order in which they run. So the tensors of both sides are paired one by one, and only if all of them agree in kind and
 shape. This needs no table of names for each network, library and depth.
+
+Files of safetensors sort their names, so their order says nothing. It is that of the network of torchvision or timm
+that has all of these names; one with more layers tells it for its smaller kin.
 """
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
+from importlib import import_module
 from itertools import accumulate
 
 import torch
@@ -21,6 +26,9 @@ Tensors = dict[str, torch.Tensor]
 
 PARTS = re.compile(r'((backbone|neck|decoder|head|model|timm_model|module)\.)*')  # the parts, and wrappers inside them
 _COUNT = 'num_batches_tracked'
+_ORDERED = ('mobilenetv2_100', 'mobilenet_v3_small', 'mobilenet_v3_large', 'convnext_large', 'vit_h_14', 'swin_b',
+            'regnetx_004', 'regnetx_006', 'regnetx_008', 'regnetx_032', 'regnetx_320', 'resnet152c', 'resnet152d',
+            'efficientnet_b7', 'efficientnet_v2_s', 'efficientnet_v2_l', 'regnet_x_800mf', 'regnet_x_3_2gf')
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,9 @@ class TensorOrder:
 
     def arrange(self, names: Sequence[str]) -> list[str]:
         """Return a file's names in the order in which the layers run."""
+        if list(names) == sorted(names):
+            order = next((one for one in map(_order_of, _ORDERED) if one.keys() >= set(map(_inner, names))), {})
+            names = sorted(names, key=lambda name: order.get(_inner(name), 0))
         rank, keys = {}, {}
         for i, name in enumerate(names):
             paths = accumulate(self.place(name).split('.'), '{}.{}'.format)
@@ -68,6 +79,20 @@ def _kind_and_size(name: str, tensor: torch.Tensor) -> tuple:
 
 def _inner(name: str) -> str:
     return name[len(PARTS.match(name)[0]):]
+
+
+@cache
+def _order_of(network: str) -> dict[str, int]:
+    """Return the names of the tensors of a network in their order, and their places in it; none without timm.
+
+    torchvision's RegNet reads numbers from tensors while it is built, so the meta device does not do.
+    """
+    from torchvision.models import get_model, list_models
+    device = 'cpu' if network.startswith('regnet_') else 'meta'
+    with suppress(ImportError), torch.random.fork_rng([]), torch.device(device):
+        build = get_model if network in list_models() else import_module('timm').create_model
+        return {_inner(name): i for i, name in enumerate(build(network).state_dict())}
+    return {}
 
 
 def rename_by_order(theirs: Tensors, module: nn.Module) -> tuple[Tensors, dict[str, str]]:
@@ -114,11 +139,13 @@ def rename_by_order(theirs: Tensors, module: nn.Module) -> tuple[Tensors, dict[s
 
 
 def _renamed(theirs: Tensors, pairs: dict[str, str], network: nn.Module) -> tuple[Tensors, dict[str, str]]:
-    """Return ``theirs`` with the names of ``pairs``; nothing if it has more layers beside these."""
+    """Return ``theirs`` with the names of ``pairs``; nothing if it has more layers beside these.
+
+    A norm may lie beside the classifier (``head.norm``, ``head.fc``), so only what has matrices counts.
+    """
     start, order, ours = PARTS.match(next(iter(pairs)))[0], network.tensor_order, network.state_dict()
     names = {name: start.removesuffix('model.') + own for name, own in pairs.items()}
-    layers = [name for name in pairs if theirs[name].ndim > 1]  # a norm may lie beside the classifier: only matrices
-    containers = tuple(start + name[len(start):].split('.')[0] + '.' for name in layers)
+    containers = tuple(start + name[len(start):].split('.')[0] + '.' for name in pairs if theirs[name].ndim > 1)
     if any(n.startswith(containers) and n not in names and t.is_floating_point() for n, t in theirs.items()):
         return {}, {}
     state = {names.get(name, name): tensor for name, tensor in theirs.items()}
