@@ -11,7 +11,8 @@ name                           fault of MMEngine 0.10.7
 :func:`drop_pretrained`        ``Pretrained`` weights are fetched also where a checkpoint replaces them
 :class:`CompatRunner`          runs of one name and second share their log; the log opens with 150 lines on hooks;
                                a test overwrites the config of the training; a compiled step breaks at each sample;
-                               every step calls hooks that do nothing; every checkpoint formats the config again
+                               every step calls hooks that do nothing; every checkpoint formats the config again;
+                               ``sync_bn`` takes the activation from timm's BatchNorm layers, which contain it
 :class:`.LightMessageHub`      every step copies all values logged so far, and waits for the GPU
 :func:`build_late_parts`       loops, optimizer and schedulers are built late, after the data and the hooks
 :func:`ddp_config`             the default wrapper passes GPU ids on the CPU, and an argument that torch 2.13 renamed
@@ -239,6 +240,15 @@ class CompatRunner(Runner):
             loop = dict(loop)
             loop['type'] = {True: 'EpochBasedTrainLoop', False: 'IterBasedTrainLoop'}[bool(loop.pop('by_epoch'))]
         return super().build_train_loop(loop)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap a model for several processes; what ``sync_bn`` makes of timm's layers keeps their activation."""
+        model = super().wrap_model(model_wrapper_cfg, model)
+        for layer in model.modules():
+            if type(layer) is nn.SyncBatchNorm and hasattr(layer, 'act'):  # it has timm's submodules, but not its code
+                from timm.layers import SyncBatchNormAct
+                layer.__class__ = SyncBatchNormAct
+        return model
 
     def _maybe_compile(self, target: str) -> None:
         """Compile the parts of the model, which take tensors and return tensors, in place of its whole training step.

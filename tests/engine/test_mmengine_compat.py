@@ -16,6 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.logging import HistoryBuffer, MMLogger
+from mmengine.model import convert_sync_batchnorm
 from mmengine.runner import Runner, save_checkpoint
 from mmengine.utils import manager
 from mmengine.visualization import Visualizer
@@ -190,6 +191,23 @@ def test_ddp_config(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config['find_unused_parameters'] and config['device_ids'] is None
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     assert 'device_ids' not in compat.ddp_config(False)
+
+
+def test_sync_bn_keeps_the_activation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of timm's BatchNormAct2d; also where the model is wrapped a second time."""
+    layers = pytest.importorskip('timm.layers')
+    norm = layers.BatchNormAct2d(3, act_layer=nn.SiLU)
+    x = torch.randn(2, 3, 4, 4)
+    wanted = norm(x)
+    model = nn.Sequential(nn.Sequential(norm), nn.BatchNorm2d(3))
+    assert convert_sync_batchnorm(nn.Sequential(norm))(x).min() < -1 < wanted.min()  # the fault: no SiLU
+    # What MMEngine's method does to the model in several processes; torch's wrapper wants a GPU for such layers.
+    monkeypatch.setattr(Runner, 'wrap_model', lambda self, config, model: convert_sync_batchnorm(model))
+    runner = compat.CompatRunner.__new__(compat.CompatRunner)
+    for _ in range(2):
+        model = runner.wrap_model(None, model)
+        assert type(model[0][0]) is layers.SyncBatchNormAct and type(model[1]) is nn.SyncBatchNorm
+        assert torch.equal(model[0](x), wanted)
 
 
 def test_wrap_again() -> None:
