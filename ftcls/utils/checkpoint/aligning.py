@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache, reduce
 from importlib import import_module
 from itertools import accumulate
+from operator import gt
 
 import torch
 from torch import nn
@@ -60,7 +61,7 @@ class TensorOrder:
 
     def arrange(self, names: Sequence[str]) -> list[str]:
         """Return a file's names in the order in which the layers run."""
-        if list(names) == sorted(names):
+        if sum(map(gt, names, names[1:])) < 3:  # sorted, in one run for each dtype
             order = next((one for one in map(_order_of, _ORDERED) if one.keys() >= set(map(_inner, names))), {})
             names = sorted(names, key=lambda name: order.get(_inner(name), 0))
         rank, keys = {}, {}
@@ -114,8 +115,7 @@ def rename_by_order(theirs: Tensors, module: nn.Module) -> tuple[Tensors, dict[s
     with_counts = any(name.endswith(_COUNT) for name in theirs)  # whole numbers are bookkeeping, but for these
 
     def is_paired(name: str, tensor: torch.Tensor) -> bool:
-        counts = tensor.is_floating_point() or (with_counts and name.endswith(_COUNT))
-        return counts and not is_adapter(name)
+        return not is_adapter(name) and (tensor.is_floating_point() or (with_counts and name.endswith(_COUNT)))
 
     ours = {n: t for n, t in network.state_dict().items() if is_paired(n, t) and not n.startswith(order.others)}
     names = order.arrange([name for name, tensor in theirs.items() if is_paired(name, tensor)])
