@@ -5,6 +5,7 @@ Here, one function puts into a copy of the config what the command line, the dat
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ftcls.engine.optimizers import convert_to_amp
 from ftcls.registry import DATASETS, PEERS
 from ftcls.utils import ConfigError
 from ftcls.utils.checkpoint.adapter_files import is_adapter_config
-from ftcls.utils.names import enumerate_names, plural
+from ftcls.utils.names import did_you_mean, enumerate_names, plural
 from ftcls.utils.processes import usable_cores
 from ftcls.utils.tree import as_list, walk
 from .batch_policy import BatchPlan, apply_batch_policy
@@ -202,9 +203,17 @@ def work_dir_of(cfg: Config, options: TrainOptions | EvalOptions) -> str:
 
 
 def scope_of(cfg: Config) -> str:
-    """Return the scope of a config's types."""
-    scope = cfg.get('default_scope', 'ftcls')
-    return 'ftcls' if scope in PEERS else scope
+    """Return the scope of a config's types.
+
+    Raises:
+        ConfigError: If it resembles ours or a peer's, and there is no such package.
+    """
+    scope = cfg.get('default_scope') or 'ftcls'
+    if scope in ('ftcls', *PEERS):
+        return 'ftcls'
+    if (hint := did_you_mean(scope, ('ftcls', *PEERS), lists=False)) and find_spec(scope) is None:
+        raise ConfigError(f'default_scope={scope!r}: no package has this name{hint}')
+    return scope
 
 
 def _resolve_training(run: Config, options: TrainOptions, facts: Facts) -> BatchPlan | None:

@@ -63,3 +63,10 @@ def test_the_scope_of_the_peer_is_ours(scope, read):
     resolved = resolve(cfg, TrainOptions(seed=0))
     assert resolved.cfg.default_scope == read
     assert bool(resolved.notes) == (scope != read)
+
+
+def test_a_typo_in_the_scope_is_named():
+    cfg = recipe()
+    cfg.default_scope = 'mmpretrian'
+    with pytest.raises(ConfigError, match="default_scope='mmpretrian'.*did you mean 'mmpretrain'"):
+        resolve(cfg, TrainOptions(seed=0))

@@ -1,4 +1,5 @@
 """What a run will do, before it does it."""
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ftcls.engine.mmengine_compat import accumulative_counts
 from ftcls.engine.parameter_table import never_learning, summary_table
 from ftcls.models.adapters import describe_adapter
 from ftcls.models.freezing import half_frozen
 from ftcls.registry import HOOKS
 from ftcls.utils.checkpoint.matching import unwrap_model
+from ftcls.utils.names import plural
 from ftcls.utils.tree import as_list
 from .speed import SpeedHook
 
@@ -79,6 +82,8 @@ class PreflightHook(Hook):
     def _schedule(runner: Runner) -> list[str]:
         loop = runner.train_loop
         lines = [f'{loop.max_epochs} epochs, {loop.max_iters} iterations']
+        if (every := accumulative_counts(runner.optim_wrapper)) > 1:
+            lines[0] += f' in {plural(math.ceil(loop.max_iters / every), "step")}'
         if loop.iter:
             lines[0] += f', from iteration {loop.iter} on'
         for scheduler in as_list(runner.cfg.get('param_scheduler') or []):
@@ -104,10 +109,10 @@ class PreflightHook(Hook):
 def _misfit(scheduler: Mapping[str, Any], epochs: int, iters: int) -> str:
     """Return a note where a schedule does not fit the length of the run; else ``''``."""
     unit, length = ('epochs', epochs) if scheduler.get('by_epoch', True) else ('iterations', iters)
-    span, end, milestones = (scheduler.get(key) for key in ('T_max', 'end', 'milestones'))
-    if span and scheduler.get('begin', 0) + span != length:
-        return f'; NOTE: it spans {span} {unit}, the run ends after {length}'
-    if end and length < end < _ENDLESS:
+    begin, span, end, milestones = (scheduler.get(key) or 0 for key in ('begin', 'T_max', 'end', 'milestones'))
+    if span and begin + span != length:
+        return f'; NOTE: it spans {unit} {begin} to {begin + span}, the run ends after {length}'
+    if length < end < _ENDLESS:
         return f'; NOTE: it ends after {end} {unit}, the run after {length}: its last rate is not reached'
     if late := [milestone for milestone in milestones or () if milestone >= length]:
         return f'; NOTE: the run ends after {length} {unit}: the milestones {late} have no effect'
