@@ -87,8 +87,7 @@ CASES = {
         '': dict(arch=dict(growth_rate=4, depths=(1, 2, 1), init_channels=8), drop_rate=0.1)
     },
     'EfficientNet': {
-        'b0': dict(drop_path_rate=0.2, out_indices=(0, 4, 6)),
-        'es': dict(arch='es', act_cfg=dict(type='ReLU')),
+        '': dict(arch='es', act_cfg=dict(type='ReLU'), drop_path_rate=0.2, out_indices=(0, 4, 6))
     },
     'EfficientNetV2': {
         '': dict(arch='b0', with_cp=True)

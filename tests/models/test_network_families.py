@@ -82,8 +82,8 @@ def check_loaded(backbone: nn.Module, case: int, prefix: str, asked: str | None)
         assert f'{prefix + name} -> {prefix + place}' in report.details()
 
 
-@pytest.mark.parametrize('type_, arch', [('MobileNetV3', 'small_075'), ('MobileNetV3', 'large'), ('EfficientNet', 'b1'),
-                                         ('DenseNet', '121'), ('RegNet', 'regnetx_400mf')])
+@pytest.mark.parametrize('type_, arch', [('MobileNetV3', 'small_075'), ('EfficientNet', 'b1'), ('DenseNet', '121'),
+                                         ('RegNet', 'regnetx_400mf')])
 def test_another_network_is_not_paired(type_: str, arch: str) -> None:
     with torch.device('meta'):
         backbone = build(dict(type=type_, arch=arch))
@@ -261,7 +261,6 @@ OUTPUTS = [
     (dict(type='EfficientNet', arch='es'), (32, 24, 32, 48, 144, 192, 1280), 6),
     (dict(type='EfficientNetV2', arch='b0'), (32, 16, 32, 48, 96, 112, 192, 1280), 7),
     (dict(type='MobileNetV2'), (16, 24, 32, 64, 96, 160, 320, 1280), 8),
-    (dict(type='MobileNetV2', widen_factor=1.4), (24, 32, 48, 88, 136, 224, 448, 1792), 8),
     (dict(type='MobileNetV3', arch='small_050'), (16, 8, 16, 16, 24, 24, 24, 24, 24, 48, 48, 48, 288), 12),
     (dict(type='DenseNet', arch='121'), (128, 256, 512, 1024), 4),
     (dict(type='RegNet', arch='regnetx_400mf'), (32, 64, 160, 384), 4),
@@ -276,7 +275,6 @@ def test_outputs_as_in_mmclassification(cfg: dict, channels: tuple, stages: int)
     with torch.device('meta'):
         backbone = build(dict(cfg, out_indices=tuple(range(len(channels)))))
         assert backbone.out_channels == channels and backbone.num_stages_total == stages
-        assert tuple(y.shape[1] for y in backbone(torch.empty(1, 3, 64, 64))) == channels
         last = build(cfg)
         assert last.out_channels == channels[-1:]
         with pytest.raises(ConfigError, match=rf'out_indices=\({len(channels)},\): .* has {len(channels)} stages'):
