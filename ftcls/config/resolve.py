@@ -264,17 +264,15 @@ def _load_all_weights(run: Config, checkpoint: str) -> None:
     if is_adapter_config(run.model):
         return
     for component in list(iter_pretrained(run.model)):
-        others = [one for one in as_list(component['init_cfg']) if one.get('type') != 'Pretrained']
+        others = [one for one in as_list(component['init_cfg']) if type_name(one) != 'Pretrained']
         component['init_cfg'] = others or None
 
 
 def iter_pretrained(model: Mapping) -> Iterator[dict]:
     """Yield the component dicts whose ``init_cfg`` loads a checkpoint."""
     for _, node in walk(model):
-        if isinstance(node, Mapping) and node.get('init_cfg'):
-            kinds = [one.get('type') for one in as_list(node['init_cfg']) if isinstance(one, Mapping)]
-            if 'Pretrained' in kinds:
-                yield node
+        if isinstance(node, Mapping) and 'Pretrained' in map(type_name, as_list(node.get('init_cfg') or [])):
+            yield node
 
 
 def type_name(component: Any) -> str:

@@ -153,8 +153,7 @@ def get_model(model: str | os.PathLike | Mapping | Config,
     cfg, checkpoint = resolve_model(model, pretrained)
     if 'model' not in cfg:
         raise ConfigError(f'{cfg.filename or "the config"} has no `model`')
-    if kwargs:
-        cfg.merge_from_dict(dict(model=kwargs))
+    cfg.merge_from_dict(dict(model=kwargs))
     if checkpoint is not None and not is_adapter_config(cfg.model):
         for part in (cfg.model, cfg.model.get('backbone') or {}):  # the checkpoint has all weights: fetch no others
             part.pop('init_cfg', None)
