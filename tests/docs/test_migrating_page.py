@@ -64,6 +64,7 @@ def test_ten_kinds() -> None:
     assert titles == [str(i) for i in range(1, 11)] and len(FILES) == len(BLOCKS)
 
 
+@pytest.mark.filterwarnings('ignore:.*instance named of:UserWarning')  # two Runners of one process in one second
 def test_runner_inferencer_and_views(user_code: Path, capsys: pytest.CaptureFixture) -> None:
     """Backbone, dataset, transform, metric and hook in a config that MMEngine's Runner trains; then its checkpoint."""
     rate = float(run('run_from_cfg.py', capsys)[-1])

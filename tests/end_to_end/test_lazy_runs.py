@@ -38,7 +38,7 @@ def test_a_lazy_config_through_the_tools(run_tool, tmp_path: Path) -> None:
                     'randomness.seed=1')
     assert 'nothing was left to do' in done.stdout, done.stdout + done.stderr
     done = run_tool('test.py', 'run', '--out', 'metrics.json')
-    assert done.returncode == 0 and 'checkpoint: run/best_' in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and 'Loaded run/best_' in done.stdout, done.stdout + done.stderr
     done = run_tool('train.py', 'lenet5_pretrain_digit', '--load_from', 'run/epoch_2.pth')
     assert done.returncode == 2 and "'lenet5_pretrain_digits'" in done.stderr
     done = run_tool('train.py', 'lenet5_pretrain_digits', '--load_from', 'run/epoch_2.pth', '--dry-run')

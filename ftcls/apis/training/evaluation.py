@@ -70,7 +70,7 @@ def test(cfg: Config,
         samples['test'] = [{key: views[0] for key, views in sample.items()} for sample in samples['test']]
     loaders = build_loaders(resolved.cfg, datasets)
     runner = build_runner(resolved.cfg, loaders, [BadSampleHook(), SpeedHook()])
-    for title, lines in {'checkpoint': [checkpoint], **report.facts, 'config': resolved.notes}.items():
+    for title, lines in {**report.facts, 'config': resolved.notes}.items():
         for line in lines:
             print_log(f'{title}: {line}', logger='current')
     check_pass(runner, loaders, samples)
