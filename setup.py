@@ -37,7 +37,10 @@ setup(
     license='Apache-2.0',
     packages=find_packages(include=['ftcls', 'ftcls.*']) + config_packages(),
     package_dir={'ftcls.configs': 'configs'},
-    package_data={'ftcls.scaffold': ['*.txt'], 'ftcls.datasets.transforms': ['*.json']},
+    package_data={
+        'ftcls.scaffold': ['*.txt'],
+        'ftcls.datasets.transforms': ['*.json']
+    },
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
     extras_require=extras,

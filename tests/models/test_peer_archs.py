@@ -66,7 +66,8 @@ def test_all_sizes_load_the_peers_tensors(peer: dict, name: str) -> None:
     for size, tensors in zip(SIZES[name], networks, strict=True):
         kinds = {True: torch.float32, False: torch.int64}
         file = {
-            f'backbone.{k}': torch.empty(shape, dtype=kinds[floating], device='meta') for k, shape, floating in tensors
+            f'backbone.{k}': torch.empty(shape, dtype=kinds[floating], device='meta')
+            for k, shape, floating in tensors
         }
         with torch.device('meta'):
             backbone = MODELS.build(dict(type=name, **size))
