@@ -197,7 +197,8 @@ def _one_component_faults(value: Mapping, name: Any, path: str, types: _Types) -
     """Check one dict against the class that its ``type`` names, then what is nested in it."""
     component = types.find(name)
     if component is None:
-        yield f'{path}.type: {types.unknown(name)}'
+        hint = '; TIMMBackbone takes any network of timm by its model_name' if path.endswith('backbone') else ''
+        yield f'{path}.type: {types.unknown(name)}{hint}'
         return
     given = {key: child for key, child in value.items() if key not in _BUILDER_KEYS}
     taken = types.registry.taken

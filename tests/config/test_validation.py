@@ -33,6 +33,7 @@ def test_there_are_configs_and_the_base_config_is_valid() -> None:
         # misspelt types
         ('model.type', 'ImageClasifier', ["'ImageClassifier'"]),
         ('model.backbone.type', 'ResNte', ["'ResNte' is not a registered model", "'ResNet'"]),
+        ('model.backbone.type', 'BEiTViT', ["'BEiTViT' is not a registered model", 'TIMMBackbone']),
         ('model.head.loss.type', 'CrossEntropyLos', ["'CrossEntropyLoss'"]),
         ('model.backbone.init_cfg.0.type', 'Kaimin', ["'Kaiming'"]),
         ('data_preprocessor.type', 'ClsDataPreproces', ["'ClsDataPreprocessor'"]),

@@ -3,6 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import top_k_accuracy_score
+from torch import nn
 
 from ftcls.models.heads import ClsHead, LinearClsHead, StackedLinearClsHead
 from ftcls.registry import MODELS
@@ -139,3 +140,16 @@ def test_wrong_input() -> None:
     for topk in (0, (0, ), ()):
         with pytest.raises(ConfigError, match='topk'):
             MODELS.build(dict(type='ClsHead', topk=topk))
+
+
+class _MeanLoss(nn.Module):
+    """A user's loss: always the mean of the batch, as one number of shape (1, )."""
+
+    def forward(self, pred: torch.Tensor, target: torch.Tensor, **kwargs: object) -> torch.Tensor:
+        return F.cross_entropy(pred, target)[None]
+
+
+def test_the_loss_of_a_batch_counts_for_each_sample() -> None:
+    feats, labels = (torch.tensor([[1., 0.], [0., 3.]]), ), torch.tensor([0, 0])
+    wanted = F.cross_entropy(feats[0], labels).expand(2)
+    torch.testing.assert_close(ClsHead(_MeanLoss()).loss_per_sample(feats, samples([0, 0])), wanted)

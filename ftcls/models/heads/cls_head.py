@@ -118,8 +118,8 @@ class ClsHead(BaseModule):
         cls_score = self(feats)
         target = self._target(data_samples, cls_score.shape[1])
         losses = unreduced(self.loss_module, cls_score, target, avg_factor=len(cls_score))
-        if losses.ndim == 0:
-            return losses.expand(len(cls_score))
+        if losses.numel() == 1:  # of the whole batch
+            return losses.flatten().expand(len(cls_score))
         return losses.reshape(len(cls_score), -1).sum(dim=1)
 
     def _target(self, data_samples: list[DataSample], num_classes: int) -> torch.Tensor:
