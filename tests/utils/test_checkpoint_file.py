@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ftcls.utils.checkpoint import reading as checkpoint_file
+from ftcls.utils.checkpoint.folder import save_whole
 from ftcls.utils.checkpoint.reading import locate_checkpoint, read_checkpoint, register_safe_loading
 from ftcls.utils.errors import CheckpointError, MissingFileError
 
@@ -216,3 +217,22 @@ def test_mmengine_reads_through_ours(weights, restored_schemes, monkeypatch):
                    'mmcls://x'):
         assert CheckpointLoader._get_checkpoint_loader(source) is checkpoint_file.load_from_ftcls
     assert mmengine_checkpoint._load_checkpoint(str(weights), map_location=lambda s, _: s).keys() == {'weight', 'bias'}
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / 'new' / 'merged.pth'
+    save_whole(path, dict(state_dict={'w': torch.ones(2)}))
+
+    def full(checkpoint: dict, draft: Path) -> None:
+        draft.write_bytes(b'half')
+        raise RuntimeError('[enforce fail at inline_container.cc] PytorchStreamWriter failed writing file')
+
+    monkeypatch.setattr(torch, 'save', full)
+    with pytest.raises(CheckpointError, match=r'merged\.pth cannot be written .*free the disk'):
+        save_whole(path, dict(state_dict={}))
+    assert torch.load(path, weights_only=True)['state_dict']['w'].tolist() == [1, 1]
+    assert [file.name for file in path.parent.iterdir()] == ['merged.pth']
+    (tmp_path / 'file').touch()
+    with pytest.raises(CheckpointError, match='cannot be written'):
+        save_whole(tmp_path / 'file' / 'x.pth', {})

@@ -18,6 +18,7 @@ from ftcls.apis.training.train import check_config
 from ftcls.config.resolve import EvalOptions, resolve, work_dir_of
 from ftcls.evaluation.calibration import Reliability, fit_temperature, reliability
 from ftcls.utils import ConfigError, DataError
+from ftcls.utils.checkpoint.folder import save_whole
 from ftcls.utils.table import render_table
 from ftcls.visualization import plot_reliability
 
@@ -100,7 +101,7 @@ def calibrate(cfg: Config,
     meta = dict(temperature=temperature, calibrated_from=str(checkpoint))
     if report.classes:
         meta['dataset_meta'] = dict(classes=list(report.classes))
-    torch.save(dict(meta=meta, state_dict=model.cpu().state_dict()), out_dir / 'calibrated.pth')
+    save_whole(out_dir / 'calibrated.pth', dict(meta=meta, state_dict=model.cpu().state_dict()))
     (out_dir / 'calibration.json').write_text(json.dumps(asdict(result), indent=2) + '\n', encoding='utf-8')
     panels = {}
     for name, numbers, bars in (('before', before, bars_before), (f'after, T = {temperature:.2f}', after, bars_after)):

@@ -2,12 +2,11 @@
 import os
 from pathlib import Path
 
-import torch
-
 from ftcls.apis.inference.model_zoo import find_checkpoint, get_model
 from ftcls.models.adapters import adapted_layers
 from ftcls.utils import ConfigError
 from ftcls.utils.checkpoint.adapter_files import is_adapter
+from ftcls.utils.checkpoint.folder import save_whole
 
 __all__ = ['merge_adapter']
 
@@ -22,6 +21,7 @@ def merge_adapter(source: str | os.PathLike, out: str | os.PathLike | None = Non
     Raises:
         ConfigError: If the run has no adapter.
         MissingFileError: If there is no checkpoint, or no config beside it.
+        CheckpointError: If the file cannot be written.
     """
     path = Path(source)
     if path.is_dir():
@@ -34,6 +34,6 @@ def merge_adapter(source: str | os.PathLike, out: str | os.PathLike | None = Non
         layer.merge(safe_merge=True)
     tensors = {name: tensor for name, tensor in model.state_dict().items() if not is_adapter(name)}
     out = Path(out or path.with_name(f'merged_{path.name}'))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(meta=dict(dataset_meta=model._dataset_meta, merged_from=str(path)), state_dict=tensors), out)
+    meta = dict(dataset_meta=model._dataset_meta, merged_from=str(path))
+    save_whole(out, dict(meta=meta, state_dict=tensors))
     return out

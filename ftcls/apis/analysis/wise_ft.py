@@ -18,6 +18,7 @@ from ftcls.config.loading import load_config
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.utils import CheckpointError, ConfigError
 from ftcls.utils.checkpoint.adapter_files import is_adapter
+from ftcls.utils.checkpoint.folder import save_whole
 from ftcls.utils.checkpoint.loading import (check_finite, checkpoint_meta, find_state_dict, match_state_dict,
                                             read_checkpoint)
 from ftcls.utils.checkpoint.matching import is_classifier, own_tensors
@@ -108,7 +109,7 @@ def wise_ft(pretrained: str,
             path = Path(out).with_stem(f'{Path(out).stem}_alpha{alpha:g}')
         origin = dict(alpha=alpha, pretrained=os.fspath(pretrained), finetuned=os.fspath(finetuned))
         meta = dict(checkpoint_meta(end_file), wise_ft=origin)
-        torch.save(dict(meta=meta, state_dict=interpolate_weights(start, end, alpha)), path)
+        save_whole(path, dict(meta=meta, state_dict=interpolate_weights(start, end, alpha)))
         if cfg is not None:
             scores = _measure(cfg, split, path)
         rows.append((f'{alpha:g}', path, *(f'{score:.4g}' for score in scores.values())))

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import torch
 
-__all__ = ['checkpoint_form', 'draft_of', 'is_whole', 'newest_whole', 'remove_drafts', 'write_whole']
+from ftcls.utils.errors import CheckpointError
+
+__all__ = ['checkpoint_form', 'draft_of', 'is_whole', 'newest_whole', 'remove_drafts', 'save_whole', 'write_whole']
 
 
 def checkpoint_form(template: str | None = None) -> re.Pattern:
@@ -69,6 +71,25 @@ def write_whole(path: Path, text: str) -> None:
     draft = draft_of(path)
     draft.write_text(text, encoding='utf-8')
     draft.replace(path)
+
+
+def save_whole(path: Path, checkpoint: dict) -> None:
+    """Save a checkpoint; others see the old file until it is complete.
+
+    Raises:
+        CheckpointError: If it cannot be written, for example on a full disk; the old file stays.
+    """
+    draft = draft_of(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(checkpoint, draft)
+        draft.replace(path)
+    except (OSError, RuntimeError) as err:  # torch raises the latter on a full disk
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise CheckpointError(
+            f'{path} cannot be written ({str(err).splitlines()[0]}); free the disk, or choose another '
+            'file') from err
 
 
 def remove_drafts(folder: Path) -> None:
