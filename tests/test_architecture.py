@@ -23,7 +23,7 @@ FLOORS = dict(
     cli=6)
 # The order inside a room: each part imports only those before it.
 INSIDE = dict(
-    apis=('training', 'inference', 'analysis'),
+    apis=('training', 'inference', 'analysis', 'export', 'report'),
     config=('choices', 'epochs', 'batch_policy', 'schema', 'reading', 'loading', 'validation', 'resolve'),
     experiments=('run', 'report', 'search_space', 'compare', 'kfold', 'tune', 'tune_ray'))
 MAX_FILE, MAX_FUNCTION, MAX_WIDTH = 400, 60, 120

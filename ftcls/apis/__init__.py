@@ -9,6 +9,7 @@ _NAMES = {  # Where each public name lives; modules of higher floors are named h
     'ftcls.apis.analysis.calibrate': ('Calibration', 'calibrate'),
     'ftcls.apis.analysis.lr_finder': ('RangeTest', 'find_lr'),
     'ftcls.apis.analysis.merge_adapter': ('merge_adapter', ),
+    'ftcls.apis.analysis.predictions': ('predictions_of', ),
     'ftcls.apis.analysis.print_params': ('describe_parameters', 'list_parameters'),
     'ftcls.apis.analysis.schedule': ('EpochLength', 'Schedule', 'draw_schedule', 'trace_schedule'),
     'ftcls.apis.analysis.wise_ft': ('interpolate_weights', 'wise_ft'),

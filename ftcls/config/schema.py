@@ -66,7 +66,8 @@ TOP_LEVEL_KEYS: dict[str, Key] = dict(  # what the Runner or ftcls reads; others
     log_level=Key(type=Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']),
     **dict.fromkeys(('load_from', 'work_dir', 'experiment_name'), Key(type=str | None)),
     resume=Key(type=bool | str),
-    **dict.fromkeys(('allow_missing_classes', 'allow_shared_images', 'find_unused_parameters'), Key(type=bool)),
+    **dict.fromkeys(('allow_missing_classes', 'allow_shared_images', 'find_unused_parameters', 'report'),
+                    Key(type=bool)),
     arms=Key(type=dict),
     feature_cache=Key(
         type=Literal['auto', False] | dict,

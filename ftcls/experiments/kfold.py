@@ -1,14 +1,13 @@
 """K-fold cross-validation: as many runs as folds, each measured on the images that it has not seen."""
 import copy
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
-from mmengine.evaluator import BaseMetric
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
@@ -19,6 +18,7 @@ from ftcls.config.loading import load_config
 from ftcls.config.validation import validate_config
 from ftcls.datasets.wrappers import inner_datasets, iter_samples
 from ftcls.engine.mmengine_compat import quiet_run
+from ftcls.evaluation.predictions import OUT_OF_FOLD, PredictionRecorder, Predictions, predictions_file
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.names import enumerate_names, plural
 from .report import CrossValidation
@@ -72,7 +72,10 @@ def kfold(cfg: Config,
     for fold, run in enumerate(runs):
         if result := batch.results.get(run.name):
             metrics[fold] = result['metrics']
-            rows += [{'fold': str(fold), **row} for row in result['predictions']]
+            predicted = result.get('predictions')  # of a fold before they had a file of their own
+            if predicted is None:
+                predicted = Predictions.load(predictions_file(run.folder, OUT_OF_FOLD)).rows()
+            rows += [{'fold': str(fold), **row} for row in predicted]
     images = {tuple(row[key] for key in _ID) for row in rows}
     if len(rows) > len(images) or (len(metrics) == folds and len(images) != size):
         text = f'{len(rows)} predictions for {len(images)} of {size} images'
@@ -150,35 +153,10 @@ def _check_pool(leaves: Sequence[Dataset]) -> None:
 
 def _predict_fold(runner: Runner) -> dict[str, Any]:
     """Measure a run on its fold, and keep the prediction for each of its images."""
-    predictions = _Predictions((runner.train_dataloader.dataset.metainfo or {}).get('classes') or ())
-    metrics, split = evaluate_runner(runner, [predictions])
-    return dict(metrics=metrics, split=split, predictions=predictions.rows)
-
-
-class _Predictions(BaseMetric):
-    """Keeps the prediction for each image."""
-    default_prefix = ''
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        super().__init__()
-        self.classes = classes
-        self.rows: list[dict[str, str]] = []
-
-    def process(self, data_batch: Any, data_samples: Sequence[Mapping]) -> None:
-        for sample in data_samples:
-            row = {key: str(sample.get(key, '')) for key in _ID}
-            row.update(label=self._names(sample.get('gt_label')), predicted=self._names(sample.get('pred_label')))
-            if sample.get('pred_score') is not None:
-                scores = sample['pred_score'].reshape(-1).tolist()
-                row.update((f'score {name}', f'{score:.6g}') for name, score in zip(self.classes, scores))
-            self.results.append(row)
-
-    def _names(self, labels: torch.Tensor | None) -> str:
-        if labels is None:
-            return ''
-        names = dict(enumerate(self.classes))
-        return ';'.join(names.get(index, str(index)) for index in torch.as_tensor(labels).reshape(-1).tolist())
-
-    def compute_metrics(self, results: Sequence[dict]) -> dict:
-        self.rows = list(results)
-        return {}
+    recorder = PredictionRecorder()
+    metrics, split = evaluate_runner(runner, [recorder])
+    if is_main_process():
+        classes = (runner.train_dataloader.dataset.metainfo or {}).get('classes') or ()
+        found = Predictions.from_samples(recorder.samples, OUT_OF_FOLD, classes=classes)
+        found.save(predictions_file(runner.work_dir, OUT_OF_FOLD))
+    return dict(metrics=metrics, split=split)

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ftcls.config.resolve import EvalOptions, resolve, work_dir_of
-from ftcls.engine.hooks import SpeedHook
+from ftcls.engine.hooks import SpeedHook, keep_predictions, record_predictions
 from ftcls.engine.mmengine_compat import set_test_loop
 from ftcls.registry import LOOPS
 from ftcls.utils import CheckpointError, ConfigError, DataError
@@ -39,6 +39,9 @@ def test(cfg: Config,
          launcher: str = 'none',
          tta: bool = False) -> dict[str, float]:
     """Measure a checkpoint on ``test_dataloader`` with ``test_evaluator``.
+
+    The predictions are kept in ``predictions/test.npz`` of the work dir, see :class:`.Predictions`, unless they are
+    means over views (``tta``).
 
     Args:
         cfg: The config; it is not changed.
@@ -76,7 +79,10 @@ def test(cfg: Config,
     check_pass(runner, loaders, samples)
     if out and Path(out).suffix != '.json':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+    recorder = None if tta else record_predictions(runner, runner.test_loop)
     metrics = runner.test()
+    if recorder is not None:
+        keep_predictions(recorder, runner, 'test', checkpoint)
     if is_main_process() and out and Path(out).suffix == '.json':
         Path(out).write_text(json.dumps(metrics, indent=2, default=lambda one: one.tolist()) + '\n', encoding='utf-8')
     return metrics

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 from ftcls.config.loading import config_folder, load_config
 from ftcls.config.resolve import EvalOptions, Facts, TrainOptions, iter_pretrained, resolve, scope_of, work_dir_of
 from ftcls.config.validation import validate_config
-from ftcls.engine.hooks import (DataWaitHook, DryRunFinished, DryRunHook, FeatureCacheHook, PreflightHook, ProgressHook,
-                                SpeedHook, StopHook)
+from ftcls.engine.hooks import (DataWaitHook, DryRunFinished, DryRunHook, FeatureCacheHook, PredictionsHook,
+                                PreflightHook, ProgressHook, SpeedHook, StopHook)
 from ftcls.engine.mmengine_compat import CompatRunner, build_late_parts, log_level
 from ftcls.signals import StopSignals
 from ftcls.utils import ConfigError, UserError
@@ -101,8 +101,7 @@ def _train(cfg: Config, options: TrainOptions, hooks: Sequence[Hook], world_size
     start = StartHook()
     own: list[Hook] = [PreflightHook(facts_shown), start, BadSampleHook(), DataWaitHook(), SpeedHook(samples['train'])]
     own += [FeatureCacheHook(resolved.cfg.get('feature_cache', 'auto')), StopHook(signals)]
-    if options.dry_run:
-        own.append(DryRunHook())
+    own.append(DryRunHook() if options.dry_run else PredictionsHook())
     runner = build_runner(resolved.cfg, loaders, [*own, *hooks])
     build_late_parts(runner, config_errors)
     check_pass(runner, loaders, samples)

@@ -64,7 +64,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         CheckpointError: Before the first step, if not even one checkpoint fits on the disk.
     """
     _metrics: Sequence[BaseMetric] | None = None
-    _saved = -1  # the iteration of the last checkpoint
+    saved_step = -1  # the iteration of the last checkpoint
 
     def __init__(self, *args: Any, adapter_only: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -123,9 +123,9 @@ class CheckpointHook(MMEngineCheckpointHook):
         """
         step = runner.iter + (not validating)
         meta = dict(epoch=runner.epoch, iter=step, validation_due=True)
-        if self._saved != step and not self.by_epoch:
+        if self.saved_step != step and not self.by_epoch:
             self._save_checkpoint_with_step(runner, step, meta)
-        elif self._saved != step:
+        elif self.saved_step != step:
             self.file_backend.remove(f'iter_{step}.pth')  # once there is another
             self._write(runner, f'iter_{step}.pth', meta)
         return self.last_ckpt
@@ -145,7 +145,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         if stream := getattr(runner.train_loop, 'stream', None):  # of our loops
             meta = dict(validation_due=stream.before_validation is None) | meta
             meta['position'] = stream.position(meta['validation_due'])
-        self.last_ckpt, self._saved = self.file_backend.join_path(self.out_dir, name), meta['iter']
+        self.last_ckpt, self.saved_step = self.file_backend.join_path(self.out_dir, name), meta['iter']
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.message_hub.update_info('superseded', sorted(self.file_backend.superseded))
         settings = dict(save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler, **self.args)

@@ -10,7 +10,21 @@ from ftcls.utils import ConfigError, DataError
 from ftcls.utils.types import Probability
 from .predictions import check_not_empty, file_of
 
-__all__ = ['DiceMetric', 'IoUMetric']
+__all__ = ['DiceMetric', 'IoUMetric', 'count_pixels']
+
+
+def count_pixels(truth: torch.Tensor, predicted: torch.Tensor) -> tuple[int, int, int]:
+    """Return how many pixels are foreground rightly (TP), wrongly (FP), and wrongly not (FN).
+
+    Args:
+        truth: (H, W), 1 foreground, 255 left out.
+        predicted: (H, W), foreground where it is 1 or True.
+    """
+    counted, is_true, is_predicted = truth != 255, truth == 1, predicted == 1
+    tp = int((is_predicted & is_true).sum())  # sums of bool are int64: no number of pixels overflows
+    fp = int((is_predicted & ~is_true & counted).sum())
+    fn = int((~is_predicted & is_true).sum())
+    return tp, fp, fn
 
 
 class OverlapMetric(BaseMetric):
@@ -53,11 +67,7 @@ class OverlapMetric(BaseMetric):
             if truth.shape != predicted.shape:
                 sizes = [tuple(x.shape) for x in (truth, predicted)]
                 raise DataError(f'the mask has {sizes[0]} pixels (H, W), the prediction {sizes[1]}{file_of(sample)}')
-            counted, is_true = truth != 255, truth == 1
-            tp = int((predicted & is_true).sum())  # sums of bool are int64: no number of pixels overflows
-            fp = int((predicted & ~is_true & counted).sum())
-            fn = int((~predicted & is_true).sum())
-            self.results.append((tp, fp, fn))
+            self.results.append(count_pixels(truth, predicted))
 
     def _predicted(self, sample: Mapping) -> torch.Tensor:
         """Return where the prediction is foreground, (H, W) bool."""

@@ -6,6 +6,7 @@ pickle can do no more than call what its names yield. Here nothing is imported f
 functions below or a stand-in that stores nothing and does nothing. ``torch.load`` does the rest.
 """
 import _compat_pickle
+import io
 import pickle
 import warnings
 from collections import OrderedDict
@@ -81,6 +82,8 @@ _ALLOWED: dict[str, Callable] = {
     'torch._utils._rebuild_parameter_with_state': _first,
     'torch.nn.parameter.Parameter': _first,
     'torch._tensor._rebuild_from_type_v2': _rebuild_from_type,
+    # of a tensor in a plain pickle, whose content is a file of its own
+    'torch.storage._load_from_bytes': lambda raw: torch.load(io.BytesIO(raw), 'cpu', weights_only=True),
     'torch.Size': tuple,
     'torch.device': str,
     'collections.OrderedDict': OrderedDict,

@@ -1,0 +1,1 @@
+"""What a run has learned: gathered from its folder, and written as one page."""
