@@ -33,3 +33,18 @@ def test_options_may_have_underscores(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit):
         apis.run_tool(lambda: None)
     assert sys.argv[1:] == ['--work-dir=a_b', '--cfg-options', 'a_b=--c_d', 'x_y']
+
+
+def test_a_text_names_the_command_that_the_user_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ftcls.utils.names import command
+    monkeypatch.chdir(ROOT)
+    for called, train, new in (
+        ('tools/train.py', 'python tools/train.py', 'python tools/new_config.py'),
+        (str(ROOT / 'tools' / 'test.py'), f'python {ROOT}/tools/train.py', f'python {ROOT}/tools/new_config.py'),
+        ('ftcls train', 'ftcls train', 'ftcls new'),
+        ('train.py', 'ftcls train', 'ftcls new'),  # the user's own script
+        ('', 'ftcls train', 'ftcls new'),
+    ):
+        monkeypatch.setattr(sys, 'argv', [called])
+        assert (command('train'), command('new_config')) == (train, new)
+        assert command('train', 'my config.py', '--epochs', 3) == f"{train} 'my config.py' --epochs 3"

@@ -1,14 +1,38 @@
-"""Names: the nearest ones to a misspelt one, and which parameters a pattern matches."""
+"""Names: the nearest ones to a misspelt one, which parameters a pattern matches, what the user calls a command."""
 import difflib
 import os
 import re
+import shlex
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = [
-    'nearest', 'did_you_mean', 'edits', 'enumerate_names', 'is_regex', 'match_names', 'missing_hint', 'name_parts',
-    'plural'
+    'SHORT_COMMANDS', 'command', 'did_you_mean', 'edits', 'enumerate_names', 'is_regex', 'match_names', 'missing_hint',
+    'name_parts', 'nearest', 'plural'
 ]
+
+SHORT_COMMANDS = dict(
+    browse_dataset='browse', check_data='check', lr_finder='lr', new_config='new', print_config='print')
+_TOOLS = Path(__file__).resolve().parents[2] / 'tools'  # of a checkout; a wheel has none there
+
+
+def command(tool: str, *arguments: object) -> str:
+    """Return the line that calls a tool, as the user called this one: ``ftcls …`` or ``python tools/….py …``.
+
+    Args:
+        tool: The name of its file, without suffix.
+        arguments: Quoted for the shell where they must be.
+
+    Example:
+        >>> command('train', 'my config.py', '--dry-run'), command('new_config')
+        ("ftcls train 'my config.py' --dry-run", 'ftcls new')
+    """
+    program = ['ftcls', SHORT_COMMANDS.get(tool, tool)]
+    caller = Path(sys.argv[0])
+    if caller.suffix == '.py' and caller.resolve().parent == _TOOLS:
+        program = ['python', str(caller.with_name(f'{tool}.py'))]
+    return shlex.join([*program, *map(str, arguments)])
 
 
 def nearest(name: str, allowed: Iterable[str], most: int = 3) -> list[str]:
