@@ -14,6 +14,7 @@ DISTRIBUTIONS = {
     'annotated_types': 'annotated-types',
     'PIL': 'pillow',
     'cv2': 'opencv-python',
+    'pytorch_grad_cam': 'grad-cam',
     'sklearn': 'scikit-learn',
     'yaml': 'pyyaml'
 }

@@ -1,4 +1,5 @@
-"""Figures: the curves of a run, runs compared, predictions drawn on images."""
+"""Figures: the curves of a run, runs compared, predictions drawn on images, what a classifier looks at."""
+from .cam import class_activation
 from .curves import plot_compare, plot_curves
 from .images import overlay_mask, plot_images
 from .lr_curve import plot_range_test
@@ -9,6 +10,6 @@ from .search import plot_search
 from .visualizer import UniversalVisualizer
 
 __all__ = [
-    'UniversalVisualizer', 'overlay_mask', 'plot_compare', 'plot_curves', 'plot_images', 'plot_range_test',
-    'plot_reliability', 'plot_schedule', 'plot_search', 'read_records'
+    'UniversalVisualizer', 'class_activation', 'overlay_mask', 'plot_compare', 'plot_curves', 'plot_images',
+    'plot_range_test', 'plot_reliability', 'plot_schedule', 'plot_search', 'read_records'
 ]
