@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # matplotlib takes half a second to import, which a run that 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ['plot_compare', 'plot_curves']
+__all__ = ['draw_compare', 'draw_curves', 'plot_compare', 'plot_curves']
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; yellow left out, too faint on white.
 _COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
@@ -37,18 +37,28 @@ def plot_curves(records: Sequence[Record], out: str | os.PathLike, title: str | 
     Raises:
         DataError: If there is no record with a value to draw.
     """
+    figure, axes = _panels(3, title)
+    draw_curves(axes, records)
+    return _save(figure, out)
+
+
+def draw_curves(panels: Sequence['Axes'], records: Sequence[Record]) -> None:
+    """Draw the losses, the validation metrics and the learning rates of one run, each on one of three panels.
+
+    Raises:
+        DataError: If there is no record with a value to draw.
+    """
     lines = dict(train=series(records, 'train', 'loss'), val=series(records, 'val', 'loss'))
     metrics = {name: series(records, 'val', name) for name in metric_names(records)}
     if not any(lines.values()) and not metrics:
         raise DataError('there is nothing to draw: no record holds a loss or a validation metric')
     per_epoch = steps_per_epoch(records)
-    figure, (left, middle, right) = _panels(3, title)
+    left, middle, right = panels
     _draw_losses(left, lines, per_epoch)
     _draw_metrics(middle, metrics, per_epoch, metric_directions(records))
     _draw_rates(right, learning_rates(records), per_epoch)
-    for axes in (left, middle, right):
+    for axes in panels:
         _label_steps(axes, per_epoch is not None)
-    return _save(figure, out)
 
 
 def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
@@ -72,6 +82,25 @@ def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
         DataError: If no run holds a loss or a metric.
         ConfigError: If no run holds ``metric``.
     """
+    figure, axes = _panels(2, title)
+    draw_compare(axes, runs, metric)
+    counts = '–'.join(map(str, sorted({len(seeds) for seeds in runs.values()})))
+    caption = f'mean ± standard deviation over {counts} {over}'
+    if counts == '1':
+        caption = f'one {over.rstrip("s")}'
+    figure.supxlabel(caption, fontsize=9, color='0.35')
+    return _save(figure, out)
+
+
+def draw_compare(panels: Sequence['Axes'],
+                 runs: Mapping[str, Sequence[Sequence[Record]]],
+                 metric: str | None = None) -> None:
+    """Draw the training loss and a validation metric of several arms on two panels, as :func:`plot_compare` does.
+
+    Raises:
+        DataError: If no run holds a loss or a metric.
+        ConfigError: If no run holds ``metric``.
+    """
     all_records = [records for seeds in runs.values() for records in seeds]
     names = list(dict.fromkeys(name for records in all_records for name in metric_names(records)))
     if metric is None:
@@ -80,7 +109,7 @@ def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
         raise ConfigError(f'no run holds the validation metric {metric!r}{did_you_mean(metric, names)}')
     lengths = [steps_per_epoch(records) for records in all_records]
     by_epoch = bool(lengths) and None not in lengths  # arms may have epochs of different lengths
-    figure, (left, right) = _panels(2, title)
+    left, right = panels
     for index, (arm, seeds) in enumerate(runs.items()):
         color = _COLORS[index % len(_COLORS)]
         _draw_arm(left, arm, [_scaled(series(records, 'train', 'loss'), records, by_epoch) for records in seeds], color)
@@ -94,12 +123,6 @@ def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
     for axes in (left, right):
         _label_steps(axes, by_epoch)
         _finish(axes)
-    counts = '–'.join(map(str, sorted({len(seeds) for seeds in runs.values()})))
-    caption = f'mean ± standard deviation over {counts} {over}'
-    if counts == '1':
-        caption = f'one {over.rstrip("s")}'
-    figure.supxlabel(caption, fontsize=9, color='0.35')
-    return _save(figure, out)
 
 
 def _panels(count: int, title: str | None) -> tuple['Figure', Sequence['Axes']]:

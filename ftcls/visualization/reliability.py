@@ -9,7 +9,7 @@ from .curves import _COLORS, _finish, _panels, _save
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ['plot_reliability']
+__all__ = ['draw_reliability', 'plot_reliability']
 
 Bins = tuple[Sequence[int], Sequence[float], Sequence[float]]  # of each bin: predictions, mean confidence, accuracy
 
@@ -28,13 +28,13 @@ def plot_reliability(panels: Mapping[str, Bins], out: str | os.PathLike, title: 
     """
     figure, axes = _panels(len(panels), title)
     for one, (name, bins) in zip(axes, panels.items()):
-        _draw(one, *bins)
-        one.set(title=name, xlabel='confidence', ylabel='accuracy', xlim=(0, 1), ylim=(0, 1), aspect='equal')
-        _finish(one)
+        draw_reliability(one, name, *bins)
     return _save(figure, out)
 
 
-def _draw(axes: 'Axes', count: Sequence[int], confidence: Sequence[float], accuracy: Sequence[float]) -> None:
+def draw_reliability(axes: 'Axes', title: str, count: Sequence[int], confidence: Sequence[float],
+                     accuracy: Sequence[float]) -> None:
+    """Draw one reliability diagram from its bins: predictions, mean confidence and accuracy of each."""
     width, total = 1 / len(count), sum(count)
     filled = [i for i, n in enumerate(count) if n]
     middles = [(i + 0.5) * width for i in filled]
@@ -45,3 +45,5 @@ def _draw(axes: 'Axes', count: Sequence[int], confidence: Sequence[float], accur
         axes.plot([confidence[i]] * 2, [confidence[i], accuracy[i]], color=_COLORS[1], linewidth=2)
     axes.plot([], [], color=_COLORS[1], linewidth=2, label='gap')
     axes.plot([0, 1], [0, 1], color='0.4', linestyle='--', linewidth=1)
+    axes.set(title=title, xlabel='confidence', ylabel='accuracy', xlim=(0, 1), ylim=(0, 1), aspect='equal')
+    _finish(axes)
