@@ -38,6 +38,7 @@ setup(
     packages=find_packages(include=['ftcls', 'ftcls.*']) + config_packages(),
     package_dir={'ftcls.configs': 'configs'},
     package_data={
+        'ftcls.apis.report': ['*.html', '*.css', '*.js'],
         'ftcls.scaffold': ['*.txt'],
         'ftcls.datasets.transforms': ['*.json']
     },

@@ -67,7 +67,8 @@ def test_a_wheel_carries_the_configs(tmp_path):
     pytest.importorskip('setuptools')
     _setup(ROOT, 'build_py', '--build-lib', str(tmp_path))
     assert _sources(tmp_path / 'ftcls' / 'configs') == _sources(ROOT / 'configs')
-    for name in ('apis/training/train.py', 'scaffold/config_template.txt'):
+    for name in ('apis/training/train.py', 'apis/report/report.html', 'apis/report/report.css', 'apis/report/report.js',
+                 'scaffold/config_template.txt'):
         assert (tmp_path / 'ftcls' / name).is_file()
 
 

@@ -1,0 +1,128 @@
+"""The page of a report: one HTML file that needs nothing else."""
+import base64
+import io
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from ftcls.evaluation.predictions import Predictions
+from ftcls.utils import DataError
+from ftcls.utils.tree import NOT_SET, differences, grouped, walk
+from ftcls.visualization import overlay_mask
+from ftcls.visualization.curves import draw_compare, draw_curves
+from ftcls.visualization.records import metric_names
+from ftcls.visualization.reliability import draw_reliability
+from ftcls.visualization.svg import svg_panels
+from .contents import Calibration, RunContents, Segment
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ['render']
+
+_MOST_CELLS = 60  # of a confusion matrix that is too large to be shown as a whole
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The images of one class that were taken for one class.
+
+    Attributes:
+        rows: Of the predictions, the least score of the true class first.
+        share: Part of the images of the true class, 0 to 1.
+    """
+    truth: int
+    prediction: int
+    rows: list[int]
+    share: float
+
+    @property
+    def right(self) -> bool:
+        """Whether the prediction is the true class."""
+        return self.truth == self.prediction
+
+
+class Pictures(dict):
+    """The images of the page by their ``data:`` address, so that each is written once."""
+
+    def add(self, image: np.ndarray, longest: int) -> dict[str, Any]:
+        """Keep an image, (H, W, 3 or 4) uint8, reduced to ``longest`` pixels; return its id and size."""
+        picture, data = Image.fromarray(image), io.BytesIO()
+        picture.thumbnail((longest, longest))
+        picture.save(data, 'WEBP', quality=75)
+        address = 'data:image/webp;base64,' + base64.b64encode(data.getvalue()).decode()
+        return self.setdefault(address, dict(id=f'image-{len(self)}', width=picture.width, height=picture.height))
+
+
+def render(runs: Sequence[RunContents]) -> str:
+    """Return the page of one run, or of several side by side, as HTML; a path that is not UTF-8 is written escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    options = dict(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
+    environment.filters.update(two=_two)
+    environment.globals.update(draw_curves=draw_curves, draw_compare=draw_compare, draw_calibration=_draw_calibration)
+    environment.globals.update(svgs=_svgs, cells=_cells, config_table=_config_table, heat=_heat, errors=_errors)
+    environment.globals.update(pictures=Pictures(), overlay_mask=overlay_mask, metric_names=metric_names, zip=zip)
+    counts = Counter(run.name for run in runs)
+    runs = [run if counts[run.name] == 1 else replace(run, name=run.work_dir) for run in runs]
+    page = environment.get_template('report.html').render(runs=runs)
+    return page.encode('utf-8', 'backslashreplace').decode()
+
+
+def _cells(predictions: Predictions, whole: bool) -> list[Cell]:
+    """Return which class is taken for which, the confusions first, most frequent first; not all if not ``whole``."""
+    labels, scores = predictions.labels, predictions.scores
+    known = np.flatnonzero(labels >= 0)
+    support = np.bincount(labels[known])
+    if scores.shape[1]:
+        known = known[np.argsort(scores[known, labels[known]], kind='stable')]
+    groups = grouped(((int(labels[row]), int(predictions.predicted[row])), row) for row in known.tolist())
+    cells = [Cell(*classes, rows, len(rows) / support[classes[0]]) for classes, rows in groups.items()]
+    cells.sort(key=lambda cell: (cell.right, -len(cell.rows), -cell.share))
+    return cells if whole else [cell for cell in cells if not cell.right][:_MOST_CELLS]
+
+
+def _svgs(draw: Callable, count: int, prefix: str, **content: Any) -> list[str]:
+    """Return the figures of a function that draws on panels; none where it has nothing to draw."""
+    with suppress(DataError):
+        return svg_panels(partial(draw, **content), count, prefix)
+    return []
+
+
+def _draw_calibration(panels: Sequence['Axes'], calibration: Calibration) -> None:
+    """Draw the reliability before and after temperature scaling on two panels."""
+    for axes, title in zip(panels, ('before', 'after')):
+        bins = getattr(calibration, title)
+        draw_reliability(axes, title, bins.count, bins.confidence, bins.accuracy)
+
+
+def _config_table(runs: Sequence[RunContents]) -> dict[str, list]:
+    """Return the value of each run for each config key in which a run differs from the first one."""
+    paths = dict.fromkeys(path for run in runs for path, *_ in differences(runs[0].config, run.config))
+    nodes = [dict(walk(run.config)) for run in runs]
+    return {path: [node.get(path, NOT_SET) for node in nodes] for path in paths if path != 'work_dir'}
+
+
+def _two(value: float | None) -> str:
+    """Write a number as all numbers of the page, with two decimals."""
+    return '–' if value is None or math.isnan(value) else f'{value:,.2f}'
+
+
+def _heat(cam: np.ndarray) -> np.ndarray:
+    """Return a class activation, (H, W) 0 to 1, as colours to lay over its image: (H, W, 4) uint8."""
+    from matplotlib import colormaps
+    return colormaps['inferno'](cam, alpha=0.75 * cam, bytes=True)
+
+
+def _errors(segment: Segment) -> np.ndarray:
+    """Return as a mask, for :func:`overlay_mask`, where a prediction is foreground alone (1), and the truth (255)."""
+    known = segment.truth != 255
+    return np.select([known & (segment.mask > segment.truth), known & (segment.mask < segment.truth)], [1, 255])
