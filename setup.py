@@ -35,15 +35,15 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8') if (ROOT / 'README.md').exists() else '',
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    packages=find_packages(include=['ftcls', 'ftcls.*']) + config_packages(),
-    package_dir={'ftcls.configs': 'configs'},
-    package_data={
-        'ftcls.apis.report': ['*.html', '*.css', '*.js'],
-        'ftcls.scaffold': ['*.txt'],
-        'ftcls.datasets.transforms': ['*.json']
+    packages=find_packages(include=['ftcls', 'ftcls.*']) + config_packages() + ['ftcls.tools'],
+    package_dir={
+        'ftcls.configs': 'configs',
+        'ftcls.tools': 'tools'
     },
+    package_data={'': ['*.*']},  # templates, tables, shell scripts: whatever is beside the modules
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
     extras_require=extras,
+    entry_points={'console_scripts': ['ftcls = ftcls.cli:main']},
     zip_safe=False,
 )

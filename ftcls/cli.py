@@ -1,15 +1,99 @@
-"""What all command-line tools share: an error that the user can fix is a plain message, not a traceback."""
+# PYTHON_ARGCOMPLETE_OK
+"""The command ``ftcls``, and what all tools share: an error that the user can fix is a message, not a traceback."""
 import argparse
 import hashlib
 import logging
 import os
 import re
+import runpy
+import shutil
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
+import ftcls
 from ftcls.signals import RunStopped, stop_signals
+from ftcls.utils.names import SHORT_COMMANDS, command, did_you_mean
 
-__all__ = ['add_config_options', 'run_tool']
+__all__ = ['add_config_options', 'main', 'run_tool']
+
+_GROUPS = {  # in the order of the help; tools that are not named here are its last group
+    'Begin': 'demo new_config check_data browse_dataset print_config print_params',
+    'Train': 'train lr_finder vis_scheduler dist_train slurm_train',
+    'Many runs': 'compare kfold tune',
+    'Judge': 'test dist_test report calibrate confusion_matrix analyze_results analyze_logs vis_cam vis_tsne get_flops',
+    'Use': 'predict export publish merge_adapter wise_ft',
+}
+_PARTS = ('dist_launch', 'dist_run')  # of other tools
+
+
+def main() -> None:
+    """Run the tool that the first argument names: the command ``ftcls``, the same as ``python -m ftcls``."""
+    run_tool(_main)
+
+
+def _main() -> int | None:
+    files = _find_tools()
+    names = {SHORT_COMMANDS.get(tool, tool): tool for tool in files}
+    parser = argparse.ArgumentParser(
+        'ftcls',
+        usage='ftcls COMMAND [ARGUMENTS]',
+        description=ftcls.__doc__,
+        epilog=f'{_list_tools(files)}\n\n`ftcls COMMAND --help` explains a command.',
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--version', action='version', version=f'ftcls {ftcls.__version__}')
+    parser.add_argument('command', metavar='COMMAND', help=argparse.SUPPRESS).completer = lambda **_: names
+    words = sys.argv
+    if '_ARGCOMPLETE' in os.environ:
+        words = _complete(parser)
+    name = parser.parse_known_args(words[1:2] or ['--help'])[0].command
+    tool = names.get(name, name.replace('-', '_'))
+    if tool not in files:
+        hint = did_you_mean(name, [*names, *files], most=1, lists=False) or '; see `ftcls --help`'
+        parser.error(f'{name!r} is not a command{hint}')
+    sys.argv = [command(tool), *words[2:]]
+    if files[tool].suffix == '.sh':
+        os.environ.setdefault('PYTHON', sys.executable)
+        os.execvp('bash', ['bash', str(files[tool]), *words[2:]])
+    return runpy.run_path(str(files[tool]))['main']()
+
+
+def _complete(parser: argparse.ArgumentParser) -> list[str]:
+    """Tell the shell, which asks at TAB, how the command can continue, and exit.
+
+    Returns:
+        The words that name a tool if they are typed already; its own parser then answers.
+    """
+    import argcomplete
+    words = argcomplete.split_line(os.environ['COMP_LINE'], int(os.environ['COMP_POINT']))[3]
+    if len(words) == 1:
+        argcomplete.autocomplete(parser)
+    os.environ['_ARGCOMPLETE'] = '2'  # where the tool's arguments begin
+    argparse.ArgumentParser.parse_args = lambda parser, *_: argcomplete.autocomplete(parser)
+    return words[:2]
+
+
+def _find_tools() -> dict[str, Path]:
+    """Return name to file of the tools: inside an installed package, beside it in a checkout."""
+    inside, beside = (Path(__file__).resolve().parents[depth] / 'tools' for depth in (0, 1))
+    folder = inside if inside.is_dir() else beside
+    return {file.stem: file for file in sorted(folder.glob('*.[ps][yh]')) if file.stem not in _PARTS}
+
+
+def _list_tools(files: Mapping[str, Path]) -> str:
+    """Return the tools by group, each with the first line of its docstring, or of its comment in a shell script."""
+    groups = {title: [name for name in names.split() if name in files] for title, names in _GROUPS.items()}
+    groups['Others'] = [name for name in files if name not in sum(groups.values(), [])]
+    width = max(60, shutil.get_terminal_size().columns)
+    lines = []
+    for title, names in groups.items():
+        lines += [f'\n{title}:'] * bool(names)
+        for name in names:
+            text = re.search(r'^(?:"""|# )(.+?)(?:"""|$)', files[name].read_text(encoding='utf-8'), re.MULTILINE)[1]
+            text = f'  {SHORT_COMMANDS.get(name, name):<18}{text}'
+            lines.append(textwrap.fill(text, width, subsequent_indent=' ' * 20))
+    return '\n'.join(lines).lstrip()
 
 
 class _AllowImports(argparse.Action):

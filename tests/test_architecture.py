@@ -20,7 +20,8 @@ FLOORS = dict(
     apis=4,
     experiments=5,
     scaffold=5,
-    cli=6)
+    cli=6,
+    __main__=6)
 # The order inside a room: each part imports only those before it.
 INSIDE = dict(
     apis=('training', 'inference', 'analysis', 'export', 'report'),

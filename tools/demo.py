@@ -5,15 +5,12 @@ Real data (scikit-learn's 1,797 scanned digits), no network, one CPU, under two 
 import argparse
 import contextlib
 import io
-import os
 import shutil
 import time
-from pathlib import Path
 
 from ftcls import apis
 
-ROOT = Path(__file__).resolve().parent.parent
-TUTORIAL = ROOT / 'configs' / 'tutorial'
+PRETRAIN, FINETUNE = (f'ftcls::tutorial/lenet5_{name}_digits.py' for name in ('pretrain', 'finetune'))
 
 
 def main() -> None:
@@ -22,18 +19,15 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, default=3, help='runs per arm')
     parser.add_argument('--epochs', type=int, help='epochs of every arm; default: those of the config')
     args = parser.parse_args()
-    os.chdir(ROOT)  # the configs name their files from here
     start = time.monotonic()
-    print('1. pretrain LeNet-5 on 717 scans, light ink on dark (configs/tutorial/lenet5_pretrain_digits.py)')
+    print(f'1. pretrain LeNet-5 on 717 scans, light ink on dark ({PRETRAIN})')
     with contextlib.redirect_stdout(io.StringIO()):
-        apis.train(
-            apis.load_config(TUTORIAL / 'lenet5_pretrain_digits.py'),
-            apis.TrainOptions(work_dir='work_dirs/lenet5_pretrain_digits'))
-    print('2. adapt it to dark ink on light, 3 labelled scans per class (configs/tutorial/lenet5_finetune_digits.py),\n'
+        apis.train(apis.load_config(PRETRAIN), apis.TrainOptions(work_dir='work_dirs/lenet5_pretrain_digits'))
+    print(f'2. adapt it to dark ink on light, 3 labelled scans per class ({FINETUNE}),\n'
           '   and compare with training from scratch and a linear probe on its frozen features')
     shutil.rmtree('work_dirs/demo', ignore_errors=True)  # `compare` does not repeat finished runs
     result = apis.compare(
-        apis.load_config(TUTORIAL / 'lenet5_finetune_digits.py'), ('scratch', 'probe', 'finetune'),
+        apis.load_config(FINETUNE), ('scratch', 'probe', 'finetune'),
         range(args.seeds),
         'work_dirs/demo',
         epochs=args.epochs,

@@ -10,7 +10,10 @@ here="$(cd "$(dirname "$0")" && pwd)"
 cores="$(nproc 2>/dev/null || echo 1)"
 threads="$((cores > gpus ? cores / gpus : 1))"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$threads}" MKL_NUM_THREADS="${MKL_NUM_THREADS:-$threads}"
-PYTHONPATH="$(dirname "$here"):${PYTHONPATH:-}" exec "${PYTHON:-python}" "$here/dist_launch.py" \
+root="$(dirname "$here")"
+# In a checkout, its own ftcls is used; in an installed package, the folder holds names that others use too.
+[ ! -d "$root/ftcls" ] || export PYTHONPATH="$root:${PYTHONPATH:-}"
+exec "${PYTHON:-python}" "$here/dist_launch.py" \
   --nnodes="${NNODES:-1}" \
   --node_rank="${NODE_RANK:-0}" \
   --master_addr="${MASTER_ADDR:-127.0.0.1}" \

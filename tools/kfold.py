@@ -1,7 +1,7 @@
 """Cross-validate a config: for each fold, train on the others and predict the images of the fold.
 
 A finished fold is not trained again: the same command resumes after a kill. `--shard` and `--gather` spread the folds
-over machines as in `tools/compare.py`. The exit code is 1 if a fold failed.
+over machines as in compare. The exit code is 1 if a fold failed.
 """
 import argparse
 

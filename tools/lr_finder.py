@@ -12,9 +12,9 @@ def main() -> None:
     parser.add_argument('--max', type=float, default=1., help='rate of the last step (default: 1)')
     parser.add_argument('--steps', type=int, default=100, help='steps of the optimizer (default: 100)')
     parser.add_argument('--out', default='lr_finder.png', help='the PNG file to write')
-    parser.add_argument('--amp', action='store_true', help='half precision, see train.py')
-    parser.add_argument('--batch-policy', choices=apis.BATCH_POLICIES, help='see train.py')
-    parser.add_argument('--seed', type=int, help='seed of all random numbers, see train.py')
+    parser.add_argument('--amp', action='store_true', help='half precision, as in train')
+    parser.add_argument('--batch-policy', choices=apis.BATCH_POLICIES, help='as in train')
+    parser.add_argument('--seed', type=int, help='seed of all random numbers, as in train')
     apis.add_config_options(parser)
     args = parser.parse_args()
     result = apis.find_lr(

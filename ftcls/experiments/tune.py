@@ -34,7 +34,7 @@ _BEST = '''"""Trial {best[number]} of {count}, the best: val {metric} {best[scor
 
 {values}
 
-The best of many scores on the same images flatters; measure it on others: python tools/test.py
+The best of many scores on the same images flatters; measure it on others, with `test`.
 """
 {config}'''
 _FEWEST = 8  # fewer trials tell nothing of what mattered
@@ -188,7 +188,7 @@ def tune(cfg: Config,
     try:
         import optuna
     except ImportError:
-        raise ConfigError('tools/tune.py needs Optuna: pip install optuna') from None
+        raise ConfigError('the search needs Optuna: pip install optuna') from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     plan = plan_search(cfg, space, options)
     Path(options.out_dir).mkdir(parents=True, exist_ok=True)

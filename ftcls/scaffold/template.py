@@ -6,6 +6,8 @@ from pprint import pformat
 from textwrap import wrap
 from typing import Any
 
+from ftcls.utils.names import command
+
 __all__ = ['VAL_FRACTION', 'write_config']
 
 VAL_FRACTION = 0.2
@@ -17,7 +19,7 @@ def write_config(path: Path, template: str, **values: Any) -> None:
     options = dict(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
     environment.filters.update(comment=_comment, listing=_listing, quoted=_quoted, repr=repr)
-    environment.globals.update(val_fraction=VAL_FRACTION)
+    environment.globals.update(val_fraction=VAL_FRACTION, command=command)
     text = environment.get_template(template).render(values, path=path.as_posix())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding='utf-8')

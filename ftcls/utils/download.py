@@ -12,10 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
-from mmengine.dist import is_main_process
-from mmengine.logging import print_log
 
 from .errors import DownloadError
 
@@ -76,6 +73,7 @@ def download(url: str,
         DownloadError: If the file cannot be had or is not the one wanted; the message says which URL and where to put
             the file by hand.
     """
+    from mmengine.logging import print_log
     if urllib.parse.urlsplit(url).scheme not in ('http', 'https'):
         raise DownloadError(f'cannot fetch {url!r}: only http:// and https:// addresses; give a local file by its path')
     path = _target(url, dst_or_cache_dir)
@@ -133,6 +131,7 @@ def _mismatch(path: Path, wanted: dict[str, str]) -> str | None:
 
 def _fetch_with_retries(url: str, part: Path, path: Path, retries: int, **options: Any) -> None:
     """Fill the part file, or raise a DownloadError that says how to get the file by hand."""
+    from mmengine.logging import print_log
     print_log(f'Downloading {_shown(url)} to {path}', logger='current')
     by_hand = f'Or fetch {_shown(url)} by hand (another machine will do) and put it at {path.absolute()}'
     for attempt in range(retries + 1):
@@ -162,6 +161,8 @@ def _fetch(url: str, part: Path, path: Path, progress: bool, timeout: float) -> 
 
     ``torch.hub`` would compare no length, and wait for a silent server for ever.
     """
+    from mmengine.dist import is_main_process
+    from torch.hub import tqdm
     request = urllib.request.Request(url, headers={'User-Agent': 'ftcls', 'Accept-Encoding': 'identity'})
     with urllib.request.urlopen(request, timeout=timeout) as response, part.open('wb') as file:
         kind, length = response.headers.get_content_type(), response.headers.get('Content-Length')
@@ -169,7 +170,7 @@ def _fetch(url: str, part: Path, path: Path, progress: bool, timeout: float) -> 
             raise DownloadError(f'{_shown(url)} is a web page ({kind}), not {path.name}; check address and login')
         length = length and int(length)
         has_bar = progress and is_main_process() and sys.stderr.isatty()
-        with torch.hub.tqdm(total=length, disable=not has_bar, unit='B', unit_scale=True) as bar:
+        with tqdm(total=length, disable=not has_bar, unit='B', unit_scale=True) as bar:
             while block := response.read(1 << 20):
                 bar.update(file.write(block))
         if length not in (None, file.tell()):

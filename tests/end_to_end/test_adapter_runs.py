@@ -169,7 +169,7 @@ def test_from_whole_weights_of_a_run(digits: Digits, source: Path, tmp_path: Pat
     torch.testing.assert_close(state[f'{name}.lora_magnitude_vector.default.weight'], norms)
     report = describe_parameters(cfg)
     assert 'qkv.base_layer.weight' in report and 'qkv.lora_A.default.weight' in report
-    with pytest.raises(CheckpointError, match='tools/merge_adapter.py'):
+    with pytest.raises(CheckpointError, match='ftcls merge_adapter'):
         wise_ft(str(source), str(tmp_path / 'dora' / 'epoch_1.pth'), [0.5], tmp_path / 'out.pth')
 
 

@@ -164,7 +164,7 @@ def test_an_error_that_one_process_finds_ends_them_all(digits: Digits, tmp_path:
 
 
 @pytest.mark.parametrize('arguments, said', [
-    (('config.py', ), 'usage: bash tools/dist_train.sh CONFIG GPUS'),
+    (('config.py', ), 'usage: dist_train CONFIG GPUS'),
     (('config.py', 'many'), "GPUS must be a whole number above 0, got 'many'"),
     (('config.py', '0'), "GPUS must be a whole number above 0, got '0'"),
 ])

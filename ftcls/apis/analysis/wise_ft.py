@@ -23,6 +23,7 @@ from ftcls.utils.checkpoint.loading import (check_finite, checkpoint_meta, find_
                                             read_checkpoint)
 from ftcls.utils.checkpoint.matching import is_classifier, own_tensors
 from ftcls.utils.checkpoint.report import fold_names
+from ftcls.utils.names import command
 from ftcls.utils.table import render_table
 
 __all__ = ['interpolate_weights', 'wise_ft']
@@ -91,7 +92,7 @@ def wise_ft(pretrained: str,
         raise CheckpointError(f'the run of {pretrained} started from {finetuned}, which comes first; swap them')
     same_classes = same_classes or _classes(start_file) == _classes(end_file) != []
     if any(map(is_adapter, end)):
-        raise CheckpointError(f'{finetuned} has an adapter: merge it first, by tools/merge_adapter.py')
+        raise CheckpointError(f'{finetuned} has an adapter: merge it first, by {command("merge_adapter")}')
     start, lines = _shared(source, end, same_classes)
     if not start:
         raise CheckpointError(f'{pretrained} and {finetuned}: no tensor of one name and shape, so not of one model')

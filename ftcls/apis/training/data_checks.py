@@ -22,7 +22,7 @@ from ftcls.registry import DATASETS, METRICS, MODELS
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.errors import located
 from ftcls.utils.log import warn
-from ftcls.utils.names import enumerate_names
+from ftcls.utils.names import command, enumerate_names
 from ftcls.utils.tree import as_list, walk
 from .file_scan import scan_files
 from .loaders import DataReport, dataset_configs, image_loader, open_caches
@@ -197,7 +197,7 @@ def check_contents(cfg: Config, datasets: Mapping[str, Dataset], report: DataRep
     if unknown := [split for split, dataset in datasets.items() if not any(iter_samples(dataset))]:
         report.notes.append(f'{enumerate_names(unknown)}: images not compared, since the dataset has no get_data_info')
     if sum(len(inner) for dataset in datasets.values() for inner in inner_datasets(dataset)) > _MOST_COMPARED:
-        report.notes.append(f'images not compared, more than {_MOST_COMPARED:,}; tools/check_data.py compares them')
+        report.notes.append(f'images not compared, more than {_MOST_COMPARED:,}; {command("check_data")} compares them')
         return
     images = [image for split, dataset in datasets.items() for image, _ in images_of(dataset, split)]
     sizes = Counter(image.split for image in images)

@@ -20,7 +20,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
-from ftcls.config.loading import config_folder, load_config
+from ftcls.config.loading import load_config
+from ftcls.config.reading import config_folder, shipped_configs
 from ftcls.config.resolve import EvalOptions, Facts, TrainOptions, iter_pretrained, resolve, scope_of, work_dir_of
 from ftcls.config.validation import validate_config
 from ftcls.engine.hooks import (DataWaitHook, DryRunFinished, DryRunHook, FeatureCacheHook, PredictionsHook,
@@ -31,6 +32,7 @@ from ftcls.utils import ConfigError, UserError
 from ftcls.utils.checkpoint.loading import checkpoint_meta, locate_checkpoint, read_checkpoint
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.errors import unwrapped
+from ftcls.utils.names import command
 from ftcls.utils.processes import from_main, keep_freed_memory, patient_barrier
 from ftcls.utils.run_lock import run_lock
 from ftcls.utils.tree import as_list
@@ -206,7 +208,8 @@ def _maker_hint(source: str, cfg: Config) -> str:
     makers = [file for file in (*near, *config_folder().rglob('*.py')) if file.stem == Path(source).parent.name]
     if not makers or '://' in source:
         return ''
-    return f'. Make it first: python tools/train.py {os.path.relpath(makers[0])}'
+    names = {file: name for name, file in shipped_configs().items()}
+    return f'. Make it first: {command("train", names.get(makers[0], os.path.relpath(makers[0])))}'
 
 
 def _weight_sources(cfg: Config) -> list[str]:

@@ -7,6 +7,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 
 from ftcls.utils import ConfigError, DataError
+from ftcls.utils.names import command
 
 __all__ = [
     'SingleLabelBase', 'Thresholds', 'as_classes', 'as_thresholds', 'check_not_empty', 'check_targets', 'file_of',
@@ -139,7 +140,7 @@ class SingleLabelBase(BaseMetric):
         label = sample.get('gt_label')
         if label is None:
             raise DataError(f'{type(self).__name__} needs the true label of every sample, and one has none'
-                            f'{file_of(sample)}; for images without labels use tools/predict.py')
+                            f'{file_of(sample)}; for images without labels use {command("predict")}')
         label = torch.as_tensor(label).detach().cpu().reshape(-1)
         if len(label) != 1:
             raise DataError(f'{type(self).__name__} needs one label per image, got {label.tolist()}{file_of(sample)}')

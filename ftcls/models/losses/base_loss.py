@@ -110,7 +110,7 @@ def class_values(values: Sequence[float] | str | None, pred: torch.Tensor, key: 
     if values is None:
         return None
     if isinstance(values, str):
-        raise ConfigError(f'{key}={values!r}: only tools/train.py can count the training set; give a list, or None')
+        raise ConfigError(f'{key}={values!r}: only a training counts the training set; give a list, or None')
     if len(values) != pred.shape[-1]:
         raise ConfigError(f'{key} has {len(values)} values for the {pred.shape[-1]} classes of the head')
     return torch.as_tensor(values, dtype=widen(pred).dtype, device=pred.device)

@@ -2,7 +2,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ftcls.utils.names import enumerate_names, plural
+from ftcls.utils.names import command, enumerate_names, plural
 from ftcls.utils.tree import grouped
 
 __all__ = ['LoadReport', 'fold_names']
@@ -112,7 +112,7 @@ class LoadReport:
         share = f'{len(self.left_over)} of {self.part_size} tensors ({self.left_over_share:.0%}) of what was loaded'
         cause = 'the file probably holds another network than model.backbone describes'
         if self.has_adapter:
-            cause = 'set model.adapter as in the training of the file, or run tools/merge_adapter.py'
+            cause = f'set model.adapter as in the training of the file, or run {command("merge_adapter")}'
         names = f'{fold_names(self.left_over)} (for example {self.left_over[0]})'
         return f'{self.source}: {share} have no place in the model: {names}; {cause}'
 

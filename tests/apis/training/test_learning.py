@@ -45,7 +45,7 @@ class Freezing(Hook):
 
 
 def run(folder: Path, changes: dict, hooks: list[Hook] = []) -> Runner:
-    cfg = load_config(TUTORIAL / 'lenet5_pretrain_digits.py', {**FEW, **changes})
+    cfg = load_config(TUTORIAL / 'lenet5_pretrain_digits', {**FEW, **changes})
     return train(cfg, TrainOptions(work_dir=str(folder)), hooks)
 
 
@@ -135,22 +135,22 @@ def _without_source(cfg: Config) -> None:
 
 
 @pytest.mark.parametrize(('change', 'said'), [
-    (_without_source, 'lenet5_pretrain_digits.py'),
+    (_without_source, 'lenet5_pretrain_digits'),
     (lambda cfg: cfg.merge_from_dict({'load_from': 'work_dirs/resnet50_finetune_cifar/best.pth'}),
-     'resnet50_finetune_cifar.py'),
+     'resnet50_finetune_cifar'),
 ])
 def test_a_missing_source_names_the_command_that_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                           change: Callable, said: str) -> None:
     monkeypatch.chdir(tmp_path)
     cfg = load_config(TUTORIAL / 'lenet5_finetune_digits.py')
     change(cfg)
-    with pytest.raises(ConfigError, match=f'Make it first: python tools/train.py .*{said}'):
+    with pytest.raises(ConfigError, match=f'Make it first: ftcls train {said}$'):
         train(cfg, TrainOptions(work_dir=str(tmp_path / 'x')))
 
 
 def test_a_missing_source_of_no_config_names_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    cfg = load_config(TUTORIAL / 'lenet5_pretrain_digits.py', {'load_from': 'weights/mine.pth'})
+    cfg = load_config(TUTORIAL / 'lenet5_pretrain_digits', {'load_from': 'weights/mine.pth'})
     with pytest.raises(ConfigError) as caught:
         train(cfg, TrainOptions(work_dir=str(tmp_path / 'x')))
     assert 'Make it first' not in str(caught.value)

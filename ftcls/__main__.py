@@ -1,0 +1,4 @@
+"""``python -m ftcls``, the same as the command ``ftcls``."""
+from ftcls.cli import main
+
+main()
