@@ -45,7 +45,7 @@ class Freezing(Hook):
 
 
 def run(folder: Path, changes: dict, hooks: list[Hook] = []) -> Runner:
-    cfg = load_config(TUTORIAL / 'lenet5_pretrain_digits', {**FEW, **changes})
+    cfg = load_config(TUTORIAL / 'lenet5_pretrain_digits.py', {**FEW, **changes})
     return train(cfg, TrainOptions(work_dir=str(folder)), hooks)
 
 
@@ -150,7 +150,7 @@ def test_a_missing_source_names_the_command_that_makes_it(tmp_path: Path, monkey
 
 def test_a_missing_source_of_no_config_names_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    cfg = load_config(TUTORIAL / 'lenet5_pretrain_digits', {'load_from': 'weights/mine.pth'})
+    cfg = load_config(TUTORIAL / 'lenet5_pretrain_digits.py', {'load_from': 'weights/mine.pth'})
     with pytest.raises(ConfigError) as caught:
         train(cfg, TrainOptions(work_dir=str(tmp_path / 'x')))
     assert 'Make it first' not in str(caught.value)
