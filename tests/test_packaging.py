@@ -221,7 +221,7 @@ def test_a_fresh_environment_does_everything(ftcls: Callable, tmp_path: Path) ->
         ('train', ' --dry-run'), ('lr', ''), ('train', ''))]  # yapf: disable
     for line in lines:
         ftcls(f'{line} --cfg-options train_cfg.max_epochs=2'.replace('lr ', 'lr --steps 10 '))
-    ftcls("ftcls train 'my photos.py' --resume --epochs 3")
+    ftcls("ftcls train 'my photos.py' --resume --cfg-options train_cfg.max_epochs=3")
     run, config = "'work_dirs/my photos'", "'my photos.py'"
     last = "'work_dirs/my photos/epoch_3.pth'"
     for line in (f'test {run}', f'predict {run} "my photos" --out seen.csv', f'print {config}', f'browse {config}',
