@@ -1,8 +1,12 @@
 """Predict the classes of images, or their masks, with a trained model.
 
-The first INPUT is a checkpoint if it ends in .pth, .pt, .th, .ckpt, .bin or .safetensors, or starts with
-torchvision://. Without one, the best checkpoint of the run is used, else its last. The exit code is 1 if an image
-could not be predicted; the other images are still predicted.
+INPUT is any number of files, folders (with their subfolders) and quoted patterns; - reads names from the standard
+input, one per line, or separated by NUL (find ... -print0). The first INPUT is a checkpoint if it ends in .pth, .pt,
+.th, .ckpt, .bin or .safetensors, or starts with torchvision://. Without one, the best checkpoint of the run is used,
+else its last.
+
+Many images are read by worker processes while the model computes. The exit code is 1 if an image could not be
+predicted; the other images are still predicted. If the command is stopped, --out has what was predicted until then.
 """
 import argparse
 
@@ -17,7 +21,7 @@ def parse_args() -> argparse.Namespace:
         metavar='CONFIG_OR_WORK_DIR',
         help='config file, name of a config, or folder of a run; a Python config is run, also that of the folder')
     parser.add_argument(
-        'inputs', metavar='INPUT', nargs='+', help='[CHECKPOINT] IMAGES: files, folders, quoted patterns')
+        'inputs', metavar='INPUT', nargs='+', help='[CHECKPOINT] IMAGES: files, folders, quoted patterns, -')
     parser.add_argument(
         '--topk',
         type=int,
@@ -25,11 +29,16 @@ def parse_args() -> argparse.Namespace:
         help='classes to list per image (default: 1; with several labels per image: those predicted)')
     parser.add_argument('--out', metavar='FILE', help='also write the predictions to this .json or .csv file')
     parser.add_argument('--device', help='for example cpu or cuda:0; default: the GPU if there is one')
-    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images at once (default: 1)')
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=8,
+        metavar='N',
+        help='images at once (default: 8); it does not change the predictions')
     parser.add_argument(
         '--show-dir',
         metavar='DIR',
-        help='write the images with their predictions to this folder; for a segmentor also the masks')
+        help='write the images with their predictions to this folder, for a segmentor also the masks')
     apis.add_config_options(parser, overrides=False)
     return parser.parse_args()
 

@@ -1,8 +1,9 @@
 """Predicting the classes of images, prepared exactly as in validation."""
-import functools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -92,7 +93,11 @@ class ValidationPipeline:
             raise DataError(f'{name} cannot be prepared as in validation: {type(err).__name__}: {err}') from err
         if packed is None:
             raise DataError(f'{name}: the validation pipeline returned nothing for it')
-        return packed, lambda: _drawable(self._convert_channels(self._read(image, channel_order)))
+        return packed, partial(self.read_to_draw, image, channel_order)
+
+    def read_to_draw(self, image: Image, channel_order: ChannelOrder | None = None) -> np.ndarray:
+        """Read an image to draw on, (H, W, 3) RGB or (H, W, 1) grey, uint8."""
+        return _drawable(self._convert_channels(self._read(image, channel_order)))
 
     def _read(self, image: Image, channel_order: ChannelOrder | None, step: Callable | None = None) -> dict:
         if isinstance(image, str | os.PathLike):
@@ -198,9 +203,10 @@ class ImageClassificationInferencer:
         Returns:
             A dict for each image: ``pred_label``, ``pred_score`` (its probability), ``pred_class`` (its name, if it is
             known), ``pred_scores`` ((C, ) float32, all of them); with ``topk`` also ``topk``, a list of dicts of
-            ``label``, ``score`` and ``class``, the best first. For a model with several labels per image, the first
-            three are lists of what it predicts, the best first, which may be empty. With ``skip_broken`` a broken image
-            has ``dict(error=why)``, or None among data samples.
+            ``label``, ``score`` and ``class``, the best first; with ``show_dir`` also ``overlay``, the path of the
+            drawing. For a model with several labels per image, the first three are lists of what it predicts, the best
+            first, which may be empty. With ``skip_broken`` a broken image has ``dict(error=why)``, or None among data
+            samples.
 
         Raises:
             MissingFileError: If an image does not exist.
@@ -208,31 +214,37 @@ class ImageClassificationInferencer:
             ConfigError: If the number of class names differs from that of scores, or ``topk`` is larger than it.
         """
         images = as_list(inputs)
-        names = _drawing_names(images)
-        results, samples = [], []
-        for batch in batched(images, batch_size):
-            prepared = [self._prepare(image, skip_broken, channel_order) for image in batch]
-            packed = [ready[0] for ready in prepared if not isinstance(ready, UserError)]
-            predictions = self._predict(packed, self.model.test_step)
-            for ready in prepared:
-                if isinstance(ready, UserError):
-                    results.append(dict(error=str(ready)))
-                    samples.append(None)
-                    continue
-                samples.append(next(predictions))
-                results.append(self._describe(samples[-1], topk))
-                if show_dir is not None:
-                    self._draw(ready[1](), samples[-1], Path(show_dir) / names[len(samples) - 1])
-        return samples if return_datasamples else results
+        prepared = (prepare(self.pipeline, image, skip_broken, channel_order) for image in images)
+        pairs = list(self.predict_each(images, prepared, batch_size, show_dir, topk, channel_order))
+        return [pair[return_datasamples] for pair in pairs]
 
-    def _prepare(self, image: Image, skip_broken: bool,
-                 channel_order: ChannelOrder | None) -> tuple[dict, Callable[[], np.ndarray]] | UserError:
-        try:
-            return self.pipeline(image, channel_order)
-        except (DataError, MissingFileError) as err:
-            if not skip_broken:
-                raise
-            return err
+    def predict_each(self,
+                     images: Sequence[Image],
+                     prepared: Iterable[dict | UserError],
+                     batch_size: int = 1,
+                     show_dir: str | os.PathLike | None = None,
+                     topk: int | None = None,
+                     channel_order: ChannelOrder | None = None) -> Iterator[tuple[dict, DataSample | None]]:
+        """Yield the result and the data sample of each image as soon as its batch is predicted; none is kept.
+
+        Args:
+            prepared: For each image the packed sample, or why there is none.
+            images, batch_size, show_dir, topk, channel_order: See :meth:`__call__`.
+        """
+        names = _drawing_names(images)
+        for batch in batched(zip(images, names, prepared), batch_size):
+            packed = [sample for _, _, sample in batch if not isinstance(sample, UserError)]
+            predictions = self._predict(packed, self.model.test_step)
+            for image, name, ready in batch:
+                if isinstance(ready, UserError):
+                    yield dict(error=str(ready)), None
+                    continue
+                sample = next(predictions)
+                result = self._describe(sample, topk)
+                if show_dir is not None:
+                    drawable = self.pipeline.read_to_draw(image, channel_order)
+                    result |= self._draw(drawable, sample, Path(show_dir, name))
+                yield result, sample
 
     @torch.no_grad()
     def _predict(self, samples: Sequence[dict], step: Callable[[dict], Sequence]) -> Iterator:
@@ -266,9 +278,11 @@ class ImageClassificationInferencer:
             result['topk'] = ranked[:topk]
         return dict(result, pred_scores=scores)
 
-    def _draw(self, image: np.ndarray, sample: DataSample, path: Path) -> None:
+    def _draw(self, image: np.ndarray, sample: DataSample, path: Path) -> dict[str, str]:
+        """Draw the prediction into a file; return the paths of what was written, by kind."""
         # one visualizer per image: it keeps the figure of its last image, and building it is quick
         UniversalVisualizer().visualize_cls(image, sample.cpu(), classes=self.classes, draw_gt=False, out_file=path)
+        return dict(overlay=str(path))
 
     @staticmethod
     def list_models(pattern: str | None = None) -> list[str]:
@@ -293,20 +307,34 @@ def inference_model(model: str | os.PathLike | Config | nn.Module,
     return inferencer(img, show_dir=show_dir, topk=topk, channel_order=channel_order)[0]
 
 
+def prepare(pipeline: ValidationPipeline,
+            image: Image,
+            skip_broken: bool = True,
+            channel_order: ChannelOrder | None = None) -> dict | UserError:
+    """Return an image's packed sample; or with ``skip_broken``, if it cannot be read, the error."""
+    try:
+        return pipeline(image, channel_order)[0]
+    except (DataError, MissingFileError) as err:
+        if not skip_broken:
+            raise
+        return err
+
+
 def check_topk(topk: int | None, most: int) -> None:
     """Raise a ConfigError unless ``topk`` is None or from 1 to ``most``."""
     if topk is not None and not 1 <= topk <= most:
         raise ConfigError(f'topk must be from 1 to {most}, the number of classes; got {topk}')
 
 
-def batched(images: Sequence[Image], batch_size: int) -> list[Sequence[Image]]:
-    """Cut a list into pieces of ``batch_size``; raise a ConfigError unless that is at least 1."""
+def batched(items: Iterable, batch_size: int) -> Iterator[list]:
+    """Cut what comes into lists of ``batch_size``; raise a ConfigError unless that is at least 1."""
     if batch_size < 1:
         raise ConfigError(f'batch_size must be at least 1, got {batch_size}')
-    return [images[start:start + batch_size] for start in range(0, len(images), batch_size)]
+    items = iter(items)
+    return iter(lambda: list(islice(items, batch_size)), [])
 
 
-@functools.cache
+@cache
 def _note_order() -> None:
     """Say once which channel order is assumed."""
     print_log("arrays count as BGR, OpenCV's order; give channel_order='rgb' for RGB (PIL images are RGB)", 'current')
@@ -329,9 +357,11 @@ def _type_name(step: Any) -> str:
 
 def _drawing_names(images: Sequence[Image]) -> list[str]:
     """Name the drawings like the images; repeated names get a number."""
-    names, seen = [], Counter()
+    names, seen = {}, Counter()
     for index, image in enumerate(images):
-        stem = Path(image).stem if isinstance(image, str | os.PathLike) else str(index)
-        seen[stem] += 1
-        names.append(f'{stem}_{seen[stem]}'.removesuffix('_1') + '.png')
-    return names
+        name = stem = Path(image).stem if isinstance(image, str | os.PathLike) else str(index)
+        while name in names:
+            seen[stem] += 1
+            name = f'{stem}_{seen[stem] + 1}'
+        names[name] = None
+    return [f'{name}.png' for name in names]

@@ -2,32 +2,43 @@
 import contextlib
 import csv
 import glob
+import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
+from mmengine.utils import track_iter_progress
+from torch.utils.data import DataLoader
 
+from ftcls.apis.training.machine_faults import prepare_workers
 from ftcls.datasets.headers import is_image
 from ftcls.datasets.list_files import missing_hint
 from ftcls.datasets.survey import survey_images
 from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.datasets.transforms.decoder_errors import DAMAGED
 from ftcls.models.segmentors import ImageSegmentor
-from ftcls.utils import ConfigError, DataError, MissingFileError
+from ftcls.utils import ConfigError, DataError, MissingFileError, UserError
+from ftcls.utils.checkpoint.folder import write_whole
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names, plural
+from ftcls.utils.processes import usable_cores
 from ftcls.utils.table import render_table
-from .inferencer import ImageClassificationInferencer, check_topk
+from .inferencer import ImageClassificationInferencer, ValidationPipeline, check_topk, prepare
 from .model_zoo import CHECKPOINT_SUFFIXES, get_model, resolve_model
 from .segmentation import ImageSegmentationInferencer
 
 __all__ = ['PredictionReport', 'find_images', 'predict_files', 'split_checkpoint']
 
 _NO_IMAGES = 'is a folder without images'
+_FEW = 64  # images that are prepared before worker processes have started
+_LARGE = ('pred_scores', 'pred_mask', 'pred_prob')  # all scores or pixels are too many for a file
 
 
 @dataclass
@@ -52,6 +63,24 @@ class PredictionReport:
     def exit_code(self) -> int:
         """0 if every image was predicted, else 1."""
         return int(bool(self.broken))
+
+    def collect(self, files: Sequence[str], results: Iterable[tuple[dict, Any]], out: str | os.PathLike | None) -> None:
+        """Add a row for each file's result as it comes, show the progress on a terminal, and write ``out``.
+
+        If it is stopped, what has come until then is written.
+        """
+        if sys.stderr.isatty():
+            results = track_iter_progress((results, len(files)), file=sys.stderr)
+        try:
+            for (result, _), file in zip(results, files):  # the progress ends with the results
+                if os.path.isdir(file):
+                    result = dict(error=f'{file} {_NO_IMAGES}')
+                self.rows.append(dict(img_path=file, **{k: v for k, v in result.items() if k not in _LARGE}))
+        finally:
+            if self.rows and out is not None:
+                self.write(out)
+                if len(self.rows) < len(files):
+                    warn(f'stopped: {out} has the predictions of {len(self.rows)} of {len(files)} images')
 
     def table(self) -> str:
         """Return the predictions as a plain table, then what could not be predicted and why."""
@@ -82,15 +111,17 @@ class PredictionReport:
         path = Path(out)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() == '.json':
-            path.write_text(json.dumps(self.rows, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+            write_whole(path, json.dumps(self.rows, indent=2, ensure_ascii=False) + '\n')
             return
         columns = ['img_path', 'rank', 'label', 'class', 'score', 'error']
         if self._has_masks:
             columns = ['img_path', 'foreground', 'error']
-        with path.open('w', newline='', encoding='utf-8') as file:
-            writer = csv.DictWriter(file, columns, restval='', extrasaction='ignore')
-            writer.writeheader()
-            writer.writerows(self._lines())
+        columns += [name for name in ('mask', 'overlay') if any(name in row for row in self.rows)]
+        file = io.StringIO(newline='')
+        writer = csv.DictWriter(file, columns, restval='', extrasaction='ignore')
+        writer.writeheader()
+        writer.writerows(self._lines())
+        write_whole(path, file.getvalue())
 
     @property
     def _has_masks(self) -> bool:
@@ -104,7 +135,8 @@ class PredictionReport:
             if hits is None:  # lists of several labels
                 columns = {key.removeprefix('pred_'): value for key, value in row.items() if key.startswith('pred_')}
                 hits = [dict(zip(columns, values)) for values in zip(*columns.values())]
-            ranked = [dict(hit, img_path=row['img_path'], rank=rank) for rank, hit in enumerate(hits, start=1)]
+            files = {key: row[key] for key in ('img_path', 'mask', 'overlay') if key in row}
+            ranked = [dict(hit, **files, rank=rank) for rank, hit in enumerate(hits, start=1)]
             lines += ranked or [row]
         return lines
 
@@ -125,11 +157,12 @@ def split_checkpoint(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
 def find_images(inputs: Sequence[str | os.PathLike]) -> tuple[list[str], list[str]]:
     """Return the images that files, folders (with subfolders) and glob patterns name, and notes on what was skipped.
 
+    '-' is for the names on the standard input, one per line, or separated by NUL as by ``find -print0``.
     A file that is named itself is always taken, even if it does not exist: reading it reports that.
     """
     images: dict[str, None] = {}
     notes = []
-    for name in map(os.fspath, inputs):
+    for name in chain.from_iterable(_read_names() if str(name) == '-' else [os.fspath(name)] for name in inputs):
         pattern = name
         if os.path.isdir(name):
             pattern = f'{glob.escape(name)}/**/*'
@@ -142,6 +175,13 @@ def find_images(inputs: Sequence[str | os.PathLike]) -> tuple[list[str], list[st
             notes.append(f'{name}: skipped {plural(len(files) - len(hits), "file")} without an image in it')
         images.update(dict.fromkeys(hits or [name]))
     return list(images), notes
+
+
+def _read_names() -> list[str]:
+    """Return the names of files on the standard input."""
+    content = sys.stdin.buffer.read()
+    names = content.split(b'\0') if b'\0' in content else content.splitlines()
+    return [os.fsdecode(name) for name in names if name]
 
 
 def _check_images(images: Sequence[str]) -> None:
@@ -157,6 +197,23 @@ def _check_images(images: Sequence[str]) -> None:
         warn(text)
 
 
+def _iter_prepared(files: Sequence[str], pipeline: ValidationPipeline, batch_size: int) -> Iterator[dict | UserError]:
+    """Yield for each file the packed sample, or why there is none; of many, worker processes prepare a batch ahead."""
+    workers = usable_cores() if len(files) >= _FEW else 0
+    ahead = max(2, batch_size // workers) if workers else None
+    # without a generator, the random numbers of this process would move on
+    options = dict(num_workers=workers, prefetch_factor=ahead, generator=torch.Generator())
+    loader = DataLoader(files, None, collate_fn=partial(_prepare, pipeline), **options)
+    prepare_workers(loader, 'predict')
+    for prepared, damaged in loader:
+        DAMAGED.update(damaged)
+        yield prepared
+
+
+def _prepare(pipeline: ValidationPipeline, path: str) -> tuple[dict | UserError, dict[str, str]]:
+    return prepare(pipeline, path), {file: text for file, text in DAMAGED.items() if file == path}
+
+
 def predict_files(model: str | os.PathLike,
                   images: Sequence[str | os.PathLike],
                   checkpoint: str | os.PathLike | None = None,
@@ -164,17 +221,20 @@ def predict_files(model: str | os.PathLike,
                   topk: int | None = None,
                   out: str | os.PathLike | None = None,
                   device: str | torch.device | None = None,
-                  batch_size: int = 1,
+                  batch_size: int = 8,
                   show_dir: str | os.PathLike | None = None) -> PredictionReport:
     """Predict images; a broken or missing one does not stop the others.
 
+    Many images are read by worker processes while the model computes, with a progress bar on a terminal. If the
+    prediction is stopped, ``out`` has what was predicted until then.
+
     Args:
         model: A work dir, a config file or the name of a config.
-        images: Files, folders and glob patterns.
+        images: Files, folders and glob patterns; '-' for the names on the standard input, see :func:`find_images`.
         checkpoint: The weights; None for those of the run.
         topk: How many classes to list per image; None for 1, or for those that a model with several labels predicts.
         out: A .json or .csv file to write.
-        batch_size: Images that go through the model at once.
+        batch_size: Images that go through the model at once; the results do not depend on it.
         show_dir: A folder for the images with their predictions drawn on them; for a segmentor also for the masks.
 
     Raises:
@@ -194,23 +254,17 @@ def predict_files(model: str | os.PathLike,
     inferencer = kind(built)
     if topk is None and not inferencer.is_multi_label:
         topk = 1
-    results = inferencer(files, batch_size=batch_size, show_dir=show_dir, topk=topk, skip_broken=True)
+    report = PredictionReport(notes=notes)
+    prepared = _iter_prepared(files, inferencer.pipeline, batch_size)
+    report.collect(files, inferencer.predict_each(files, prepared, batch_size, show_dir, topk), out)
     if isinstance(inferencer.pipeline.load, LoadImageFromFile):
         with contextlib.suppress(DataError):  # each file has an error of its own
-            notes += survey_images(files, inferencer.pipeline.load).lines[1:]
-    report = PredictionReport(notes=notes)
-    for file, result in zip(files, results):
-        if os.path.isdir(file):
-            result = dict(error=f'{file} {_NO_IMAGES}')
-        for key in ('pred_scores', 'pred_mask', 'pred_prob'):  # all scores or pixels are too many for a file
-            result.pop(key, None)
-        report.rows.append(dict(img_path=file, **result))
+            report.notes += survey_images(files, inferencer.pipeline.load).lines[1:]
     damaged = [file for file in files if file in DAMAGED]
     report.notes += [f'{file} is damaged, and was decoded as far as possible: {DAMAGED[file]}' for file in damaged]
     if inferencer.classes is None and kind is ImageClassificationInferencer:
         report.notes.append('neither the checkpoint nor the config names the classes: these are indices')
     if out is not None:
-        report.write(out)
         report.notes.append(f'written to {out}')
     if show_dir is not None and len(report.broken) < len(report.rows):
         report.notes.append(f'drawn in {show_dir}')

@@ -23,7 +23,7 @@ class ImageSegmentationInferencer(ImageClassificationInferencer):
     Called like :class:`ImageClassificationInferencer` (without ``topk``), it returns for each image a dict of
     ``foreground`` (share of the pixels, 0 to 1), ``pred_mask`` ((H, W) uint8, 0 or 1) and ``pred_prob`` ((H, W)
     float32), both of the size of the image. With ``show_dir`` it writes ``<name>_mask.png`` (0 and 255) and
-    ``<name>_overlay.png``.
+    ``<name>_overlay.png``, and names them as ``mask`` and ``overlay``.
 
     Raises:
         ConfigError: If the validation pipeline changes the shape of an image by more than resizing.
@@ -47,9 +47,11 @@ class ImageSegmentationInferencer(ImageClassificationInferencer):
             mask = (prob > self.model.head.threshold).astype(np.uint8)
         return dict(foreground=float(mask.mean()), pred_mask=mask, pred_prob=prob)
 
-    def _draw(self, image: np.ndarray, sample: DataSample, path: Path) -> None:
+    def _draw(self, image: np.ndarray, sample: DataSample, path: Path) -> dict[str, str]:
         mask = self._describe(sample, None)['pred_mask']
         path.parent.mkdir(parents=True, exist_ok=True)
         overlay = overlay_mask(image, mask)[..., ::-1]
-        for name, pixels in dict(mask=mask * np.uint8(255), overlay=overlay).items():
-            path.with_name(f'{path.stem}_{name}.png').write_bytes(cv2.imencode('.png', pixels)[1].tobytes())
+        files = {name: path.with_name(f'{path.stem}_{name}.png') for name in ('mask', 'overlay')}
+        for file, pixels in zip(files.values(), (mask * np.uint8(255), overlay)):
+            file.write_bytes(cv2.imencode('.png', pixels)[1].tobytes())
+        return {name: str(file) for name, file in files.items()}

@@ -230,5 +230,5 @@ def test_what_is_said_of_an_empty_folder(cfg: Config, tmp_path: Path) -> None:
         tmp_path / 'seg.py', [one], tmp_path / 'm.pth', out=tmp_path / 'p.csv', show_dir=tmp_path / 's')
     assert 'drawn in' in report.table()
     head, row = (tmp_path / 'p.csv').read_text().splitlines()
-    assert head == 'img_path,foreground,error' and float(row.split(',')[1]) == pytest.approx(
-        report.rows[0]['foreground'])
+    assert head == 'img_path,foreground,error,mask,overlay' and row.endswith('0_overlay.png')
+    assert float(row.split(',')[1]) == pytest.approx(report.rows[0]['foreground'])
