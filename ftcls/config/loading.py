@@ -22,6 +22,7 @@ __all__ = [
     'resolve_config_path', 'shipped_configs', 'used_names'
 ]
 
+_LOCAL = dict(type='LocalVisBackend')
 _WORDS = {'true': True, 'false': False, 'none': None, 'null': None}
 
 
@@ -54,6 +55,25 @@ def load_config(path: str | Path | Mapping | Config,
     if not isinstance(overrides, Mapping):
         overrides = dict(parse_override(item) for item in overrides)
     apply_overrides(cfg, overrides)
+    return _with_backends(cfg)
+
+
+def _with_backends(cfg: Config) -> Config:
+    """Return a config with a dict for each backend of the visualizer that is given by its name, beside the local one.
+
+    Where there are others than the local one, training and validation are logged apart, both by iterations.
+    """
+    given = as_list(getattr(cfg.get('visualizer'), 'vis_backends', None) or [])
+    if all(one == _LOCAL for one in given):
+        return cfg
+    backends = [dict(type=one) if isinstance(one, str) else one for one in given]
+    if backends != given and _LOCAL not in backends:
+        backends.insert(0, _LOCAL)
+    cfg = copy.deepcopy(cfg)
+    cfg.visualizer = {'type': 'UniversalVisualizer', **cfg.visualizer, 'vis_backends': backends}
+    logger = {'type': 'LoggerHook', **((cfg.get('default_hooks') or {}).get('logger') or {})}
+    logger['log_metric_by_epoch'] = False
+    cfg.merge_from_dict({'log_processor.log_with_hierarchy': True, 'default_hooks.logger': logger})
     return cfg
 
 

@@ -174,18 +174,22 @@ def as_floats(outputs: Mapping[str, Any] | None) -> dict[str, float]:
 class MetricsRecordHook(Hook):
     """Write ``<work_dir>/metrics.jsonl``, and stop a run whose loss is no longer finite.
 
-    ==========  ========================================================================================================
-    key         meaning
-    ==========  ========================================================================================================
-    ``kind``    ``'train'`` or ``'val'``
-    ``epoch``   from 1; of a run by iterations, the pass over the training data
-    ``iter``    iteration within the epoch, from 1
-    ``step``    iteration over the whole run, from 1
-    ``time``    seconds since this process began to train
-    ``iters``   in ``train``: the number of iterations, since the record before, that the values are means of
-    ``lr``      in ``train``: the learning rate of the first group; ``lr/<name>`` of groups with another one
-    ``loss`` …  in ``train``: the means of the model's losses on the main process; in ``val``: all metrics
-    ==========  ========================================================================================================
+    =============  =====================================================================================================
+    key            meaning
+    =============  =====================================================================================================
+    ``kind``       ``'train'`` or ``'val'``
+    ``epoch``      from 1; of a run by iterations, the pass over the training data
+    ``iter``       iteration within the epoch, from 1
+    ``step``       iteration over the whole run, from 1
+    ``time``       seconds since this process began to train
+    ``iters``      in ``train``: the number of iterations, since the record before, that the values are means of
+    ``lr``         in ``train``: the learning rate of the first group; ``lr/<name>`` of groups with another one; both
+                   that of the last of these iterations
+    ``lr_course``  in ``train``, by the name of a rate that changed: that of each of these iterations; of more than 100
+                   every second, third …
+    ``loss`` …     in ``train``: the means of the model's losses on the main process, which the log and the backends of
+                   the visualizer show too; in ``val``: all metrics
+    =============  =====================================================================================================
 
     A record of kind ``val`` also has ``higher_is_better``: whether more is better, of each metric whose class states
     it. A value that is not finite is null. A run that is resumed drops the records past the iteration that it resumes
@@ -216,8 +220,14 @@ class MetricsRecordHook(Hook):
         self._unread: list[tuple[dict[str, torch.Tensor], int, float, bool]] = []
         self._position: dict[str, int] = {}
         self._rates: dict[str, float] = {}
+        self._courses: dict[str, list[float]] = {}
         self._left_out: set[str] = set()
         self._began = 0.
+
+    @property
+    def unrecorded_iters(self) -> int:
+        """Number of iterations since the last ``train`` record, before the current one is noted."""
+        return self._iterations + len(self._unread)
 
     def before_train(self, runner: Runner) -> None:
         """Open the file: cut it where the run resumes, or start a new one."""
@@ -228,8 +238,8 @@ class MetricsRecordHook(Hook):
         self._position = dict(epoch=runner.epoch, iter=0, step=runner.iter)
         resumed = getattr(runner.train_loop, 'resumed', {})
         if resumed.get('unrecorded'):
-            self._iterations, sums, counts, self._position, self._rates = resumed['unrecorded']
-            self._sums, self._counts = Counter(sums), Counter(counts)
+            self._iterations, sums, counts, self._position, self._rates, *courses = resumed['unrecorded']
+            self._sums, self._counts, self._courses = Counter(sums), Counter(counts), dict(*courses)
         if self.interval is None:
             self.interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
         if not is_main_process():
@@ -246,12 +256,14 @@ class MetricsRecordHook(Hook):
         """Keep what is not written yet."""
         self._read()
         means = dict(self._sums), dict(self._counts)
-        checkpoint['meta']['unrecorded'] = [self._iterations, *means, self._position, self._rates]
+        checkpoint['meta']['unrecorded'] = [self._iterations, *means, self._position, self._rates, self._courses]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Note the outputs, and read them; write a record where one is due."""
         self._rates = distinct_lrs(runner.optim_wrapper)
         self._position = _train_position(runner, batch_idx)
+        for name, rate in self._rates.items():
+            self._courses.setdefault(name, []).append(rate)
         skipped = getattr(runner.optim_wrapper, 'skipped_steps', 0)
         values = {key: torch.as_tensor(value).detach() for key, value in (outputs or {}).items()}
         self._unread.append((values, self._position['step'], self._rates['lr'], skipped > self._skipped))
@@ -302,8 +314,11 @@ class MetricsRecordHook(Hook):
         self._append('val', values, higher_is_better=directions)
 
     def after_train(self, runner: Runner) -> None:
-        """Close the file: what follows the training is not part of it."""
+        """Close the file: what follows the training is not part of it; hand the best scores to the visualizer."""
         self._write_train()
+        for name, score in runner.message_hub.runtime_info.items():
+            if name.startswith('best_score'):
+                runner.visualizer.add_scalar(name, score, runner.iter)
         self._file = None
 
     def _append(self, kind: str, values: Mapping[str, Any], **more: Any) -> None:
@@ -316,7 +331,12 @@ class MetricsRecordHook(Hook):
         self._read()
         iterations, means = self._iterations, self._take_means()
         if iterations and self._file is not None:
-            self._append('train', means, iters=iterations, **self._rates)
+            courses = {
+                name: rates[::len(rates) // 100 + 1]
+                for name, rates in self._courses.items() if len({*rates}) > 1
+            }
+            self._append('train', means, iters=iterations, **self._rates, **({'lr_course': courses} if courses else {}))
+        self._courses = {}
 
     def _take_means(self) -> dict[str, float]:
         """Return the means since the last call."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = [
-    'SHORT_COMMANDS', 'command', 'did_you_mean', 'edits', 'enumerate_names', 'is_regex', 'match_names', 'missing_hint',
-    'name_parts', 'nearest', 'plural'
+    'SHORT_COMMANDS', 'command', 'did_you_mean', 'edits', 'enumerate_names', 'is_percentage', 'is_regex', 'match_names',
+    'missing_hint', 'name_parts', 'nearest', 'plural', 'score_digits'
 ]
 
 SHORT_COMMANDS = dict(
@@ -90,6 +90,21 @@ def enumerate_names(names: Iterable[object], most: int = 10) -> str:
 def plural(count: int, noun: str, suffix: str = 's') -> str:
     """Return ``'1 fault'``, ``'2 faults'``; ``suffix`` where the plural is not formed by an s."""
     return f'{count:,} {noun}' if count == 1 else f'{count:,} {noun}{suffix}'
+
+
+def is_percentage(metric: str) -> bool:
+    """Tell whether a metric's values are percentages, by its name."""
+    return re.match('(val/|test/)?(accuracy/|single-label/|multi-label/|dice|iou)', metric) is not None
+
+
+def score_digits(metric: str) -> int:
+    """Return how many decimals the values of a metric are shown with.
+
+    Example:
+        >>> score_digits('accuracy/top1'), score_digits('loss')
+        (2, 4)
+    """
+    return 2 if is_percentage(metric) else 4
 
 
 def edits(one: str, other: str) -> int:

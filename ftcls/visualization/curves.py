@@ -1,5 +1,4 @@
 """The curves of one run, and of several runs compared, as PNG files."""
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,8 @@ import numpy as np
 
 from ftcls.utils import ConfigError, DataError, did_you_mean
 from ftcls.utils.checkpoint.folder import draft_of
+from ftcls.utils.fonts import drawable
+from ftcls.utils.names import is_percentage, score_digits
 from .records import Record, Series, learning_rates, metric_directions, metric_names, series, steps_per_epoch
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import, which a run that draws nothing does not wait for
@@ -17,10 +18,10 @@ if TYPE_CHECKING:  # matplotlib takes half a second to import, which a run that 
 
 __all__ = ['draw_compare', 'draw_curves', 'plot_compare', 'plot_curves']
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; yellow left out, too faint on white.
-_COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+# Okabe and Ito's colours, which colour-blind readers can tell apart, without yellow and black, which are too faint on
+# white or on a dark ground. All else follows matplotlib's settings, also those of a file in MATPLOTLIBRC.
+_COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#808080')
 _DASHES = ('-', '--', '-.', ':')
-_PERCENT = ('accuracy/', 'single-label/', 'multi-label/', 'dice', 'iou')  # metrics in these groups are percentages
 
 
 def plot_curves(records: Sequence[Record], out: str | os.PathLike, title: str | None = None) -> Path:
@@ -88,7 +89,7 @@ def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
     caption = f'mean ± standard deviation over {counts} {over}'
     if counts == '1':
         caption = f'one {over.rstrip("s")}'
-    figure.supxlabel(caption, fontsize=9, color='0.35')
+    figure.supxlabel(caption, fontsize=9, color='0.5')
     return _save(figure, out)
 
 
@@ -114,7 +115,7 @@ def draw_compare(panels: Sequence['Axes'],
         color = _COLORS[index % len(_COLORS)]
         _draw_arm(left, arm, [_scaled(series(records, 'train', 'loss'), records, by_epoch) for records in seeds], color)
         scores = [_scaled(series(records, 'val', metric), records, by_epoch) for records in seeds]
-        _draw_arm(right, arm, scores, color, name_last=True)
+        _draw_arm(right, arm, scores, color, score_digits(metric))
     if not left.lines and not right.lines:
         raise DataError('there is nothing to draw: no record holds a loss or a validation metric')
     left.set(title='Training loss', ylabel='loss')
@@ -125,13 +126,19 @@ def draw_compare(panels: Sequence['Axes'],
         _finish(axes)
 
 
-def _panels(count: int, title: str | None) -> tuple['Figure', Sequence['Axes']]:
-    """Make a figure with ``count`` panels in a row; pyplot would keep it in memory and look for a display."""
+def _figure(width: float, height: float, title: str | None) -> 'Figure':
+    """Make a figure of a size in inches; pyplot would keep it in memory and look for a display."""
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(4.6 * count, 4.), layout='constrained')
+    figure = Figure(figsize=(width, height), layout='constrained')
     figure.get_layout_engine().set(wspace=0.06)
     if title:
-        figure.suptitle(title, fontsize=13, fontweight='bold')
+        figure.suptitle(drawable(title), fontsize=13)
+    return figure
+
+
+def _panels(count: int, title: str | None) -> tuple['Figure', Sequence['Axes']]:
+    """Make a figure with ``count`` panels in a row."""
+    figure = _figure(4.6 * count, 4., title)
     return figure, figure.subplots(1, count, squeeze=False)[0]
 
 
@@ -159,28 +166,20 @@ def _draw_losses(axes: 'Axes', lines: Mapping[str, Series], per_epoch: float | N
     elif y:
         axes.plot(x, y, color=_COLORS[0], label='training', **_marks(y))
     if lines['val']:
-        _draw_scores(axes, 'validation', lines['val'], per_epoch, _COLORS[1], higher_is_better=False, form='.3f')
+        _draw_scores(axes, 'validation', lines['val'], per_epoch, _COLORS[1], higher_is_better=False)
     _log_where_it_spans(axes, 20)
     _finish(axes)
 
 
-def _draw_scores(axes: 'Axes',
-                 label: str,
-                 points: Series,
-                 per_epoch: float | None,
-                 color: str,
-                 higher_is_better: bool | None,
-                 form: str = '.4g') -> None:
-    """Draw a course of scores, and mark the best one where it is known which is better; NaN is no value."""
+def _draw_scores(axes: 'Axes', label: str, points: Series, per_epoch: float | None, color: str,
+                 higher_is_better: bool | None) -> None:
+    """Draw a course of scores, and mark the best one where it is known which is better."""
     x, y = _xy(points, per_epoch)
-    finite = [i for i, value in enumerate(y) if math.isfinite(value)]
-    best = math.nan
-    if finite and higher_is_better is not None:
-        at = {True: max, False: min}[higher_is_better](finite, key=lambda i: y[i])
-        best = y[at]
-        axes.plot(x[at], best, marker='*', markersize=13, color=color, markeredgecolor='white', linestyle='', zorder=5)
     if higher_is_better is not None:
-        label += f' (best {best:{form}})'
+        best = {True: max, False: min}[higher_is_better](y)
+        label += f' (best {best:.{score_digits(label)}f})'
+        edge = axes.get_facecolor()
+        axes.plot(x[y.index(best)], best, '*', color=color, markersize=13, markeredgecolor=edge, zorder=5)
     axes.plot(x, y, color=color, label=label, **_marks(y))
 
 
@@ -199,8 +198,7 @@ def _draw_rates(axes: 'Axes', rates: Mapping[str, Series], per_epoch: float | No
     for index, (name, points) in enumerate(rates.items()):
         x, y = _xy(points, per_epoch)
         style = dict(color=_COLORS[index % len(_COLORS)], linestyle=_DASHES[index % len(_DASHES)], linewidth=1.6)
-        marker = 'o' if len(x) == 1 else None  # a rate holds from its step until the next one is set
-        axes.plot(x, y, label=name, drawstyle='steps-post', marker=marker, **style)
+        axes.plot(x, y, label=name, **style)
     if not _log_where_it_spans(axes, 5) and axes.lines:
         axes.set_ylim(bottom=0)
     _finish(axes)
@@ -215,8 +213,8 @@ def _draw_arm(axes: 'Axes',
               arm: str,
               seeds: Sequence[Sequence[tuple[float, float]]],
               color: str,
-              name_last: bool = False) -> None:
-    """Draw the mean of an arm's seeds and the band of one standard deviation around it."""
+              digits: int = 0) -> None:
+    """Draw the mean of an arm's seeds in a band of one standard deviation; give the last with ``digits`` decimals."""
     if not (seeds := [points for points in seeds if points]):
         return
     # Seeds that are not logged at the same steps are interpolated at those of the first, within their common range.
@@ -227,35 +225,31 @@ def _draw_arm(axes: 'Axes',
     values = np.stack([np.interp(x, *zip(*points)) for points in seeds])
     if values.shape[1] > 60:
         values = np.stack([_smooth(row) for row in values])
-    mean, last = values.mean(0), ''
+    mean, last, label = values.mean(0), '', drawable(arm)
     if len(seeds) > 1:
         spread = values.std(0, ddof=1)  # of a sample
         axes.fill_between(x, mean - spread, mean + spread, color=color, alpha=0.18, linewidth=0)
-        last = f' ± {spread[-1]:.1f}'
-    label = f'{arm} ({mean[-1]:.1f}{last})' if name_last else arm
+        last = f' ± {spread[-1]:.{digits}f}'
+    if digits:
+        label += f' ({mean[-1]:.{digits}f}{last})'
     axes.plot(x, mean, color=color, label=label, **_marks(mean))
 
 
 def _smooth(values: Sequence[float]) -> np.ndarray:
-    """Average each value with its neighbours, over a fortieth of the series; NaN where all of them are."""
-    values = np.asarray(values, dtype=float)
-    finite, window = np.isfinite(values), np.ones(2 * max(1, len(values) // 80) + 1)
-    counts = np.convolve(finite, window, 'same')
-    sums = np.convolve(np.where(finite, values, 0.), window, 'same')
-    return np.where(counts > 0.5, sums / np.maximum(counts, 1), np.nan)
+    """Average each value with its neighbours, over a fortieth of the series."""
+    window = np.ones(2 * max(1, len(values) // 80) + 1)
+    return np.convolve(values, window, 'same') / np.convolve(np.ones(len(values)), window, 'same')
 
 
 def _marks(values: Sequence[float], most: int = 40) -> dict[str, object]:
     """Return how a line is drawn: with a dot at each value where there are few."""
-    if len(values) > most:
-        return dict(linewidth=1.6)
-    return dict(linewidth=1.6, marker='o', markersize=3.5)
+    marker = 'o' if len(values) <= most else ''
+    return dict(linewidth=1.6, marker=marker, markersize=3.5)
 
 
 def _log_where_it_spans(axes: 'Axes', factor: float) -> bool:
     """Make the y axis logarithmic where all values are positive and span more than ``factor``; tell whether it is."""
     values = np.concatenate([[], *(np.asarray(line.get_ydata(), dtype=float) for line in axes.lines)])
-    values = values[np.isfinite(values)]
     if not len(values) or values.min() <= 0 or values.max() / values.min() <= factor:
         return False
     axes.set_yscale('log')
@@ -266,7 +260,7 @@ def _log_where_it_spans(axes: 'Axes', factor: float) -> bool:
 def _unit(metrics: Sequence[str]) -> str:
     """Return the label of the axis that the metrics share."""
     name = metrics[0] if len(metrics) == 1 else 'value'
-    if metrics and all(metric.startswith(_PERCENT) for metric in metrics):
+    if metrics and all(map(is_percentage, metrics)):
         name += ' (%)'
     return name
 
@@ -281,10 +275,10 @@ def _label_steps(axes: 'Axes', by_epoch: bool) -> None:
 def _finish(axes: 'Axes') -> None:
     """Add grid and legend, or say that there is nothing to show."""
     axes.spines[['top', 'right']].set_visible(False)
-    axes.grid(True, color='0.9', linewidth=0.8)
+    axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=9, frameon=True, framealpha=0.85, edgecolor='0.85')
+        axes.legend(fontsize=9)
     else:
         axes.text(0.5, 0.5, 'not recorded', transform=axes.transAxes, ha='center', va='center', color='0.5')
         axes.set_yticks([])

@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .curves import _save
+from ftcls.utils.fonts import drawable
+from .curves import _figure, _save
 
 __all__ = ['overlay_mask', 'plot_images']
 
@@ -55,14 +56,12 @@ def plot_images(images: Sequence[np.ndarray],
     aspect = max(image.shape[1] / image.shape[0] for image in images)
     columns = min(len(images), math.ceil(math.sqrt(len(images) * 4 / 3 / aspect)))  # the whole about as wide as 4:3
     rows = math.ceil(len(images) / columns)
-    from matplotlib.figure import Figure
-    figure = Figure(figsize=(2.4 * aspect * columns, 2.7 * rows + 0.4 * bool(title)), layout='constrained')
-    figure.suptitle(title or '', fontsize=11)
+    figure = _figure(2.4 * aspect * columns, 2.7 * rows + 0.4 * bool(title), title)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
         axes.axis('off')
     for axes, image, name in zip(panels, images, titles):
         interpolation = 'nearest' if max(image.shape[:2]) < 300 else 'antialiased'  # whole pixels of small images
         axes.imshow(image, interpolation=interpolation)
-        axes.set_title(name, fontsize=8)
+        axes.set_title(drawable(name), fontsize=8)
     return _save(figure, out)

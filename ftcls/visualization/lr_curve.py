@@ -3,7 +3,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .curves import _COLORS, _DASHES, _finish, _panels, _save
+from .curves import _COLORS, _DASHES, _figure, _finish, _save
 
 __all__ = ['plot_range_test']
 
@@ -27,8 +27,8 @@ def plot_range_test(rates: Sequence[float],
     Returns:
         The path of the file.
     """
-    figure, (axes, ) = _panels(1, title)
-    figure.set_size_inches(7, 4.4)
+    figure = _figure(7, 4.4, title)
+    axes = figure.subplots()
     axes.plot(rates, losses, '.', color=_COLORS[0], alpha=0.35, markersize=5, label='loss of a batch')
     axes.plot(rates, smoothed, color=_COLORS[0], linewidth=2, label='smoothed')
     for i, (name, rate) in enumerate(marks.items(), start=1):

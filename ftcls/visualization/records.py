@@ -47,7 +47,7 @@ def read_records(path: str | os.PathLike) -> list[dict]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def series(records: Iterable[Record], kind: str, name: str) -> Series:
@@ -83,14 +83,24 @@ def learning_rates(records: Iterable[Record]) -> dict[str, Series]:
     """Return one series for each distinct course of a learning rate, named by the groups that follow it.
 
     ``lr`` is the rate of the first parameter group, ``lr/<group>`` that of a group; groups that are not named have the
-    first one's.
+    first one's. The rate of an iteration stands at the number of iterations before it, as in :func:`.plot_schedule`.
     """
-    records = list(records)
+    records = [record for record in records if record.get('kind') == 'train']
     names = {name: None for record in records for name in record if name == 'lr' or name.startswith('lr/')}
-    groups = grouped((tuple(series(records, 'train', name)), name.partition('/')[2]) for name in names)
+    groups = grouped((tuple(_course(records, name)), name.partition('/')[2]) for name in names)
     groups.pop((), None)
     unnamed = 'all parameters' if len(groups) == 1 else 'the others'
     return {enumerate_names(filter(None, some), most=3) or unnamed: list(points) for points, some in groups.items()}
+
+
+def _course(records: Iterable[Record], name: str) -> Series:
+    points: list[tuple[int, object]] = []
+    for record in records:
+        step, iters = int(record.get('step', 0)), record.get('iters', 1)
+        rates = record.get('lr_course', {}).get(name, [record.get(name)] * 2)
+        points += zip(range(step - iters, step, max(1, (iters - 1) // (len(rates) - 1))), rates)
+    course = series((dict(kind='train', step=at, lr=rate) for at, rate in points), 'train', 'lr')
+    return course + [(at + 1, rate) for at, rate in course[-1:]]  # it holds to the end of the last iteration
 
 
 def steps_per_epoch(records: Iterable[Record]) -> float | None:

@@ -38,12 +38,12 @@ def draw_reliability(axes: 'Axes', title: str, count: Sequence[int], confidence:
     width, total = 1 / len(count), sum(count)
     filled = [i for i, n in enumerate(count) if n]
     middles = [(i + 0.5) * width for i in filled]
-    axes.bar(middles, [count[i] / total for i in filled], width, color='0.85', label='share of the predictions')
+    axes.bar(
+        middles, [count[i] / total for i in filled], width, color='0.5', alpha=0.35, label='share of the predictions')
     heights = [accuracy[i] for i in filled]
     axes.bar(middles, heights, width * 0.9, fill=False, edgecolor=_COLORS[0], linewidth=1.2, label='accuracy')
-    for i in filled:  # from what was said to what came true
-        axes.plot([confidence[i]] * 2, [confidence[i], accuracy[i]], color=_COLORS[1], linewidth=2)
-    axes.plot([], [], color=_COLORS[1], linewidth=2, label='gap')
-    axes.plot([0, 1], [0, 1], color='0.4', linestyle='--', linewidth=1)
+    said = [confidence[i] for i in filled]
+    axes.vlines(said, said, heights, color=_COLORS[1], linewidth=2, label='gap')  # from what was said to what came true
+    axes.plot([0, 1], [0, 1], color='0.5', linestyle='--', linewidth=1)
     axes.set(title=title, xlabel='confidence', ylabel='accuracy', xlim=(0, 1), ylim=(0, 1), aspect='equal')
     _finish(axes)

@@ -12,8 +12,7 @@ __all__ = ['plot_schedule']
 _MOST_POINTS = 4000  # more points than an image has columns
 # Texts beside an upright line, below the upper edge of the panel.
 _UPRIGHT = dict(xycoords=('data', 'axes fraction'), xytext=(-2, -3), textcoords='offset points', rotation=90)
-_UPRIGHT |= dict(ha='right', va='top', fontsize=7, color='0.4')
-_UPRIGHT |= dict(bbox=dict(facecolor='white', edgecolor='none', pad=0.5, alpha=0.8))
+_UPRIGHT |= dict(ha='right', va='top', fontsize=7, color='0.5')
 
 
 def plot_schedule(lr: Mapping[str, Sequence[float]],
@@ -45,8 +44,9 @@ def plot_schedule(lr: Mapping[str, Sequence[float]],
     for one, (name, courses) in zip(axes, panels):
         _draw_rates(one, _points(courses, begins or {}, iters_per_epoch), iters_per_epoch)
         for at, text in (joins or {}).items():
-            one.axvline(at / iters_per_epoch, color='0.6', linewidth=0.8, linestyle=':')
-            one.annotate(f'+ {text}', (at / iters_per_epoch, 1), **_UPRIGHT)
+            one.axvline(at / iters_per_epoch, color='0.5', linewidth=0.8, linestyle=':')
+            box = dict(facecolor=one.get_facecolor(), edgecolor='none', pad=0.5, alpha=0.8)
+            one.annotate(f'+ {text}', (at / iters_per_epoch, 1), bbox=box, **_UPRIGHT)
         one.set(title=name, ylabel=name.lower())
         _label_steps(one, by_epoch=True)
         if courses is momentum:  # its differences are small

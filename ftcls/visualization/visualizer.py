@@ -11,11 +11,12 @@ from mmengine.visualization import Visualizer
 from ftcls.registry import VISUALIZERS
 from ftcls.structures import DataSample
 from ftcls.utils import DataError
+from ftcls.utils.fonts import drawable
 
 __all__ = ['UniversalVisualizer']
 
 _BOX = dict(facecolor='black', alpha=0.6, boxstyle='round', edgecolor='none')
-_TEXT_STYLE = dict(family='monospace', color='white', bbox=_BOX, verticalalignment='top', horizontalalignment='left')
+_TEXT_STYLE = dict(color='white', bbox=_BOX, verticalalignment='top', horizontalalignment='left')
 _READABLE_EDGE = 224  # pixels; a text is not readable on an image with a smaller shorter edge, as CIFAR's
 
 
@@ -68,6 +69,7 @@ class UniversalVisualizer(Visualizer):
             DataError: If ``out_file`` cannot be written.
         """
         classes = classes or (self.dataset_meta or {}).get('classes')
+        from matplotlib import rcParams
         image = _resized(image, resize, rescale_factor)
         lines = []
         if draw_gt and 'gt_label' in data_sample:
@@ -78,8 +80,9 @@ class UniversalVisualizer(Visualizer):
         self.set_image(image)
         if lines:
             scale = min(image.shape[:2]) / 224
-            style = dict(_TEXT_STYLE, size=7 * max(scale, 1))
-            self.ax_save.text(6 * scale, 6 * scale, '\n'.join(lines), **{**style, **(text_cfg or {})})
+            text = drawable('\n'.join(lines))
+            style = dict(_TEXT_STYLE, size=7 * max(scale, 1), family=['monospace', *rcParams['font.family']])
+            self.ax_save.text(6 * scale, 6 * scale, text, **{**style, **(text_cfg or {})})
         drawing = self.get_image()
         if show:
             self.show(drawing, win_name=name, wait_time=wait_time)

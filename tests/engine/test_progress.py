@@ -37,7 +37,7 @@ def test_the_bar_shows_where_the_run_is(make_runner: MakeRunner, screen: Console
     text = plain(screen)
     for epoch in (1, 2, 3):
         assert f'epoch {epoch}/3' in text
-    assert re.search(r'9/9 loss \d\.\d{4}  lr 1\.00e-01  \d+ img/s \d:\d\d:\d\d', text)
+    assert re.search(r'9/9 loss \d\.\d{4}  lr 1\.0000e-01  \d+ img/s \d:\d\d:\d\d', text)
     assert 'validation' in text
     # The log passed through the console, and every line of it is whole.
     assert len(re.findall(r'Epoch\(train\) +\[\d\]\[2/3\].* loss: \d\.\d{4}', text)) == 3
@@ -118,7 +118,7 @@ def test_a_log_that_is_not_on_a_terminal_is_never_silent(make_runner: MakeRunner
     if seconds < 1:
         assert not added
     else:
-        assert re.fullmatch(r'epoch 1/3, iteration \d+/36: loss \d\.\d{4}, lr 1\.00e-01, \d+ img/s', added[0])
+        assert re.fullmatch(r'epoch 1/3, iteration \d+/36: loss \d\.\d{4}, lr 1\.0000e-01, \d+ img/s', added[0])
         assert len(added) <= len(times) and console.file.getvalue() == ''
 
 

@@ -76,7 +76,9 @@ def test_series_helpers() -> None:
     assert steps_per_epoch([dict(kind='val', epoch=1, step=10), dict(kind='val', epoch=1, step=20)]) is None
     rates = learning_rates(records)
     assert list(rates) == ['the others', 'head, neck']
-    assert rates['the others'][0] == (1, 0.1) and rates['head, neck'][-1] == (12, 0.1)
+    # the rate of the first iteration is at 0, that of the last holds to its end; epoch 3 begins at 6
+    assert rates['the others'][0] == (0, 0.1) and rates['head, neck'][-2:] == [(11, 0.1), (12, 0.1)]
+    assert rates['the others'][5:7] == [(5, 0.1), (6, 0.01)]
     assert list(learning_rates([dict(kind='train', step=1, lr=0.1)])) == ['all parameters']
 
 
@@ -90,7 +92,7 @@ def test_curves_show_losses_metrics_and_rates(tmp_path: Path, drawn: list) -> No
     left, middle, right = drawn[0].axes
     labels = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (left, middle, right)]
     # The best accuracy is that of epoch 3, the best loss that of epoch 4.
-    assert labels == [['training', 'validation (best 0.250)'], ['accuracy/top1 (best 80)'],
+    assert labels == [['training', 'validation (best 0.2500)'], ['accuracy/top1 (best 80.00)'],
                       ['the others', 'head, neck']]
     assert [axes.get_xlabel() for axes in (left, middle, right)] == ['epoch'] * 3
     assert middle.get_ylabel() == 'accuracy/top1 (%)'
@@ -111,6 +113,19 @@ def test_curves_from_a_file_without_validation(tmp_path: Path, drawn: list) -> N
     assert left.get_xlabel() == 'iteration'
     assert [text.get_text() for text in left.get_legend().get_texts()] == ['training (smoothed)']
     assert [text.get_text() for text in middle.texts] == ['not recorded']
+
+
+def test_a_record_of_several_iterations_has_the_rate_of_each() -> None:
+    constant = dict(kind='train', step=4, iters=4, lr=0.1)
+    assert learning_rates([constant]) == {'all parameters': [(0, 0.1), (3, 0.1), (4, 0.1)]}
+    growing = dict(constant, step=8, lr=0.4, lr_course=dict(lr=[0.1, 0.2, 0.3, 0.4]))
+    points = [(4, 0.1), (5, 0.2), (6, 0.3), (7, 0.4), (8, 0.4)]
+    assert learning_rates([growing]) == {'all parameters': points}
+    # of a long record each fifth, of a run that was resumed the second time
+    thinned = dict(constant, step=1008, iters=1000, lr=0.4, lr_course=dict(lr=[0.1, 0.2] * 50))
+    course = learning_rates([growing, thinned, dict(growing, step=12)])['all parameters']
+    assert course == points[:-1] + [(at + 4, rate) for at, rate in points]
+    assert learning_rates([thinned])['all parameters'][:3] == [(8, 0.1), (18, 0.2), (28, 0.1)]
 
 
 def test_curves_of_one_epoch_and_of_a_diverged_run(tmp_path: Path) -> None:
@@ -134,7 +149,7 @@ def test_compare_draws_mean_and_band(tmp_path: Path, drawn: list) -> None:
     assert np.isclose(band.max(), expected[:, 0].mean() + expected[:, 0].std(ddof=1))
     assert len(left.collections) == 1  # one seed has no spread
     assert [text.get_text() for text in right.get_legend().get_texts()] == [
-        'fine-tuned (68.0 ± 2.0)', 'from scratch (75.0)'
+        'fine-tuned (68.00 ± 2.00)', 'from scratch (75.00)'
     ]  # yapf: disable
     assert right.get_title() == 'Validation accuracy/top1'
     assert drawn[0].get_supxlabel() == 'mean ± standard deviation over 1–3 seeds'

@@ -178,10 +178,5 @@ def _momentum(group: dict[str, Any]) -> float:
 
 def _group_names(optimizer: Optimizer) -> list[str]:
     """Name the groups; a repeated name gets the number of the group."""
-    names: list[str] = []
-    for i, group in enumerate(optimizer.param_groups):
-        name = group.get('name') or f'group {i}'
-        if name in names:
-            name += f' {i}'
-        names.append(name)
-    return names
+    names = [group.get('name') or f'group {i}' for i, group in enumerate(optimizer.param_groups)]
+    return [name if names.index(name) == i else f'{name} {i}' for i, name in enumerate(names)]

@@ -157,7 +157,7 @@ class ProgressHook(Hook):
             return []
         losses = as_floats(outputs)
         state = [f'loss {losses["loss"]:.4f}'] if 'loss' in losses else []
-        state.append(f'lr {lr_text(runner.optim_wrapper, 2)}')
+        state.append(f'lr {lr_text(runner.optim_wrapper)}')
         if self._images_since:
             state.append(f'{self._images_since / max(monotonic() - self._images_began, 1e-9):.0f} img/s')
         return state

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ftcls.registry import METRICS
+from ftcls.utils.fonts import drawable
 from ftcls.utils.types import PositiveInt
 from .predictions import SingleLabelBase, as_classes
 
@@ -97,7 +98,7 @@ class ConfusionMatrix(SingleLabelBase):
         """
         matrix = np.asarray(confusion_matrix)
         size = len(matrix)
-        names = [str(name) for name in (range(size) if classes is None else classes)]
+        names = [drawable(str(name)) for name in (range(size) if classes is None else classes)]
         if matrix.shape != (size, size) or len(names) != size:
             raise ValueError(f'a square matrix and a name per row are needed, got {matrix.shape}, {len(names)} names')
         from sklearn.metrics import ConfusionMatrixDisplay

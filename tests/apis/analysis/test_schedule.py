@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -14,6 +15,8 @@ from torch.optim import lr_scheduler
 from ftcls.apis import EpochLength, TrainOptions, draw_schedule, load_config, trace_schedule, train
 from ftcls.registry import FUNCTIONS, HOOKS
 from ftcls.utils import ConfigError
+from ftcls.visualization import read_records
+from ftcls.visualization.records import learning_rates
 from ftcls.visualization.schedule import _points
 
 CONFIG = Path(__file__).resolve().parents[3] / 'configs' / 'tutorial' / 'lenet5_pretrain_digits.py'
@@ -130,6 +133,27 @@ def test_a_run_does_what_is_drawn(tmp_path: Path) -> None:
     assert NoteRates.rates == list(zip(trace.lr['default'], trace.momentum['default']))
     height, width, _ = cv2.imread(str(tmp_path / 'schedule.png')).shape
     assert width > 1.5 * height > 300  # two panels
+
+
+BY_ITERATION = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=5),
+    dict(type='CosineAnnealingLR', begin=1, T_max=2, convert_to_iter_based=True)
+]
+
+
+@pytest.mark.parametrize('schedulers', [[dict(type='MultiStepLR', milestones=[1, 2], gamma=0.3)], BY_ITERATION,
+                                        [dict(type='MultiStepLR', milestones=[3, 6], by_epoch=False)]])
+def test_the_curves_of_a_run_are_those_that_are_drawn(tmp_path: Path, schedulers: list[dict]) -> None:
+    short = {'train_dataloader.batch_size': 40, 'train_dataloader.dataset.indices': 150}
+    cfg = config(*schedulers, **short)
+    train(cfg, TrainOptions(work_dir=str(tmp_path), seed=0))
+    rates = trace_schedule(cfg).lr
+    whole = learning_rates(read_records(tmp_path / 'metrics.jsonl'))
+    for group, name in (('default', 'the others'), ('bias', 'bias')):
+        assert {*whole[name]} <= {*enumerate(rates[group]), (TOTAL, rates[group][-1])}
+        assert np.interp(range(TOTAL), *zip(*whole[name])) == pytest.approx(rates[group])
+    train(cfg, TrainOptions(work_dir=str(tmp_path), seed=0, resume=str(tmp_path / 'epoch_2.pth')))
+    assert learning_rates(read_records(tmp_path / 'metrics.jsonl')) == whole
 
 
 def test_the_length_of_an_epoch() -> None:
