@@ -92,3 +92,8 @@ def test_any_name_is_drawn(system: Callable, name: str) -> None:
     text = figure.text(0.5, 0.5, drawable(name))
     figure.canvas.draw()
     assert name.isascii() or text.get_text() in (name, '?')
+
+
+def test_svg_keeps_the_text(system: Callable) -> None:
+    with matplotlib.rc_context({'svg.fonttype': 'none'}):
+        assert drawable('猫 $') == '猫 $'
