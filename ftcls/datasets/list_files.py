@@ -31,7 +31,7 @@ def read_data(path: str) -> Any:
 
 
 def read_lines(path: str) -> list[str]:
-    """Return the lines of a list, with their ends; comments, which begin with ``# ``, are empty lines.
+    """Return the lines of a list, with their ends; comments, which begin with ``#`` and a space, are empty lines.
 
     Raises:
         MissingFileError: If the file does not exist.

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'SECURITY.md', *sorted((ROOT / 'docs').glob('*.md'))]
 
 # Appended to `--cfg-options` of a config, so that its command takes seconds.
 _CIFAR = [
@@ -53,7 +54,7 @@ INSTEAD = [(r'epoch_200\.pth', 'epoch_1.pth'), (r'(dist_train\.sh \S+) 8', r'\1 
            (r'tools/demo\.py.*', 'tools/demo.py --seeds 1 --epochs 5'),
            (r'(benchmarks/gpu_training\.py.*)', r'\1 --quick')]
 # Lines about the installation or the whole suite. Of `make`, only the existence of the target is checked (`make -n`).
-NOT_RUN = re.compile(r'^(python -m venv|pip install|python -m pytest|pre-commit|make )')
+NOT_RUN = re.compile(r'^(python -m venv|pip install|python -m pytest|pre-commit|make |ftcls )')
 
 
 def documented_commands(path: Path) -> list[str]:
@@ -75,8 +76,13 @@ def small(command: str) -> list[str]:
 
 
 def run_document(path: Path, place: Path) -> list[str]:
-    """Run every command of a document in ``place``, in order; return the failed ones, with the end of their output."""
+    """Run every command of a document in ``place``, in order; return the failed ones, with the end of their output.
+
+    A command of an example in ``configs/`` that another document has run there is not run again.
+    """
     failures = []
+    already = place / 'already_run.txt'
+    done_before = already.read_text().splitlines() if already.is_file() else []
     environment = dict(
         os.environ,
         PYTHON=sys.executable,
@@ -92,11 +98,14 @@ def run_document(path: Path, place: Path) -> list[str]:
                                   capture_output=True,
                                   text=True,
                                   check=False)
-        elif NOT_RUN.match(command):
+        elif NOT_RUN.match(command) or command in done_before:
             continue
         else:
             done = subprocess.run(
                 small(command), cwd=place, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        if not done.returncode and ' configs/' in command:
+            with already.open('a') as file:
+                print(command, file=file)
         if done.returncode:
             failures.append(f'{command}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}')
     return failures

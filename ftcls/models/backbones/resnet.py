@@ -187,7 +187,8 @@ class ResNeXt(ResNet):
     Args:
         groups, width_per_group: Groups of the 3x3 convolutions, and channels of one in the first stage; doubled in
             each stage.
-        depth, **kwargs: :class:`ResNet`'s arguments.
+        depth: See :class:`ResNet`.
+        **kwargs: The other arguments of :class:`ResNet`.
     """
 
     def __init__(self,

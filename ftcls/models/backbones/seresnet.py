@@ -16,7 +16,8 @@ class SEResNet(ResNet):
 
     Args:
         se_ratio: Channels of a block over those between the two layers of its squeeze and excitation.
-        depth, **kwargs: :class:`ResNet`'s arguments.
+        depth: See :class:`ResNet`.
+        **kwargs: The other arguments of :class:`ResNet`.
     """
 
     def __init__(self, depth: _SEDepth, se_ratio: PositiveInt = 16, **kwargs: object) -> None:
@@ -30,7 +31,8 @@ class SEResNeXt(ResNeXt):
 
     Args:
         se_ratio: See :class:`SEResNet`.
-        depth, groups, width_per_group, **kwargs: :class:`ResNeXt`'s arguments.
+        depth, groups, width_per_group: See :class:`ResNeXt`.
+        **kwargs: The other arguments of :class:`ResNet`.
     """
 
     def __init__(self,

@@ -188,7 +188,8 @@ class BCEDiceLoss(PixelLoss):
 
     Args:
         bce_weight, dice_weight: Factors of the two.
-        pos_weight, smooth, **kwargs: See :class:`BCEWithLogitsLoss` and :class:`TverskyLoss`.
+        pos_weight, smooth: See :class:`BCEWithLogitsLoss` and :class:`TverskyLoss`.
+        **kwargs: The other arguments of :class:`PixelLoss`.
     """
 
     short_name = 'bce_dice'

@@ -1,0 +1,83 @@
+"""Settings of the site (`make docs`): Markdown pages, a notebook, and a reference of classes and functions."""
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path[:0] = [str(ROOT), str(HERE)]
+
+from make_api import write_api  # noqa: E402
+
+from ftcls.version import __version__  # noqa: E402
+
+project = 'ftcls'
+author = 'the authors of ftcls'
+release = version = __version__
+
+extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.autosummary', 'sphinx.ext.napoleon', 'sphinx_copybutton']
+exclude_patterns = ['_build']
+
+html_theme = 'furo'
+html_title = f'ftcls {version}'
+html_static_path = ['_static']
+html_css_files = ['site.css']
+html_copy_source = False
+html_theme_options = dict(navigation_with_keys=True)
+
+myst_enable_extensions = ['attrs_inline']
+myst_heading_anchors = 4
+nb_execution_mode = 'off'  # the outputs in the file are shown; tests/docs/test_notebook.py makes them again
+
+autodoc_default_options = {'members': True, 'show-inheritance': True}
+autodoc_typehints_format = 'short'
+autodoc_preserve_defaults = True
+autosummary_generate = False
+napoleon_use_ivar = True
+python_maximum_signature_line_length = 88
+python_use_unqualified_type_names = True
+
+# Types of other packages have no page here. Any other name that is not found is a warning.
+nitpicky = True
+nitpick_ignore_regex = [('py:.*', r'(?!ftcls).*')]
+
+# Pages that are files of the root, so that they are written once.
+ROOT_PAGES = dict(index='README.md', extending='CONTRIBUTING.md', security='SECURITY.md', changes='CHANGELOG.md')
+
+
+def _read_page(app, docname: str, source: list[str]) -> None:
+    """Put the root's file in place of its page, and an image for each of light and dark in place of `<picture>`."""
+    if docname in ROOT_PAGES:
+        text = (ROOT / ROOT_PAGES[docname]).read_text(encoding='utf-8')
+        for page, file in ROOT_PAGES.items():
+            text = text.replace(f']({file})', f']({page}.md)')
+        text = re.sub(r'(\]\(|src="|srcset=")docs/', r'\1', text)
+        source[0] = f'{text}\n{source[0]}' if docname == 'index' else text
+    source[0] = re.sub(r'<picture>.*?</picture>', _two_images, source[0], flags=re.S)
+
+
+def _two_images(picture: re.Match) -> str:
+    dark, light = (re.search(f'{name}="([^"]+)"', picture[0])[1] for name in ('srcset', 'src'))
+    text = re.search('alt="([^"]*)"', picture[0])[1]
+    return f'![{text}]({light}){{.only-light}}\n![{text}]({dark}){{.only-dark}}'
+
+
+def _find_reference(app, env, node, content):
+    """Resolve a name of this package that a docstring gives without its module."""
+    from sphinx.util.nodes import make_refnode
+    if node.get('refdomain') != 'py':
+        return None
+    name = node['reftarget'].lstrip('.')
+    objects = env.domaindata['py']['objects']
+    found = {entry.node_id: entry for key, entry in objects.items() if key == name or key.endswith(f'.{name}')}
+    if len(found) != 1:
+        return None
+    (node_id, entry), = found.items()
+    return make_refnode(app.builder, node['refdoc'], entry.docname, node_id, content, name)
+
+
+def setup(app) -> None:
+    """Connect what the pages need."""
+    app.connect('builder-inited', lambda app: write_api(HERE / 'api'))
+    app.connect('source-read', _read_page)
+    app.connect('missing-reference', _find_reference)
