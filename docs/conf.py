@@ -17,6 +17,7 @@ release = version = __version__
 
 extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.autosummary', 'sphinx.ext.napoleon', 'sphinx_copybutton']
 exclude_patterns = ['_build']
+suppress_warnings = ['toc.empty_glob']  # a folder of pages in another language may be empty
 
 html_theme = 'furo'
 html_title = f'ftcls {version}'
