@@ -17,7 +17,8 @@ def test_cells_run(tmp_path, monkeypatch):
     monkeypatch.setattr(logging, 'raiseExceptions', logging.raiseExceptions)
     scope: dict = {}
     for cell in CODE:
-        exec(compile(''.join(cell['source']), 'notebook', 'exec'), scope)
+        source = ''.join(cell['source']).replace('range(3)', 'range(1)').replace('log=lambda', 'epochs=5, log=lambda')
+        exec(compile(source, 'notebook', 'exec'), scope)
     assert scope['comparison'].table().count('\n') == 3
     assert os.path.isfile('metrics.json') and scope['result']['pred_class'] in '0123456789'
 
