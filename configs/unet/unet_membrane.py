@@ -10,7 +10,8 @@ python tools/compare.py configs/unet/unet_membrane.py --arms bce,dice,bce_dice,f
 Data elsewhere: `--cfg-options train_dataloader.dataset.data_root=...`, and the same for `val_dataloader` and
 `test_dataloader`.
 
-70 seconds per run on one CPU core: mean Dice 70.8 ± 0.7 over the 4 images, 3 seeds. Other losses are in docs/segmentation.md.
+70 seconds per run on one CPU core: mean Dice 70.8 ± 0.7 over the 4 images, 3 seeds. Other losses are in
+docs/segmentation.md.
 """
 _base_ = ['../_base_/models/unet.py', '../_base_/default_runtime.py']
 

@@ -52,9 +52,10 @@ INSTEAD = [(r'epoch_200\.pth', 'epoch_1.pth'), (r'(dist_train\.sh \S+) 8', r'\1 
            (r'--trials \d+', '--trials 2'), (r'epoch_20\.pth', 'epoch_1.pth'),
            (r'https://\S+/resnet20-12fca82f\.th', 'resnet20.th'),
            (r'tools/demo\.py.*', 'tools/demo.py --seeds 1 --epochs 5'),
+           (r'^(ftcls new --data \S+)$', r'\1 --backbone CifarResNet'),
            (r'(benchmarks/gpu_training\.py.*)', r'\1 --quick')]
 # Lines about the installation or the whole suite. Of `make`, only the existence of the target is checked (`make -n`).
-NOT_RUN = re.compile(r'^(python -m venv|pip install|python -m pytest|pre-commit|make |ftcls )')
+NOT_RUN = re.compile(r'^(python -m venv|pip install|python -m pytest|pre-commit|make )')
 
 
 def documented_commands(path: Path) -> list[str]:
@@ -72,6 +73,8 @@ def small(command: str) -> list[str]:
     extra = next((SMALLER[Path(w).name] for w in words if Path(w).name in SMALLER), None)
     if extra and 'predict.py' not in command and 'benchmarks' not in command:
         words += extra if '--cfg-options' in words else ['--cfg-options', *extra]
+    if words[0] == 'ftcls':
+        words[:1] = ['python', '-m', 'ftcls']
     return [sys.executable if w == 'python' else w for w in words]
 
 
