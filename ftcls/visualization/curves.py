@@ -253,6 +253,7 @@ def _log_where_it_spans(axes: 'Axes', factor: float) -> bool:
     if not len(values) or values.min() <= 0 or values.max() / values.min() <= factor:
         return False
     axes.set_yscale('log')
+    axes.yaxis.set_major_formatter('{x:g}')
     axes.yaxis.set_minor_formatter('')
     return True
 

@@ -37,7 +37,6 @@ def svg_panels(draw: Callable[[list['Axes']], None], count: int, prefix: str) ->
             text = io.StringIO()
             axes.figure.set_size_inches(4., 3.3)
             axes.figure.savefig(text, format='svg', transparent=True, metadata=_NO_METADATA)
-            svg = text.getvalue()
-            svg = re.sub(r'(?<=\bid=")|(?<=href="#)|(?<=url\(#)', f'{prefix}-{number}-', svg[svg.index('<svg'):])
-            svgs.append(re.sub(r'(?<=: )#([0-9a-f]{6})\b', r'var(--x\1,#\1)', svg))
+            svg = re.sub(r'(?<=\bid=")|(?<=href="#)|(?<=url\(#)', f'{prefix}-{number}-', text.getvalue())
+            svgs.append('<svg' + re.sub(r'(?<=: )#([0-9a-f]{6})\b', r'var(--x\1,#\1)', svg).partition('<svg')[2])
     return svgs

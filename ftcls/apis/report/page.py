@@ -5,13 +5,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ftcls.evaluation.predictions import Predictions
 from ftcls.utils import DataError
@@ -28,11 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ['render']
 
-_MOST_CELLS = 60  # of a confusion matrix that is too large to be shown as a whole
 
-
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """The images of one class that were taken for one class.
 
     Attributes:
@@ -69,7 +66,8 @@ def render(runs: Sequence[RunContents]) -> str:
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
     environment.filters.update(two=_two)
     environment.globals.update(draw_curves=draw_curves, draw_compare=draw_compare, draw_calibration=_draw_calibration)
-    environment.globals.update(svgs=_svgs, cells=_cells, config_table=_config_table, heat=_heat, errors=_errors)
+    environment.globals.update(
+        photo=_photo, svgs=_svgs, cells=_cells, config_table=_config_table, heat=_heat, errors=_errors)
     environment.globals.update(pictures=Pictures(), overlay_mask=overlay_mask, metric_names=metric_names, zip=zip)
     counts = Counter(run.name for run in runs)
     runs = [run if counts[run.name] == 1 else replace(run, name=run.work_dir) for run in runs]
@@ -77,8 +75,8 @@ def render(runs: Sequence[RunContents]) -> str:
     return page.encode('utf-8', 'backslashreplace').decode()
 
 
-def _cells(predictions: Predictions, whole: bool) -> list[Cell]:
-    """Return which class is taken for which, the confusions first, most frequent first; not all if not ``whole``."""
+def _cells(predictions: Predictions) -> list[Cell]:
+    """Return which class is predicted as which: the confusions, most frequent first, then what is right."""
     labels, scores = predictions.labels, predictions.scores
     known = np.flatnonzero(labels >= 0)
     support = np.bincount(labels[known])
@@ -86,8 +84,7 @@ def _cells(predictions: Predictions, whole: bool) -> list[Cell]:
         known = known[np.argsort(scores[known, labels[known]], kind='stable')]
     groups = grouped(((int(labels[row]), int(predictions.predicted[row])), row) for row in known.tolist())
     cells = [Cell(*classes, rows, len(rows) / support[classes[0]]) for classes, rows in groups.items()]
-    cells.sort(key=lambda cell: (cell.right, -len(cell.rows), -cell.share))
-    return cells if whole else [cell for cell in cells if not cell.right][:_MOST_CELLS]
+    return sorted(cells, key=lambda cell: (cell.right, -len(cell.rows), -cell.share))
 
 
 def _svgs(draw: Callable, count: int, prefix: str, **content: Any) -> list[str]:
@@ -102,6 +99,15 @@ def _draw_calibration(panels: Sequence['Axes'], calibration: Calibration) -> Non
     for axes, title in zip(panels, ('before', 'after')):
         bins = getattr(calibration, title)
         draw_reliability(axes, title, bins.count, bins.confidence, bins.accuracy)
+
+
+def _photo(path: str) -> np.ndarray | None:
+    """Return an image file as people see it, (H, W, 3) uint8, perhaps smaller; None if there is no such file."""
+    with suppress(Exception), Image.open(path) as image:  # a damaged file can lead to any error
+        image.draft('RGB', (448, 448))
+        if image.mode in ('RGB', 'L', 'P'):
+            return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+    return None
 
 
 def _config_table(runs: Sequence[RunContents]) -> dict[str, list]:
@@ -119,10 +125,9 @@ def _two(value: float | None) -> str:
 def _heat(cam: np.ndarray) -> np.ndarray:
     """Return a class activation, (H, W) 0 to 1, as colours to lay over its image: (H, W, 4) uint8."""
     from matplotlib import colormaps
-    return colormaps['inferno'](cam, alpha=0.75 * cam, bytes=True)
+    return colormaps['inferno'](cam, alpha=0.6 - 0.25 * cam, bytes=True)
 
 
 def _errors(segment: Segment) -> np.ndarray:
     """Return as a mask, for :func:`overlay_mask`, where a prediction is foreground alone (1), and the truth (255)."""
-    known = segment.truth != 255
-    return np.select([known & (segment.mask > segment.truth), known & (segment.mask < segment.truth)], [1, 255])
+    return np.select([segment.truth == 255, segment.mask > segment.truth, segment.mask < segment.truth], [0, 1, 255])

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ftcls.apis.report.contents import Calibration, ClassRow, Example, RunContents, Segment
 from ftcls.apis.report.page import render
@@ -21,12 +22,12 @@ LONG = 'very_long_name_' * 20
 CLASSES = ['猫', '</title><script>alert(1)</script>', 'كلب', LONG, '"a" & \'b\'']
 LABELS = [0, 0, 0, 1, 1, 2, 2, 3, 4, 4]
 PREDICTED = [0, 0, 1, 1, 0, 2, 2, 3, 4, 1]
-VOID = set('meta link br img input'.split())
+VOID = set('meta link br wbr img input'.split())
 
 
 def image_of(number: int) -> np.ndarray | None:
     """An image of the colour of its number; the last one cannot be read."""
-    return None if number == 9 else np.full((40, 60, 3), 6 * number, np.uint8)
+    return None if number == 9 else np.full((40, 60, 3), number % 250, np.uint8)
 
 
 def predictions(classes: list[str], labels: Any, predicted: Any) -> Predictions:
@@ -77,6 +78,11 @@ def contents(name: str = 'a <b>bold</b> run', **changes: Any) -> RunContents:
     return replace(run, **changes)
 
 
+def matrix_alone(found: Predictions) -> 'Page':
+    """The page of a run without figures."""
+    return Page(render([RunContents('run', predictions=found, image_of=image_of)]))
+
+
 class Page(HTMLParser):
     """What is in a page: its elements as (name, attributes), and its text without scripts and styles."""
 
@@ -104,6 +110,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self._open[-1] not in ('script', 'style'):
+            data = data.replace('\xa0', ' ')
             self.text += data
             if 'tr' in self._open:
                 self.rows[-1] += data.strip()
@@ -175,10 +182,26 @@ def test_names_and_paths_are_text(html: str) -> None:
     html.encode('utf-8')
 
 
+def test_images_are_shown_as_the_files_are(tmp_path: Path) -> None:
+    """The network gets 4 x 4 pixels of a photo that a camera took on its side; a person sees the photo, upright."""
+    photo = Image.new('L', (300, 200), 90)
+    photo.getexif()[274] = 6
+    photo.save(tmp_path / 'photo.jpg', exif=photo.getexif())
+    deep = tmp_path / 'deep.png'
+    Image.fromarray(np.full((8, 8), 1000, np.uint16)).save(deep)
+    (tmp_path / 'broken.jpg').write_bytes((tmp_path / 'photo.jpg').read_bytes()[:200])
+    seen = np.full((4, 4, 3), 7, np.uint8)
+    suspects = [
+        Example(str(path), 'a', 'b', .9, seen) for path in (tmp_path / 'photo.jpg', deep, tmp_path / 'broken.jpg')
+    ]
+    page = Page(render([RunContents('run', suspects=suspects)]))
+    assert [(one['width'], one['height']) for one in page.all('image')] == [('75', '112'), ('4', '4')]
+
+
 def test_numbers_have_two_decimals(html: str) -> None:
     page = Page(html)
     assert page.row(CLASSES[4]) == '66.67100.0050.002'
-    assert '1,200' in page.text and '61.23%' in page.text and '66.67%' in page.text
+    assert '1,200' in page.text and '61.23 %' in page.text and '66.67 %' in page.text
     assert page.row(CLASSES[2]) == '–––0'
 
 
@@ -190,7 +213,7 @@ def test_matrix_counts_and_shows_the_images_of_a_cell(html: str) -> None:
     for (truth, predicted), count in pairs.items():
         label = links[f'r0-cell-{truth}-{predicted}']
         assert label == f'{CLASSES[truth]} predicted as {CLASSES[predicted]}: {count} images'
-    assert '1 image, 33.33% of the class' in page.text
+    assert '1 image, 33.33 % of the class' in page.text
     assert 'val/9.jpg' in page.text and 'cannot be read' in page.text
     assert len(page.all('image')) == 9 + 1  # of 10 predictions one cannot be read; one map of a mistake
 
@@ -199,34 +222,29 @@ def test_many_classes_show_the_worst_confusions() -> None:
     labels = np.repeat(np.arange(200), 5)
     predicted = np.where(np.arange(1000) % 5 < 2, (labels + 1) % 200, labels)
     predicted[:5] = 7
-    page = Page(
-        render([
-            contents(
-                predictions=predictions([f'class {n}' for n in range(200)], labels, predicted),
-                image_of=lambda number: np.full((9, 9, 3), number % 250, np.uint8))
-        ]))
+    page = matrix_alone(predictions([f'class {n}' for n in range(200)], labels, predicted))
     targets = [one['aria-controls'] for one in page.all('a') if 'aria-controls' in one]
     assert len(targets) == 60 and targets[0] == 'r0-cell-0-7'
     assert 'The 60 most frequent confusions of 200 classes' in page.text
 
 
 def test_thumbnails_are_capped_and_the_cap_is_said() -> None:
-    page = Page(render([contents(predictions=predictions(['a', 'b'], [0] * 40, [0] * 40), image_of=image_of)]))
-    assert '40 images, 100.00% of the class; the 24 with the lowest score of the true class are shown' in page.text
+    page = matrix_alone(predictions(['a', 'b'], [0] * 40, [0] * 40))
+    assert '40 images, 100.00 % of the class; the 24 with the lowest score of the true class are shown' in page.text
 
 
 def test_unknown_labels_and_missing_scores_are_left_out() -> None:
     found = predictions(['a', 'b'], [0, -1, 1], [0, 0, 0])
     found.scores = np.zeros((3, 0), np.float32)
-    page = Page(render([contents(predictions=found)]))
+    page = matrix_alone(found)
     assert {one['aria-controls'] for one in page.all('a') if 'aria-controls' in one} == {'r0-cell-0-0', 'r0-cell-1-0'}
     found.labels = np.full(3, -1)
-    assert 'r0-confusions' not in render([contents(predictions=found)])
+    assert 'Confusion matrix' not in matrix_alone(found).text
 
 
 def test_several_labels_per_image_have_no_matrix() -> None:
     several = predictions(['a', 'b'], [[1], [0, 1]], [[0, 1], [1]])
-    page = Page(render([contents(predictions=several)]))
+    page = Page(render([contents(predictions=several, records=[], calibration=None)]))
     assert 'Confusion matrix' not in page.text and 'Most confident mistakes' in page.text
 
 
@@ -237,17 +255,17 @@ def test_a_run_of_which_nothing_is_known() -> None:
 
 def test_runs_side_by_side(several: str) -> None:
     page = Page(several)
-    assert '猫 $x_1 is best with accuracy/top1 80.00%, before a <b>bold</b> run with 70.00%.' in page.text
+    assert '猫 $x_1 is best with accuracy/top1 80.00 %, before a <b>bold</b> run with 70.00 %.' in page.text
     assert 'it may be chance' in page.text
     assert page.row('optimizer.lr') == '0.10.2not set' and page.row('optimizer.beta') == 'not set1not set'
     assert 'work_dir' not in page.text.partition('What differs')[2].partition('70.00% of 10')[0]
-    for title in ('Dice 12.35%, IoU 6.50%', 'masks/b.png', 'The other one.'):
+    for title in ('Dice 12.35 %, IoU 6.50 %', 'masks/b.png', 'The other one.'):
         assert title in page.text
     assert '"#r2"' in several and page.all('article')[2]['id'] == 'r2'
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders() -> None:
-    page = Page(render([contents('run', work_dir=f'{place}/run') for place in 'ab']))
+    page = Page(render([RunContents('run', work_dir=f'{place}/run') for place in 'ab']))
     assert 'a/run' in page.text and 'b/run' in page.text
 
 
