@@ -1,6 +1,7 @@
 """Fixtures for all tests: where the real data lies, small configs, tools in processes of their own, no log left open."""
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -93,10 +94,16 @@ Tool = Callable[..., subprocess.CompletedProcess]
 
 @pytest.fixture
 def run_tool(tmp_path: Path) -> Tool:
-    """Run ``tools/<name>`` (``.py`` or ``.sh``) with arguments in a process of its own, in an empty folder."""
+    """Run ``tools/<name>`` (``.py`` or ``.sh``) with arguments in a process of its own, in an empty folder.
+
+    A training or a test writes no report, which takes seconds, unless an argument names it.
+    """
 
     def run(name: str, *arguments: object, timeout: float = 150, **environment: str) -> subprocess.CompletedProcess:
         command = [sys.executable] if name.endswith('.py') else ['bash']
+        least = 3 if name.endswith('.sh') else 1  # config and number of processes come first
+        if re.search('train|test', name) and len(arguments) >= least and 'report=' not in ' '.join(map(str, arguments)):
+            arguments += ('--cfg-options', 'report=False')
         env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'COLUMNS': '200', **environment}
         return subprocess.run([*command, str(ROOT / 'tools' / name), *map(str, arguments)],
                               cwd=tmp_path,

@@ -30,6 +30,8 @@ def main() -> None:
     args = parse_args()
     cfg, checkpoint = apis.resolve_model(args.config, args.checkpoint or True, args.cfg_options)
     apis.test(cfg, checkpoint, args.out, work_dir=args.work_dir, launcher=args.launcher, tta=args.tta)
+    if not args.tta:
+        apis.report_run(cfg, args.work_dir, checkpoint)
 
 
 if __name__ == '__main__':

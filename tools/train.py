@@ -46,8 +46,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Read the config and train."""
     args = parse_args()
+    cfg = apis.load_config(args.config, args.cfg_options)
     apis.train(
-        apis.load_config(args.config, args.cfg_options),
+        cfg,
         apis.TrainOptions(
             work_dir=args.work_dir,
             resume=args.resume,
@@ -58,6 +59,8 @@ def main() -> None:
             seed=args.seed,
             dry_run=args.dry_run,
             epochs=args.epochs))
+    if not args.dry_run:
+        apis.report_run(cfg, args.work_dir)
 
 
 if __name__ == '__main__':

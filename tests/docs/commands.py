@@ -72,6 +72,8 @@ def small(command: str) -> list[str]:
     words = shlex.split(command)
     extra = next((SMALLER[Path(w).name] for w in words if Path(w).name in SMALLER), None)
     if extra and 'predict.py' not in command and 'benchmarks' not in command:
+        if {'tools/train.py', 'tools/test.py'} & set(words):
+            extra = [*extra, 'report=False']
         words += extra if '--cfg-options' in words else ['--cfg-options', *extra]
     if words[0] == 'ftcls':
         words[:1] = ['python', '-m', 'ftcls']

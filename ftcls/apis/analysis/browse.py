@@ -17,7 +17,7 @@ from ftcls.structures import DataSample
 from ftcls.utils import ConfigError
 from ftcls.visualization import overlay_mask, plot_images
 
-__all__ = ['browse_dataset']
+__all__ = ['browse_dataset', 'denormalised']
 
 _MAX_PARTS = 4  # of a mixed label
 
@@ -73,11 +73,11 @@ def _preprocessed(packed: Sequence[dict], preprocessor: nn.Module,
     for batch in [packed] if is_one_size else [[one] for one in packed]:
         data = preprocessor({key: [one[key] for one in batch] for key in ('inputs', 'data_samples')}, training)
         samples += data['data_samples']
-        images += [_denormalised(*pair, preprocessor) for pair in zip(data['inputs'], data['data_samples'])]
+        images += [denormalised(*pair, preprocessor) for pair in zip(data['inputs'], data['data_samples'])]
     return images, samples
 
 
-def _denormalised(pixels: torch.Tensor, sample: DataSample, preprocessor: nn.Module) -> np.ndarray:
+def denormalised(pixels: torch.Tensor, sample: DataSample, preprocessor: nn.Module) -> np.ndarray:
     """Turn the network's input (C, H, W) float back into an image (H, W, 3 or 1) uint8, RGB or grey."""
     mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
     is_rgb = getattr(preprocessor, 'to_rgb', False) or sample.metainfo.get('channel_order') == 'rgb'

@@ -3,6 +3,7 @@ import copy
 import os
 import platform
 import random
+import resource
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -155,7 +156,10 @@ def _log_end(runner: Runner, first_iteration: int) -> None:
     text = f'finished; everything is in {runner.work_dir}'
     if best := runner.message_hub.runtime_info.get('best_ckpt'):
         text += f', the best checkpoint is {Path(best).name}'
-    runner.logger.info(text)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if torch.cuda.is_available():
+        memory = torch.cuda.max_memory_allocated() / 2**20
+    runner.logger.info(f'{text}; peak memory {memory:,.0f} MiB')
 
 
 def _describe_machine(seed: int) -> str:

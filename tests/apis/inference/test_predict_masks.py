@@ -11,7 +11,7 @@ from PIL import Image
 from ftcls.apis import ImageSegmentationInferencer, browse_dataset, get_model, predict_files
 from ftcls.apis import test as measure
 from ftcls.apis import train
-from ftcls.apis.analysis.browse import _denormalised, _preprocessed
+from ftcls.apis.analysis.browse import _preprocessed, denormalised
 from ftcls.apis.training.loaders import build_datasets
 from ftcls.models.data_preprocessor import ClsDataPreprocessor
 from ftcls.registry import DATASETS
@@ -187,7 +187,7 @@ def test_denormalises_what_the_pipeline_has_normalised(cfg: Config, tmp_path: Pa
     cfg.train_dataloader.dataset.pipeline = [PIPELINE[0], PIPELINE[1], step, PIPELINE[3]]
     dataset = build_datasets(cfg, ['train'])[0]['train']
     packed = dataset[0]
-    image = _denormalised(packed['inputs'], packed['data_samples'], ClsDataPreprocessor())
+    image = denormalised(packed['inputs'], packed['data_samples'], ClsDataPreprocessor())
     assert np.array_equal(image, cv2.imread(dataset.get_data_info(0)['img_path'])[..., ::-1])
 
 

@@ -1,0 +1,160 @@
+"""Gathers what a report tells of a run from the run's folder."""
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ftcls.apis.analysis.predictions import kept_predictions, predictions_of
+from ftcls.apis.inference.model_zoo import find_checkpoint, find_config
+from ftcls.config.loading import load_config
+from ftcls.datasets.transforms import LoadImageFromFile
+from ftcls.evaluation.predictions import OUT_OF_FOLD, Predictions
+from ftcls.utils import MissingFileError, UserError
+from ftcls.utils.names import command, plural
+from ftcls.visualization import read_records
+from .contents import Example, RunContents
+from .images import SplitImages
+from .judging import calibrate_scores, class_rows, find_suspects, image_scores, is_known, mean_interval
+from .verdict import verdict_of
+
+__all__ = ['gather_run']
+
+_MOST_SUSPECTS = 24
+
+
+def gather_run(work_dir: str | os.PathLike,
+               checkpoint: str | None = None,
+               compared: str | os.PathLike | None = None) -> RunContents:
+    """Return what is known of a run; what cannot be told is left out, and the contents' notes say why.
+
+    Args:
+        work_dir: Its folder.
+        checkpoint: Whose predictions; None for the best, else the last one.
+        compared: The folder of a comparison or cross-validation of the same data; None for one that the run is in.
+
+    Raises:
+        MissingFileError: If the folder holds no run.
+    """
+    folder = Path(work_dir)
+    if not folder.is_dir():
+        raise MissingFileError(f'{folder} is no folder; give the work dir of a run')
+    config = find_config(folder)
+    cfg = load_config(config)
+    again = ['--cfg-options', 'resume=False', 'load_from=None'] if cfg.get('resume') else []
+    run = RunContents(folder.resolve().name, str(folder), cfg.to_dict(), config.read_text(encoding='utf-8'),
+                      command('train', config, '--work-dir', f'{folder}_again', *again))
+    places = [Path(compared)] if compared else [folder.resolve(), *folder.resolve().parents[:2]]
+    if (preflight := folder / 'preflight.txt').is_file():
+        run.preflight = preflight.read_text(encoding='utf-8')
+    with _noting(run, 'curves'):
+        run.records = read_records(folder / 'metrics.jsonl')
+    with _noting(run, 'predictions'):
+        source = checkpoint or str(find_checkpoint(folder))
+        split = 'val' if cfg.get('val_dataloader') else 'test'
+        run.predictions = kept_predictions(folder, source, 'test') or predictions_of(folder, checkpoint, split)
+        _judge(run, folder)
+        with _noting(run, 'images'):
+            _show(run, SplitImages(cfg, source, run.predictions))
+        if run.class_table:
+            with _noting(run, 'labels'):
+                _suspect(run, places)
+    if not (run.preflight or run.records or run.predictions):
+        raise MissingFileError(f'{folder} holds no run: {"; ".join(run.notes)}')
+    run.facts = list(_facts(run, folder))
+    run.verdict = verdict_of(run, _comparison(places))
+    return run
+
+
+@contextmanager
+def _noting(run: RunContents, what: str) -> Iterator[None]:
+    """Note why a part is left out."""
+    try:
+        yield
+    except (UserError, OSError) as err:
+        run.notes.append(f'{what}: {err}')
+    except Exception as err:  # noqa: B902  whatever goes wrong, the rest is worth telling
+        run.notes.append(f'{what}: {type(err).__name__}: {err}')
+
+
+def _judge(run: RunContents, folder: Path) -> None:
+    """Fill in what predictions alone tell."""
+    found = run.predictions
+    metric, scores = image_scores(found)
+    if not (known := is_known(found)).any():
+        run.notes.append(f'scores: no image of the {found.split} set has a label')
+        return
+    run.scores, run.interval = {metric: float(scores[known].mean())}, mean_interval(scores[known])
+    if metric == 'dice':
+        return
+    run.class_table = class_rows(found)
+    with _noting(run, 'calibration'):
+        other = kept_predictions(folder, folder / found.checkpoint, 'val') if found.split == 'test' else None
+        run.calibration = calibrate_scores(found, other)
+
+
+def _show(run: RunContents, images: SplitImages) -> None:
+    """Fill in what needs the images."""
+    run.image_of = images.image_of
+    if run.predictions.counts.size:
+        run.segments = images.segments()
+        return
+    run.mistakes = images.mistakes()
+    if run.predictions.labels.ndim == 1 and run.mistakes:
+        with _noting(run, 'Grad-CAM'):
+            run.mistakes = images.cams(run.mistakes)
+    with _noting(run, 'duplicates'):
+        run.duplicates = images.duplicates()
+        shared = {name for kind, name, _ in run.duplicates if kind == 'shared'}
+        alone = is_known(run.predictions) & ~np.isin(images.names, list(shared))
+        if shared and alone.any():
+            run.score_without_duplicates = float(image_scores(run.predictions)[1][alone].mean())
+
+
+def _suspect(run: RunContents, places: Sequence[Path]) -> None:
+    """Fill in which labels look wrong: those of a cross-validation in one of the places, else those of the run."""
+    found, run.suspects_basis = run.predictions, f'by the scores on the {run.predictions.split} set'
+    for place in places:
+        if parts := [Predictions.load(file) for file in sorted(place.glob(f'fold*/predictions/{OUT_OF_FOLD}.npz'))]:
+            found, run.suspects_basis = Predictions.joined(parts), f'by the out-of-fold scores of {place}'
+            break
+    for number in find_suspects(found)[:_MOST_SUSPECTS]:
+        path, score = found.paths[number], float(found.scores[number].max())
+        image = run.image_of(number) if found is run.predictions else _read(path)
+        names = (found.name_of(some[number]) or 'none' for some in (found.labels, found.predicted))
+        run.suspects.append(Example(path or f'sample {number}', *names, score, image))
+
+
+def _read(path: str) -> np.ndarray | None:
+    """Return an image of a training set, (H, W, 3) uint8, RGB; None if there is no such file."""
+    return LoadImageFromFile().transform(dict(img_path=path))['img'][..., ::-1] if Path(path).is_file() else None
+
+
+def _comparison(places: Sequence[Path]) -> dict:
+    """Return the results of the comparison in the first of some places that has one, {} if none has."""
+    for file in filter(Path.is_file, (place / 'results.json' for place in places)):
+        results = json.loads(file.read_text(encoding='utf-8'))
+        if 'summary' in results:
+            return results
+    return {}
+
+
+def _facts(run: RunContents, folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield how long the run took and what it needed."""
+    times = [record['time'] for record in run.records]
+    if times:  # a process that resumes counts anew
+        seconds = sum(before for before, after in pairwise([*times, 0]) if after < before)
+        text = f'{timedelta(seconds=round(seconds))} (hours:minutes:seconds)'
+        yield 'time', f'{text} for {plural(run.records[-1]["epoch"], "epoch")}'
+    logs = ''.join(log.read_text(encoding='utf-8', errors='replace') for log in folder.glob('*/*.log'))
+    if peaks := re.findall(r'peak memory ([\d,]+ MiB)', logs):
+        yield 'peak memory', peaks[-1]
+    if machine := re.search('^machine +(.*)', run.preflight, re.MULTILINE):
+        yield 'machine', machine[1]
+    if run.predictions is not None:
+        yield 'checkpoint', run.predictions.checkpoint

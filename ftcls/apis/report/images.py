@@ -1,0 +1,119 @@
+"""The images of a report as the network gets them: mistakes and their cause, masks, images that are there twice."""
+from contextlib import suppress
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from ftcls.apis.analysis.browse import denormalised
+from ftcls.apis.inference.model_zoo import get_model
+from ftcls.apis.training.loaders import build_datasets
+from ftcls.datasets.duplicates import find_doubles, images_of, same_content
+from ftcls.evaluation import DiceMetric, IoUMetric
+from ftcls.evaluation.predictions import Predictions
+from ftcls.utils import DataError, UserError
+from .contents import Example, Segment
+from .judging import image_scores, is_known
+
+__all__ = ['SplitImages']
+
+_MOST = 12  # mistakes
+_MOST_DRAWN = 6  # masks
+
+
+class SplitImages:
+    """The images of predictions, found in their dataset.
+
+    Args:
+        cfg: The config of the run.
+        checkpoint: Whose predictions they are.
+        predictions: Of a split.
+
+    Attributes:
+        names: The path of each image, or what it is called.
+
+    Raises:
+        UserError: If the data or the weights are not there.
+    """
+
+    def __init__(self, cfg: Config, checkpoint: str, predictions: Predictions) -> None:
+        self.cfg, self.predictions, split = cfg, predictions, predictions.split
+        self.dataset = build_datasets(cfg, [split], predictions.classes or None)[0][split]
+        self._numbers = predictions.dataset_indices().tolist()
+        if (size := len(self.dataset)) != len(self._numbers):
+            raise DataError(f'{split}_dataloader.dataset has {size:,} images now, and had {len(self._numbers):,}')
+        self.model = get_model(cfg, checkpoint)
+        self.names = [path or f'{split} sample {n}' for path, n in zip(predictions.paths, self._numbers)]
+
+    def image_of(self, number: int) -> np.ndarray | None:
+        """Return an image of the predictions by number, (H, W, 3) uint8, RGB; None if it cannot be read any more."""
+        with suppress(UserError, OSError):
+            return self._prepare(number)[1]
+        return None
+
+    def _prepare(self, number: int) -> tuple[dict, np.ndarray]:
+        """Return the batch that an image makes before the data preprocessor, and after it as an image."""
+        packed = self.dataset[self._numbers[number]]
+        if (path := packed['data_samples'].get('img_path') or '') != self.predictions.paths[number]:
+            raise DataError(f'{path} is where {self.predictions.paths[number]} was')
+        batch = {key: [packed[key]] for key in ('inputs', 'data_samples')}
+        data = self.model.data_preprocessor(batch, False)
+        image = denormalised(data['inputs'][0], data['data_samples'][0], self.model.data_preprocessor)
+        return batch, image[..., :3] if image.shape[2] > 2 else image[..., :1].repeat(3, axis=2)
+
+    def mistakes(self) -> list[Example]:
+        """Return the mistakes that the model is most sure of; of several labels in an image, one counts."""
+        found = self.predictions
+        sure = found.scores.max(axis=1, initial=0)
+        if found.labels.ndim == 2:
+            sure = np.abs(found.scores - found.labels).max(axis=1)
+        wrong = np.flatnonzero(is_known(found) & (image_scores(found)[1] < 100))
+        numbers = wrong[np.argsort(-sure[wrong], kind='stable')][:_MOST].tolist()
+        return [self.example(number, found.name_of(found.predicted[number]), sure[number]) for number in numbers]
+
+    def example(self, number: int, prediction: str, score: float) -> Example:
+        """Return an image with its label, and what is said of it."""
+        truth = self.predictions.name_of(self.predictions.labels[number])
+        return Example(self.names[number], truth or 'none', prediction or 'none', float(score), self.image_of(number))
+
+    def cams(self, examples: list[Example]) -> list[Example]:
+        """Return examples of one label each with the class activation of their prediction.
+
+        Raises:
+            UserError: If the network has none.
+        """
+        from ftcls.visualization.cam import class_activation
+        numbers = [self.names.index(example.path) for example in examples]
+        batches = [self._prepare(number)[0] for number in numbers]
+        inputs = [self.model.data_preprocessor(batch, False)['inputs'][0] for batch in batches]
+        if len({one.shape for one in inputs}) > 1:
+            raise DataError('the images have several sizes')
+        maps = class_activation(self.model, torch.stack(inputs), self.predictions.predicted[numbers].tolist())
+        return [example._replace(cam=cam) for example, cam in zip(examples, maps)]
+
+    @torch.no_grad()
+    def segments(self) -> list[Segment]:
+        """Return the Dice coefficient and the intersection over union of each mask, the worst first."""
+        rows = []
+        for number in np.argsort(image_scores(self.predictions)[1], kind='stable').tolist():
+            drawn = ()
+            if len(rows) < _MOST_DRAWN:
+                batch, image = self._prepare(number)
+                sample = self.model.val_step(batch)[0]
+                height, width = sample.pred_mask.shape  # without what the preprocessor pads
+                drawn = image[:height, :width], sample.pred_mask.cpu().numpy(), sample.gt_mask.cpu().numpy()
+            counts = self.predictions.counts[number].tolist()
+            scores = (100 * metric.score(*counts) for metric in (DiceMetric, IoUMetric))
+            rows.append(Segment(self.names[number], *scores, *drawn))
+        return rows
+
+    def duplicates(self) -> list[tuple[str, str, str]]:
+        """Return the images that are training images too ('shared') or are there with two labels ('conflict')."""
+        train = build_datasets(self.cfg, ['train'], self.predictions.classes or None)[0]['train']
+        images = [image for image, _ in images_of(train, 'train')]
+        images += [image for image, _ in images_of(self.dataset, self.predictions.split)]
+        found = []
+        for (kind, _), pairs in find_doubles(same_content(images)).items():
+            if kind != 'copy':
+                found += [(kind, image.name, first.name) for image, first in pairs]
+        return found
