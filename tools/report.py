@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write the report and print the verdicts."""
     args = parse_args()
-    path, runs = apis.report(args.work_dirs, args.out, checkpoint=args.checkpoint, compared=args.compared)
+    path, runs = apis.write_report(args.work_dirs, args.out, checkpoint=args.checkpoint, compared=args.compared)
     for run in runs:
         print('\n  '.join([f'{run.name}:', *run.verdict]))
         for note in run.notes:

@@ -18,9 +18,9 @@ from ftcls.evaluation.predictions import OUT_OF_FOLD, Predictions
 from ftcls.utils import MissingFileError, UserError
 from ftcls.utils.names import command, plural
 from ftcls.visualization import read_records
-from .contents import Example, RunContents
+from .contents import RunContents
 from .images import SplitImages
-from .judging import calibrate_scores, class_rows, find_suspects, image_scores, is_known, mean_interval
+from .judging import calibrate_scores, class_rows, example_of, find_suspects, image_scores, is_known, mean_interval
 from .verdict import verdict_of
 
 __all__ = ['gather_run']
@@ -94,8 +94,7 @@ def _judge(run: RunContents, folder: Path) -> None:
         return
     run.class_table = class_rows(found)
     with _noting(run, 'calibration'):
-        other = kept_predictions(folder, folder / found.checkpoint, 'val') if found.split == 'test' else None
-        run.calibration = calibrate_scores(found, other)
+        run.calibration = calibrate_scores(found)
 
 
 def _show(run: RunContents, images: SplitImages) -> None:
@@ -104,14 +103,15 @@ def _show(run: RunContents, images: SplitImages) -> None:
     if run.predictions.counts.size:
         run.segments = images.segments()
         return
-    run.mistakes = images.mistakes()
-    if run.predictions.labels.ndim == 1 and run.mistakes:
+    mistakes = images.mistakes()
+    run.mistakes = list(mistakes.values())
+    if run.predictions.labels.ndim == 1 and mistakes:
         with _noting(run, 'Grad-CAM'):
-            run.mistakes = images.cams(run.mistakes)
+            run.mistakes = images.explained(mistakes)
     with _noting(run, 'duplicates'):
         run.duplicates = images.duplicates()
-        shared = {name for kind, name, _ in run.duplicates if kind == 'shared'}
-        alone = is_known(run.predictions) & ~np.isin(images.names, list(shared))
+        shared = [name for kind, name, _ in run.duplicates if kind == 'shared']
+        alone = is_known(run.predictions) & ~np.isin(images.names, shared)
         if shared and alone.any():
             run.score_without_duplicates = float(image_scores(run.predictions)[1][alone].mean())
 
@@ -124,10 +124,8 @@ def _suspect(run: RunContents, places: Sequence[Path]) -> None:
             found, run.suspects_basis = Predictions.joined(parts), f'by the out-of-fold scores of {place}'
             break
     for number in find_suspects(found)[:_MOST_SUSPECTS]:
-        path, score = found.paths[number], float(found.scores[number].max())
-        image = run.image_of(number) if found is run.predictions else _read(path)
-        names = (found.name_of(some[number]) or 'none' for some in (found.labels, found.predicted))
-        run.suspects.append(Example(path or f'sample {number}', *names, score, image))
+        image = run.image_of(number) if found is run.predictions else _read(found.paths[number])
+        run.suspects.append(example_of(found, number, image))
 
 
 def _read(path: str) -> np.ndarray | None:
@@ -149,12 +147,9 @@ def _facts(run: RunContents, folder: Path) -> Iterator[tuple[str, str]]:
     times = [record['time'] for record in run.records]
     if times:  # a process that resumes counts anew
         seconds = sum(before for before, after in pairwise([*times, 0]) if after < before)
-        text = f'{timedelta(seconds=round(seconds))} (hours:minutes:seconds)'
-        yield 'time', f'{text} for {plural(run.records[-1]["epoch"], "epoch")}'
-    logs = ''.join(log.read_text(encoding='utf-8', errors='replace') for log in folder.glob('*/*.log'))
-    if peaks := re.findall(r'peak memory ([\d,]+ MiB)', logs):
-        yield 'peak memory', peaks[-1]
-    if machine := re.search('^machine +(.*)', run.preflight, re.MULTILINE):
-        yield 'machine', machine[1]
+        yield 'time', f'{timedelta(seconds=round(seconds))} for {plural(run.records[-1]["epoch"], "epoch")}'
+    logs = [log.read_text(encoding='utf-8', errors='replace') for log in sorted(folder.glob('*/*.log'))]
+    for title, texts in (('machine', [run.preflight]), ('peak memory', logs)):
+        yield from ((title, found) for found in re.findall(f'{title} +(.*)', '\n'.join(texts))[-1:])
     if run.predictions is not None:
         yield 'checkpoint', run.predictions.checkpoint

@@ -13,7 +13,7 @@ from ftcls.evaluation import DiceMetric, IoUMetric
 from ftcls.evaluation.predictions import Predictions
 from ftcls.utils import DataError, UserError
 from .contents import Example, Segment
-from .judging import image_scores, is_known
+from .judging import example_of, image_scores, is_known
 
 __all__ = ['SplitImages']
 
@@ -61,35 +61,27 @@ class SplitImages:
         image = denormalised(data['inputs'][0], data['data_samples'][0], self.model.data_preprocessor)
         return batch, image[..., :3] if image.shape[2] > 2 else image[..., :1].repeat(3, axis=2)
 
-    def mistakes(self) -> list[Example]:
-        """Return the mistakes that the model is most sure of; of several labels in an image, one counts."""
+    def mistakes(self) -> dict[int, Example]:
+        """Return the mistakes that the model is most sure of, by their number in the predictions."""
         found = self.predictions
         sure = found.scores.max(axis=1, initial=0)
-        if found.labels.ndim == 2:
+        if found.labels.ndim == 2:  # of several labels, the worst one counts
             sure = np.abs(found.scores - found.labels).max(axis=1)
         wrong = np.flatnonzero(is_known(found) & (image_scores(found)[1] < 100))
         numbers = wrong[np.argsort(-sure[wrong], kind='stable')][:_MOST].tolist()
-        return [self.example(number, found.name_of(found.predicted[number]), sure[number]) for number in numbers]
+        return {number: example_of(found, number, self.image_of(number)) for number in numbers}
 
-    def example(self, number: int, prediction: str, score: float) -> Example:
-        """Return an image with its label, and what is said of it."""
-        truth = self.predictions.name_of(self.predictions.labels[number])
-        return Example(self.names[number], truth or 'none', prediction or 'none', float(score), self.image_of(number))
-
-    def cams(self, examples: list[Example]) -> list[Example]:
+    def explained(self, examples: dict[int, Example]) -> list[Example]:
         """Return examples of one label each with the class activation of their prediction.
 
         Raises:
-            UserError: If the network has none.
+            ConfigError: If the network has none.
         """
         from ftcls.visualization.cam import class_activation
-        numbers = [self.names.index(example.path) for example in examples]
-        batches = [self._prepare(number)[0] for number in numbers]
-        inputs = [self.model.data_preprocessor(batch, False)['inputs'][0] for batch in batches]
-        if len({one.shape for one in inputs}) > 1:
-            raise DataError('the images have several sizes')
-        maps = class_activation(self.model, torch.stack(inputs), self.predictions.predicted[numbers].tolist())
-        return [example._replace(cam=cam) for example, cam in zip(examples, maps)]
+        batches = [self._prepare(number)[0] for number in examples]
+        inputs = torch.cat([self.model.data_preprocessor(batch, False)['inputs'] for batch in batches])
+        maps = class_activation(self.model, inputs, self.predictions.predicted[list(examples)].tolist())
+        return [example._replace(cam=cam) for example, cam in zip(examples.values(), maps)]
 
     @torch.no_grad()
     def segments(self) -> list[Segment]:

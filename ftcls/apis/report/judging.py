@@ -6,9 +6,9 @@ from ftcls.evaluation import DiceMetric
 from ftcls.evaluation.calibration import fit_temperature, reliability
 from ftcls.evaluation.predictions import Predictions
 from ftcls.utils import DataError
-from .contents import Calibration, ClassRow
+from .contents import Calibration, ClassRow, Example
 
-__all__ = ['calibrate_scores', 'class_rows', 'find_suspects', 'image_scores', 'is_known', 'mean_interval']
+__all__ = ['calibrate_scores', 'class_rows', 'example_of', 'find_suspects', 'image_scores', 'is_known', 'mean_interval']
 
 
 def is_known(predictions: Predictions) -> np.ndarray:
@@ -55,33 +55,30 @@ def class_rows(predictions: Predictions) -> list[ClassRow]:
     return sorted((ClassRow(*row) for row in columns), key=lambda row: (row.support == 0, row.f1))
 
 
-def calibrate_scores(measured: Predictions, fitted: Predictions | None = None) -> Calibration:
-    """Fit a temperature on ``fitted`` and measure it on other images.
-
-    Without ``fitted`` it is fitted on a half of the images, drawn with seed 0, and measured on the other half.
+def calibrate_scores(predictions: Predictions) -> Calibration:
+    """Fit a temperature on one half of the images, drawn with seed 0, and measure it on the other.
 
     Raises:
         DataError: If images do not have one label, or no temperature fits.
     """
-    basis = 'Fitted on the validation set, measured on the test set.'
-    (logits, labels), fit = _logits(measured), fitted and _logits(fitted)
-    if fit is None:
-        basis = 'Fitted on one half of the images, measured on the other.'
-        half, rest = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
-        (logits, labels), fit = (logits[rest], labels[rest]), (logits[half], labels[half])
-    temperature = fit_temperature(*fit)
-    logs = [(logits / t).log_softmax(dim=1) for t in (1, temperature)]
-    bins = [reliability(log.exp(), labels) for log in logs]
-    return Calibration(temperature, *bins, *(torch.nn.functional.nll_loss(log, labels).item() for log in logs), basis)
-
-
-def _logits(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return logits (N, C) float64 that give the scores, and the labels (N, ) int64."""
     if predictions.labels.ndim != 1 or not predictions.scores.size:
         raise DataError('temperature scaling needs one label per image, and scores')
-    known = is_known(predictions)
-    scores = np.maximum(predictions.scores[known], np.finfo(np.float32).tiny).astype(float)
-    return torch.from_numpy(np.log(scores)), torch.from_numpy(predictions.labels[known])
+    fitted, measured = np.array_split(np.random.default_rng(0).permutation(np.flatnonzero(is_known(predictions))), 2)
+    scores = np.maximum(predictions.scores, np.finfo(np.float32).tiny)
+    logits, labels = torch.from_numpy(np.log(scores)).double(), torch.from_numpy(predictions.labels)
+    temperature = fit_temperature(logits[fitted], labels[fitted])
+    logs, labels = [(logits[measured] / t).log_softmax(dim=1) for t in (1, temperature)], labels[measured]
+    bins = [reliability(log.exp(), labels) for log in logs]
+    losses = [torch.nn.functional.nll_loss(log, labels).item() for log in logs]
+    return Calibration(temperature, *bins, *losses, 'Fitted on one half of the images, measured on the other.')
+
+
+def example_of(predictions: Predictions, number: int, image: np.ndarray | None) -> Example:
+    """Return an image with its label, what the model says of it, and its highest score."""
+    truth, predicted = (predictions.name_of(some[number]) or 'none'
+                        for some in (predictions.labels, predictions.predicted))  # yapf: disable
+    score = float(predictions.scores[number].max(initial=0))
+    return Example(predictions.paths[number] or f'{predictions.split} sample {number}', truth, predicted, score, image)
 
 
 def find_suspects(predictions: Predictions) -> list[int]:

@@ -18,16 +18,16 @@ from .contents import RunContents
 from .gather import gather_run
 from .verdict import verdict_of
 
-__all__ = ['report', 'report_run']
+__all__ = ['report_run', 'write_report']
 
 _MOST_RUNS = 12  # of an experiment
 
 
-def report(folders: Sequence[str | os.PathLike],
-           out: str | os.PathLike | None = None,
-           *,
-           checkpoint: str | None = None,
-           compared: str | os.PathLike | None = None) -> tuple[Path, list[RunContents]]:
+def write_report(folders: Sequence[str | os.PathLike],
+                 out: str | os.PathLike | None = None,
+                 *,
+                 checkpoint: str | None = None,
+                 compared: str | os.PathLike | None = None) -> tuple[Path, list[RunContents]]:
     """Write what runs have learned as one HTML file, with all images in it.
 
     Args:
@@ -85,7 +85,7 @@ def report_run(cfg: Config, work_dir: str | None = None, checkpoint: str | None 
         return
     close_distributed()
     try:
-        path, _ = report([folder], checkpoint=checkpoint)
+        path, _ = write_report([folder], checkpoint=checkpoint)
         print_log(f'report: {path}', logger='current')
     except Exception as err:  # noqa: B902  whatever goes wrong, the run is whole
         warn(f'the report cannot be written ({type(err).__name__}: {err}); try again: {command("report", folder)}')

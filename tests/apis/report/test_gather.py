@@ -115,14 +115,13 @@ def test_wrong_label_and_duplicate_are_found(contents: RunContents) -> None:
     assert any('without them the score is 95.00 %' in line for line in contents.verdict)
 
 
-def test_test_set_comes_first_and_gets_the_validations_temperature(work_dir: Path, data: Path, tmp_path: Path) -> None:
+def test_test_set_comes_first(work_dir: Path, data: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(work_dir, tmp_path / 'animals'))
     checkpoint = str(next(folder.glob('best_*.pth')))
     apis.test(config(data), checkpoint, work_dir=str(folder))
     found = gather_run(folder, checkpoint)
     assert (found.predictions.split, len(found.predictions.paths)) == ('test', 8)
     assert '8 test images' in found.verdict[0] and not found.duplicates
-    assert found.calibration.basis == 'Fitted on the validation set, measured on the test set.'
 
 
 def test_without_data_without_checkpoint_without_run(work_dir: Path, tmp_path: Path) -> None:
