@@ -114,7 +114,10 @@ def add_config_options(parser: argparse.ArgumentParser, overrides: bool = True) 
             metavar='KEY=VALUE',
             help='override parts of the config, e.g. train_dataloader.batch_size=8 model.head.num_classes=2')
     parser.add_argument(
-        '--allow-imports', nargs=0, action=_AllowImports, help='let a JSON or YAML config import code; only if trusted')
+        '--allow-imports',
+        nargs=0,
+        action=_AllowImports,
+        help='let a JSON or YAML config, or a .pt2 or .pt file, run code; only if trusted')
 
 
 def run_tool(main: Callable[[], int | None]) -> None:

@@ -19,7 +19,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'model',
         metavar='CONFIG_OR_WORK_DIR',
-        help='config file, name of a config, or folder of a run; a Python config is run, also that of the folder')
+        help='config file, name of a config, folder of a run, or model.onnx, .pt2 or .pt of tools/export.py; a Python '
+        'config is run, also that of the folder')
     parser.add_argument(
         'inputs', metavar='INPUT', nargs='+', help='[CHECKPOINT] IMAGES: files, folders, quoted patterns, -')
     parser.add_argument(

@@ -13,6 +13,7 @@ _NAMES = {  # Where each public name lives; modules of higher floors are named h
     'ftcls.apis.analysis.print_params': ('describe_parameters', 'list_parameters'),
     'ftcls.apis.analysis.schedule': ('EpochLength', 'Schedule', 'draw_schedule', 'trace_schedule'),
     'ftcls.apis.analysis.wise_ft': ('interpolate_weights', 'wise_ft'),
+    'ftcls.apis.export.export_model': ('export_model', ),
     'ftcls.apis.inference.features': ('FeatureExtractor', ),
     'ftcls.apis.inference.inferencer': ('ImageClassificationInferencer', 'inference_model'),
     'ftcls.apis.inference.model_zoo': ('get_model', 'init_model', 'list_models', 'resolve_model'),

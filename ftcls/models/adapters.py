@@ -16,7 +16,7 @@ from ftcls.utils.tree import as_list
 from ftcls.utils.types import NonNegativeFloat, PositiveInt, Probability
 from .freezing import FreezeRecord
 
-__all__ = ['adapted_layers', 'add_adapter', 'describe_adapter', 'lora_model', 'restart_adapter']
+__all__ = ['adapted_layers', 'add_adapter', 'describe_adapter', 'lora_model', 'merge_adapters', 'restart_adapter']
 
 _TUNERS = ('LORA', 'LOHA', 'LOKR', 'IA3', 'OFT', 'HRA', 'MISS', 'DELORA', 'RANDLORA')  # any layers, by the loss alone
 # Limits of their arguments: in others than these, weights beside the adapter's would change, or none would learn.
@@ -122,6 +122,15 @@ def _from_plain_names(backbone: nn.Module, state: dict, prefix: str, *others: ob
 def adapted_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """Yield the name and peft's layer for each layer with an adapter."""
     return ((name, layer) for name, layer in model.named_modules() if hasattr(layer, 'base_layer'))
+
+
+def merge_adapters(model: nn.Module) -> int:
+    """Add adapters to the weights beneath them and take them out, in place; return how many layers had one."""
+    layers = list(adapted_layers(model))
+    for name, layer in layers:
+        layer.merge(safe_merge=True)
+        model.set_submodule(name, layer.base_layer)
+    return len(layers)
 
 
 def restart_adapter(backbone: nn.Module) -> None:

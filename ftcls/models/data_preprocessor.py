@@ -102,7 +102,7 @@ class ClsDataPreprocessor(BaseDataPreprocessor):
             inputs = torch.stack(list(inputs))  # One transfer of bytes to the device, instead of one for each image.
         inputs = self.cast_data(inputs)
         is_bgr = [info.get('channel_order') in (None, 'bgr') for info in infos]
-        if len(is_bgr) == 1:
+        if len(is_bgr) == 1 and (training or not isinstance(inputs, torch.Tensor)):  # else one value is for any number
             is_bgr *= len(inputs)
         if self.batch_transforms.steps:
             if samples is not None and not is_stacked(samples):

@@ -3,9 +3,8 @@ import os
 from pathlib import Path
 
 from ftcls.apis.inference.model_zoo import find_checkpoint, get_model
-from ftcls.models.adapters import adapted_layers
+from ftcls.models.adapters import merge_adapters
 from ftcls.utils import ConfigError
-from ftcls.utils.checkpoint.adapter_files import is_adapter
 from ftcls.utils.checkpoint.folder import save_whole
 
 __all__ = ['merge_adapter']
@@ -27,13 +26,9 @@ def merge_adapter(source: str | os.PathLike, out: str | os.PathLike | None = Non
     if path.is_dir():
         path = find_checkpoint(path)
     model = get_model(path.parent, path, 'cpu')
-    layers = list(adapted_layers(model))
-    if not layers:
+    if not merge_adapters(model):
         raise ConfigError(f'{path}: the config beside it has no model.adapter, so there is nothing to merge')
-    for _, layer in layers:
-        layer.merge(safe_merge=True)
-    tensors = {name: tensor for name, tensor in model.state_dict().items() if not is_adapter(name)}
     out = Path(out or path.with_name(f'merged_{path.name}'))
     meta = dict(dataset_meta=model._dataset_meta, merged_from=str(path))
-    save_whole(out, dict(meta=meta, state_dict=tensors))
+    save_whole(out, dict(meta=meta, state_dict=model.state_dict()))
     return out

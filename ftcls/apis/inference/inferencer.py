@@ -179,7 +179,7 @@ class ImageClassificationInferencer:
         if self.classes is None:
             warn('neither the checkpoint nor the config names the classes; predictions are indices only')
         channels = (module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d))
-        self.pipeline = ValidationPipeline(self.config, next(channels, None))
+        self.pipeline = ValidationPipeline(self.config, getattr(model, 'in_channels', None) or next(channels, None))
 
     def __call__(self,
                  inputs: Image | Sequence[Image],

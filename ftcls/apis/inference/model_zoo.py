@@ -24,6 +24,7 @@ from ftcls.utils.checkpoint.loading import checkpoint_meta, load_pretrained, rea
 from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
+from .exported import ExportedModel, is_exported
 
 __all__ = [
     'CHECKPOINT_SUFFIXES', 'build_model', 'find_checkpoint', 'find_config', 'get_model', 'init_model', 'list_models',
@@ -134,7 +135,7 @@ def get_model(model: str | os.PathLike | Mapping | Config,
     """Build a model in evaluation mode.
 
     Args:
-        model: See :func:`resolve_model`.
+        model: See :func:`resolve_model`; or a file of ``tools/export.py``, see :class:`ExportedModel`.
         pretrained: See :func:`resolve_model`; a file or URL.
         device: Where the model is put; by default the accelerator if there is one, else the CPU.
         **kwargs: Changes to ``model`` of the config, as ``backbone=dict(out_indices=(0, 1, 2, 3))``.
@@ -150,6 +151,10 @@ def get_model(model: str | os.PathLike | Mapping | Config,
         >>> get_model('resnet18_8xb16_cifar10', device='cpu').head.num_classes  # doctest: +SKIP
         10
     """
+    if is_exported(model):
+        if kwargs or pretrained not in (None, True) or str(device or 'cpu') != 'cpu':
+            raise ConfigError(f'{model} has its weights, and runs on the CPU; leave out checkpoint, device and changes')
+        return ExportedModel(model)
     cfg, checkpoint = resolve_model(model, pretrained)
     if 'model' not in cfg:
         raise ConfigError(f'{cfg.filename or "the config"} has no `model`')

@@ -23,6 +23,7 @@ from ftcls.datasets.list_files import missing_hint
 from ftcls.datasets.survey import survey_images
 from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.datasets.transforms.decoder_errors import DAMAGED
+from ftcls.models.heads import PixelHead
 from ftcls.models.segmentors import ImageSegmentor
 from ftcls.utils import ConfigError, DataError, MissingFileError, UserError
 from ftcls.utils.checkpoint.folder import write_whole
@@ -30,6 +31,7 @@ from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.processes import usable_cores
 from ftcls.utils.table import render_table
+from .exported import is_exported
 from .inferencer import ImageClassificationInferencer, ValidationPipeline, check_topk, prepare
 from .model_zoo import CHECKPOINT_SUFFIXES, get_model, resolve_model
 from .segmentation import ImageSegmentationInferencer
@@ -229,7 +231,7 @@ def predict_files(model: str | os.PathLike,
     prediction is stopped, ``out`` has what was predicted until then.
 
     Args:
-        model: A work dir, a config file or the name of a config.
+        model: A work dir, a config file, the name of a config, or a file of ``tools/export.py``.
         images: Files, folders and glob patterns; '-' for the names on the standard input, see :func:`find_images`.
         checkpoint: The weights; None for those of the run.
         topk: How many classes to list per image; None for 1, or for those that a model with several labels predicts.
@@ -246,11 +248,13 @@ def predict_files(model: str | os.PathLike,
         raise ConfigError(f'--out {out} must end in .json or .csv')
     files, notes = find_images(images)
     _check_images(files)
-    cfg, checkpoint = resolve_model(model, checkpoint or True)
-    parts = [cfg.get('model', {}).get(name) or {} for name in ('head', 'backbone')]
-    check_topk(topk, next((part['num_classes'] for part in parts if (part.get('num_classes') or 0) > 0), sys.maxsize))
-    built = get_model(cfg, checkpoint, device)
-    kind = ImageSegmentationInferencer if isinstance(built, ImageSegmentor) else ImageClassificationInferencer
+    if not is_exported(model):
+        model, checkpoint = resolve_model(model, checkpoint or True)
+        parts = [model.get('model', {}).get(name) or {} for name in ('head', 'backbone')]
+        check_topk(topk, next((one['num_classes'] for one in parts if (one.get('num_classes') or 0) > 0), sys.maxsize))
+    built = get_model(model, checkpoint, device)
+    is_segmentor = isinstance(built, ImageSegmentor) or isinstance(getattr(built, 'head', None), PixelHead)
+    kind = ImageSegmentationInferencer if is_segmentor else ImageClassificationInferencer
     inferencer = kind(built)
     if topk is None and not inferencer.is_multi_label:
         topk = 1

@@ -132,7 +132,7 @@ class VisionTransformer(FamilyBackbone):
                  f'each step; img_size={size} in place of {self.img_size} does it once')
         x = x.flatten(1, 2)
         if net.cls_token is not None:
-            x = torch.cat([net.cls_token.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([net.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         x = net.norm_pre(net.pos_drop(x + self._resample(net.pos_embed, grid, net.patch_embed.grid_size)))
         outs = []
         for i, block in enumerate(net.blocks):
