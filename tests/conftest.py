@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.utils import manager as mmengine_manager
 from mmengine.visualization import Visualizer
+from PIL import Image
 
-from ftcls.apis import load_config
+from ftcls.apis import get_model, load_config
 from ftcls.utils.plain_files import imports
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,3 +134,39 @@ def digits() -> Callable[..., Config]:
         return load_config(ROOT / 'configs' / 'tutorial' / 'lenet5_pretrain_digits.py', short)
 
     return config
+
+
+@pytest.fixture(scope='session')
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work dir of a classifier of dark, grey and bright images, 6 of each; its weights are random."""
+    folder = tmp_path_factory.mktemp('shades')
+    rng = np.random.default_rng(0)
+    for level, name in ((0, 'bright'), (80, 'dark'), (160, 'grey')):
+        (folder / 'data' / name).mkdir(parents=True)
+        for number in range(6):
+            pixels = rng.integers(level, level + 96, (40, 48, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / 'data' / name / f'{number}.png')
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(40, 32)), dict(type='PackInputs')]
+    dataset = dict(type='CustomDataset', data_root=str(folder / 'data'), pipeline=pipeline)
+    loader = dict(batch_size=8, num_workers=0, dataset=dataset, sampler=dict(type='DefaultSampler', shuffle=False))
+    cfg = Config(
+        dict(
+            default_scope='ftcls',
+            model=dict(
+                type='ImageClassifier',
+                backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+                neck=dict(type='GlobalAveragePooling'),
+                head=dict(type='LinearClsHead', num_classes=3, in_channels=64)),
+            data_preprocessor=dict(type='ClsDataPreprocessor', mean=[127.5] * 3, std=[70.] * 3, to_rgb=True),
+            test_dataloader=loader,
+            test_evaluator=dict(type='Accuracy'),
+            test_cfg=dict()))
+    work_dir = folder / 'run'
+    work_dir.mkdir()
+    cfg.dump(work_dir / 'run.py')
+    torch.manual_seed(3)
+    weights = get_model(cfg, False, 'cpu').state_dict()
+    torch.save(
+        dict(state_dict=weights, meta=dict(dataset_meta=dict(classes=['bright', 'dark', 'grey']))),
+        work_dir / 'epoch_1.pth')
+    return work_dir

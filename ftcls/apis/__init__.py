@@ -5,12 +5,13 @@ from importlib import import_module
 from typing import Any
 
 _NAMES = {  # Where each public name lives; modules of higher floors are named here and not imported.
-    'ftcls.apis.analysis.browse': ('browse_dataset', ),
+    'ftcls.apis.analysis.browse': ('browse_dataset', 'denormalised'),
     'ftcls.apis.analysis.calibrate': ('Calibration', 'calibrate'),
     'ftcls.apis.analysis.lr_finder': ('RangeTest', 'find_lr'),
     'ftcls.apis.analysis.merge_adapter': ('merge_adapter', ),
     'ftcls.apis.analysis.predictions': ('predictions_of', ),
     'ftcls.apis.analysis.print_params': ('describe_parameters', 'list_parameters'),
+    'ftcls.apis.analysis.results': ('draw_results', 'read_results', 'sample_features'),
     'ftcls.apis.analysis.schedule': ('EpochLength', 'Schedule', 'draw_schedule', 'trace_schedule'),
     'ftcls.apis.analysis.wise_ft': ('interpolate_weights', 'wise_ft'),
     'ftcls.apis.export.export_model': ('export_model', ),
@@ -29,6 +30,7 @@ _NAMES = {  # Where each public name lives; modules of higher floors are named h
     'ftcls.config.loading': ('apply_overrides', 'load_config'),
     'ftcls.config.resolve': ('TrainOptions', ),
     'ftcls.config.validation': ('validate_config', ),
+    'ftcls.evaluation.metrics.confusion_matrix': ('ConfusionMatrix', ),
     'ftcls.experiments.compare': ('compare', 'few_shots', 'read_arms', 'standard_arms'),
     'ftcls.experiments.kfold': ('kfold', ),
     'ftcls.experiments.report': ('Comparison', 'CrossValidation', 'RunResult', 'Search'),
@@ -39,6 +41,8 @@ _NAMES = {  # Where each public name lives; modules of higher floors are named h
     'ftcls.scaffold.check_data': ('DataCheck', 'check_data'),
     'ftcls.scaffold.new_config': ('NewConfig', 'new_config'),
     'ftcls.utils.plain_files': ('allow_imports', ),
+    'ftcls.visualization': ('class_activation', 'iteration_times', 'plot_images', 'plot_logs', 'plot_points',
+                            'read_log'),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

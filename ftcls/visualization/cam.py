@@ -78,8 +78,7 @@ def class_activation(model: nn.Module,
         maps = {name: one for name, one in outputs.items() if to_maps(one) is not None}
         names = as_list(layer or _last_layer(model, maps, scores.gather(1, classes[:, None]).sum(), to_maps))
         if wrong := [name for name in names if name not in maps]:
-            raise ConfigError(
-                f'layer {wrong[0]!r}: none of this name has a map of the image{did_you_mean(wrong[0], maps)}')
+            raise ConfigError(f'layer {wrong[0]!r} has no map of the image{did_you_mean(wrong[0], maps)}')
         compute = methods[method.lower()](model, list(map(model.get_submodule, names)), to_maps)
         targets = list(map(ClassifierOutputTarget, classes.tolist()))
         try:

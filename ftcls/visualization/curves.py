@@ -147,7 +147,7 @@ def _save(figure: 'Figure', out: str | os.PathLike) -> Path:
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = draft_of(out)
-    figure.savefig(draft, format='png', dpi=120)
+    figure.savefig(draft, format=out.suffix[1:] or 'png', dpi=120)
     return draft.replace(out)
 
 

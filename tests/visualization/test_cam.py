@@ -121,8 +121,8 @@ def test_every_method_of_the_library() -> None:
     (dict(method='GradCM'), "'GradCM': must be one of GradCAM"),
     (dict(target=3), 'target category 3: must be from 0 to 2'),
     (dict(layer='backbone.blocks.2'),
-     "'backbone.blocks.2': none of this name has a map of the image; did you mean 'backbone.model.blocks.2'"),
-    (dict(layer='head.fc'), "'head.fc': none of this name has a map of the image"),
+     "'backbone.blocks.2' has no map of the image; did you mean 'backbone.model.blocks.2'"),
+    (dict(layer='head.fc'), "'head.fc' has no map of the image"),
     (dict(method='AblationCAM'), 'AblationCAM does not work with backbone.model.blocks.2.norm1'),
 ])
 def test_faults_are_named(arguments: dict, message: str) -> None:

@@ -1,4 +1,5 @@
 """Which class is taken for which."""
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ import torch
 
 from ftcls.registry import METRICS
 from ftcls.utils.fonts import drawable
+from ftcls.utils.log import warn
 from ftcls.utils.types import PositiveInt
 from .predictions import SingleLabelBase, as_classes
 
@@ -87,7 +89,7 @@ class ConfusionMatrix(SingleLabelBase):
             cmap: Name of a colour map of matplotlib.
             classes: Names of the classes; their indices where it is None.
             colorbar: Draw the scale of the colours.
-            show: Open a window, where there is a display that can; without one nothing happens.
+            show: Open a window, where there is a display; without one, the log says so.
             out: Also write the figure to this file.
 
         Returns:
@@ -102,15 +104,17 @@ class ConfusionMatrix(SingleLabelBase):
         if matrix.shape != (size, size) or len(names) != size:
             raise ValueError(f'a square matrix and a name per row are needed, got {matrix.shape}, {len(names)} names')
         from sklearn.metrics import ConfusionMatrixDisplay
-        side = min(max(4., 0.45 * size + 2), 20.)
+        side = min(max(4., 0.35 * size + 2), 14.)
         figure, window = _figure((side + 1, side), show)
         axes = figure.add_subplot()
+        text, colors = dict(fontsize=min(10., 25 * side / size)), dict(norm='asinh' if size > 30 else 'linear')
         display = ConfusionMatrixDisplay(matrix, display_labels=names)
-        options = dict(cmap=cmap, colorbar=colorbar, xticks_rotation=45, values_format='')
+        options = dict(cmap=cmap, colorbar=colorbar, values_format='', text_kw=text, im_kw=colors)
         display.plot(include_values=include_values, ax=axes, **options)
         axes.set(xlabel='predicted class', ylabel='true class')
-        if size > 50:  # names that could not be read
-            axes.set(xticks=[], yticks=[])
+        shown = slice(0, size, math.ceil(size / 30))  # as many names as can be read
+        axes.set_xticks(range(size)[shown], names[shown], rotation=45, ha='right', rotation_mode='anchor')
+        axes.set_yticks(range(size)[shown], names[shown])
         if out is not None:
             figure.savefig(out, dpi=120)
         if window is not None:
@@ -124,5 +128,6 @@ def _figure(size: tuple[float, float], show: bool) -> tuple['Figure', Any]:
         from matplotlib import pyplot  # keeps global state and looks for a display
         if pyplot.get_backend().lower() not in _WINDOWLESS:
             return pyplot.figure(figsize=size, layout='constrained'), pyplot
+        warn('there is no display for a window; write the figure into a file')
     from matplotlib.figure import Figure
     return Figure(figsize=size, layout='constrained'), None

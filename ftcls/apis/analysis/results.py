@@ -1,0 +1,132 @@
+"""What a model predicts for the images of a test set, drawn in folders; their features."""
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from torch.utils.data import Dataset
+
+from ftcls.apis.inference.features import FeatureExtractor
+from ftcls.apis.inference.inferencer import ValidationPipeline
+from ftcls.apis.training.loaders import build_datasets
+from ftcls.apis.training.train import check_config
+from ftcls.config.resolve import EvalOptions, resolve
+from ftcls.datasets.samplers import sample_labels
+from ftcls.evaluation.predictions import Predictions
+from ftcls.structures import DataSample
+from ftcls.utils import ConfigError, DataError
+from ftcls.utils.tree import as_list
+from ftcls.visualization import UniversalVisualizer
+from .predictions import predictions_of
+
+__all__ = ['draw_results', 'read_results', 'sample_features']
+
+
+def read_results(cfg: Config, result: str | os.PathLike) -> Predictions:
+    """Return the predictions for the test set, else the validation set, of one label for each image.
+
+    Args:
+        cfg: The config that was tested.
+        result: A checkpoint, or a ``.pkl`` that ``tools/test.py --out`` wrote.
+
+    Raises:
+        DataError: If the file belongs to another test set, or images do not have exactly one label.
+    """
+    if Path(result).suffix not in ('.pkl', '.pickle'):
+        found = predictions_of(cfg, result, _split(cfg))
+    else:
+        dataset, classes = _test_set(cfg)
+        found = Predictions.from_pkl(result)
+        held, needed = (len(found.paths), len(found.classes)), (len(dataset), len(classes))
+        if held != needed:
+            raise DataError(f'{result} holds {held[0]:,} images and {held[1]} classes, and {_split(cfg)}_dataloader '
+                            f'{needed[0]:,} and {needed[1]}; give the config that was tested')
+        found = replace(found, classes=list(classes))
+    if found.labels.ndim != 1 or not found.scores.size or found.labels.min() < 0:
+        raise DataError(f'{result}: each image must have one label, and a score for each class')
+    return found
+
+
+def draw_results(cfg: Config,
+                 result: str | os.PathLike,
+                 out_dir: str | os.PathLike,
+                 topk: int = 20,
+                 rescale_factor: float | None = None) -> dict[str, int]:
+    """Draw the surest right predictions into the folder ``success``, and the surest wrong ones into ``fail``.
+
+    Args:
+        cfg, result: See :func:`read_results`.
+        out_dir: The folder of both; labels and scores are in ``success.json`` and ``fail.json``.
+        topk: How many of each.
+        rescale_factor: Of the images.
+
+    Returns:
+        How many predictions are right (``success``), and how many wrong (``fail``).
+    """
+    found, pipeline = read_results(cfg, result), ValidationPipeline(cfg)
+    dataset, _ = _test_set(cfg, found.classes)
+    order = np.argsort(-found.scores.max(axis=1), kind='stable')
+    right = (found.predicted == found.labels)[order]
+    kinds = dict(success=order[right], fail=order[~right])
+    for name, indices in kinds.items():
+        for rank, index in enumerate(indices[:topk], start=1):
+            image = pipeline(*_image(dataset, found.dataset_indices()[index]))[1]()
+            sample = DataSample().set_gt_label(found.labels[index]).set_pred_label(found.predicted[index])
+            sample.set_pred_score(found.scores[index])
+            file = Path(out_dir, name, f'{rank:03d}_{Path(found.paths[index]).stem or index}.png')
+            drawn = dict(classes=found.classes, rescale_factor=rescale_factor, out_file=file)
+            UniversalVisualizer().visualize_cls(image, sample, **drawn)
+        Path(out_dir).mkdir(parents=True, exist_ok=True)
+        text = json.dumps([found.rows()[index] for index in indices[:topk]], indent=2, ensure_ascii=False)
+        Path(out_dir, f'{name}.json').write_text(text + '\n', encoding='utf-8')
+    return {name: len(indices) for name, indices in kinds.items()}
+
+
+def sample_features(extractor: FeatureExtractor,
+                    stage: str = 'neck',
+                    class_idx: Sequence[int] | None = None,
+                    max_num_class: int = 20,
+                    max_num_samples: int = 100) -> dict[str, np.ndarray]:
+    """Return the features of some images of the test set, (N, C) float32 for the name of each class.
+
+    Args:
+        extractor: The model, and how its images are prepared.
+        stage: 'backbone' (the mean of its last map), 'neck' or 'pre_logits'.
+        class_idx: The classes; None for the first ``max_num_class``.
+        max_num_samples: Images of each class, the first ones.
+
+    Raises:
+        ConfigError: If there is no such class.
+    """
+    dataset, names = _test_set(extractor.config, extractor.classes)
+    wanted = list(class_idx or range(len(names))[:max_num_class])
+    if wrong := set(wanted) - set(range(len(names))):
+        raise ConfigError(f'class {min(wrong)}: must be from 0 to {len(names) - 1}')
+    labels = np.array([next(iter(several), -1) for several in sample_labels(dataset)])
+    features = {}
+    for label in wanted:
+        images = [_image(dataset, index) for index in np.flatnonzero(labels == label)[:max_num_samples]]
+        orders = [order for _, order in images] or [None]
+        found = extractor([image for image, _ in images], batch_size=32, channel_order=orders[0], stage=stage)
+        maps = [as_list(one)[-1].cpu().float() for one in found]
+        features[names[label]] = np.array([one.reshape(len(one), -1).mean(dim=1).numpy() for one in maps])
+    return features
+
+
+def _split(cfg: Config) -> str:
+    return 'test' if cfg.get('test_dataloader') else 'val'
+
+
+def _test_set(cfg: Config, classes: Sequence[str] | None = None) -> tuple[Dataset, Sequence[str]]:
+    options, split = EvalOptions(), _split(cfg)
+    datasets, report = build_datasets(resolve(check_config(cfg, options), options).cfg, [split], classes)
+    return datasets[split], report.classes
+
+
+def _image(dataset: Dataset, index: int) -> tuple[str | np.ndarray, str | None]:
+    """Return an image of a dataset, or its file, and the order of its channels."""
+    info = dataset.get_data_info(int(index))
+    return info.get('img', info.get('img_path')), info.get('channel_order')

@@ -1,0 +1,29 @@
+"""Draw the surest right and the surest wrong predictions for the test set, into the folders success and fail.
+
+mmpretrain 1.2 draws the least sure ones of both.
+"""
+import argparse
+
+from ftcls import apis
+
+
+def main() -> None:
+    """Predict or read, and draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file, name of a config, or folder of a run')
+    parser.add_argument(
+        'result',
+        nargs='?',
+        help='.pkl that tools/test.py --out wrote, or checkpoint; default: best checkpoint of the run, else its last')
+    parser.add_argument('--out-dir', required=True, metavar='DIR', help='for the two folders')
+    parser.add_argument('--topk', type=int, default=20, metavar='K', help='images in each folder (default: 20)')
+    parser.add_argument('--rescale-factor', '-r', type=float, help='enlarge the images by this factor')
+    apis.add_config_options(parser)
+    args = parser.parse_args()
+    cfg, result = apis.resolve_model(args.config, args.result or True, args.cfg_options)
+    for name, number in apis.draw_results(cfg, result, args.out_dir, args.topk, args.rescale_factor).items():
+        print(f'{name}: {number:,} images, of which the {min(number, args.topk)} surest are in {args.out_dir}/{name}')
+
+
+if __name__ == '__main__':
+    apis.run_tool(main)
