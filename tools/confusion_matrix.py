@@ -32,9 +32,9 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
 
 def main() -> None:
     """Predict or read, count, draw."""
+    parser, args = parse_args()
     import matplotlib
     import mmengine
-    parser, args = parse_args()
     if args.cmap not in matplotlib.colormaps:
         parser.error(f'--cmap {args.cmap}: must be a colour map of matplotlib, such as viridis, magma or Blues')
     if args.show_path:

@@ -51,10 +51,10 @@ def _seconds(model: Callable, images: Any) -> float:
 
 def main() -> None:
     """Build the model, count, measure, print."""
+    args = parse_args()
     import torch
     from mmengine.analysis import ActivationAnalyzer, FlopAnalyzer, parameter_count
     from mmengine.analysis.print_helper import complexity_stats_table
-    args = parse_args()
     cfg, _ = apis.resolve_model(args.config, False, args.cfg_options)
     model = apis.get_model(cfg, False, args.device)
     first = next(layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d))

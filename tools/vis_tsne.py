@@ -37,10 +37,10 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
 
 def main() -> None:
     """Extract features, embed, draw."""
+    parser, args = parse_args()
     import numpy as np
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
-    parser, args = parse_args()
     cfg, checkpoint = apis.resolve_model(args.config, args.checkpoint or True, args.cfg_options)
     if args.test_cfg:
         cfg.test_dataloader = apis.load_config(args.test_cfg).test_dataloader
