@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ftcls.utils.fonts import drawable
 from .curves import _COLORS, _panels, _save
 
 __all__ = ['plot_points']
@@ -27,7 +28,7 @@ def plot_points(groups: Mapping[str, np.ndarray], out: str | os.PathLike, title:
     figure.set_size_inches(8, 6)
     for index, (name, points) in enumerate(groups.items()):
         style = dict(color=_COLORS[index % len(_COLORS)], marker=_MARKERS[index // len(_COLORS) % len(_MARKERS)])
-        axes.scatter(*points[:, :2].T, s=14, label=name, **style)
+        axes.scatter(*points[:, :2].T, s=14, label=drawable(name), **style)
     axes.set(xticks=[], yticks=[])
     figure.legend(loc='outside right upper', fontsize=9)
     return _save(figure, out)

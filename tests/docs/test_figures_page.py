@@ -45,7 +45,8 @@ def test_commands_of_the_page(place: Path, monkeypatch: pytest.MonkeyPatch, caps
         runpy.run_path(str(ROOT / tool))['main']()
     numbers = sum(one.numel() for one in apis.get_model('work_dirs/trashnet', False, 'cpu').parameters())
     text = capsys.readouterr().out
-    for part in ('of 18 images are right', 'mean: 1.5000 s per iteration', f'Params:      {numbers / 1e6:.3f} M', 'images/s on'):
+    for part in ('of 18 images are right', 'mean: 1.5000 s per iteration', f'Params:      {numbers / 1e6:.3f} M',
+                 'images/s on'):
         assert part in text
     for name in ('confusion_matrix.png', 'result.pkl', 'matrix.json', 'results/success.json', 'cam.png', 'curves.png'):
         assert (place / name).is_file()

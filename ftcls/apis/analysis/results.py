@@ -73,7 +73,7 @@ def draw_results(cfg: Config,
     kinds = dict(success=order[right], fail=order[~right])
     for name, indices in kinds.items():
         for rank, index in enumerate(indices[:topk], start=1):
-            image = pipeline(*_image(dataset, found.dataset_indices()[index]))[1]()
+            image = pipeline.read_to_draw(*_image(dataset, found.dataset_indices()[index]))
             sample = DataSample().set_gt_label(found.labels[index]).set_pred_label(found.predicted[index])
             sample.set_pred_score(found.scores[index])
             file = Path(out_dir, name, f'{rank:03d}_{Path(found.paths[index]).stem or index}.png')
