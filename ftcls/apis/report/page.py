@@ -125,7 +125,7 @@ def _two(value: float | None) -> str:
 def _heat(cam: np.ndarray) -> np.ndarray:
     """Return a class activation, (H, W) 0 to 1, as colours to lay over its image: (H, W, 4) uint8."""
     from matplotlib import colormaps
-    return colormaps['inferno'](cam, alpha=0.6 - 0.25 * cam, bytes=True)
+    return colormaps['inferno'](cam, alpha=0.5, bytes=True)
 
 
 def _errors(segment: Segment) -> np.ndarray:
