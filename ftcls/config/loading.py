@@ -1,6 +1,7 @@
 """Reading a config file, with its ``_base_`` files, and overriding parts of it from the command line."""
 import ast
 import copy
+import os
 import re
 import traceback
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,9 @@ __all__ = [
 ]
 
 _LOCAL = dict(type='LocalVisBackend')
+_BACKENDS = dict(  # arguments of backends that are given by their names: MMEngine's folder is refused by MLflow 3
+    WandbVisBackend=dict(define_metric_cfg=[dict(name='*', step_metric='iter')]),
+    MLflowVisBackend=dict(tracking_uri=os.environ.get('MLFLOW_TRACKING_URI', 'sqlite:///mlflow.db')))
 _WORDS = {'true': True, 'false': False, 'none': None, 'null': None}
 
 
@@ -66,7 +70,7 @@ def _with_backends(cfg: Config) -> Config:
     given = as_list(getattr(cfg.get('visualizer'), 'vis_backends', None) or [])
     if all(one == _LOCAL for one in given):
         return cfg
-    backends = [dict(type=one) if isinstance(one, str) else one for one in given]
+    backends = [dict(type=one, **_BACKENDS.get(one, {})) if isinstance(one, str) else one for one in given]
     if backends != given and _LOCAL not in backends:
         backends.insert(0, _LOCAL)
     cfg = copy.deepcopy(cfg)

@@ -132,5 +132,6 @@ def _learning_rate(family: str, batch: int) -> tuple[float, str]:
     """
     _, lr, reference, why = _RATES[family]
     if batch != reference:
-        why += f'; times the square root of {batch} / {reference} (Krizhevsky 2014), for the same number of steps'
+        why += f'; times the square root of {batch} / {reference} (Krizhevsky 2014), for the same number of steps; ' \
+            'lr_finder tries single steps and finds more, which is for shorter runs (docs/small_data.md)'
     return float(f'{lr * math.sqrt(batch / reference):.2g}'), why

@@ -1,5 +1,6 @@
 """The rates of a range test, where it stops, and what is read off its curve."""
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -53,8 +54,19 @@ def test_steepest_and_lowest_are_read_off_the_curve():
     rates = np.logspace(-6, 0, 101)
     # falls fastest at 1e-3, is lowest near 0.03, then leaves
     losses = 1 / (1 + (rates / 1e-3)**2) + 0.5 * (rates / 0.1)**2
-    result = _evaluate(RangeTestFinished(list(rates), [1., *losses], True, 0.01))
+    result = _evaluate(RangeTestFinished(list(rates), [1., *losses], True, 0.5))
     assert 7e-4 < result.steepest < 1.5e-3
     assert result.bottom == pytest.approx(rates[np.argmin(losses)], rel=0.35)
     assert result.suggested == result.steepest
-    assert 'suggested' in '\n'.join(result.describe())
+    assert f'suggested: {result.steepest:.2g}, where it falls fastest' in '\n'.join(result.describe())
+
+
+@pytest.mark.parametrize('configured, confirmed', [(1e-5, False), (6e-4, True), (0.01, True), (0.5, False)])
+def test_the_rate_of_the_config_is_kept_where_the_loss_falls(configured, confirmed):
+    rates = np.logspace(-6, 0, 101)
+    losses = 1 / (1 + (rates / 1e-3)**2) + 0.5 * (rates / 0.1)**2
+    result = replace(_evaluate(RangeTestFinished(list(rates), [1., *losses], True, configured)), images=32)
+    assert result.confirms == confirmed and (result.suggested == configured) == confirmed
+    lines = result.describe()
+    assert 'steps of 32 images, one at each rate, without the schedule' in lines[0]
+    assert any(f'suggested: {configured:.2g}, the config' in line for line in lines) == confirmed

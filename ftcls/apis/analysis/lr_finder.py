@@ -36,6 +36,7 @@ class RangeTest:
         bottom: The rate of the lowest smoothed loss.
         configured: The rate that the config has.
         stopped: Whether the loss diverged before the highest rate.
+        images: Images per step; 0 if it is not known.
     """
     rates: list[float]
     losses: list[float]
@@ -44,20 +45,31 @@ class RangeTest:
     bottom: float
     configured: float
     stopped: bool
+    images: int = 0
+
+    @property
+    def confirms(self) -> bool:
+        """Whether the loss falls at the config's rate: a tenth of the fall lies below it, and the lowest point not."""
+        fallen = self.smoothed[0] - np.interp(self.configured, self.rates, self.smoothed)
+        return self.configured <= self.bottom and fallen > 0.1 * (self.smoothed[0] - min(self.smoothed))
 
     @property
     def suggested(self) -> float:
-        """``steepest``; a tenth of ``bottom`` is the cautious choice (docs/small_data.md has both measured)."""
-        return self.steepest
+        """The config's rate if the test confirms it, else ``steepest`` (docs/small_data.md has both measured)."""
+        return self.configured if self.confirms else self.steepest
 
     def describe(self) -> list[str]:
         """Return how to read the result, in sentences."""
         end = 'where the loss diverged' if self.stopped else 'the highest rate'
-        best, bottom, tenth = f'{self.suggested:.2g}', f'{self.bottom:.2g}', f'{self.bottom / 10:.2g}'
-        lines = [f'{len(self.rates)} steps, from a rate of {self.rates[0]:.2g} to {self.rates[-1]:.2g}, {end}']
+        best, bottom, tenth = f'{self.steepest:.2g}', f'{self.bottom:.2g}', f'{self.bottom / 10:.2g}'
+        steps = f'{len(self.rates)} steps of {self.images} images, one at each rate, without the schedule of the config'
+        lines = [f'{steps}: from {self.rates[0]:.2g} to {self.rates[-1]:.2g}, {end}']
         lines.append(f'the loss falls fastest at {best}; it is lowest at {bottom}, a tenth of which is {tenth}')
-        option = f'--cfg-options optim_wrapper.optimizer.lr={best} (the config has {self.configured:.2g})'
-        lines.append(f'suggested: {best}, where it falls fastest: {option}')
+        why = f"the config's: the loss falls there; it is for the whole schedule, {best} for a short one"
+        if not self.confirms:
+            option = f'--cfg-options optim_wrapper.optimizer.lr={best}'
+            why = f"where it falls fastest; at the config's {self.configured:.2g} it does not fall: {option}"
+        lines.append(f'suggested: {self.suggested:.2g}, {why}')
         if not self.stopped and self.bottom >= 0.8 * self.rates[-1]:
             lines.append('the loss still falls at the highest rate: give a higher --max')
         if self.smoothed[0] - min(self.smoothed) < 0.05 * abs(self.smoothed[0]):
@@ -98,7 +110,8 @@ def find_lr(cfg: Config,
                 train(cfg, options)
             raise ConfigError(f'train_cfg ends before the {steps} steps of the range test; give fewer --steps')
         except RangeTestFinished as done:
-            result = _evaluate(done)
+            images = cfg.train_dataloader.get('batch_size', 0) * cfg.optim_wrapper.get('accumulative_counts', 1)
+            result = replace(_evaluate(done), images=images)
     marks = {'steepest': result.steepest, 'lowest / 10': result.bottom / 10, "the config's": result.configured}
     plot_range_test(result.rates, result.losses, result.smoothed, marks, out, Path(cfg.filename or '').stem or None)
     return result
