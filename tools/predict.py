@@ -33,9 +33,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--batch-size',
         type=int,
-        default=8,
+        default=4,
         metavar='N',
-        help='images at once (default: 8); it does not change the predictions')
+        help='images at once (default: 4); it does not change the predictions')
     parser.add_argument(
         '--show-dir',
         metavar='DIR',

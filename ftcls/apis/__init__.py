@@ -21,6 +21,8 @@ _NAMES = {  # Where each public name lives; modules of higher floors are named h
     'ftcls.apis.inference.predict': ('PredictionReport', 'predict_files', 'split_checkpoint'),
     'ftcls.apis.inference.segmentation': ('ImageSegmentationInferencer', ),
     'ftcls.apis.report.run': ('report_run', 'write_report'),
+    'ftcls.apis.report.publish': ('publish', ),
+    'ftcls.apis.report.run': ('report', 'report_run'),
     'ftcls.apis.training.distributed': ('close_distributed', 'init_distributed'),
     'ftcls.apis.training.evaluation': ('test', ),
     'ftcls.apis.training.train': ('train', ),

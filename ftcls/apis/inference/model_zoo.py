@@ -27,10 +27,12 @@ from ftcls.utils.tree import as_list
 from .exported import ExportedModel, is_exported
 
 __all__ = [
-    'CHECKPOINT_SUFFIXES', 'build_model', 'find_checkpoint', 'find_config', 'get_model', 'init_model', 'list_models',
-    'load_weights', 'resolve_model', 'validation_dataset'
+    'CHECKPOINT_SUFFIXES', 'PUBLISHED_CONFIG', 'build_model', 'find_checkpoint', 'find_config', 'get_model',
+    'init_model', 'list_models', 'load_weights', 'resolve_model', 'validation_dataset'
 ]
 
+PUBLISHED_CONFIG = 'ftcls_config.json'
+_PUBLISHED_WEIGHTS = re.compile(r'.+-[0-9a-f]{8}\.(safetensors|pth)')
 CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.th', '.ckpt', '.bin', '.safetensors')
 
 
@@ -60,14 +62,15 @@ def list_models(pattern: str | None = None,
 def find_config(work_dir: str | os.PathLike) -> Path:
     """Return the config that a run wrote into its work dir: named like it, else the newest; else MissingFileError."""
     folder = Path(work_dir)
-    configs = sorted(folder.glob('*.py'), key=lambda file: (file.stem == folder.resolve().name, file.stat().st_mtime))
+    files = [*folder.glob('*.py'), *folder.glob(PUBLISHED_CONFIG)]
+    configs = sorted(files, key=lambda file: (file.stem == folder.resolve().name, file.stat().st_mtime))
     if not configs:
         raise MissingFileError(f'work dir {folder} holds no config (*.py) of a run; it holds {_contents(folder)}')
     return configs[-1]
 
 
 def find_checkpoint(work_dir: str | os.PathLike) -> Path:
-    """Return the best checkpoint of a run, else its last; MissingFileError if there is none."""
+    """Return the best checkpoint of a run, else its last, or what was published; MissingFileError if there is none."""
     folder = Path(work_dir)
     best = sorted(folder.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
     if best:
@@ -77,6 +80,8 @@ def find_checkpoint(work_dir: str | os.PathLike) -> Path:
         last = folder / Path(pointer.read_text(encoding='utf-8').strip()).name
         if last.is_file():
             return last
+    if published := [file for file in sorted(folder.glob('*')) if _PUBLISHED_WEIGHTS.fullmatch(file.name)]:
+        return published[0]
     numbered = [file for file in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', file.stem)]
     if not numbered:
         raise MissingFileError(f'work dir {folder} holds no checkpoint (best_, epoch_, iter_*.pth); it holds '

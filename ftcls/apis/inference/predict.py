@@ -223,7 +223,7 @@ def predict_files(model: str | os.PathLike,
                   topk: int | None = None,
                   out: str | os.PathLike | None = None,
                   device: str | torch.device | None = None,
-                  batch_size: int = 8,
+                  batch_size: int = 4,
                   show_dir: str | os.PathLike | None = None) -> PredictionReport:
     """Predict images; a broken or missing one does not stop the others.
 

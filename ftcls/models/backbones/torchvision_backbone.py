@@ -14,13 +14,13 @@ from ..weight_init import InitCfg
 from . import wrapping
 from .base_backbone import BaseBackbone, Stage, check_out_indices
 
-__all__ = ['TorchvisionBackbone', 'set_in_channels']
+__all__ = ['TorchvisionBackbone', 'build_torchvision', 'set_in_channels']
 
 _LAST = 'last features'  # The key of the point where the classifier was cut off; a name of a module never has a space.
 
 
-def _build(model_name: str, model_args: dict | None) -> nn.Module:
-    """Build a torchvision classification network with random weights."""
+def build_torchvision(model_name: str, model_args: dict | None) -> nn.Module:
+    """Build a classification network of torchvision with random weights; raise a ConfigError if there is none."""
     from torchvision import models as tv_models
     names = tv_models.list_models(module=tv_models)
     if model_name not in names:
@@ -94,7 +94,7 @@ class TorchvisionBackbone(BaseBackbone):
                  in_channels: PositiveInt = 3) -> None:
         super().__init__(init_cfg, norm_eval=norm_eval)
         self.model_name = model_name
-        self.model = _build(model_name, model_args)
+        self.model = build_torchvision(model_name, model_args)
         set_in_channels(self.model, in_channels)
         last_point = _cut_classifier(self.model)
 

@@ -1,0 +1,128 @@
+"""A folder to share: the weights of a run, the config and a model card, as huggingface_hub uploads them."""
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jinja2 import Template
+from mmengine.dataset import pseudo_collate
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from ftcls.apis.export.export_model import export_model
+from ftcls.apis.export.library_weights import to_library
+from ftcls.apis.inference.model_zoo import PUBLISHED_CONFIG, find_checkpoint, find_config, get_model, validation_dataset
+from ftcls.apis.training.loaders import build_datasets
+from ftcls.config.loading import load_config
+from ftcls.datasets.survey import spread
+from ftcls.models.headed_model import check_word
+from ftcls.utils import ConfigError
+from ftcls.utils.checkpoint.folder import draft_of, write_whole
+from ftcls.utils.download import file_digest
+from .gather import gather_run
+
+__all__ = ['FORMATS', 'publish']
+
+_CARD = Path(__file__).with_name('model_card.txt')
+FORMATS = ('ftcls', 'mmpretrain', 'torchvision', 'timm')
+_CHECKED = 32  # validation images, for which two networks must give the same scores
+_TRAINING_ONLY = ('adapter', 'freeze', 'init_cfg', 'norm_policy', 'pretrained', 'train_cfg')
+_IN_MMPRETRAIN = ('LeNet5', 'RegNet', 'ResNeXt', 'ResNet', 'ResNetV1c', 'ResNetV1d', 'ResNet_CIFAR', 'SEResNeXt',
+                  'SEResNet', 'TIMMBackbone', 'TimmClassifier')  # with the same names of all tensors
+
+
+def publish(source: str | os.PathLike,
+            out: str | os.PathLike | None = None,
+            formats: Sequence[str] = ('ftcls', ),
+            arch: str | None = None) -> Path:
+    """Write the weights of a run, its config and a model card into a folder to share, and return it.
+
+    The weights are those that were validated (the moving average, if there is one), with an adapter merged into them.
+
+    Args:
+        source: The work dir of the run, for its best checkpoint, else its last; or a checkpoint in it.
+        out: A new folder; None for ``published`` in the work dir.
+        formats: Who must be able to load the weights, of :data:`FORMATS`. 'ftcls' always is; its file is
+            mmpretrain's too if the names are the same. For 'torchvision' and 'timm' there is a further file.
+        arch: The name of the network in torchvision or timm; None to look for it.
+
+    Raises:
+        ConfigError: If ``out`` has files, or the model is none of a library's.
+        MissingFileError: If there is no checkpoint, or no config beside it.
+        DataError: If the validation images cannot be read.
+    """
+    path = Path(source)
+    checkpoint = find_checkpoint(path) if path.is_dir() else path
+    folder = checkpoint.parent
+    out = Path(out or folder / 'published')
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(f'--out {out}: holds files already; remove it, or give another folder')
+    draft = draft_of(out)
+    try:
+        own = export_model(folder, checkpoint, 'safetensors', draft / 'model.safetensors', images=_CHECKED).path
+        with safe_open(own, 'pt') as file:
+            meta = {key: json.loads(value) for key, value in file.metadata().items()}
+        meta['scaled'] = {key: [value / 255 for value in meta[key] or ()] for key in ('mean', 'std')}
+        write_whole(draft / PUBLISHED_CONFIG, _plain_config(folder, meta['classes']))
+        model = get_model(draft, own, 'cpu')
+        stem = re.sub(r'[^\w-]+', '-', folder.resolve().name)
+        files = [dict(library='ftcls', path=_with_digest(own, stem))]
+        for library in dict.fromkeys(formats):
+            files += _write_for(check_word('--format', library, FORMATS), model, draft, stem, meta, arch)
+        facts = dict(files=files, digest=file_digest, folder=out, run=gather_run(folder, str(checkpoint)), **meta)
+        card = Template(_CARD.read_text(encoding='utf-8'), trim_blocks=True, lstrip_blocks=True)
+        write_whole(draft / 'README.md', _without_places(card.render(facts)))
+        draft.replace(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return out
+
+
+def _with_digest(path: Path, stem: str) -> Path:
+    """Give a file the name ``<stem>-<digest>``, with the first 8 digits of its SHA-256, which torch.hub checks."""
+    return path.rename(path.with_name(f'{stem}-{file_digest(path)[:8]}{path.suffix}'))
+
+
+def _write_for(library: str, model: nn.Module, folder: Path, stem: str, meta: Mapping, arch: str | None) -> list[dict]:
+    """Write the file of a library, if it needs one of its own; return what the model card says of it."""
+    if library == 'ftcls':
+        return []
+    if library == 'mmpretrain':
+        if type(getattr(model, 'backbone', model)).__name__ not in _IN_MMPRETRAIN:
+            raise ConfigError('--format mmpretrain: it has other names for these tensors; give torchvision or timm')
+        return [dict(library=library)]
+    split = 'val' if model._config.get('val_dataloader') else 'test'
+    dataset = build_datasets(model._config, [split], meta['classes'])[0][split]
+    chosen = (dataset[index] for index in spread(range(len(dataset)), _CHECKED))
+    images = [model.data_preprocessor(pseudo_collate([sample]))['inputs'] for sample in chosen]
+    arch, network, difference = to_library(model, library, images, arch)
+    path = folder / 'model.safetensors'  # timm looks for this name
+    save_file(network.state_dict(), path, dict(format='pt', classes=json.dumps(meta['classes'])))
+    if library == 'timm':
+        from timm.models._hub import save_config_for_hf
+        network.pretrained_cfg = dict(network.pretrained_cfg, input_size=meta['shape'], **meta['scaled'])
+        save_config_for_hf(network, folder / 'config.json', dict(label_names=meta['classes']))
+    else:
+        path = _with_digest(path, f'{stem}_{library}')
+    return [dict(library=library, path=path, arch=arch, difference=difference, images=len(images))]
+
+
+def _plain_config(folder: Path, classes: Sequence[str] | None) -> str:
+    """Return the config that loads the published weights, as JSON."""
+    cfg = load_config(find_config(folder))
+    backbone = cfg.model.get('backbone') or {}
+    if backbone.get('type') == 'LoRAModel':
+        cfg.model.backbone = backbone = backbone.module
+    for key in _TRAINING_ONLY:
+        cfg.model.pop(key, None)
+        backbone.pop(key, None)
+    if classes:
+        validation_dataset(cfg)['classes'] = classes
+    return _without_places(json.dumps(cfg.to_dict(), indent=2, default=str, ensure_ascii=False))
+
+
+def _without_places(text: str) -> str:
+    return text.replace(f'{Path.cwd()}/', '').replace(str(Path.home()), '~')
