@@ -9,11 +9,12 @@ from pathlib import Path
 from jinja2 import Template
 from mmengine.dataset import pseudo_collate
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from ftcls.apis.export.export_model import export_model
 from ftcls.apis.export.library_weights import to_library
+from ftcls.apis.inference.exported import METADATA
 from ftcls.apis.inference.model_zoo import PUBLISHED_CONFIG, find_checkpoint, find_config, get_model, validation_dataset
 from ftcls.apis.training.loaders import build_datasets
 from ftcls.config.loading import load_config
@@ -62,10 +63,15 @@ def publish(source: str | os.PathLike,
         raise ConfigError(f'--out {out}: holds files already; remove it, or give another folder')
     draft = draft_of(out)
     try:
-        own = export_model(folder, checkpoint, 'safetensors', draft / 'model.safetensors', images=_CHECKED).path
+        own = draft / 'model.safetensors'
+        export_model(folder, checkpoint, 'safetensors', own, images=_CHECKED)
         with safe_open(own, 'pt') as file:
-            meta = {key: json.loads(value) for key, value in file.metadata().items()}
-        meta['scaled'] = {key: [value / 255 for value in meta[key] or ()] for key in ('mean', 'std')}
+            meta = json.loads(file.metadata()[METADATA])
+        pixels = meta['preprocessor']
+        meta['scaled'] = {
+            key: [round(value / 255, 6) for value in pixels[key]]
+            for key in ('mean', 'std') if pixels.get(key)
+        }
         write_whole(draft / PUBLISHED_CONFIG, _plain_config(folder, meta['classes']))
         model = get_model(draft, own, 'cpu')
         stem = re.sub(r'[^\w-]+', '-', folder.resolve().name)
@@ -100,7 +106,7 @@ def _write_for(library: str, model: nn.Module, folder: Path, stem: str, meta: Ma
     images = [model.data_preprocessor(pseudo_collate([sample]))['inputs'] for sample in chosen]
     arch, network, difference = to_library(model, library, images, arch)
     path = folder / 'model.safetensors'  # timm looks for this name
-    save_file(network.state_dict(), path, dict(format='pt', classes=json.dumps(meta['classes'])))
+    path.write_bytes(save(network.state_dict(), dict(format='pt', classes=json.dumps(meta['classes']))))
     if library == 'timm':
         from timm.models._hub import save_config_for_hf
         network.pretrained_cfg = dict(network.pretrained_cfg, input_size=meta['shape'], **meta['scaled'])

@@ -1,0 +1,172 @@
+"""A published folder loads in ftcls, mmpretrain, torchvision and timm, and gives the same scores there."""
+import hashlib
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from safetensors.torch import load_file
+
+from ftcls.apis import TrainOptions, get_model, predict_files, publish, train
+from ftcls.utils import ConfigError
+
+PIPELINE = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=64), dict(type='PackInputs')]
+PEER = '''
+import sys, torch
+from mmengine.config import Config
+from mmpretrain import get_model
+from safetensors.torch import load_file
+folder, weights, images, scores = sys.argv[1:]
+model = get_model(Config.fromfile(folder + '/ftcls_config.json'), device='cpu')
+model.load_state_dict(load_file(weights))
+with torch.no_grad():
+    torch.save(model.eval()(torch.load(images)).softmax(1), scores)
+'''
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work dir of a ResNet-18, trained for a few steps on two colours."""
+    folder = tmp_path_factory.mktemp('publish')
+    noise = np.random.default_rng(0)
+    for split in ('train', 'val'):
+        for channel, name in enumerate(('blue', 'green')):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(6):
+                image = noise.integers(0, 100, (70, 80, 3), dtype=np.uint8)
+                image[..., channel] += 60
+                cv2.imwrite(str(folder / split / name / f'{index}.png'), image)
+    loaders = {
+        split:
+        dict(
+            batch_size=4,
+            num_workers=0,
+            dataset=dict(type='CustomDataset', data_root=str(folder / split), pipeline=PIPELINE),
+            sampler=dict(type='DefaultSampler', shuffle=split == 'train'),
+            collate_fn=dict(type='default_collate'))
+        for split in ('train', 'val')
+    }
+    cfg = Config(
+        dict(
+            default_scope='ftcls',
+            model=dict(
+                type='ImageClassifier',
+                backbone=dict(type='ResNet', depth=18),
+                neck=dict(type='GlobalAveragePooling'),
+                head=dict(type='LinearClsHead', num_classes=2, in_channels=512),
+                freeze=['^backbone.conv1']),
+            data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True),
+            train_dataloader=loaders['train'],
+            val_dataloader=loaders['val'],
+            val_evaluator=dict(type='Accuracy'),
+            train_cfg=dict(by_epoch=True, max_epochs=1),
+            val_cfg=dict(),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+            custom_hooks=[dict(type='EMAHook')],
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, save_best='auto')),
+            randomness=dict(seed=0)))
+    cfg.dump(folder / 'ants 2.5.py')
+    train(cfg, TrainOptions(work_dir=str(folder / 'ants 2.5')))
+    return folder / 'ants 2.5'
+
+
+@pytest.fixture(scope='module')
+def published(run: Path) -> Path:
+    pytest.importorskip('timm')
+    return publish(run, formats=['ftcls', 'mmpretrain', 'torchvision', 'timm'])
+
+
+@pytest.fixture(scope='module')
+def images() -> torch.Tensor:
+    return torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope='module')
+def scores(run: Path, images: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return get_model(run, device='cpu')(images).softmax(1)
+
+
+def test_the_folder_holds_weights_config_and_card(run: Path, published: Path) -> None:
+    names = sorted(path.name for path in published.iterdir())
+    assert published == run / 'published' and len(names) == 6
+    assert {'README.md', 'config.json', 'ftcls_config.json', 'model.safetensors'} < set(names)
+    own = [name for name in names if name.startswith('ants')]
+    assert len(own) == 2
+    for name in own:
+        digest = re.fullmatch(r'ants-2-5(?:_torchvision)?-([0-9a-f]{8})\.safetensors', name)[1]
+        assert hashlib.sha256((published / name).read_bytes()).hexdigest().startswith(digest)
+    assert not [path for path in run.iterdir() if path.name.endswith('.part')]
+    text = (published / 'ftcls_config.json').read_text()
+    model = json.loads(text)['model']
+    assert 'freeze' not in model and model['backbone']['depth'] == 18
+
+
+def test_the_card_says_what_is_known(published: Path) -> None:
+    _, front, text = (published / 'README.md').read_text().split('---\n', 2)
+    facts = yaml.safe_load(front)
+    assert facts['pipeline_tag'] == 'image-classification' and facts['license'] == 'unknown'
+    result = facts['model-index'][0]['results'][0]
+    assert result['metrics'][0]['name'] == 'accuracy/top1' and 0 <= result['metrics'][0]['value'] <= 100
+    for known in ('blue, green', 'train: 12 samples', 'mean [123.675, 116.28, 103.53]', '3 x 64 x 64, RGB',
+                  '95 % interval', 'moving average', 'Limits', 'chosen on the validation images',
+                  "torchvision.models.get_model('resnet18', num_classes=2)", 'TO FILL IN'):
+        assert known in text, known
+    assert str(Path.home()) not in text
+
+
+def test_the_hub_takes_the_card(published: Path) -> None:
+    hub = pytest.importorskip('huggingface_hub')
+    data = hub.ModelCard.load(published / 'README.md').data
+    assert data.library_name == 'timm' and data.eval_results[0].metric_name == 'accuracy/top1'
+
+
+def test_ftcls_predicts_with_the_folder(run: Path, published: Path) -> None:
+    """The names of the classes come from the folder too."""
+    files = sorted((run.parent / 'val').rglob('*.png'))
+    ours, theirs = (predict_files(folder, files, device='cpu').rows for folder in (run, published))
+    assert [row['topk'] for row in ours] == [row['topk']
+                                             for row in theirs] and ours[0]['pred_class'] in ('blue', 'green')
+
+
+def test_torchvision_and_timm_give_the_same_scores(published: Path, images: torch.Tensor, scores: torch.Tensor) -> None:
+    import timm
+    from torchvision.models import resnet18
+    network = resnet18(num_classes=2)
+    network.load_state_dict(load_file(next(published.glob('*_torchvision-*'))))
+    with torch.no_grad():
+        assert torch.allclose(network.eval()(images).softmax(1), scores, atol=1e-6)
+        network = timm.create_model(f'local-dir:{published}', pretrained=True).eval()
+        assert torch.allclose(network(images).softmax(1), scores, atol=1e-6)
+    assert network.pretrained_cfg['label_names'] == ['blue', 'green']
+    assert network.pretrained_cfg['mean'] == pytest.approx([0.485, 0.456, 0.406])
+
+
+@pytest.mark.slow
+def test_mmpretrain_gives_the_same_scores(published: Path, images: torch.Tensor, scores: torch.Tensor,
+                                          tmp_path: Path) -> None:
+    python = os.environ.get('FTCLS_PEERS')
+    if not python:
+        pytest.skip('FTCLS_PEERS does not name the Python of an environment with mmpretrain')
+    torch.save(images, tmp_path / 'images.pt')
+    weights = next(path for path in published.glob('ants-2-5-*'))
+    arguments = [published, weights, tmp_path / 'images.pt', tmp_path / 'scores.pt']
+    subprocess.run([python, '-W', 'ignore', '-c', PEER, *map(str, arguments)], check=True, capture_output=True)
+    assert torch.allclose(torch.load(tmp_path / 'scores.pt', weights_only=True), scores, atol=1e-6)
+
+
+def test_what_is_refused_leaves_nothing(run: Path, published: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match='--out .*published: holds files already'):
+        publish(run)
+    with pytest.raises(ConfigError, match='resnet34.*--arch'):
+        publish(run, tmp_path / 'out', ['torchvision'], arch='resnet34')
+    with pytest.raises(ConfigError, match="--format='onnx'"):
+        publish(run, tmp_path / 'out', ['onnx'])
+    assert not list(tmp_path.iterdir())
