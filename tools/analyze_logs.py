@@ -52,9 +52,9 @@ def main() -> None:
     args = parse_args()
     runs = {path: apis.read_log(path) for path in args.json_logs}
     if args.task == 'plot_curve':
-        style = args.style and f'seaborn-v0_8-{args.style}'
-        path = apis.plot_logs(
-            runs, args.keys, args.out, legend=args.legend, title=args.title, style=style, size=args.window_size)
+        import matplotlib.style
+        matplotlib.style.use([f'seaborn-v0_8-{args.style}'] if args.style else [])
+        path = apis.plot_logs(runs, args.keys, args.out, legend=args.legend, title=args.title, size=args.window_size)
         print(f'wrote {path}')
         return
     for path, records in runs.items():

@@ -3,6 +3,8 @@
 mmpretrain 1.2 draws the least sure ones of both.
 """
 import argparse
+import json
+from pathlib import Path
 
 from ftcls import apis
 
@@ -21,8 +23,12 @@ def main() -> None:
     apis.add_config_options(parser)
     args = parser.parse_args()
     cfg, result = apis.resolve_model(args.config, args.result or True, args.cfg_options)
-    for name, number in apis.draw_results(cfg, result, args.out_dir, args.topk, args.rescale_factor).items():
-        print(f'{name}: {number:,} images, of which the {min(number, args.topk)} surest are in {args.out_dir}/{name}')
+    results = apis.draw_results(cfg, result, args.out_dir, args.topk, args.rescale_factor)
+    for name, rows in results.items():
+        path = Path(args.out_dir, f'{name}.json')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(rows[:args.topk], indent=2, ensure_ascii=False), encoding='utf-8')
+        print(f'{name}: {len(rows):,} images; the {min(len(rows), args.topk)} surest are in {path.with_suffix("")}')
 
 
 if __name__ == '__main__':

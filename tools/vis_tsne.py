@@ -45,6 +45,9 @@ def main() -> None:
     if args.test_cfg:
         cfg.test_dataloader = apis.load_config(args.test_cfg).test_dataloader
     extractor = apis.FeatureExtractor(cfg, checkpoint, args.device)
+    number = len(extractor.classes or ())
+    if args.class_idx and number and not set(args.class_idx) <= set(range(number)):
+        parser.error(f'--class-idx: must be from 0 to {number - 1}')
     groups = apis.sample_features(extractor, args.vis_stage, args.class_idx, args.max_num_class, args.max_num_samples)
     features = np.concatenate(list(groups.values()))
     if args.pca:

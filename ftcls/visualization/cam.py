@@ -14,18 +14,7 @@ from torch import nn
 from ftcls.utils import ConfigError, did_you_mean
 from ftcls.utils.tree import as_list
 
-__all__ = ['cam_methods', 'class_activation']
-
-Outputs = Mapping[str, torch.Tensor]  # of each layer, by its name, in the order in which they ran
-_MOST_EXTRA = 8  # tokens for the class, for distillation and registers, which come before those of the patches
-
-
-def cam_methods() -> dict[str, type]:
-    """Return the methods of grad-cam by name: GradCAM, GradCAM++, EigenCAM, ScoreCAM and others."""
-    import pytorch_grad_cam as library
-    classes = {name: one for name, one in vars(library).items() if isinstance(one, type) and hasattr(one, 'forward')}
-    methods = {name: one for name, one in classes.items() if 'target_layers' in inspect.signature(one).parameters}
-    return {**methods, 'GradCAM++': library.GradCAMPlusPlus}
+__all__ = ['class_activation']
 
 
 def class_activation(model: nn.Module,
@@ -46,7 +35,7 @@ def class_activation(model: nn.Module,
         layer: Name of a layer, as in ``model.named_modules()``, or of several, whose maps are averaged. None for the
             last block or norm from which several positions of the image reach the score: ``backbone.layer4`` of a
             ResNet; of a ViT with a class token the norm before its last attention.
-        method: See :func:`cam_methods`; in upper or lower case.
+        method: A class of the library, such as GradCAM, EigenCAM, ScoreCAM, in upper or lower case; also GradCAM++.
         smooth: 'eigen': take the first principal component of the weighted maps, which has less noise; 'aug': average
             over the image and its mirror image in three contrasts, six times as slow.
 
@@ -62,10 +51,14 @@ def class_activation(model: nn.Module,
         >>> class_activation(model, torch.rand(2, 3, 32, 32), target=1).shape
         (2, 32, 32)
     """
+    import pytorch_grad_cam as library
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-    methods = {name.lower(): one for name, one in cam_methods().items()}
+    methods = {'gradcam++': library.GradCAMPlusPlus}
+    for name, one in vars(library).items():
+        if hasattr(one, 'forward') and 'target_layers' in inspect.signature(one).parameters:
+            methods[name.lower()] = one
     if method.lower() not in methods:
-        raise ConfigError(f'method {method!r}: must be one of {", ".join(cam_methods())}')
+        raise ConfigError(f'method {method!r}: must be one of {", ".join(methods)}')
     model = copy.deepcopy(model).eval().requires_grad_()  # hooks and gradients stay in the copy
     with torch.enable_grad():
         inputs = inputs.detach().to(next(model.parameters()).device).requires_grad_()
@@ -87,7 +80,7 @@ def class_activation(model: nn.Module,
             raise ConfigError(f'method {method} does not work with {", ".join(names)} ({err}); GradCAM does') from err
 
 
-def _trace(model: nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, Outputs]:
+def _trace(model: nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
     """Return the scores, (N, classes), and the outputs of all layers that may be maps or tokens; hooks remain."""
     outputs: dict[str, torch.Tensor] = {}
 
@@ -106,7 +99,8 @@ def _trace(model: nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, Output
 def _maps(output: torch.Tensor, size: Sequence[int], grids: Sequence[Sequence[int]]) -> torch.Tensor | None:
     """Return an output, or its gradient, as maps (N, C, h, w) float32; None if it has no positions of the image.
 
-    A grid of positions has the aspect of images of ``size``. Tokens fill the largest one but for a few at the front.
+    A grid of positions has the aspect of images of ``size``. Tokens fill the largest one that they can, but for up to 8
+    at the front: for the class, for distillation, registers.
     """
 
     def is_grid(grid: Sequence[int]) -> bool:
@@ -115,13 +109,13 @@ def _maps(output: torch.Tensor, size: Sequence[int], grids: Sequence[Sequence[in
     if output.ndim == 4:
         maps = [one for one in (output, output.permute(0, 3, 1, 2)) if is_grid(one.shape[2:])]
     else:
-        fitting = [one for one in grids if is_grid(one) and 0 <= output.shape[1] - math.prod(one) <= _MOST_EXTRA]
+        fitting = [one for one in grids if is_grid(one) and 0 <= output.shape[1] - math.prod(one) <= 8]
         fitting.sort(key=math.prod, reverse=True)
         maps = [output[:, -math.prod(one):].transpose(1, 2).unflatten(2, one) for one in fitting]
     return maps[0].float().clone() if maps else None  # a copy, for the next layer may work in place
 
 
-def _last_layer(model: nn.Module, maps: Outputs, score: torch.Tensor, to_maps: Callable) -> str:
+def _last_layer(model: nn.Module, maps: Mapping[str, torch.Tensor], score: torch.Tensor, to_maps: Callable) -> str:
     """Return the name of the last block or norm of the backbone that has a gradient of the score in its positions."""
     maps = {name: one for name, one in maps.items() if name.startswith('backbone.') == hasattr(model, 'backbone')}
     blocks = [name for name in maps if is_norm(layer := model.get_submodule(name)) or list(layer.children())]

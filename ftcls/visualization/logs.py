@@ -64,7 +64,6 @@ def plot_logs(runs: Mapping[str, Sequence[Record]],
               *,
               legend: Sequence[str] | None = None,
               title: str | None = None,
-              style: str | None = None,
               size: Sequence[float] | None = None) -> Path:
     """Draw a panel for each key, with a line for each run; long series are smoothed.
 
@@ -74,27 +73,24 @@ def plot_logs(runs: Mapping[str, Sequence[Record]],
         out: The file to write, such as .png; its folder is made where it is absent.
         legend: A name for each run and each of its keys, the keys of the first run first.
         title: Stands above the panels.
-        style: A style of matplotlib.
         size: Width and height in inches.
 
     Raises:
         ConfigError: If a run does not have a key.
     """
-    from matplotlib import style as styles
     names = list(legend or [run for run in runs for _ in keys])
     by_epoch = None not in map(steps_per_epoch, runs.values())
-    with styles.context(style or []):
-        figure, panels = _panels(len(keys), title)
-        figure.set_size_inches(size or figure.get_size_inches())
-        for column, (axes, key) in enumerate(zip(panels, keys)):
-            for row, (run, records) in enumerate(runs.items()):
-                points = series(records, 'train', key) or series(records, 'val', key)
-                if not points:
-                    known = sorted(set(chain.from_iterable(records)))
-                    raise ConfigError(f'--keys {key}: {run} has {", ".join(known)}{did_you_mean(key, known)}')
-                name = names[row * len(keys) + column]
-                _draw_arm(axes, name, [_scaled(points, records, by_epoch)], _COLORS[row % len(_COLORS)])
-            axes.set_title(key)
-            _label_steps(axes, by_epoch)
-            _finish(axes)
-        return _save(figure, out)
+    figure, panels = _panels(len(keys), title)
+    figure.set_size_inches(size or figure.get_size_inches())
+    for column, (axes, key) in enumerate(zip(panels, keys)):
+        for row, (run, records) in enumerate(runs.items()):
+            points = series(records, 'train', key) or series(records, 'val', key)
+            if not points:
+                known = sorted(set(chain.from_iterable(records)))
+                raise ConfigError(f'--keys {key}: {run} has {", ".join(known)}{did_you_mean(key, known)}')
+            name = names[row * len(keys) + column]
+            _draw_arm(axes, name, [_scaled(points, records, by_epoch)], _COLORS[row % len(_COLORS)])
+        axes.set_title(key)
+        _label_steps(axes, by_epoch)
+        _finish(axes)
+    return _save(figure, out)

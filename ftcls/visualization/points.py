@@ -27,8 +27,8 @@ def plot_points(groups: Mapping[str, np.ndarray], out: str | os.PathLike, title:
     figure, (axes, ) = _panels(1, title)
     figure.set_size_inches(8, 6)
     for index, (name, points) in enumerate(groups.items()):
-        style = dict(color=_COLORS[index % len(_COLORS)], marker=_MARKERS[index // len(_COLORS) % len(_MARKERS)])
-        axes.scatter(*points[:, :2].T, s=14, label=drawable(name), **style)
+        marker, color = _MARKERS[index // len(_COLORS) % len(_MARKERS)], _COLORS[index % len(_COLORS)]
+        axes.scatter(*points[:, :2].T, s=14, label=drawable(name), color=color, marker=marker)
     axes.set(xticks=[], yticks=[])
     figure.legend(loc='outside right upper', fontsize=9)
     return _save(figure, out)

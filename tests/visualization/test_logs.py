@@ -95,7 +95,7 @@ def test_a_panel_for_each_key_and_a_line_for_each_run(tmp_path: Path, monkeypatc
                         lambda figure, out: figures.append(figure) or save(figure, out))
     runs = dict(a=read_log(_ours(tmp_path / 'a.jsonl')), b=read_log(_mmengine(tmp_path / 'b.json')))
     keys = ['loss', 'accuracy/top1']
-    plot_logs(runs, keys, tmp_path / 'new' / 'a.jpg', title='Both', style='seaborn-v0_8-whitegrid', size=(8, 3))
+    plot_logs(runs, keys, tmp_path / 'new' / 'a.jpg', title='Both', size=(8, 3))
     with Image.open(tmp_path / 'new' / 'a.jpg') as image:
         assert (image.format, image.size) == ('JPEG', (960, 360))
     panels = figures[0].axes

@@ -1,5 +1,4 @@
 """What a model predicts for the images of a test set, drawn in folders; their features."""
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from ftcls.config.resolve import EvalOptions, resolve
 from ftcls.datasets.samplers import sample_labels
 from ftcls.evaluation.predictions import Predictions
 from ftcls.structures import DataSample
-from ftcls.utils import ConfigError, DataError
+from ftcls.utils import DataError
 from ftcls.utils.tree import as_list
 from ftcls.visualization import UniversalVisualizer
 from .predictions import predictions_of
@@ -38,12 +37,10 @@ def read_results(cfg: Config, result: str | os.PathLike) -> Predictions:
     if Path(result).suffix not in ('.pkl', '.pickle'):
         found = predictions_of(cfg, result, _split(cfg))
     else:
-        dataset, classes = _test_set(cfg)
-        found = Predictions.from_pkl(result)
-        held, needed = (len(found.paths), len(found.classes)), (len(dataset), len(classes))
-        if held != needed:
-            raise DataError(f'{result} holds {held[0]:,} images and {held[1]} classes, and {_split(cfg)}_dataloader '
-                            f'{needed[0]:,} and {needed[1]}; give the config that was tested')
+        (dataset, classes), found = _test_set(cfg), Predictions.from_pkl(result)
+        if (len(found.paths), len(found.classes)) != (len(dataset), len(classes)):
+            raise DataError(f'{result} has {len(found.paths):,} images, {len(found.classes)} classes; the '
+                            f'{_split(cfg)} set {len(dataset):,}, {len(classes)}: give the config that was tested')
         found = replace(found, classes=list(classes))
     if found.labels.ndim != 1 or not found.scores.size or found.labels.min() < 0:
         raise DataError(f'{result}: each image must have one label, and a score for each class')
@@ -54,17 +51,17 @@ def draw_results(cfg: Config,
                  result: str | os.PathLike,
                  out_dir: str | os.PathLike,
                  topk: int = 20,
-                 rescale_factor: float | None = None) -> dict[str, int]:
+                 rescale_factor: float | None = None) -> dict[str, list[dict]]:
     """Draw the surest right predictions into the folder ``success``, and the surest wrong ones into ``fail``.
 
     Args:
         cfg, result: See :func:`read_results`.
-        out_dir: The folder of both; labels and scores are in ``success.json`` and ``fail.json``.
+        out_dir: The folder of both.
         topk: How many of each.
         rescale_factor: Of the images.
 
     Returns:
-        How many predictions are right (``success``), and how many wrong (``fail``).
+        Path, label, prediction and scores of all right (``success``) and wrong (``fail``) images, the surest first.
     """
     found, pipeline = read_results(cfg, result), ValidationPipeline(cfg)
     dataset, _ = _test_set(cfg, found.classes)
@@ -79,10 +76,8 @@ def draw_results(cfg: Config,
             file = Path(out_dir, name, f'{rank:03d}_{Path(found.paths[index]).stem or index}.png')
             drawn = dict(classes=found.classes, rescale_factor=rescale_factor, out_file=file)
             UniversalVisualizer().visualize_cls(image, sample, **drawn)
-        Path(out_dir).mkdir(parents=True, exist_ok=True)
-        text = json.dumps([found.rows()[index] for index in indices[:topk]], indent=2, ensure_ascii=False)
-        Path(out_dir, f'{name}.json').write_text(text + '\n', encoding='utf-8')
-    return {name: len(indices) for name, indices in kinds.items()}
+    rows = found.rows()
+    return {name: [rows[index] for index in indices] for name, indices in kinds.items()}
 
 
 def sample_features(extractor: FeatureExtractor,
@@ -95,24 +90,19 @@ def sample_features(extractor: FeatureExtractor,
     Args:
         extractor: The model, and how its images are prepared.
         stage: 'backbone' (the mean of its last map), 'neck' or 'pre_logits'.
-        class_idx: The classes; None for the first ``max_num_class``.
+        class_idx: The numbers of the classes; None for the first ``max_num_class``.
         max_num_samples: Images of each class, the first ones.
-
-    Raises:
-        ConfigError: If there is no such class.
     """
     dataset, names = _test_set(extractor.config, extractor.classes)
     wanted = list(class_idx or range(len(names))[:max_num_class])
-    if wrong := set(wanted) - set(range(len(names))):
-        raise ConfigError(f'class {min(wrong)}: must be from 0 to {len(names) - 1}')
     labels = np.array([next(iter(several), -1) for several in sample_labels(dataset)])
     features = {}
     for label in wanted:
         images = [_image(dataset, index) for index in np.flatnonzero(labels == label)[:max_num_samples]]
         orders = [order for _, order in images] or [None]
         found = extractor([image for image, _ in images], batch_size=32, channel_order=orders[0], stage=stage)
-        maps = [as_list(one)[-1].cpu().float() for one in found]
-        features[names[label]] = np.array([one.reshape(len(one), -1).mean(dim=1).numpy() for one in maps])
+        maps = np.array([as_list(one)[-1].cpu().float().numpy() for one in found])
+        features[names[label]] = maps.reshape(*maps.shape[:2], -1).mean(axis=2)
     return features
 
 
