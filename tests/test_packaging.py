@@ -225,7 +225,7 @@ def test_a_fresh_environment_does_everything(ftcls: Callable, tmp_path: Path) ->
     run, config = "'work_dirs/my photos'", "'my photos.py'"
     last = "'work_dirs/my photos/epoch_3.pth'"
     for line in (f'test {run}', f'predict {run} "my photos" --out seen.csv', f'print {config}', f'browse {config}',
-                 f'vis_scheduler {config}', f'print_params {config}', f'calibrate {config} {last}',
+                 f'vis_scheduler {config}', f'print_params {config}',
                  f'wise_ft weights.th {last} --out half.pth --config {config}',
                  f'compare {config} --arms scratch,probe --seeds 1 --budget 1', f'kfold {config} --folds 2',
                  f'tune {config} --space "optim_wrapper.optimizer.lr=loguniform(1e-3,1e-1)" --trials 1'):
@@ -235,10 +235,11 @@ def test_a_fresh_environment_does_everything(ftcls: Callable, tmp_path: Path) ->
 @pytest.mark.slow
 def test_commands_of_the_page_in_a_fresh_environment(ftcls: Callable) -> None:
     shorter = ((r'demo --seeds 3', 'demo --seeds 1 --epochs 1'), (r'--seeds 3', '--seeds 1 --budget 1'),
-               (r'train (\S+digits)$', r'train \1 --epochs 1'), (r'digits 8$', 'digits 2 --epochs 1'),
-               (r'^torchrun --nproc_per_node=8', 'python -m torch.distributed.run --nproc_per_node=2'))
+               (r'digits 8$', 'digits 2 --epochs 1'), (r'^torchrun --nproc_per_node=8',
+                                                       'python -m torch.distributed.run --nproc_per_node=2'))
     for line in documented_commands(ROOT / 'docs' / 'command.md'):
         for pattern, replacement in shorter:
             line = re.sub(pattern, replacement, line)
         if not line.startswith(('pip ', 'eval ', 'register-')):
             ftcls(line)
+    ftcls('ftcls calibrate lenet5_pretrain_digits work_dirs/lenet5_pretrain_digits/epoch_1.pth')
