@@ -12,6 +12,7 @@ from mmengine.evaluator import BaseMetric
 from ftcls.utils import DataError
 from ftcls.utils.checkpoint.folder import draft_of
 from ftcls.utils.checkpoint.restricted_pickle import RestrictedUnpickler
+from ftcls.utils.names import command
 from .metrics.overlap import count_pixels
 
 __all__ = ['OUT_OF_FOLD', 'PredictionRecorder', 'Predictions', 'predictions_file']
@@ -93,7 +94,7 @@ class Predictions:
                 return cls.from_samples(RestrictedUnpickler(file).load())
         except Exception as err:  # a damaged file can lead to any error
             raise DataError(
-                f'{path} cannot be read; `tools/test.py … --out {path}` writes predictions ({err})') from err
+                f'{path} cannot be read; `{command("test")} … --out {path}` writes predictions ({err})') from err
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> 'Predictions':
