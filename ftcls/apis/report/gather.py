@@ -56,8 +56,7 @@ def gather_run(work_dir: str | os.PathLike,
         run.records = read_records(folder / 'metrics.jsonl')
     with _noting(run, 'predictions'):
         source = checkpoint or str(find_checkpoint(folder))
-        split = 'val' if cfg.get('val_dataloader') else 'test'
-        run.predictions = kept_predictions(folder, source, 'test') or predictions_of(folder, checkpoint, split)
+        run.predictions = kept_predictions(folder, source, 'test') or predictions_of(folder, checkpoint)
         _judge(run, folder)
         with _noting(run, 'images'):
             _show(run, SplitImages(cfg, source, run.predictions))
@@ -65,7 +64,8 @@ def gather_run(work_dir: str | os.PathLike,
             with _noting(run, 'labels'):
                 _suspect(run, places)
     if not (run.preflight or run.records or run.predictions):
-        raise MissingFileError(f'{folder} holds no run: {"; ".join(run.notes)}')
+        raise MissingFileError(
+            f'{folder} holds no preflight.txt, metrics.jsonl or checkpoint; give the work dir of a run')
     run.facts = list(_facts(run, folder))
     run.verdict = verdict_of(run, _comparison(places))
     return run
