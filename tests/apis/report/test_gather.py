@@ -158,3 +158,15 @@ def test_comparison_and_folds_are_taken_into_account(work_dir: Path, contents: R
     assert 'out-of-fold' in found.suspects_basis
     assert [Path(suspect.path).name for suspect in found.suspects] == ['wrong.png']
     assert found.suspects[0].image.shape == (32, 32, 3)
+
+
+def test_without_labels(work_dir: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(work_dir, tmp_path / 'animals'))
+    file = folder / 'predictions' / 'val.npz'
+    kept = Predictions.load(file)
+    kept.labels[:] = -1
+    kept.save(file)
+    found = gather_run(folder)
+    assert found.notes == ['scores: no image of the val set has a label'] and not found.scores
+    assert not (found.mistakes or found.suspects or found.class_table) and found.image_of(0) is not None
+    assert found.verdict[0] == 'There is no score: scores: no image of the val set has a label.'
