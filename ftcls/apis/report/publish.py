@@ -67,11 +67,6 @@ def publish(source: str | os.PathLike,
         export_model(folder, checkpoint, 'safetensors', own, images=_CHECKED)
         with safe_open(own, 'pt') as file:
             meta = json.loads(file.metadata()[METADATA])
-        pixels = meta['preprocessor']
-        meta['scaled'] = {
-            key: [round(value / 255, 6) for value in pixels[key]]
-            for key in ('mean', 'std') if pixels.get(key)
-        }
         write_whole(draft / PUBLISHED_CONFIG, _plain_config(folder, meta['classes']))
         model = get_model(draft, own, 'cpu')
         stem = re.sub(r'[^\w-]+', '-', folder.resolve().name)
@@ -109,7 +104,9 @@ def _write_for(library: str, model: nn.Module, folder: Path, stem: str, meta: Ma
     path.write_bytes(save(network.state_dict(), dict(format='pt', classes=json.dumps(meta['classes']))))
     if library == 'timm':
         from timm.models._hub import save_config_for_hf
-        network.pretrained_cfg = dict(network.pretrained_cfg, input_size=meta['shape'], **meta['scaled'])
+        pixels = {key: meta['preprocessor'].get(key) or [value] * 3 for key, value in (('mean', 0), ('std', 1))}
+        scaled = {key: [value / 255 for value in values] for key, values in pixels.items()}  # timm's pixels are 0 to 1
+        network.pretrained_cfg = dict(network.pretrained_cfg, input_size=meta['shape'], **scaled)
         save_config_for_hf(network, folder / 'config.json', dict(label_names=meta['classes']))
     else:
         path = _with_digest(path, f'{stem}_{library}')

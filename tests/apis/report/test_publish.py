@@ -170,3 +170,25 @@ def test_what_is_refused_leaves_nothing(run: Path, published: Path, tmp_path: Pa
     with pytest.raises(ConfigError, match="--format='onnx'"):
         publish(run, tmp_path / 'out', ['onnx'])
     assert not list(tmp_path.iterdir())
+
+
+def test_an_adapter_is_merged(run: Path, images: torch.Tensor, tmp_path: Path) -> None:
+    """The folder needs neither peft nor the config's adapter, and what a run has not kept is left out of the card."""
+    pytest.importorskip('peft')
+    cfg = Config.fromfile(run.parent / 'ants 2.5.py')
+    del cfg.model['freeze']
+    cfg.model.adapter = dict(type='LoRA', r=2, target_modules=['layer1.0.conv1'])
+    cfg.dump(tmp_path / 'lora.py')
+    model = get_model(cfg, False, 'cpu')
+    for name, tensor in model.state_dict().items():
+        if 'lora_B' in name:
+            tensor.normal_()
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=['blue', 'green']))),
+               tmp_path / 'epoch_1.pth')  # yapf: disable
+    folder = publish(tmp_path, formats=['torchvision'])
+    with torch.no_grad():
+        assert torch.allclose(get_model(folder, device='cpu')(images), model(images), atol=1e-5)
+    card = (folder / 'README.md').read_text()
+    assert 'with the adapter merged' in card and 'no `preflight.txt`' in card
+    assert 'adapter' not in json.loads((folder / 'ftcls_config.json').read_text())['model']
+    assert not [name for name in load_file(next(folder.glob('*_torchvision-*'))) if 'lora' in name]
