@@ -256,12 +256,20 @@ def test_a_run_of_which_nothing_is_known() -> None:
 def test_runs_side_by_side(several: str) -> None:
     page = Page(several)
     assert '猫 $x_1 is best with accuracy/top1 80.00 %, before a <b>bold</b> run with 70.00 %.' in page.text
-    assert 'it may be chance' in page.text
+    assert 'it may be chance' in page.text and 'not scored on the same images' not in page.text
     assert page.row('optimizer.lr') == '0.10.2not set' and page.row('optimizer.beta') == 'not set1not set'
     assert 'work_dir' not in page.text.partition('What differs')[2].partition('70.00% of 10')[0]
     for title in ('Dice 12.35 %, IoU 6.50 %', 'masks/b.png', 'The other one.'):
         assert title in page.text
     assert '"#r2"' in several and page.all('article')[2]['id'] == 'r2'
+
+
+def test_runs_on_different_images_are_told_so() -> None:
+    runs = [
+        RunContents(f'of {count}', predictions=predictions(['a'], [0] * count, [0] * count), scores=dict(accuracy=70.))
+        for count in (2, 3)
+    ]
+    assert 'The two were not scored on the same images.' in Page(render(runs)).text
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders() -> None:
