@@ -65,17 +65,16 @@ def main() -> None:
         return
     import numpy as np
     from pytorch_grad_cam.utils.image import show_cam_on_image
-    scores, names = inferencer(args.img)[0]['pred_scores'], inferencer.classes
-    classes = args.target_category or [int(scores.argmax())]
     packed, _ = inferencer.pipeline(args.img)
-    prepare = inferencer.model.data_preprocessor
-    batch = prepare({key: [one] * len(classes) for key, one in packed.items()}, False)
-    heats = apis.class_activation(inferencer.model, batch['inputs'], classes, args.target_layers, args.method,
+    prepare, targets = inferencer.model.data_preprocessor, args.target_category
+    batch = prepare({key: [one] * max(len(targets), 1) for key, one in packed.items()}, False)
+    heats = apis.class_activation(inferencer.model, batch['inputs'], targets or None, args.target_layers, args.method,
                                   args.smooth)
+    scores, names = inferencer(args.img)[0]['pred_scores'], inferencer.classes
     image = apis.denormalised(batch['inputs'][0], batch['data_samples'][0], prepare)
     image = np.broadcast_to(image[..., :3], (*image.shape[:2], 3))  # also of grey
     overlays = [show_cam_on_image(image / 255, heat, use_rgb=True) for heat in heats]
-    titles = [f'{names[one] if names else one} {scores[one]:.2f}' for one in classes]
+    titles = [f'{names[one] if names else one} {scores[one]:.2f}' for one in targets or [scores.argmax()]]
     print(f'wrote {apis.plot_images([image, *overlays], [Path(args.img).name, *titles], args.save_path)}')
 
 

@@ -19,8 +19,6 @@ _SMALL = dict(depth=18, stem_channels=8, base_channels=4)
 NETWORKS = {
     'ResNet': (_SMALL, 'layer4'),
     'ResNet frozen': (dict(_SMALL, frozen_stages=4), 'layer4'),
-    'CifarResNet': (dict(depth=20), 'layer3'),
-    'VGG': (dict(depth=11), 'model.features.20'),
     'DenseNet': (dict(arch=dict(growth_rate=4, depths=(1, 2, 1), init_channels=8)), 'model.features.norm5'),
     'MobileNetV3': (dict(arch='small_050'), 'model.blocks.5.0'),
     'ConvNeXt': (dict(arch=dict(depths=[1, 1, 2, 1], channels=[4, 8, 8, 12])), 'model.stages.3'),
