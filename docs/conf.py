@@ -1,4 +1,5 @@
 """Settings of the site (`make docs`): Markdown pages, a notebook, and a reference of classes and functions."""
+import pydoc
 import re
 import sys
 from pathlib import Path
@@ -38,9 +39,9 @@ napoleon_use_ivar = True
 python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
 
-# Types of other packages have no page here. Any other name that is not found is a warning.
 nitpicky = True
-nitpick_ignore_regex = [('py:.*', r'(?!ftcls).*')]
+# parts of annotations: a bound, and types that are imported only where they are used
+nitpick_ignore = [('py:class', name) for name in ('inf', 'Figure', 'Console', 'collections.abc.Annotated')]
 
 # Pages that are files of the root, so that they are written once.
 ROOT_PAGES = dict(index='README.md', extending='CONTRIBUTING.md', security='SECURITY.md', changes='CHANGELOG.md')
@@ -64,17 +65,23 @@ def _two_images(picture: re.Match) -> str:
 
 
 def _find_reference(app, env, node, content):
-    """Resolve a name of this package that a docstring gives without its module."""
+    """Resolve a name that a docstring gives without its module; what has no page is shown without a link.
+
+    A name that is neither on a page nor in the code remains a warning.
+    """
     from sphinx.util.nodes import make_refnode
     if node.get('refdomain') != 'py':
         return None
     name = node['reftarget'].lstrip('.')
     objects = env.domaindata['py']['objects']
     found = {entry.node_id: entry for key, entry in objects.items() if key == name or key.endswith(f'.{name}')}
-    if len(found) != 1:
-        return None
-    (node_id, entry), = found.items()
-    return make_refnode(app.builder, node['refdoc'], entry.docname, node_id, content, name)
+    if len(found) == 1:
+        (node_id, entry), = found.items()
+        return make_refnode(app.builder, node['refdoc'], entry.docname, node_id, content, name)
+    source = re.search(r'docstring of ([\w.]+)', node.source or '')
+    parts = (source[1] if source else f"{node.get('py:module')}.{node.get('py:class')}").split('.')
+    names = [name, *('.'.join([*parts[:i], name]) for i in range(len(parts), 0, -1))]
+    return content if any(pydoc.locate(one) is not None for one in names) else None
 
 
 def setup(app) -> None:

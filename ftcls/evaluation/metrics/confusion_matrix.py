@@ -63,7 +63,7 @@ class ConfusionMatrix(SingleLabelBase):
             num_classes: C; needed for predicted classes only.
 
         Returns:
-            (C, C) int64; row: true class, column: predicted class.
+            Shape (C, C), int64. Rows are true classes, columns are predicted classes.
 
         Raises:
             ValueError: If ``pred`` and ``target`` differ in length.

@@ -124,7 +124,7 @@ class BaseBackbone(BaseModule):
 
     @property
     def num_stages_total(self) -> int:
-        """The number of stages, the stem not counted: the largest allowed ``frozen_stages``."""
+        """The number of stages, the stem not counted; it is the largest allowed ``frozen_stages``."""
         return len(self.stage_list()) - 1
 
     def stage_of_parameters(self) -> dict[str, int]:
