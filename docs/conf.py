@@ -81,6 +81,7 @@ def _find_reference(app, env, node, content):
     source = re.search(r'docstring of ([\w.]+)', node.source or '')
     parts = (source[1] if source else f"{node.get('py:module')}.{node.get('py:class')}").split('.')
     names = [name, *('.'.join([*parts[:i], name]) for i in range(len(parts), 0, -1))]
+    names += [f'{module}.{name}' for module in sys.modules if module.startswith('ftcls.')]
     return content if any(pydoc.locate(one) is not None for one in names) else None
 
 

@@ -112,7 +112,7 @@ class FamilyBackbone(BaseBackbone):
                 layer.requires_grad_(wanted.weight.requires_grad)
 
     def stages(self) -> list[Stage]:
-        """See :meth:`BaseBackbone.stages`."""
+        """Return the modules from the input on: the stem, then each stage; see :class:`BaseBackbone`."""
         return wrapping.resolve(self.model, self._stage_names)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -103,7 +103,7 @@ class TIMMBackbone(BaseBackbone):
         self.timm_model.reset_classifier(0, pooling if isinstance(pooling, str) else 'avg')
 
     def stages(self) -> list[Stage]:
-        """See :meth:`BaseBackbone.stages`."""
+        """Return the modules from the input on: the stem, then each stage; see :class:`BaseBackbone`."""
         return wrapping.resolve(self.timm_model, self._stage_names)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:

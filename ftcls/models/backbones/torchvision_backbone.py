@@ -118,7 +118,7 @@ class TorchvisionBackbone(BaseBackbone):
         raise ConfigError('compile: TorchvisionBackbone cannot be compiled; remove it, or use TIMMBackbone or ResNet')
 
     def stages(self) -> list[Stage]:
-        """See :meth:`BaseBackbone.stages`."""
+        """Return the modules from the input on: the stem, then each stage; see :class:`BaseBackbone`."""
         return wrapping.resolve(self.model, self._stage_names)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
