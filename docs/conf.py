@@ -18,7 +18,6 @@ release = version = __version__
 
 extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.autosummary', 'sphinx.ext.napoleon', 'sphinx_copybutton']
 exclude_patterns = ['_build']
-suppress_warnings = ['toc.empty_glob']  # a folder of pages in another language may be empty
 
 html_theme = 'furo'
 html_title = f'ftcls {version}'
@@ -55,6 +54,8 @@ def _read_page(app, docname: str, source: list[str]) -> None:
             text = text.replace(f']({file})', f']({page}.md)')
         text = re.sub(r'(\]\(|src="|srcset=")docs/', r'\1', text)
         source[0] = f'{text}\n{source[0]}' if docname == 'index' else text
+        if not (HERE / 'zh').is_dir():  # a pattern without pages is a warning
+            source[0] = re.sub(r'```{toctree}[^`]*zh/\*\n```', '', source[0])
     source[0] = re.sub(r'<picture>.*?</picture>', _two_images, source[0], flags=re.S)
 
 
