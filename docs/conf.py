@@ -8,7 +8,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE)]
 
-from make_api import write_api  # noqa: E402
+from make_api import named_types, write_api  # noqa: E402
 
 from ftcls.version import __version__  # noqa: E402
 
@@ -86,8 +86,15 @@ def _find_reference(app, env, node, content):
     return content if any(pydoc.locate(one) is not None for one in names) else None
 
 
+def _name_types(app, what, name, obj, options, signature, returned):
+    """Write `PositiveInt` for the annotation that it stands for."""
+    texts = [named_types(text) if text else text for text in (signature, returned)]
+    return tuple(texts)
+
+
 def setup(app) -> None:
     """Connect what the pages need."""
+    app.connect('autodoc-process-signature', _name_types)
     app.connect('builder-inited', lambda app: write_api(HERE / 'api'))
     app.connect('source-read', _read_page)
     app.connect('missing-reference', _find_reference)

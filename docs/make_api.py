@@ -1,10 +1,27 @@
 """Write the pages of the API reference: one for ``ftcls.apis``, one for each package with registered classes."""
 import inspect
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-MORE = ('ftcls.structures', 'ftcls.registry', 'ftcls.utils.errors', 'ftcls.utils.types')
+MORE = ('ftcls.structures', 'ftcls.registry', 'ftcls.utils.errors')
+
+
+def bounded_types() -> dict[str, str]:
+    """Return the names of ``ftcls.utils.types`` and the annotations that they stand for, the longest first."""
+    from sphinx.util.typing import stringify_annotation
+
+    from ftcls.utils import types
+    texts = {name: stringify_annotation(getattr(types, name), 'smart') for name in types.__all__}
+    return dict(sorted(texts.items(), key=lambda item: -len(item[1])))
+
+
+def named_types(signature: str) -> str:
+    """Write the names of types in place of what they stand for, and leave out bounds that are not given."""
+    for name, text in bounded_types().items():
+        signature = signature.replace(text, name)
+    return re.sub(r'\b[gl][te]=None, |, [gl][te]=None\b', '', signature)
 
 
 def packages() -> list[str]:
@@ -50,17 +67,27 @@ def _page(module: str, entries: list[tuple[str, str]]) -> str:
     return '\n'.join(lines)
 
 
+def _index(names: list[str]) -> str:
+    types = {
+        name: re.sub(r'~[a-z_]+\.|\b[gl][te]=None, |, [gl][te]=None\b', '', text)
+        for name, text in bounded_types().items()
+    }
+    return '\n'.join([
+        'API reference', '=============', '',
+        'What a program calls is in ``ftcls.apis``; what a config names is in the other packages.', '', '.. toctree::',
+        '   :maxdepth: 1', '', *(f'   {name}' for name in names), '',
+        'Types with bounds, from ``ftcls.utils.types``; the registries refuse other values:', '',
+        *(f'- ``{name}``: ``{text}``' for name, text in sorted(types.items())), ''
+    ])
+
+
 def write_api(folder: Path) -> None:
     """Write the pages as .rst files; a file that would not change is left alone, so that a second build is quick."""
     seen: set[int] = set()
     pages = {module: _entries(module, seen) for module in ['ftcls.apis', *packages(), *MORE]}
     texts = {module: _page(module, entries) for module, entries in pages.items() if entries}
     names = ['ftcls.apis', *sorted(name for name in texts if name != 'ftcls.apis')]
-    texts['index'] = '\n'.join([
-        'API reference', '=============', '',
-        'What a program calls is in ``ftcls.apis``; what a config names is in the other packages.', '', '.. toctree::',
-        '   :maxdepth: 1', '', *(f'   {name}' for name in names), ''
-    ])
+    texts['index'] = _index(names)
     folder.mkdir(exist_ok=True)
     for path in folder.glob('*.rst'):
         if path.stem not in texts:
