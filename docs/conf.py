@@ -39,8 +39,9 @@ python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
 
 nitpicky = True
-# parts of annotations: a bound, and types that are imported only where they are used
-nitpick_ignore = [('py:class', name) for name in ('inf', 'Figure', 'Console', 'collections.abc.Annotated')]
+# parts of annotations: bounds, types that are imported only where they are used, a name that torch removes
+nitpick_ignore_regex = [('py:class',
+                         r'-?[\d.]+|inf|Figure|Console|collections\.abc\.Annotated|torch\.optim\.optimizer\..*')]
 
 # Pages that are files of the root, so that they are written once.
 ROOT_PAGES = dict(index='README.md', extending='CONTRIBUTING.md', security='SECURITY.md', changes='CHANGELOG.md')

@@ -125,8 +125,9 @@ class SampleBatch(Sequence):
         example: One of them, whose meta information all have.
 
     Attributes:
-        gt_label, gt_score: Of all samples, (N, ) int64 and (N, num_classes) float or None, until samples are asked for.
-            From then on both are None: the samples have them, and may be changed.
+        gt_label: Of all samples, (N, ) int64, until samples are asked for. From then on it is None: the samples have
+            their labels, and may be changed.
+        gt_score: The same for scores, (N, num_classes) float.
 
     Example:
         >>> SampleBatch(torch.tensor([3, 5]), [0, 1], DataSample())[1].gt_label

@@ -148,7 +148,7 @@ class BaseDataset(CachedDataset):
         return [relative_path(one['img_path'], self.img_prefix) if 'img_path' in one else str(n) for n, one in numbered]
 
     def draw_split(self, data_list: list[dict]) -> list[dict]:
-        """Return the samples of :attr:`split`, in their old order, see :func:`.drawing.draw_val`.
+        """Return the samples of ``split``, in their old order, see :func:`.drawing.draw_val`.
 
         Each class is split by itself; of an image's labels, the rarest counts. Train and val never share an image, even
         one that is listed twice.

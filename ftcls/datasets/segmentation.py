@@ -28,7 +28,7 @@ class BinarySegDataset(BaseDataset):
         └── masks/                  mask_dir
             └── 0_mask.png          mask_name='{stem}_mask.png'
 
-    A split is drawn by the images' names, see :meth:`BaseDataset.draw_split`. :meth:`check_pairs` and
+    A split is drawn by the images' names, see :meth:`BaseDataset.draw_split`. :meth:`BinarySegDataset.check_pairs` and
     :meth:`count_values` compare all images with their masks, and the masks with what they are said to mean.
 
     Args:

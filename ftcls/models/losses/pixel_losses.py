@@ -25,7 +25,7 @@ def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 class PixelLoss(Loss):
-    """Base of losses over the pixels of binary masks; a subclass defines :meth:`rows`.
+    """Base of losses over the pixels of binary masks; a subclass defines :meth:`PixelLoss.rows`.
 
     Everything is computed in float32 (float64 for float64 logits): the sums over an image overflow in float16.
 
