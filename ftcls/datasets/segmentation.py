@@ -28,8 +28,8 @@ class BinarySegDataset(BaseDataset):
         └── masks/                  mask_dir
             └── 0_mask.png          mask_name='{stem}_mask.png'
 
-    A split is drawn by the images' names, see :meth:`BaseDataset.draw_split`. :meth:`BinarySegDataset.check_pairs` and
-    :meth:`count_values` compare all images with their masks, and the masks with what they are said to mean.
+    A split is drawn by the images' names, see :meth:`BaseDataset.draw_split`. :meth:`check_masks` compares
+    all images with their masks, and the masks with what they are said to mean.
 
     Args:
         data_root: Folder that the others are relative to.

@@ -20,7 +20,7 @@ def test_cells_run(tmp_path, monkeypatch):
         source = ''.join(cell['source']).replace('range(3)', 'range(1)').replace('log=lambda', 'epochs=5, log=lambda')
         exec(compile(source, 'notebook', 'exec'), scope)
     assert scope['comparison'].table().count('\n') == 3
-    assert os.path.isfile('metrics.json') and scope['result']['pred_class'] in '0123456789'
+    assert os.path.isfile('metrics.json') and scope['path'].is_file() and scope['result']['pred_class'] in '0123456789'
 
 
 def test_outputs_are_those_of_a_run():
