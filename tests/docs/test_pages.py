@@ -7,7 +7,7 @@ from commands import PAGES, ROOT, documented_commands, make_place, run_document
 
 HERE = Path(__file__).parent
 DOCS = ROOT / 'docs'
-NOT_YET = {'report.md', 'figures.md'}
+NOT_YET = {'report.md'}
 # Pages whose commands need data of their own, or much time: test_<page>*.py runs them.
 GENERAL = [page for page in PAGES if documented_commands(page) and not list(HERE.glob(f'test_{page.stem}*.py'))]
 LEAVES = dict(
