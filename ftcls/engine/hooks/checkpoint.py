@@ -263,8 +263,9 @@ class SafeCheckpointHook(Hook):
     - Loading: everything is read by :func:`ftcls.utils.checkpoint.reading.read_checkpoint`, which runs no code. On
       resuming, the plain types are turned back, a checkpoint of another model is refused, and the model's
       ``Pretrained`` weights are not fetched, because the checkpoint replaces them. ``load_from`` takes files from
-      anywhere (torchvision's, timm's, a bare state dict, ``module.`` before all names): names are matched to the model's, with a report in
-      ``model.load_report``; a run that loads too little of it stops. Validation and testing need all of the model.
+      anywhere (torchvision's, timm's, a bare state dict, ``module.`` before all names): names are matched to the
+      model's, with a report in ``model.load_report``; a run that loads too little of it stops. Validation and testing
+      need all of the model.
     - Every epoch starts with random numbers given by seed, epoch and rank, also in the processes that load images; a
       checkpoint within one has them. Dropout and augmentation in a resumed run are those of an uninterrupted one.
       Gradients that were accumulated and not used yet are kept.
