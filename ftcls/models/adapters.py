@@ -124,13 +124,11 @@ def adapted_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     return ((name, layer) for name, layer in model.named_modules() if hasattr(layer, 'base_layer'))
 
 
-def merge_adapters(model: nn.Module) -> int:
-    """Add adapters to the weights beneath them and take them out, in place; return how many layers had one."""
-    layers = list(adapted_layers(model))
-    for name, layer in layers:
+def merge_adapters(model: nn.Module) -> None:
+    """Add adapters to the weights beneath them and take them out, in place."""
+    for name, layer in list(adapted_layers(model)):
         layer.merge(safe_merge=True)
         model.set_submodule(name, layer.base_layer)
-    return len(layers)
 
 
 def restart_adapter(backbone: nn.Module) -> None:

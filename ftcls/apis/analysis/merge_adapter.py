@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 from ftcls.apis.inference.model_zoo import find_checkpoint, get_model
-from ftcls.models.adapters import merge_adapters
+from ftcls.models.adapters import adapted_layers, merge_adapters
 from ftcls.utils import ConfigError
 from ftcls.utils.checkpoint.folder import save_whole
 
@@ -26,8 +26,9 @@ def merge_adapter(source: str | os.PathLike, out: str | os.PathLike | None = Non
     if path.is_dir():
         path = find_checkpoint(path)
     model = get_model(path.parent, path, 'cpu')
-    if not merge_adapters(model):
+    if not any(adapted_layers(model)):
         raise ConfigError(f'{path}: the config beside it has no model.adapter, so there is nothing to merge')
+    merge_adapters(model)
     out = Path(out or path.with_name(f'merged_{path.name}'))
     meta = dict(dataset_meta=model._dataset_meta, merged_from=str(path))
     save_whole(out, dict(meta=meta, state_dict=model.state_dict()))

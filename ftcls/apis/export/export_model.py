@@ -3,6 +3,7 @@ import copy
 import json
 import os
 import warnings
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -100,8 +101,7 @@ def export_model(model: str | os.PathLike | Config,
     cfg[f'{split}_dataloader'].collate_fn = dict(type='default_collate')  # which refuses images of several sizes
     datasets, _ = build_datasets(cfg, [split], net._dataset_meta.get('classes'))
     loader = build_loaders(resolve(cfg, EvalOptions()).cfg, datasets)[split]
-    with warnings.catch_warnings(), config_errors(
-            f'--to {to}', keep_own=False, hint='; choose another --to, or leave out options'):
+    with warnings.catch_warnings(), config_errors(f'--to {to}', keep_own=False, hint='; choose other options'):
         warnings.simplefilter('ignore')  # of torch and its exporters
         batch = next(iter(loader))
         inputs = batch['inputs'] if with_preprocessing else net.data_preprocessor(batch)['inputs']
@@ -115,7 +115,7 @@ def export_model(model: str | os.PathLike | Config,
             tolerance = 2e-2 if half else 1e-4
             if not difference <= tolerance:  # NaN is refused too
                 raise ConfigError(f'{out} is not written: its scores differ by up to {difference:.2g} on validation '
-                                  f'images, and {tolerance:g} is allowed; choose another --to, or leave out options')
+                                  f'images, and {tolerance:g} is allowed; choose another --to, or fewer options')
             draft.replace(out)
     return dict(path=out, images=len(same), difference=difference, agreement=sum(same) / len(same))
 
@@ -127,11 +127,10 @@ def _metadata(cfg: Config, checkpoint: str, scorer: _Scorer, example: torch.Tens
     meta |= dict(checkpoint=Path(checkpoint).name, best_score=info.get('best_score'), commit=get_git_hash('', 12))
     task = dict(PixelHead='Image Segmentation').get(scorer.head, 'Image Classification')
     arguments = {key: getattr(scorer.model.head, key) for key in HEADS[scorer.head]}
-    meta |= dict(task=task, head=dict(arguments, type=scorer.head))
+    meta |= dict(task=task, head=dict(arguments, type=scorer.head), with_preprocessing=scorer.with_preprocessing)
     meta |= dict(batch=1 if len(example) == 1 else None, shape=list(example.shape[1:]), dtype=str(example.dtype)[6:])
     settings = named(cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {})
-    order = 'rgb' if settings.get('to_rgb') else order
-    meta |= dict(preprocessor=settings, channel_order=order, with_preprocessing=scorer.with_preprocessing)
+    meta |= dict(preprocessor=settings, channel_order='rgb' if settings.get('to_rgb') else order)
     return meta | dict(pipeline=named(list(validation_dataset(cfg).get('pipeline') or ())))
 
 
@@ -167,12 +166,10 @@ def _compare(net: HeadedModel, written: HeadedModel, loader: DataLoader, most: i
     differences, same = [], []
     names = ('pred_prob', 'pred_mask') if isinstance(net.head, MODELS.get('PixelHead')) else ('pred_score',
                                                                                               'pred_label')
-    for batch in loader:
+    for batch in takewhile(lambda batch: most is None or len(same) < most, loader):
         expected, found = ([tuple(map(one.get, names)) for one in m.test_step(batch)] for m in (net, written))
         for (score, label), (other, other_label) in zip(expected, found):
             differences.append((score - other).abs().max())
             is_same = (label == other_label) if label.shape == other_label.shape else torch.zeros(1)
             same.append(is_same.float().mean().nan_to_num(1.).item())  # NaN: both without a label
-        if most is not None and len(same) >= most:
-            break
     return torch.stack(differences).max().item(), same
