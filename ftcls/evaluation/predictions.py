@@ -152,8 +152,8 @@ class PredictionRecorder(BaseMetric):
     samples: Sequence[tuple] = ()
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping]) -> None:
-        """Keep what is needed of the samples of a batch."""
-        self.results += map(_reduced, data_samples)
+        """Keep what is needed of the samples of a batch; nothing of what is no sample, as a user's model may return."""
+        self.results += [_reduced(sample) for sample in data_samples if isinstance(sample, Mapping)]
 
     def compute_metrics(self, results: list) -> dict:
         """Keep the samples of all processes."""

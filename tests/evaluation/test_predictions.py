@@ -83,3 +83,5 @@ def test_recorder_keeps_the_first_evaluation_without_padding() -> None:
     recorder.process(None, ONE_LABEL[::-1])  # for example of the trained weights, after the averaged ones
     recorder.evaluate(size=2)
     assert Predictions.from_samples(recorder.samples).paths == ['über/a.png', 'b.png']
+    recorder.process(None, [torch.zeros(2)])  # of a user's own model
+    assert not recorder.results

@@ -26,6 +26,7 @@ from .verdict import verdict_of
 __all__ = ['gather_run']
 
 _MOST_SUSPECTS = 24
+_TRACES = ('preflight.txt', 'metrics.jsonl', 'predictions')  # of a run
 
 
 def gather_run(work_dir: str | os.PathLike,
@@ -42,8 +43,8 @@ def gather_run(work_dir: str | os.PathLike,
         MissingFileError: If the folder holds no run.
     """
     folder = Path(work_dir)
-    if not folder.is_dir():
-        raise MissingFileError(f'{folder} is no folder; give the work dir of a run')
+    if not any((folder / name).exists() for name in _TRACES) and not list(folder.glob('*.pth')):
+        raise MissingFileError(f'{folder} is no work dir of a run: it holds neither {_TRACES[0]} nor a checkpoint')
     config = find_config(folder)
     cfg = load_config(config)
     again = ['--cfg-options', 'resume=False', 'load_from=None'] if cfg.get('resume') else []
@@ -57,15 +58,12 @@ def gather_run(work_dir: str | os.PathLike,
     with _noting(run, 'predictions'):
         source = checkpoint or str(find_checkpoint(folder))
         run.predictions = kept_predictions(folder, source, 'test') or predictions_of(folder, checkpoint)
-        _judge(run, folder)
+        _judge(run)
         with _noting(run, 'images'):
             _show(run, SplitImages(cfg, source, run.predictions))
         if run.class_table:
             with _noting(run, 'labels'):
                 _suspect(run, places)
-    if not (run.preflight or run.records or run.predictions):
-        raise MissingFileError(
-            f'{folder} holds no preflight.txt, metrics.jsonl or checkpoint; give the work dir of a run')
     run.facts = list(_facts(run, folder))
     run.verdict = verdict_of(run, _comparison(places))
     return run
@@ -82,7 +80,7 @@ def _noting(run: RunContents, what: str) -> Iterator[None]:
         run.notes.append(f'{what}: {type(err).__name__}: {err}')
 
 
-def _judge(run: RunContents, folder: Path) -> None:
+def _judge(run: RunContents) -> None:
     """Fill in what predictions alone tell."""
     found = run.predictions
     metric, scores = image_scores(found)
