@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 PUBLISHED_CONFIG = 'ftcls_config.json'
-_PUBLISHED_WEIGHTS = re.compile(r'.+-[0-9a-f]{8}\.(safetensors|pth)')
+_PUBLISHED_WEIGHTS = re.compile(r'.+-[0-9a-f]{8}\.safetensors')
 CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.th', '.ckpt', '.bin', '.safetensors')
 
 
