@@ -95,3 +95,6 @@ def _draw_parameter(axes: 'Axes', values: Sequence[Any], scores: Sequence[float]
     axes.plot(values, scores, 'o', color=_COLORS[0], alpha=0.7)
     if log_scaled:
         axes.set_xscale('log')
+        axes.xaxis.set_major_formatter('{x:g}')
+        axes.xaxis.get_major_locator().set_params(subs=(1, 3))
+        axes.xaxis.set_minor_formatter('')

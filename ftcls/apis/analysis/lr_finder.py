@@ -49,9 +49,9 @@ class RangeTest:
 
     @property
     def confirms(self) -> bool:
-        """Whether the loss falls at the config's rate: a tenth of the fall lies below it, and the lowest point not."""
+        """Whether the loss is down at the config's rate: by a tenth of its fall, before twice the lowest's rate."""
         fallen = self.smoothed[0] - np.interp(self.configured, self.rates, self.smoothed)
-        return self.configured <= self.bottom and fallen > 0.1 * (self.smoothed[0] - min(self.smoothed))
+        return self.configured <= 2 * self.bottom and fallen > 0.1 * (self.smoothed[0] - min(self.smoothed))
 
     @property
     def suggested(self) -> float:
@@ -65,10 +65,10 @@ class RangeTest:
         steps = f'{len(self.rates)} steps of {self.images} images, one at each rate, without the schedule of the config'
         lines = [f'{steps}: from {self.rates[0]:.2g} to {self.rates[-1]:.2g}, {end}']
         lines.append(f'the loss falls fastest at {best}; it is lowest at {bottom}, a tenth of which is {tenth}')
-        why = f"the config's: the loss falls there; it is for the whole schedule, {best} for a short one"
+        why = f"the config's: the loss is down there; it is for the whole schedule, {best} for a short one"
         if not self.confirms:
             option = f'--cfg-options optim_wrapper.optimizer.lr={best}'
-            why = f"where it falls fastest; at the config's {self.configured:.2g} it does not fall: {option}"
+            why = f"where it falls fastest; at the config's {self.configured:.2g} it is not down: {option}"
         lines.append(f'suggested: {self.suggested:.2g}, {why}')
         if not self.stopped and self.bottom >= 0.8 * self.rates[-1]:
             lines.append('the loss still falls at the highest rate: give a higher --max')
