@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--with-preprocessing',
         action='store_true',
-        help='take uint8 RGB pixels and normalise inside; default: take normalised float pixels')
+        help='take uint8 pixels, RGB if data_preprocessor.to_rgb, normalised inside; default: normalised float pixels')
     parser.add_argument('--half', action='store_true', help='store the weights, and compute, in float16')
     parser.add_argument('--out', metavar='FILE', help='default: model.onnx, .pt2, .pt or .safetensors in the work dir')
     parser.add_argument('--images', type=int, metavar='N', help='validation images to compare on (default: all)')
