@@ -49,7 +49,7 @@ class RangeTest:
 
     @property
     def confirms(self) -> bool:
-        """Whether the loss is down at the config's rate: by a tenth of its fall, before twice the lowest's rate."""
+        """Whether the loss is down at the config's rate, by a tenth of its fall, before twice the lowest's rate."""
         fallen = self.smoothed[0] - np.interp(self.configured, self.rates, self.smoothed)
         return self.configured <= 2 * self.bottom and fallen > 0.1 * (self.smoothed[0] - min(self.smoothed))
 
