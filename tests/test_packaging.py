@@ -242,4 +242,4 @@ def test_commands_of_the_page_in_a_fresh_environment(ftcls: Callable) -> None:
             line = re.sub(pattern, replacement, line)
         if not line.startswith(('pip ', 'eval ', 'register-')):
             ftcls(line)
-    ftcls('ftcls calibrate lenet5_pretrain_digits work_dirs/lenet5_pretrain_digits/epoch_1.pth')
+    ftcls('ftcls calibrate lenet5_pretrain_digits work_dirs/lenet5_pretrain_digits/epoch_15.pth')
