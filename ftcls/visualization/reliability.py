@@ -45,5 +45,6 @@ def draw_reliability(axes: 'Axes', title: str, count: Sequence[int], confidence:
     said = [confidence[i] for i in filled]
     axes.vlines(said, said, heights, color=_COLORS[1], linewidth=2, label='gap')  # from what was said to what came true
     axes.plot([0, 1], [0, 1], color='0.5', linestyle='--', linewidth=1)
-    axes.set(title=title, xlabel='confidence', ylabel='accuracy', xlim=(0, 1), ylim=(0, 1), aspect='equal')
+    axes.set(title=title, xlabel='confidence', ylabel='accuracy', xlim=(0, 1), ylim=(0, 1.02), aspect='equal')
     _finish(axes)
+    axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.14), ncol=3, fontsize=9, frameon=False)  # beside the bars

@@ -23,10 +23,13 @@ from ftcls.config.reading import named
 from ftcls.config.resolve import EvalOptions, resolve, work_dir_of
 from ftcls.models.adapters import merge_adapters
 from ftcls.models.headed_model import HeadedModel, check_word
+from ftcls.models.heads import ClsHead
+from ftcls.models.segmentors import ImageSegmentor
 from ftcls.registry import MODELS
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError
 from ftcls.utils.checkpoint.loading import read_checkpoint
+from ftcls.utils.names import enumerate_names
 from ftcls.version import __version__
 
 __all__ = ['export_model']
@@ -43,7 +46,11 @@ class _Scorer(nn.Module):
         self.dtype = torch.float16 if half else torch.float32
         self.model = copy.deepcopy(model).to(self.dtype)
         self.model.data_preprocessor.float()
-        self.head = next(name for name in HEADS if isinstance(model.head, MODELS.get(name)))
+        head = getattr(model, 'head', ClsHead())  # TimmClassifier has its own, inside
+        self.head = next((name for name in HEADS if isinstance(head, MODELS.get(name))), '')
+        if not self.head:
+            raise ConfigError(f'model.head: a file cannot give the scores of {type(head).__name__}, but of '
+                              f'{enumerate_names(HEADS)} and what derives from them')
         self.with_preprocessing = with_preprocessing
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -164,8 +171,9 @@ def _write(scorer: _Scorer, example: torch.Tensor, meta: dict, path: Path) -> He
 def _compare(net: HeadedModel, written: HeadedModel, loader: DataLoader, most: int | None) -> tuple[float, list[float]]:
     """Return the largest difference of a score, and of each image the share of its prediction that is the same."""
     differences, same = [], []
-    names = ('pred_prob', 'pred_mask') if isinstance(net.head, MODELS.get('PixelHead')) else ('pred_score',
-                                                                                              'pred_label')
+    names = ('pred_score', 'pred_label')
+    if isinstance(net, ImageSegmentor):
+        names = ('pred_prob', 'pred_mask')
     for batch in takewhile(lambda batch: most is None or len(same) < most, loader):
         expected, found = ([tuple(map(one.get, names)) for one in m.test_step(batch)] for m in (net, written))
         for (score, label), (other, other_label) in zip(expected, found):

@@ -164,6 +164,22 @@ def test_models(tmp_path: Path, kind: str, with_preprocessing: bool) -> None:
     torch.testing.assert_close(scores, logits.sigmoid() if kind == 'masks' else logits.softmax(dim=1))
 
 
+def test_a_whole_network_of_timm(tmp_path: Path) -> None:
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(32, 32)), dict(type='PackInputs')]
+    model = dict(type='TimmClassifier', model_name='test_resnet', num_classes=2)
+    cfg = _config(model, dict(data_root=str(_images(tmp_path)), pipeline=pipeline), mean=[90.] * 3, std=[50.] * 3)
+    result = export_model(_save(cfg, tmp_path / 'run'), to='torchscript', dynamic_batch=True)
+    assert result['difference'] < 1e-5 and result['agreement'] == 1 and result['images'] == 6
+    assert _metadata(tmp_path / 'run/model.pt')['head'] == dict(type='ClsHead')
+
+
+def test_refuses_a_head_without_scores(lenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(module.HEADS, 'ClsHead')
+    with pytest.raises(ConfigError, match='model.head: .*LinearClsHead.*PixelHead'):
+        export_model(lenet, to='torchscript', out=tmp_path / 'model.pt')
+    assert not list(tmp_path.iterdir())
+
+
 def test_several_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = {'val_dataloader.dataset.pairs': 40, 'val_dataloader.num_workers': 0, 'model.backbone.init_cfg': None}
     cfg = load_config('ftcls::tutorial/lenet5_finetune_digit_pairs.py', overrides)
