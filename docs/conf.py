@@ -44,19 +44,24 @@ nitpick_ignore_regex = [('py:class',
                          r'-?[\d.]+|inf|Figure|Console|collections\.abc\.Annotated|torch\.optim\.optimizer\..*')]
 
 # Pages that are files of the root, so that they are written once.
-ROOT_PAGES = dict(index='README.md', extending='CONTRIBUTING.md', security='SECURITY.md', changes='CHANGELOG.md')
+ROOT_PAGES = {
+    'index': 'README.md',
+    'extending': 'CONTRIBUTING.md',
+    'security': 'SECURITY.md',
+    'changes': 'CHANGELOG.md',
+    'zh/readme': 'README_zh-CN.md'
+}
 
 
 def _read_page(app, docname: str, source: list[str]) -> None:
     """Put the root's file in place of its page, and an image for each of light and dark in place of `<picture>`."""
     if docname in ROOT_PAGES:
         text = (ROOT / ROOT_PAGES[docname]).read_text(encoding='utf-8')
+        up = '../' * docname.count('/')
         for page, file in ROOT_PAGES.items():
-            text = text.replace(f']({file})', f']({page}.md)')
-        text = re.sub(r'(\]\(|src="|srcset=")docs/', r'\1', text)
+            text = text.replace(f']({file})', f']({up}{page}.md)')
+        text = re.sub(r'(\]\(|src="|srcset=")docs/', rf'\1{up}', text)
         source[0] = f'{text}\n{source[0]}' if docname == 'index' else text
-        if not (HERE / 'zh').is_dir():  # a pattern without pages is a warning
-            source[0] = re.sub(r'```{toctree}[^`]*zh/\*\n```', '', source[0])
     source[0] = re.sub(r'<picture>.*?</picture>', _two_images, source[0], flags=re.S)
 
 

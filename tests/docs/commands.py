@@ -15,6 +15,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'SECURITY.md', *sorted((ROOT / 'docs').glob('*.md'))]
+CHINESE = [ROOT / 'README_zh-CN.md', *sorted((ROOT / 'docs' / 'zh').glob('*.md'))]
 
 # Appended to `--cfg-options` of a config, so that its command takes seconds.
 _CIFAR = [

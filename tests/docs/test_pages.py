@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
-from commands import PAGES, ROOT, documented_commands, make_place, run_document
+from commands import CHINESE, PAGES, ROOT, documented_commands, make_place, run_document
 
 HERE = Path(__file__).parent
 DOCS = ROOT / 'docs'
@@ -42,7 +42,7 @@ def test_commands_of_the_page(page, place):
     assert all((place / name).stat().st_size > size for name, size in LEAVES.get(page.stem, {}).items())
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize('page', PAGES + CHINESE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_have_a_target(page):
     faults = []
     for target in re.findall(r'\]\(([^)\s]+)\)', without_code(page)):
@@ -57,7 +57,7 @@ def test_links_have_a_target(page):
 
 
 def test_the_site_has_every_page():
-    patterns = re.findall(r'^([\w/*.-]+)$', (DOCS / 'index.md').read_text(encoding='utf-8'), flags=re.M)
+    patterns = re.findall(r'^(?:.+ <)?([\w/*.-]+)>?$', (DOCS / 'index.md').read_text(encoding='utf-8'), flags=re.M)
     pages = [path.relative_to(DOCS).with_suffix('') for ending in ('md', 'ipynb') for path in DOCS.rglob(f'*.{ending}')]
     missing = [
         str(page) for page in pages
