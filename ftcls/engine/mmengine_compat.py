@@ -53,7 +53,7 @@ from mmengine.utils import manager
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ftcls.utils.checkpoint.folder import draft_of
+from ftcls.utils.checkpoint.folder import whole
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.checkpoint.plain import to_plain
 from ftcls.utils.errors import CheckpointError, ConfigError
@@ -125,17 +125,12 @@ class AtomicLocalBackend(LocalBackend):
             CheckpointError: If the file cannot be written: the disk is full, or the folder is not writable.
         """
         path = Path(filepath)
-        draft = draft_of(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open('xb') as file:
+            with whole(path) as draft, draft.open('xb') as file:
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())
-            draft.replace(path)
         except OSError as err:
-            with contextlib.suppress(OSError):
-                draft.unlink()
             what = f'{path} ({len(obj) / 2**20:.1f} MiB) cannot be written: {err.strerror or err}'
             raise CheckpointError(f'{what}. Mend that or give another --work-dir, then --resume PATH') from err
 

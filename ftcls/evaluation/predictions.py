@@ -2,6 +2,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 
 from ftcls.utils import DataError
-from ftcls.utils.checkpoint.folder import draft_of
+from ftcls.utils.checkpoint.folder import whole
 from ftcls.utils.checkpoint.restricted_pickle import RestrictedUnpickler
 from ftcls.utils.names import command
 from .metrics.overlap import count_pixels
@@ -29,11 +30,13 @@ def predictions_file(work_dir: str | os.PathLike, split: str) -> Path:
 class Predictions:
     """Labels and predictions for the N images of a split, in the order of the dataset; C classes.
 
-    An image has one label, any number of labels, or a mask. Of masks only the counts of pixels are kept.
+    If datasets are joined, or parts of others, it is the order of the predictions. An image has one label, any number
+    of labels, or a mask. Of masks only the counts of pixels are kept.
 
     Attributes:
         split: 'val', 'test' or 'out_of_fold'.
         checkpoint: Whose predictions they are: the path of the file from the work dir, '' if it is not known.
+        data: Digest of the dataset's settings, '' if it is not known.
         classes: C names, a number where there is none.
         paths: N paths, '' for an image in memory.
         sample_idx: (N, ) int64, the numbers that the innermost dataset gives its images; -1 if there is none.
@@ -51,6 +54,7 @@ class Predictions:
     """
     split: str
     checkpoint: str
+    data: str
     classes: list[str]
     paths: list[str]
     sample_idx: np.ndarray
@@ -64,7 +68,8 @@ class Predictions:
                      samples: Iterable[Mapping | tuple],
                      split: str = '',
                      checkpoint: str = '',
-                     classes: Sequence[str] = ()) -> 'Predictions':
+                     classes: Sequence[str] = (),
+                     data: str = '') -> 'Predictions':
         """Gather what a model made of images: a dict of a :class:`.DataSample` each, or what a recorder kept of it.
 
         Raises:
@@ -73,14 +78,16 @@ class Predictions:
         kept = [sample if isinstance(sample, tuple) else _reduced(sample) for sample in samples]
         if not kept:
             raise DataError(f'{split or "predictions"}: there is no sample')
+        if sorted(sample[1] for sample in kept) == list(range(len(kept))):
+            kept.sort(key=itemgetter(1))
         paths, numbers, labels, predicted, scores, counts = zip(*kept)
         given = [label for label in (*labels, *predicted) if label is not None]
         width = max([len(scores[0]), len(classes), *(label.max(initial=-1) + 1 for label in given)])
         several = any(len(label) != 1 for label in given)
         names = [*classes, *map(str, range(len(classes), width))]
         encoded = (_encoded(some, width, several) for some in (labels, predicted))
-        return cls(split, checkpoint, names, list(paths), np.array(numbers), *encoded, np.stack(scores),
-                   np.array(counts))
+        arrays = (np.array(numbers), *encoded, np.stack(scores), np.array(counts))
+        return cls(split, checkpoint, data, names, list(paths), *arrays)
 
     @classmethod
     def from_pkl(cls, path: str | os.PathLike) -> 'Predictions':
@@ -101,28 +108,20 @@ class Predictions:
         """Read a file of :meth:`save`; a damaged or missing one leads to various errors."""
         with np.load(path, allow_pickle=False) as file:
             values = {name: file[name] for name in file.files}
-        return cls(**values | {name: values[name].tolist() for name in ('split', 'checkpoint', 'classes', 'paths')})
+        texts = ('split', 'checkpoint', 'data', 'classes', 'paths')
+        return cls(**values | {name: values[name].tolist() for name in texts})
 
     @classmethod
     def joined(cls, parts: Sequence['Predictions']) -> 'Predictions':
         """Return the predictions of several models for different images as one."""
         arrays = zip(*((p.sample_idx, p.labels, p.predicted, p.scores, p.counts) for p in parts))
         paths = sum((part.paths for part in parts), [])
-        return cls(parts[0].split, '', parts[0].classes, paths, *map(np.concatenate, arrays))
+        return cls(parts[0].split, '', '', parts[0].classes, paths, *map(np.concatenate, arrays))
 
     def save(self, path: Path) -> None:
         """Write all of it into one ``.npz`` file of plain arrays; others see the old file until it is complete."""
-        draft = draft_of(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open('wb') as file:
+        with whole(path) as draft, draft.open('wb') as file:
             np.savez(file, **{key: np.asarray(value) for key, value in vars(self).items()})
-        draft.replace(path)
-
-    def dataset_indices(self) -> np.ndarray:
-        """Return the number of each image in the split's dataset, (N, ) int64."""
-        order = np.arange(len(self.paths))
-        is_order = np.array_equal(np.sort(self.sample_idx), order)  # not so if datasets are joined, or parts of others
-        return self.sample_idx if is_order else order
 
     def name_of(self, label: np.ndarray) -> str:
         """Return the names of a row of ``labels`` or ``predicted``, joined by ``;``, '' if it is not known."""

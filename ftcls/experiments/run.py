@@ -121,7 +121,6 @@ class Run:
 
     def _write(self, result: Mapping[str, Any]) -> None:
         if is_main_process():
-            self.folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(dict(name=self.name, **result, settings=self.settings), indent=2)
             write_whole(self.folder / _RESULT, text + '\n')
         barrier()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ftcls.utils import ConfigError, DataError, did_you_mean
-from ftcls.utils.checkpoint.folder import draft_of
+from ftcls.utils.checkpoint.folder import whole
 from ftcls.utils.fonts import drawable
 from ftcls.utils.names import is_percentage, score_digits
 from .records import Record, Series, learning_rates, metric_directions, metric_names, series, steps_per_epoch
@@ -145,10 +145,9 @@ def _panels(count: int, title: str | None) -> tuple['Figure', Sequence['Axes']]:
 def _save(figure: 'Figure', out: str | os.PathLike) -> Path:
     """Write the figure beside its place and move it there, so that a reader never meets half a file."""
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = draft_of(out)
-    figure.savefig(draft, format=out.suffix[1:] or 'png', dpi=120)
-    return draft.replace(out)
+    with whole(out) as draft:
+        figure.savefig(draft, format=out.suffix[1:] or 'png', dpi=120)
+    return out
 
 
 def _xy(points: Series, per_epoch: float | None) -> tuple[list[float], list[float]]:

@@ -19,7 +19,7 @@ def sample(label: int | list | None, predicted: int | list, scores: list, **meta
 
 
 ONE_LABEL = [
-    sample(1, 0, [.7, .2, .1], img_path='über/a.png', sample_idx=1),
+    sample(1, 0, [.7, .2, .1], img_path='über/a.png', sample_idx=4),
     sample(None, 2, [.1, .2, .7], img_path='b.png', sample_idx=0)
 ]
 
@@ -35,7 +35,7 @@ def test_file_gives_back_what_was_saved(tmp_path: Path) -> None:
     assert after.classes == ['ant', 'bee', '2']  # a score without a name
     assert after.paths == ['über/a.png', 'b.png'] and after.scores.dtype == np.float32
     assert after.rows()[0] == {
-        'img_path': 'über/a.png', 'sample_idx': '1', 'label': 'bee', 'predicted': 'ant',
+        'img_path': 'über/a.png', 'sample_idx': '4', 'label': 'bee', 'predicted': 'ant',
         'score ant': '0.7', 'score bee': '0.2', 'score 2': '0.1'
     }  # yapf: disable
     assert after.rows()[1]['label'] == ''
@@ -57,10 +57,11 @@ def test_pixels_of_masks_are_counted(tmp_path: Path) -> None:
     assert found.counts.tolist() == [[2, 1, 1]] and found.scores.shape == (1, 0)
 
 
-@pytest.mark.parametrize('numbers, expected', [((2, 0, 1), [2, 0, 1]), ((0, 1, 0), [0, 1, 2]), ((-1, -1), [0, 1])])
-def test_numbers_in_the_dataset(numbers: tuple, expected: list) -> None:
-    samples = [sample(0, 0, [1.], sample_idx=number) for number in numbers]  # twice the same: of joined datasets
-    assert Predictions.from_samples(samples).dataset_indices().tolist() == expected
+@pytest.mark.parametrize('numbers, expected', [((2, 0, 1), '120'), ((0, 1, 0), '012'), ((-1, -1), '01')])
+def test_shuffled_images_come_in_the_order_of_the_dataset(numbers: tuple, expected: str) -> None:
+    samples = [sample(0, 0, [1.], sample_idx=number, img_path=str(place)) for place, number in enumerate(numbers)]
+    found = Predictions.from_samples(samples)  # twice the same number: of joined datasets
+    assert ''.join(found.paths) == expected
 
 
 def test_pickle_is_read_and_not_run(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from ftcls.apis.training.data_checks import check_heads
 from ftcls.apis.training.loaders import build_datasets, build_loaders
 from ftcls.apis.training.train import check_config
 from ftcls.config.resolve import EvalOptions, resolve, work_dir_of
+from ftcls.engine.hooks import data_digest
 from ftcls.evaluation.predictions import PredictionRecorder, Predictions, predictions_file
 from ftcls.utils import ConfigError
 
@@ -44,7 +45,7 @@ def predictions_of(model: str | os.PathLike | Mapping | Config,
     if split not in ('val', 'test') or not cfg.get(f'{split}_dataloader'):
         raise ConfigError(f'{split}_dataloader: missing; predictions are made for `val` or `test`')
     work_dir = Path(work_dir_of(cfg, options))
-    if kept := kept_predictions(work_dir, source, split):
+    if kept := kept_predictions(work_dir, cfg, source, split):
         return kept
     trained = get_model(cfg, source, device)
     datasets, report = build_datasets(cfg, [split], trained._dataset_meta.get('classes'))
@@ -54,19 +55,20 @@ def predictions_of(model: str | os.PathLike | Mapping | Config,
         for batch in build_loaders(resolve(cfg, options).cfg, datasets)[split]:
             recorder.process(batch, [sample.to_dict() for sample in trained.val_step(batch)])
     whose = os.path.relpath(source, work_dir)
-    found = Predictions.from_samples(recorder.results, split, whose, report.classes or ())
+    found = Predictions.from_samples(recorder.results, split, whose, report.classes or (), data_digest(cfg, split))
     if checkpoint is None:
         found.save(predictions_file(work_dir, split))
     return found
 
 
-def kept_predictions(work_dir: Path, checkpoint: str | os.PathLike, split: str) -> Predictions | None:
-    """Return the predictions of a checkpoint that its run has kept, None if there are none."""
+def kept_predictions(work_dir: Path, cfg: Config, checkpoint: str | os.PathLike, split: str) -> Predictions | None:
+    """Return what the run in a folder has kept of a checkpoint's predictions for a config's split, None if nothing."""
     file = predictions_file(work_dir, split)
-    with suppress(Exception):  # there is no such file, or it is damaged
+    with suppress(Exception):  # there is no such file or split, or it is damaged
         kept = Predictions.load(file)
         # a later run in this folder gives its checkpoints the same names
         is_newer = file.stat().st_mtime >= Path(checkpoint).stat().st_mtime
-        if is_newer and Path(work_dir, kept.checkpoint).samefile(checkpoint):
+        is_same_data = kept.data == data_digest(cfg, split)
+        if is_newer and is_same_data and Path(work_dir, kept.checkpoint).samefile(checkpoint):
             return kept
     return None

@@ -12,7 +12,7 @@ from ftcls.apis.inference.features import FeatureExtractor
 from ftcls.apis.inference.inferencer import ValidationPipeline
 from ftcls.apis.training.loaders import build_datasets
 from ftcls.apis.training.train import check_config
-from ftcls.config.resolve import EvalOptions, resolve
+from ftcls.config.resolve import EvalOptions
 from ftcls.datasets.samplers import sample_labels
 from ftcls.evaluation.predictions import Predictions
 from ftcls.structures import DataSample
@@ -70,7 +70,7 @@ def draw_results(cfg: Config,
     kinds = dict(success=order[right], fail=order[~right])
     for name, indices in kinds.items():
         for rank, index in enumerate(indices[:topk], start=1):
-            image = pipeline.read_to_draw(*_image(dataset, found.dataset_indices()[index]))
+            image = pipeline.read_to_draw(*_image(dataset, index))
             sample = DataSample().set_gt_label(found.labels[index]).set_pred_label(found.predicted[index])
             sample.set_pred_score(found.scores[index])
             file = Path(out_dir, name, f'{rank:03d}_{Path(found.paths[index]).stem or index}.png')
@@ -90,17 +90,15 @@ def sample_features(extractor: FeatureExtractor,
     Args:
         extractor: The model, and how its images are prepared.
         stage: 'backbone' (the mean of its last map), 'neck' or 'pre_logits'.
-        class_idx: The numbers of the classes; None for the first ``max_num_class``.
+        class_idx: The numbers of the classes; None for the first ``max_num_class``. A class without images is left out.
         max_num_samples: Images of each class, the first ones.
     """
     dataset, names = _test_set(extractor.config, extractor.classes)
-    wanted = list(class_idx or range(len(names))[:max_num_class])
     labels = np.array([next(iter(several), -1) for several in sample_labels(dataset)])
     features = {}
-    for label in wanted:
-        images = [_image(dataset, index) for index in np.flatnonzero(labels == label)[:max_num_samples]]
-        orders = [order for _, order in images] or [None]
-        found = extractor([image for image, _ in images], batch_size=32, channel_order=orders[0], stage=stage)
+    for label in [label for label in class_idx or range(len(names))[:max_num_class] if label in labels]:
+        images, orders = zip(*(_image(dataset, index) for index in np.flatnonzero(labels == label)[:max_num_samples]))
+        found = extractor(images, batch_size=32, channel_order=orders[0], stage=stage)
         maps = np.array([as_list(one)[-1].cpu().float().numpy() for one in found])
         features[names[label]] = maps.reshape(*maps.shape[:2], -1).mean(axis=2)
     return features
@@ -111,9 +109,9 @@ def _split(cfg: Config) -> str:
 
 
 def _test_set(cfg: Config, classes: Sequence[str] | None = None) -> tuple[Dataset, Sequence[str]]:
-    options, split = EvalOptions(), _split(cfg)
-    datasets, report = build_datasets(resolve(check_config(cfg, options), options).cfg, [split], classes)
-    return datasets[split], report.classes
+    split = _split(cfg)
+    datasets, report = build_datasets(check_config(cfg, EvalOptions()), [split], classes)
+    return datasets[split], report.classes or ()
 
 
 def _image(dataset: Dataset, index: int) -> tuple[str | np.ndarray, str | None]:

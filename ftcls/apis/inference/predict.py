@@ -111,7 +111,6 @@ class PredictionReport:
     def write(self, out: str | os.PathLike) -> None:
         """Write the rows to a .json file (a list), or to a .csv file (one line per image and rank)."""
         path = Path(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() == '.json':
             write_whole(path, json.dumps(self.rows, indent=2, ensure_ascii=False) + '\n')
             return

@@ -57,7 +57,7 @@ def gather_run(work_dir: str | os.PathLike,
         run.records = read_records(folder / 'metrics.jsonl')
     with _noting(run, 'predictions'):
         source = checkpoint or str(find_checkpoint(folder))
-        run.predictions = kept_predictions(folder, source, 'test') or predictions_of(folder, checkpoint)
+        run.predictions = kept_predictions(folder, cfg, source, 'test') or predictions_of(folder, checkpoint)
         _judge(run)
         with _noting(run, 'images'):
             _show(run, SplitImages(cfg, source, run.predictions))

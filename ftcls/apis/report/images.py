@@ -39,11 +39,10 @@ class SplitImages:
     def __init__(self, cfg: Config, checkpoint: str, predictions: Predictions) -> None:
         self.cfg, self.predictions, split = cfg, predictions, predictions.split
         self.dataset = build_datasets(cfg, [split], predictions.classes or None)[0][split]
-        self._numbers = predictions.dataset_indices().tolist()
-        if (size := len(self.dataset)) != len(self._numbers):
-            raise DataError(f'{split}_dataloader.dataset has {size:,} images now, and had {len(self._numbers):,}')
+        if (size := len(self.dataset)) != (before := len(predictions.paths)):
+            raise DataError(f'{split}_dataloader.dataset has {size:,} images now, and had {before:,}')
         self.model = get_model(cfg, checkpoint)
-        self.names = [path or f'{split} sample {n}' for path, n in zip(predictions.paths, self._numbers)]
+        self.names = [path or f'{split} sample {number}' for number, path in enumerate(predictions.paths)]
 
     def image_of(self, number: int) -> np.ndarray | None:
         """Return an image of the predictions by number, (H, W, 3) uint8, RGB; None if it cannot be read any more."""
@@ -53,7 +52,7 @@ class SplitImages:
 
     def _prepare(self, number: int) -> tuple[dict, np.ndarray]:
         """Return the batch that an image makes before the data preprocessor, and after it as an image."""
-        packed = self.dataset[self._numbers[number]]
+        packed = self.dataset[number]
         if (path := packed['data_samples'].get('img_path') or '') != self.predictions.paths[number]:
             raise DataError(f'{path} is where {self.predictions.paths[number]} was')
         batch = {key: [packed[key]] for key in ('inputs', 'data_samples')}

@@ -1,13 +1,11 @@
 """The page of a report: one HTML file that needs nothing else."""
 import base64
 import io
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,6 +20,7 @@ from ftcls.visualization.records import metric_names
 from ftcls.visualization.reliability import draw_reliability
 from ftcls.visualization.svg import svg_panels
 from .contents import Calibration, RunContents, Segment
+from .templates import render_template
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,17 +60,12 @@ class Pictures(dict):
 
 def render(runs: Sequence[RunContents]) -> str:
     """Return the page of one run, or of several side by side, as HTML; a path that is not UTF-8 is written escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    options = dict(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
-    environment.filters.update(two=_two)
-    environment.globals.update(draw_curves=draw_curves, draw_compare=draw_compare, draw_calibration=_draw_calibration)
-    environment.globals.update(
-        photo=_photo, svgs=_svgs, cells=_cells, config_table=_config_table, heat=_heat, errors=_errors)
-    environment.globals.update(pictures=Pictures(), overlay_mask=overlay_mask, metric_names=metric_names, zip=zip)
+    tools = dict(draw_curves=draw_curves, draw_compare=draw_compare, draw_calibration=_draw_calibration, svgs=_svgs)
+    tools |= dict(photo=_photo, heat=_heat, errors=_errors, overlay_mask=overlay_mask, pictures=Pictures())
+    tools |= dict(cells=_cells, config_table=_config_table, metric_names=metric_names, zip=zip)
     counts = Counter(run.name for run in runs)
     runs = [run if counts[run.name] == 1 else replace(run, name=run.work_dir) for run in runs]
-    page = environment.get_template('report.html').render(runs=runs)
+    page = render_template('report.html', runs=runs, **tools)
     return page.encode('utf-8', 'backslashreplace').decode()
 
 
@@ -115,11 +109,6 @@ def _config_table(runs: Sequence[RunContents]) -> dict[str, list]:
     paths = dict.fromkeys(path for run in runs for path, *_ in differences(runs[0].config, run.config))
     nodes = [dict(walk(run.config)) for run in runs]
     return {path: [node.get(path, NOT_SET) for node in nodes] for path in paths if path != 'work_dir'}
-
-
-def _two(value: float | None) -> str:
-    """Write a number as all numbers of the page, with two decimals."""
-    return '–' if value is None or math.isnan(value) else f'{value:,.2f}'
 
 
 def _heat(cam: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Template
 from mmengine.dataset import pseudo_collate
 from safetensors import safe_open
 from safetensors.torch import save
@@ -24,10 +23,10 @@ from ftcls.utils import ConfigError
 from ftcls.utils.checkpoint.folder import draft_of, write_whole
 from ftcls.utils.download import file_digest
 from .gather import gather_run
+from .templates import render_template
 
 __all__ = ['FORMATS', 'publish']
 
-_CARD = Path(__file__).with_name('model_card.txt')
 FORMATS = ('ftcls', 'mmpretrain', 'torchvision', 'timm')
 _CHECKED = 32  # validation images, for which two networks must give the same scores
 _TRAINING_ONLY = ('adapter', 'freeze', 'init_cfg', 'norm_policy', 'pretrained', 'train_cfg')
@@ -74,8 +73,7 @@ def publish(source: str | os.PathLike,
         for library in dict.fromkeys(formats):
             files += _write_for(check_word('--format', library, FORMATS), model, draft, stem, meta, arch)
         facts = dict(files=files, digest=file_digest, folder=out, run=gather_run(folder, str(checkpoint)), **meta)
-        card = Template(_CARD.read_text(encoding='utf-8'), trim_blocks=True, lstrip_blocks=True)
-        write_whole(draft / 'README.md', _without_places(card.render(facts)))
+        write_whole(draft / 'README.md', _without_places(render_template('model_card.txt', **facts)))
         draft.replace(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -52,7 +52,6 @@ def write_report(folders: Sequence[str | os.PathLike],
             else:
                 runs.append(gather_run(folder, checkpoint, compared))
     path = Path(out or Path(folders[0], 'report.html'))
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, render(runs))
     return path, runs
 

@@ -1,13 +1,13 @@
 """What to think of a run, in sentences; their words are in ``verdict.txt``."""
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ftcls.utils.names import command
 from ftcls.visualization.records import metric_directions, metric_names
 from .contents import RunContents
 from .judging import is_known
+from .templates import render_template
 
 __all__ = ['verdict_of']
 
@@ -19,9 +19,6 @@ def verdict_of(run: RunContents, experiment: Mapping[str, Any]) -> list[str]:
         run: All but its verdict.
         experiment: The ``results.json`` of the comparison that it is a part of; {} if there is none.
     """
-    from jinja2 import Environment, FileSystemLoader
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True)
-    environment.filters['two'] = '{:,.2f}'.format
     directions = metric_directions(run.records)
     metric = next((name for name in metric_names(run.records) if name in directions), '')
     rounds = [record for record in run.records if record['kind'] == 'val' and record.get(metric) is not None]
@@ -34,5 +31,5 @@ def verdict_of(run: RunContents, experiment: Mapping[str, Any]) -> list[str]:
             wrong = known & (found.labels != found.predicted)
             pairs = Counter(zip(found.labels[wrong].tolist(), found.predicted[wrong].tolist()))
             numbers['confused'] = pairs.most_common(1)
-    text = environment.get_template('verdict.txt').render(run=run, experiment=experiment, command=command, **numbers)
+    text = render_template('verdict.txt', run=run, experiment=experiment, command=command, **numbers)
     return list(filter(None, text.splitlines()))

@@ -11,7 +11,7 @@ from .feature_cache import FeatureCacheHook
 from .l2sp import L2SPHook
 from .lr_range import LRRangeHook, RangeTestFinished
 from .precise_bn import PreciseBNHook
-from .predictions import PredictionsHook, keep_predictions, record_predictions
+from .predictions import PredictionsHook, data_digest, keep_predictions, record_predictions
 from .preflight import PreflightHook
 from .progress import ProgressHook
 from .speed import SpeedHook
@@ -24,5 +24,5 @@ __all__ = [
     'CurvesHook', 'DataWaitHook', 'DivergedError', 'DryRunFinished', 'DryRunHook', 'EarlyStoppingHook',
     'FeatureCacheHook', 'GradualUnfreezingHook', 'LinearProbeFineTuneHook', 'L2SPHook', 'LossWatch', 'PreflightHook',
     'MetricsFile', 'MetricsRecordHook', 'ProgressHook', 'LRRangeHook', 'RangeTestFinished', 'SpeedHook', 'StopHook',
-    'PredictionsHook', 'keep_predictions', 'record_predictions'
+    'PredictionsHook', 'data_digest', 'keep_predictions', 'record_predictions'
 ]

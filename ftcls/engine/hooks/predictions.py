@@ -1,15 +1,18 @@
 """What a run keeps for those who judge it: the predictions of its best validation."""
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 
 from ftcls.evaluation.predictions import PredictionRecorder, Predictions, predictions_file
+from ftcls.utils.digest import digest
 
-__all__ = ['PredictionsHook', 'keep_predictions', 'record_predictions']
+__all__ = ['PredictionsHook', 'data_digest', 'keep_predictions', 'record_predictions']
 
 _MOST_SCORES = 20_000_000  # images times classes; 80 MB
 
@@ -73,10 +76,16 @@ def keep_predictions(recorder: PredictionRecorder, runner: Runner, split: str, c
         return
     whose = os.path.relpath(checkpoint, runner.work_dir)
     try:
-        found = Predictions.from_samples(recorder.samples, split, whose, _classes(getattr(runner, f'{split}_loop')))
+        classes, data = _classes(getattr(runner, f'{split}_loop')), data_digest(runner.cfg, split)
+        found = Predictions.from_samples(recorder.samples, split, whose, classes, data)
         found.save(predictions_file(runner.work_dir, split))
     except Exception as err:  # noqa: B902  whatever goes wrong, the run is worth more
         runner.logger.warning(f'the predictions of {checkpoint} are not kept: {type(err).__name__}: {err}')
+
+
+def data_digest(cfg: Config, split: str) -> str:
+    """Return a digest of what a config says of a split's dataset."""
+    return digest(json.dumps(cfg[f'{split}_dataloader'].get('dataset'), sort_keys=True, default=str))
 
 
 def _classes(loop: BaseLoop) -> list[str]:

@@ -3,16 +3,19 @@ import contextlib
 import itertools
 import os
 import re
+import shutil
 import uuid
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 
 from ftcls.utils.errors import CheckpointError
 
-__all__ = ['checkpoint_form', 'draft_of', 'is_whole', 'newest_whole', 'remove_drafts', 'save_whole', 'write_whole']
+__all__ = [
+    'checkpoint_form', 'draft_of', 'is_whole', 'newest_whole', 'remove_drafts', 'save_whole', 'whole', 'write_whole'
+]
 
 
 def checkpoint_form(template: str | None = None) -> re.Pattern:
@@ -66,11 +69,24 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f'.{path.name}.{uuid.uuid4().hex}.part')
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file; others see the old one until it is complete."""
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a name to write a file or a folder under; when it is complete it takes its place, else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft = draft_of(path)
-    draft.write_text(text, encoding='utf-8')
-    draft.replace(path)
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        draft.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file, and make its folder; others see the old file until it is complete."""
+    with whole(path) as draft:
+        draft.write_text(text, encoding='utf-8')
 
 
 def save_whole(path: Path, checkpoint: dict) -> None:
@@ -79,14 +95,10 @@ def save_whole(path: Path, checkpoint: dict) -> None:
     Raises:
         CheckpointError: If it cannot be written, for example on a full disk; the old file stays.
     """
-    draft = draft_of(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(checkpoint, draft)
-        draft.replace(path)
+        with whole(path) as draft:
+            torch.save(checkpoint, draft)
     except (OSError, RuntimeError) as err:  # torch raises the latter on a full disk
-        with contextlib.suppress(OSError):
-            draft.unlink()
         raise CheckpointError(
             f'{path} cannot be written ({str(err).splitlines()[0]}); free the disk, or choose another '
             'file') from err

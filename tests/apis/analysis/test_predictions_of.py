@@ -56,6 +56,12 @@ def test_other_checkpoint_needs_one_pass(work_dir: Path) -> None:
     assert np.array_equal(best.scores, kept.scores)
 
 
+def test_other_data_need_one_pass(work_dir: Path) -> None:
+    cfg, checkpoint = apis.resolve_model(work_dir, True, ['val_dataloader.dataset.indices=20'])
+    assert len(apis.predictions_of(cfg, checkpoint).paths) == 20
+    assert len(apis.predictions_of(work_dir).paths) > 20
+
+
 def test_missing_damaged_and_old_files_are_made_again(work_dir: Path, tmp_path: Path) -> None:
     kept = apis.predictions_of(work_dir)
     moved = Path(shutil.copytree(work_dir, tmp_path / 'moved'))

@@ -9,6 +9,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from ftcls import apis
+from ftcls.apis.analysis import results as module
 from ftcls.utils import DataError
 
 
@@ -79,6 +80,12 @@ def test_images_in_memory_are_drawn_too(digits, tmp_path: Path) -> None:
     found = apis.draw_results(cfg, tmp_path / 'a.pth', tmp_path / 'out', topk=1)
     assert sum(map(len, found.values())) == 12
     assert list((tmp_path / 'out' / 'fail').glob('001_*.png'))
+
+
+def test_class_without_images_has_no_features(small_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extractor = apis.FeatureExtractor(str(small_run), device='cpu')
+    monkeypatch.setattr(module, 'sample_labels', lambda dataset: [[0]] + [[1]] * (len(dataset) - 1))
+    assert list(apis.sample_features(extractor, max_num_samples=1)) == ['bright', 'dark']
 
 
 def test_features_of_some_images(small_run: Path) -> None:
