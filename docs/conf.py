@@ -98,9 +98,16 @@ def _name_types(app, what, name, obj, options, signature, returned):
     return tuple(texts)
 
 
+def _set_language(app, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Say which pages are in Chinese, so that browsers take Chinese forms of the characters."""
+    if pagename.startswith('zh/'):
+        context['language'] = 'zh-CN'
+
+
 def setup(app) -> None:
     """Connect what the pages need."""
     app.connect('autodoc-process-signature', _name_types)
     app.connect('builder-inited', lambda app: write_api(HERE / 'api'))
     app.connect('source-read', _read_page)
+    app.connect('html-page-context', _set_language)
     app.connect('missing-reference', _find_reference)
