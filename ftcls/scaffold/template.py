@@ -6,6 +6,7 @@ from pprint import pformat
 from textwrap import wrap
 from typing import Any
 
+from ftcls.utils.checkpoint.folder import write_whole
 from ftcls.utils.names import command
 
 __all__ = ['VAL_FRACTION', 'write_config']
@@ -21,8 +22,7 @@ def write_config(path: Path, template: str, **values: Any) -> None:
     environment.filters.update(comment=_comment, listing=_listing, quoted=_quoted, repr=repr)
     environment.globals.update(val_fraction=VAL_FRACTION, command=command)
     text = environment.get_template(template).render(values, path=path.as_posix())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding='utf-8')
+    write_whole(path, text)
 
 
 def _comment(text: str, margin: int = 0) -> str:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from filelock import FileLock
 
+from .checkpoint.folder import remove_drafts, whole
 from .errors import ConfigError, UserError
 
 __all__ = ['ArrayFile', 'SHARED_MEMORY', 'file_state']
@@ -87,8 +88,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _make_room(path: Path, size: int, limit: float | None) -> None:
-    for dead in path.parent.glob('*.draft'):  # of killed processes: this one holds the lock
-        dead.unlink()
+    remove_drafts(path.parent)  # of killed processes: this one holds the lock
     files = sorted(path.parent.glob(f'*{path.suffix}'), key=lambda file: file.stat().st_mtime)
     used = sum(file.stat().st_size for file in files)
     most = (_free_bytes(path.parent) + used) / 2
@@ -111,16 +111,11 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    draft = path.with_name(f'{path.name}.draft')
-    try:
-        with draft.open('wb') as file:
-            write(file)
-            file.write(file.tell().to_bytes(8, 'little') + _END)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole(path) as draft, draft.open('wb') as file:
+        write(file)
+        file.write(file.tell().to_bytes(8, 'little') + _END)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def file_state(path: str) -> str:

@@ -1,5 +1,5 @@
 """One walk over a config, for all who look for something in it."""
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 __all__ = ['NOT_SET', 'as_list', 'differences', 'find_paths', 'grouped', 'join_path', 'walk']
@@ -19,21 +19,18 @@ def join_path(path: str, key: str | int) -> str:
     return f'{path}.{key}' if path else str(key)
 
 
-def walk(node: Any, path: str = '', into: Callable[[str, Any], bool] | None = None) -> Iterator[tuple[str, Any]]:
+def walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
     """Yield the path and the value of a config's node and of everything inside it, from the outside inwards.
 
     Args:
         node: A dict, a list, a tuple or a plain value.
         path: Path of ``node`` itself.
-        into: Asked with a path and its value whether to look inside it; None looks everywhere.
 
     Example:
         >>> list(walk({'a': [1, {'b': 2}]}))
         [('', {'a': [1, {'b': 2}]}), ('a', [1, {'b': 2}]), ('a.0', 1), ('a.1', {'b': 2}), ('a.1.b', 2)]
     """
     yield path, node
-    if into is not None and not into(path, node):
-        return
     if isinstance(node, Mapping):
         items = list(node.items())
     elif isinstance(node, list | tuple):
@@ -41,7 +38,7 @@ def walk(node: Any, path: str = '', into: Callable[[str, Any], bool] | None = No
     else:
         return
     for key, child in items:
-        yield from walk(child, join_path(path, key), into)
+        yield from walk(child, join_path(path, key))
 
 
 def find_paths(node: Any, value: Any) -> list[str]:

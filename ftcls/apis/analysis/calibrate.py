@@ -97,7 +97,6 @@ def calibrate(cfg: Config,
     same_data = cfg.val_dataloader.dataset == cfg.test_dataloader.dataset
     result = Calibration(temperature, layer, len(labels), before, after, same_data)
     out_dir = Path(out_dir or Path(work_dir_of(cfg, options), 'calibration'))
-    out_dir.mkdir(parents=True, exist_ok=True)
     meta = dict(temperature=temperature, calibrated_from=str(checkpoint))
     if report.classes:
         meta['dataset_meta'] = dict(classes=list(report.classes))

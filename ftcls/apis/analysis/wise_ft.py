@@ -104,7 +104,6 @@ def wise_ft(pretrained: str,
         _check_fits(end, finetuned, cfg)
         lines.append(f'measured on {split}_dataloader')
     rows, scores, path = [], {}, Path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
     for alpha in alphas:
         if len(alphas) > 1:
             path = Path(out).with_stem(f'{Path(out).stem}_alpha{alpha:g}')

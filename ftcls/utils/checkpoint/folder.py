@@ -99,9 +99,8 @@ def save_whole(path: Path, checkpoint: dict) -> None:
         with whole(path) as draft:
             torch.save(checkpoint, draft)
     except (OSError, RuntimeError) as err:  # torch raises the latter on a full disk
-        raise CheckpointError(
-            f'{path} cannot be written ({str(err).splitlines()[0]}); free the disk, or choose another '
-            'file') from err
+        why = str(err).splitlines()[0]
+        raise CheckpointError(f'{path} cannot be written ({why}); free the disk, or choose another file') from err
 
 
 def remove_drafts(folder: Path) -> None:
