@@ -27,6 +27,7 @@ _LOCAL = dict(type='LocalVisBackend')
 _BACKENDS = dict(  # arguments of backends that are given by their names: MMEngine's folder is refused by MLflow 3
     WandbVisBackend=dict(define_metric_cfg=[dict(name='*', step_metric='iter')]),
     MLflowVisBackend=dict(tracking_uri=os.environ.get('MLFLOW_TRACKING_URI', 'sqlite:///mlflow.db')))
+_QUOTED_OR_CHARACTER = re.compile(r'"[^"]*"?|\'[^\']*\'?|.', re.DOTALL)
 _WORDS = {'true': True, 'false': False, 'none': None, 'null': None}
 
 
@@ -55,9 +56,8 @@ def load_config(path: str | Path | Mapping | Config,
         cfg = Config(named(path))
     else:
         cfg = _load_file(resolve_config_path(path))
-    overrides = overrides or {}
     if not isinstance(overrides, Mapping):
-        overrides = dict(parse_override(item) for item in overrides)
+        overrides = dict(map(parse_override, overrides or ()))
     apply_overrides(cfg, overrides)
     return _with_backends(cfg)
 
@@ -249,21 +249,13 @@ def _parse_unquoted(text: str) -> Any:
 
 def _split_commas(text: str) -> list[str]:
     """Split at the commas that are not inside brackets or quotes."""
-    parts, depth, quote = [''], 0, ''
-    for char in text:
-        if quote:
-            if char == quote:
-                quote = ''
-        elif char in '\'"':
-            quote = char
-        elif char in '([{':
-            depth += 1
-        elif char in ')]}':
-            depth -= 1
-        if char == ',' and depth == 0 and not quote:
+    parts, depth = [''], 0
+    for token in _QUOTED_OR_CHARACTER.findall(text):
+        depth += (token in '([{') - (token in ')]}')
+        if token == ',' and depth == 0:
             parts.append('')
         else:
-            parts[-1] += char
+            parts[-1] += token
     return [part for part in parts if part.strip()]
 
 

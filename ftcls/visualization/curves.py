@@ -1,4 +1,8 @@
-"""The curves of one run, and of several runs compared, as PNG files."""
+"""The curves of one run, and of several runs compared, as PNG files.
+
+The colours are Okabe and Ito's, which colour-blind readers can tell apart, without yellow and black, which are too
+faint on white or on a dark ground. All else follows matplotlib's settings, also those of a file in MATPLOTLIBRC.
+"""
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,8 +22,6 @@ if TYPE_CHECKING:  # matplotlib takes half a second to import, which a run that 
 
 __all__ = ['draw_compare', 'draw_curves', 'plot_compare', 'plot_curves']
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, without yellow and black, which are too faint on
-# white or on a dark ground. All else follows matplotlib's settings, also those of a file in MATPLOTLIBRC.
 _COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#808080')
 _DASHES = ('-', '--', '-.', ':')
 
@@ -59,7 +61,7 @@ def draw_curves(panels: Sequence['Axes'], records: Sequence[Record]) -> None:
     _draw_metrics(middle, metrics, per_epoch, metric_directions(records))
     _draw_rates(right, learning_rates(records), per_epoch)
     for axes in panels:
-        _label_steps(axes, per_epoch is not None)
+        _finish_steps(axes, per_epoch is not None)
 
 
 def plot_compare(runs: Mapping[str, Sequence[Sequence[Record]]],
@@ -122,8 +124,7 @@ def draw_compare(panels: Sequence['Axes'],
     _log_where_it_spans(left, 20)
     right.set(title=f'Validation {metric}', ylabel=_unit([metric]))
     for axes in (left, right):
-        _label_steps(axes, by_epoch)
-        _finish(axes)
+        _finish_steps(axes, by_epoch)
 
 
 def _figure(width: float, height: float, title: str | None) -> 'Figure':
@@ -167,7 +168,6 @@ def _draw_losses(axes: 'Axes', lines: Mapping[str, Series], per_epoch: float | N
     if lines['val']:
         _draw_scores(axes, 'validation', lines['val'], per_epoch, _COLORS[1], higher_is_better=False)
     _log_where_it_spans(axes, 20)
-    _finish(axes)
 
 
 def _draw_scores(axes: 'Axes', label: str, points: Series, per_epoch: float | None, color: str,
@@ -188,7 +188,6 @@ def _draw_metrics(axes: 'Axes', metrics: Mapping[str, Series], per_epoch: float 
     axes.set(title='Validation metrics', ylabel=_unit(list(metrics)))
     for index, (name, points) in enumerate(metrics.items()):
         _draw_scores(axes, name, points, per_epoch, _COLORS[index % len(_COLORS)], higher_is_better.get(name))
-    _finish(axes)
 
 
 def _draw_rates(axes: 'Axes', rates: Mapping[str, Series], per_epoch: float | None) -> None:
@@ -200,7 +199,6 @@ def _draw_rates(axes: 'Axes', rates: Mapping[str, Series], per_epoch: float | No
         axes.plot(x, y, label=name, **style)
     if not _log_where_it_spans(axes, 5) and axes.lines:
         axes.set_ylim(bottom=0)
-    _finish(axes)
 
 
 def _scaled(points: Series, records: Sequence[Record], by_epoch: bool) -> list[tuple[float, float]]:
@@ -213,10 +211,12 @@ def _draw_arm(axes: 'Axes',
               seeds: Sequence[Sequence[tuple[float, float]]],
               color: str,
               digits: int = 0) -> None:
-    """Draw the mean of an arm's seeds in a band of one standard deviation; give the last with ``digits`` decimals."""
+    """Draw the mean of an arm's seeds in a band of one standard deviation; give the last with ``digits`` decimals.
+
+    Seeds that are not logged at the same steps are interpolated at those of the first, within their common range.
+    """
     if not (seeds := [points for points in seeds if points]):
         return
-    # Seeds that are not logged at the same steps are interpolated at those of the first, within their common range.
     start, stop = max(points[0][0] for points in seeds), min(points[-1][0] for points in seeds)
     x = np.array([at for at, _ in seeds[0] if start <= at <= stop])
     if not len(x):
@@ -240,10 +240,9 @@ def _smooth(values: Sequence[float]) -> np.ndarray:
     return np.convolve(values, window, 'same') / np.convolve(np.ones(len(values)), window, 'same')
 
 
-def _marks(values: Sequence[float], most: int = 40) -> dict[str, object]:
+def _marks(values: Sequence[float]) -> dict[str, object]:
     """Return how a line is drawn: with a dot at each value where there are few."""
-    marker = 'o' if len(values) <= most else ''
-    return dict(linewidth=1.6, marker=marker, markersize=3.5)
+    return dict(linewidth=1.6, marker='o' if len(values) <= 40 else '', markersize=3.5)
 
 
 def _log_where_it_spans(axes: 'Axes', factor: float) -> bool:
@@ -265,11 +264,12 @@ def _unit(metrics: Sequence[str]) -> str:
     return name
 
 
-def _label_steps(axes: 'Axes', by_epoch: bool) -> None:
-    """Name the x axis and number it in whole epochs or steps."""
+def _finish_steps(axes: 'Axes', by_epoch: bool) -> None:
+    """Name the x axis and number it in whole epochs or steps; add grid and legend."""
     from matplotlib.ticker import MaxNLocator
     axes.set_xlabel('epoch' if by_epoch else 'iteration')
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
+    _finish(axes)
 
 
 def _finish(axes: 'Axes') -> None:

@@ -20,6 +20,8 @@ _STRENGTH = 0.5
 def overlay_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Tint an image where its mask is foreground, and in another colour where it is not known.
 
+    The foreground has a full line around it, so that it is seen on ground of its own colour as well.
+
     Args:
         image: (H, W, 3), (H, W, 1) or (H, W) uint8, RGB or grey.
         mask: (H, W) uint8: 0 background, 1 foreground, 255 not known.
@@ -33,7 +35,6 @@ def overlay_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     for value, color in ((1, _FOREGROUND), (255, _UNKNOWN)):
         out[mask == value] = (1 - _STRENGTH) * out[mask == value] + _STRENGTH * color
     drawing = np.rint(out).astype(np.uint8)
-    # a full line around it, so that it is seen on ground of its own colour as well
     edges, _ = cv2.findContours((mask == 1).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(np.ascontiguousarray(drawing), edges, -1, _FOREGROUND.tolist(), 1)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ftcls.utils import ConfigError, DataError, did_you_mean
 from ftcls.utils.tree import grouped
-from .curves import _COLORS, _draw_arm, _finish, _label_steps, _panels, _save, _scaled
+from .curves import _COLORS, _draw_arm, _finish_steps, _panels, _save, _scaled
 from .records import Record, read_records, series, steps_per_epoch
 
 __all__ = ['iteration_times', 'plot_logs', 'read_log']
@@ -91,6 +91,5 @@ def plot_logs(runs: Mapping[str, Sequence[Record]],
             name = names[row * len(keys) + column]
             _draw_arm(axes, name, [_scaled(points, records, by_epoch)], _COLORS[row % len(_COLORS)])
         axes.set_title(key)
-        _label_steps(axes, by_epoch)
-        _finish(axes)
+        _finish_steps(axes, by_epoch)
     return _save(figure, out)

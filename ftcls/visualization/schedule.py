@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import grouped
-from .curves import _draw_rates, _label_steps, _panels, _save
+from .curves import _draw_rates, _finish_steps, _panels, _save
 
 __all__ = ['plot_schedule']
 
@@ -48,7 +48,7 @@ def plot_schedule(lr: Mapping[str, Sequence[float]],
             box = dict(facecolor=one.get_facecolor(), edgecolor='none', pad=0.5, alpha=0.8)
             one.annotate(f'+ {text}', (at / iters_per_epoch, 1), bbox=box, **_UPRIGHT)
         one.set(title=name, ylabel=name.lower())
-        _label_steps(one, by_epoch=True)
+        _finish_steps(one, by_epoch=True)
         if courses is momentum:  # its differences are small
             one.autoscale(axis='y')
     return _save(figure, out)

@@ -79,8 +79,7 @@ def _draw_history(axes: 'Axes', trials: Sequence[Mapping[str, Any]], metric: str
         if some := [trial for trial in trials if trial['pruned'] == pruned]:
             axes.plot([t['number'] for t in some], [t['score'] for t in some], 'o', color=color, label=label)
     if finished := [trial for trial in trials if not trial['pruned']]:
-        best_of = np.minimum if lower else np.maximum
-        best = best_of.accumulate([t['score'] for t in finished])
+        best = (np.minimum if lower else np.maximum).accumulate([t['score'] for t in finished])
         axes.step([t['number'] for t in finished], best, where='post', color=_COLORS[1], label='best so far')
     axes.set(title='Score of each trial', xlabel='trial', ylabel=drawable(metric), ymargin=0.25)
     axes.xaxis.get_major_locator().set_params(integer=True)

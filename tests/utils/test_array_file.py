@@ -76,7 +76,7 @@ def test_the_least_recently_used_files_make_room(tmp_path):
         os.utime(tmp_path / name, (number, number))
     _ensure(tmp_path / 'a.bin', content)  # used again, which makes b the oldest
     (tmp_path / 'other.txt').write_bytes(content)
-    (tmp_path / 'killed.bin.draft').write_bytes(content)
+    (tmp_path / f'.killed.bin.{"0" * 32}.part').write_bytes(content)
     _ensure(tmp_path / 'c.bin', content, limit=1000 / 2**30)
     assert sorted(path.name for path in tmp_path.glob('*.*') if path.name != '.lock') == ['a.bin', 'c.bin', 'other.txt']
 

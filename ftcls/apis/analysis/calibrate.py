@@ -1,7 +1,7 @@
 """Temperature scaling: making a trained classifier's scores mean what they say."""
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from operator import itemgetter
 from pathlib import Path
 
@@ -91,8 +91,9 @@ def calibrate(cfg: Config,
     logits, labels = _logits(model, loaders['val'])
     temperature = fit_temperature(logits, labels)
     test_logits, test_labels = _logits(model, loaders['test'])
-    before, bars_before = _measure(test_logits, test_labels, bins)
-    after, bars_after = _measure(test_logits / temperature, test_labels, bins)
+    scaled = {'before': test_logits, f'after, T = {temperature:.2f}': test_logits / temperature}
+    measured = {name: _measure(logits, test_labels, bins) for name, logits in scaled.items()}
+    before, after = (numbers for numbers, _ in measured.values())
     layer = _divide_logits(model, temperature, next(_inputs(model, loaders['val']))[0])
     same_data = cfg.val_dataloader.dataset == cfg.test_dataloader.dataset
     result = Calibration(temperature, layer, len(labels), before, after, same_data)
@@ -102,10 +103,10 @@ def calibrate(cfg: Config,
         meta['dataset_meta'] = dict(classes=list(report.classes))
     save_whole(out_dir / 'calibrated.pth', dict(meta=meta, state_dict=model.cpu().state_dict()))
     (out_dir / 'calibration.json').write_text(json.dumps(asdict(result), indent=2) + '\n', encoding='utf-8')
-    panels = {}
-    for name, numbers, bars in (('before', before, bars_before), (f'after, T = {temperature:.2f}', after, bars_after)):
-        title = f'{name}: ECE {100 * bars.ece:.2f} %, NLL {numbers["nll"]:.3f}'
-        panels[title] = bars.count, bars.confidence, bars.accuracy
+    panels = {
+        f'{name}: ECE {100 * bars.ece:.2f} %, NLL {numbers["nll"]:.3f}': astuple(bars)
+        for name, (numbers, bars) in measured.items()
+    }
     plot_reliability(panels, out_dir / 'reliability.png')
     return result
 
