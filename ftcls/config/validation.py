@@ -194,7 +194,7 @@ def _is_dict_of_components(value: Mapping, path: str) -> bool:
 
 
 def _one_component_faults(value: Mapping, name: Any, path: str, types: _Types) -> Iterator[str]:
-    """Check one dict against the class that its ``type`` names, then what is nested in it."""
+    """Check one dict against the class that its ``type`` names, then what is nested in it, by its own signature."""
     component = types.find(name)
     if component is None:
         hint = '; TIMMBackbone takes any network of timm by its model_name' if path.endswith('backbone') else ''
@@ -207,7 +207,6 @@ def _one_component_faults(value: Mapping, name: Any, path: str, types: _Types) -
     if name_of(component) in PASSED_ON:
         yield from _passed_on_faults(given, path, component, taken)
     else:
-        # components are checked against their own signatures, as nested ones
         holders = [key for key in given if key in COMPONENT_KEYS or KEYS.get(key, Key()).registry is not None]
         nested = [key for key in holders if isinstance(given[key], _CONTAINER)]
         types_by_key = {**KEYS.get(path, Key()).items, **dict.fromkeys(nested, Any)}

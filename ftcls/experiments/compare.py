@@ -62,10 +62,12 @@ def read_arms(text: str, overrides: Sequence[str] = ()) -> list[str | Config]:
 
 
 def few_shots(cfg: Config, shots: int) -> Config:
-    """Return a copy of a config that trains on ``shots`` labelled samples per class, drawn by each run's seed."""
+    """Return a copy of a config that trains on ``shots`` labelled samples per class, drawn by each run's seed.
+
+    ``Digits`` tests on the samples that are not drawn.
+    """
     cfg = copy.deepcopy(cfg)
     train = split_datasets(cfg, 'train')
-    # `Digits` tests on the samples that are not drawn
     for dataset in train + [one for one in split_datasets(cfg, 'val', 'test') if one.get('shots_per_class')]:
         dataset['shots_per_class'] = shots
     return cfg

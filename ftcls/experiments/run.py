@@ -280,9 +280,11 @@ def execute_runs(runs: Sequence[Run], workers: Workers, metric: str | None, log:
 
 
 def _check_groups(runs: Sequence[Run], metric: str | None, launcher: str) -> None:
-    """Check the first run of each group; a fault would stop every run of it."""
+    """Check the first run of each group; a fault would stop every run of it.
+
+    The check looks at the validation's results, so that the ``metric`` counts only if a test set is measured alike.
+    """
     for run, *_ in grouped((run.group, run) for run in runs).values():
-        # the check looks at the validation's results, and a test set may be measured otherwise
         is_alike = run.cfg.get('test_evaluator') in (None, run.cfg.get('val_evaluator'))
         try:
             check_start(run.cfg, metric if is_alike else None, launcher)

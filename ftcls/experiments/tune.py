@@ -104,7 +104,7 @@ class SearchPlan:
         return Run(name, cfg, Path(self.options.out_dir, name), measure=self._last_validation)
 
     def _last_validation(self, runner: Runner) -> dict[str, Any]:
-        # from the file, since a run that was killed after its end validates no more
+        """Read the file, since a run that was killed after its end validates no more."""
         records = [one for one in read_records(Path(runner.work_dir, 'metrics.jsonl')) if one['kind'] == 'val']
         if records[-1].get(self.metric) is None:
             raise ArithmeticError(f'{self.metric} of the last validation is not finite')

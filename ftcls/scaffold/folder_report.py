@@ -2,7 +2,7 @@
 import os
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,7 +172,8 @@ def report_folder(data: str | os.PathLike, check: int = 20_000) -> FolderReport:
         if not set(split.counts) & set(classes):
             raise DataError(f'--data {data}: {split.prefix} has images of {enumerate_names(split.counts)}, and '
                             f'training of {enumerate_names(classes)}; the folders of a class must have the same name')
-    return FolderReport(os.fspath(data), splits, classes, stray, _compare_images(root, splits), loading, notes)
+    doubles = list(_compare_images(root, splits))
+    return FolderReport(os.fspath(data), splits, classes, stray, doubles, loading, notes)
 
 
 def subfolders(root: Path) -> list[str]:
@@ -242,9 +243,9 @@ def looks_and_faults(read: LoadImageFromFile, paths: Sequence[str]) -> tuple[dic
     return looks, faults
 
 
-def _compare_images(root: Path, splits: Mapping[str, SplitReport]) -> list[str]:
-    """Return sentences on images that are there twice, or nearly, or are unlike all others."""
-    images, looks, lines = [], {}, []
+def _compare_images(root: Path, splits: Mapping[str, SplitReport]) -> Iterator[str]:
+    """Yield sentences on images that are there twice, or nearly, or are unlike all others."""
+    images, looks = [], {}
     for name, split in splits.items():
         files = {str(root / split.prefix / path): label for path, label in split.label_of.items()}
         images += [Image(file, name, label, Path(file)) for file, label in files.items()]
@@ -255,5 +256,4 @@ def _compare_images(root: Path, splits: Mapping[str, SplitReport]) -> list[str]:
             text += ', and one may be drawn for validation'
             level = 'WARNING'
         if level != 'note':
-            lines += _line_of(f'WARNING {split}: {text}: {plural(len(names), "image")}', names)
-    return lines
+            yield from _line_of(f'WARNING {split}: {text}: {plural(len(names), "image")}', names)

@@ -62,9 +62,8 @@ def check_arguments(component: Callable, given: Mapping[str, Any], name: str, ta
     Raises:
         ConfigError: With one line per fault, each with the name, the argument and its value.
     """
-    if _is_typed(component):
-        if faults := list(argument_faults(component, given, name, taken)):
-            raise ConfigError('\n'.join(faults))
+    if _is_typed(component) and (faults := list(argument_faults(component, given, name, taken))):
+        raise ConfigError('\n'.join(faults))
 
 
 def argument_faults(

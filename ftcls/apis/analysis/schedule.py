@@ -89,7 +89,7 @@ def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
         optimizer = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper)).optimizer
     with config_errors('param_scheduler'), warnings.catch_warnings():
         warnings.filterwarnings('ignore', r'Detected call of `scheduler\.step')
-        schedulers = _build_schedulers(cfg, optimizer, iters, total // epoch, total)
+        schedulers = list(_build_schedulers(cfg, optimizer, iters, total // epoch, total))
         rates, momenta = zip(*_run(optimizer, schedulers, epoch, total))
     names = _group_names(optimizer)
     lr, momentum = (dict(zip(names, map(list, zip(*values)))) for values in (rates, momenta))
@@ -130,14 +130,12 @@ def _iters_per_epoch(cfg: Config, length: EpochLength) -> tuple[int, str]:
     return iters, note
 
 
-def _build_schedulers(cfg: Config, optimizer: Optimizer, iters: int, epochs: int, total: int) -> list:
+def _build_schedulers(cfg: Config, optimizer: Optimizer, iters: int, epochs: int, total: int) -> Iterator[Any]:
     """Build the schedulers as the Runner does: by default they end with the run, at an epoch or an iteration."""
-    built = []
     for config in as_list(cfg.get('param_scheduler') or []):
         config = copy.deepcopy(config)
         config.setdefault('end', epochs if config.get('by_epoch', True) else total)
-        built.append(PARAM_SCHEDULERS.build(config, default_args=dict(optimizer=optimizer, epoch_length=iters)))
-    return built
+        yield PARAM_SCHEDULERS.build(config, default_args=dict(optimizer=optimizer, epoch_length=iters))
 
 
 def _run(optimizer: Optimizer, schedulers: list, epoch: int, total: int) -> Iterator[tuple[tuple, tuple]]:

@@ -260,12 +260,12 @@ class ImageClassificationInferencer:
         return iter([predicted[index] for index in range(len(samples))])
 
     def _describe(self, sample: DataSample, topk: int | None) -> dict[str, Any]:
+        """Return the result; the lower index comes first among equal scores, as in the metrics."""
         scores = sample.pred_score.detach().cpu().float().numpy()
         if self.classes is not None and len(self.classes) != len(scores):
             raise ConfigError(f'`classes`: {len(self.classes)} class names ({enumerate_names(self.classes, 5)}) are '
                               f'given and the model scores {len(scores)} classes')
         check_topk(topk, len(scores))
-        # stable: the lower index comes first among equal scores, as in the metrics
         ranked = [dict(label=int(i), score=float(scores[i])) for i in np.argsort(-scores, kind='stable')]
         if self.classes is not None:
             ranked = [{**hit, 'class': self.classes[hit['label']]} for hit in ranked]
@@ -279,8 +279,10 @@ class ImageClassificationInferencer:
         return dict(result, pred_scores=scores)
 
     def _draw(self, image: np.ndarray, sample: DataSample, path: Path) -> dict[str, str]:
-        """Draw the prediction into a file; return the paths of what was written, by kind."""
-        # one visualizer per image: it keeps the figure of its last image, and building it is quick
+        """Draw the prediction into a file; return the paths of what was written, by kind.
+
+        Each image has a visualizer of its own, which keeps the figure of its last image and is built quickly.
+        """
         UniversalVisualizer().visualize_cls(image, sample.cpu(), classes=self.classes, draw_gt=False, out_file=path)
         return dict(overlay=str(path))
 

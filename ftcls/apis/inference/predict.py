@@ -128,18 +128,15 @@ class PredictionReport:
     def _has_masks(self) -> bool:
         return any('foreground' in row for row in self.rows)
 
-    def _lines(self) -> list[dict]:
-        """Return one dict per image and rank; the row itself for a mask, a broken image and one without a label."""
-        lines = []
+    def _lines(self) -> Iterator[dict]:
+        """Yield one dict per image and rank; the row itself for a mask, a broken image and one without a label."""
         for row in self.rows:
             hits = row.get('topk')
             if hits is None:  # lists of several labels
                 columns = {key.removeprefix('pred_'): value for key, value in row.items() if key.startswith('pred_')}
                 hits = [dict(zip(columns, values)) for values in zip(*columns.values())]
             files = {key: row[key] for key in ('img_path', 'mask', 'overlay') if key in row}
-            ranked = [dict(hit, **files, rank=rank) for rank, hit in enumerate(hits, start=1)]
-            lines += ranked or [row]
-        return lines
+            yield from [dict(hit, **files, rank=rank) for rank, hit in enumerate(hits, start=1)] or [row]
 
 
 def split_checkpoint(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -199,10 +196,12 @@ def _check_images(images: Sequence[str]) -> None:
 
 
 def _iter_prepared(files: Sequence[str], pipeline: ValidationPipeline, batch_size: int) -> Iterator[dict | UserError]:
-    """Yield for each file the packed sample, or why there is none; of many, worker processes prepare a batch ahead."""
+    """Yield for each file the packed sample, or why there is none; of many, worker processes prepare a batch ahead.
+
+    The loader has a generator, so that the random numbers of this process do not move on.
+    """
     workers = usable_cores() if len(files) >= _FEW else 0
     ahead = max(2, batch_size // workers) if workers else None
-    # without a generator, the random numbers of this process would move on
     options = dict(num_workers=workers, prefetch_factor=ahead, generator=torch.Generator())
     loader = DataLoader(files, None, collate_fn=partial(_prepare, pipeline), **options)
     prepare_workers(loader, 'predict')

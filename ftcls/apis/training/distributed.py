@@ -116,10 +116,12 @@ def count_event(name: str, times: int = 1) -> int:
 
 
 def close_distributed() -> None:
-    """Leave the process group, so that no process waits or warns at its end."""
+    """Leave the process group, so that no process waits or warns at its end.
+
+    Up to torch 2.7, destroying the group keeps the interpreter's lock while it joins gloo's threads, one of which may
+    need that lock to free the last tensors; a sleep gives it the lock (pytorch/pytorch#154976).
+    """
     if is_distributed():
         if torch_dist.get_backend() == 'gloo':
-            # Up to torch 2.7, destroying the group keeps the interpreter's lock while it joins gloo's threads, one of
-            # which may need that lock to free the last tensors; a sleep gives it the lock (pytorch/pytorch#154976).
             time.sleep(0.1)
         torch_dist.destroy_process_group()

@@ -33,9 +33,6 @@ __all__ = [
     'DataReport', 'build_datasets', 'build_loaders', 'dataset_configs', 'describe_counts', 'image_loader', 'open_caches'
 ]
 
-# Two datasets over the same list must agree on these so that the parts that they draw do not overlap.
-_DRAW_SETTINGS = ('val_fraction', 'split_seed')
-
 
 @dataclass
 class DataReport:
@@ -258,11 +255,12 @@ def image_loader(dataset: Dataset) -> LoadImageFromFile | None:
 
 
 def _check_same_settings(train: Dataset, other: Dataset, split: str) -> None:
+    """Check that two datasets over the same list draw their parts alike, so that these do not overlap."""
     if not all(isinstance(one, BaseDataset) and one.val_fraction is not None for one in (train, other)):
         return
     if (train.data_prefix, train.ann_file) != (other.data_prefix, other.ann_file):
         return
-    for name in _DRAW_SETTINGS:
+    for name in ('val_fraction', 'split_seed'):
         ours, theirs = getattr(train, name), getattr(other, name)
         if ours != theirs:
             with located(f'{split}_dataloader.dataset.{name}'):

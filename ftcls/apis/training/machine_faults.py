@@ -140,7 +140,7 @@ def prepare_workers(loader: DataLoader, split: str) -> None:
 
 
 def _start_worker(split: str, start: Callable[[int], Any] | None, worker: int) -> None:
-    # Ctrl-C, Slurm and `timeout` send a signal to all processes, and a step in progress needs its batches.
+    """Begin as a worker that ignores what Ctrl-C, Slurm and `timeout` send to all: a step needs its batches."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)  # a worker that is not forked starts with a thread per core

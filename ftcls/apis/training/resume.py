@@ -1,7 +1,7 @@
 """Resuming a run: from which checkpoint, and whether the config still asks for the same run."""
 import ast
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +98,9 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
         return
     old, new = _by_path(before), _by_path(cfg.to_dict())
     changed = [line for key in _RESTORED for line in _describe(key, old.get(key), new.get(key))]
-    if _hooks(before, _PLANS):
+    if any(_hooks(before, _PLANS)):
         changed += _hook_differences(before, cfg, _PLANS)
-    warned = _hook_differences(before, cfg, _OTHER_HOOKS)
+    warned = list(_hook_differences(before, cfg, _OTHER_HOOKS))
     for key in _FREEZING:
         warned += _describe(key, old[key], new[key])
     if warned:
@@ -135,25 +135,21 @@ def _by_path(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return found | {'model.freeze': as_list(found['model.freeze'])}
 
 
-def _hooks(cfg: Mapping[str, Any], names: tuple[str, ...]) -> list[dict]:
-    """Return the config's hooks of these names, with their defaults filled in."""
-    found = []
+def _hooks(cfg: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[dict]:
+    """Yield the config's hooks of these names, with their defaults filled in."""
     for hook in cfg.get('custom_hooks') or []:
         name = type_name(hook)
         if name in names:
             parameters = own_arguments(HOOKS.get(name)).items()
             defaults = {key: one.default for key, one in parameters if one.default is not one.empty}
-            found.append({**defaults, **hook, 'type': name})
-    return found
+            yield {**defaults, **hook, 'type': name}
 
 
-def _hook_differences(old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+def _hook_differences(old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[str]:
     """Compare the hooks of these names, one after another."""
-    lines: list[str] = []
     for before, now in itertools.zip_longest(_hooks(old, names), _hooks(new, names), fillvalue={'type': 'none'}):
         kinds = _describe('custom_hooks', before['type'], now['type'])
-        lines += kinds or _describe(f'custom_hooks.{now["type"]}', before, now)
-    return lines
+        yield from kinds or _describe(f'custom_hooks.{now["type"]}', before, now)
 
 
 def _describe(path: str, old: Any, new: Any) -> list[str]:

@@ -5,7 +5,7 @@ import platform
 import random
 import resource
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -88,7 +88,7 @@ def _train(cfg: Config, options: TrainOptions, hooks: Sequence[Hook], world_size
     splits = ['train']
     if options.validate and cfg.get('val_dataloader'):
         splits.append('val')
-    weights = [] if checkpoint else _weight_sources(cfg)
+    weights = [] if checkpoint else list(_weight_sources(cfg))
     datasets, report, samples = _check_sources(cfg, splits, weights, work_dir_of(cfg, options))
     seed = from_main(random.SystemRandom().randrange(2**31))
     facts = Facts(world_size, checkpoint, meta, report.counts['train'] or {}, seed, loaders_before(meta))
@@ -133,9 +133,9 @@ def check_config(cfg: Config | Mapping, options: TrainOptions | EvalOptions) -> 
 
 
 def _run(runner: Runner, start: StartHook) -> None:
+    """Train; with accumulated gradients, schedulers by iteration rightly step before the optimizer does."""
     try:
         with warnings.catch_warnings(), config_errors('before the first step', start):
-            # With accumulated gradients, schedulers by iteration rightly step before the optimizer does.
             warnings.filterwarnings('ignore', r'Detected call of `scheduler\.step')
             runner.train()
         _log_end(runner, start.first_iteration)
@@ -216,12 +216,11 @@ def _maker_hint(source: str, cfg: Config) -> str:
     return f'. Make it first: {command("train", names.get(makers[0], os.path.relpath(makers[0])))}'
 
 
-def _weight_sources(cfg: Config) -> list[str]:
-    """Return every checkpoint that a config loads."""
-    sources = []
+def _weight_sources(cfg: Config) -> Iterator[str]:
+    """Yield every checkpoint that a config loads."""
     for component in iter_pretrained(cfg.model):
-        sources += [one['checkpoint'] for one in as_list(component['init_cfg']) if one.get('type') == 'Pretrained']
-    return sources + as_list(cfg.get('load_from') or [])
+        yield from (one['checkpoint'] for one in as_list(component['init_cfg']) if one.get('type') == 'Pretrained')
+    yield from as_list(cfg.get('load_from') or [])
 
 
 def build_runner(cfg: Config, loaders: Mapping[str, DataLoader], hooks: Sequence[Hook] = ()) -> Runner:

@@ -102,7 +102,8 @@ def _splits(name: str) -> Iterator[tuple[str, str]]:
 def _best_prefixes(theirs: Tensors, ours: Tensors) -> tuple[str, str]:
     """Return what to take off their names and what to put in its place so that most fit by name and shape.
 
-    Where less than half of ours would fit, it is another architecture: then by name alone, for a report that helps.
+    Where less than half of ours would fit, it is another architecture: then by name alone, for a report that helps. Of
+    the beginnings that fit as many, those that change the least are taken.
     """
     by_ending: dict[str, list[tuple[str, torch.Size]]] = {}
     for name, tensor in ours.items():
@@ -117,7 +118,6 @@ def _best_prefixes(theirs: Tensors, ours: Tensors) -> tuple[str, str]:
     if not fits:
         return '', ''
     votes = fits if 2 * max(fits.values()) >= len(ours) else same_names
-    # Of those that fit as many, the ones that change the least.
     return min(votes, key=lambda pair: (-votes[pair], -fits[pair], len(pair[0]) + len(pair[1]), pair))
 
 
