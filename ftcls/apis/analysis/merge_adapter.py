@@ -22,9 +22,7 @@ def merge_adapter(source: str | os.PathLike, out: str | os.PathLike | None = Non
         MissingFileError: If there is no checkpoint, or no config beside it.
         CheckpointError: If the file cannot be written.
     """
-    path = Path(source)
-    if path.is_dir():
-        path = find_checkpoint(path)
+    path = find_checkpoint(source)
     model = get_model(path.parent, path, 'cpu')
     if not any(adapted_layers(model)):
         raise ConfigError(f'{path}: the config beside it has no model.adapter, so there is nothing to merge')

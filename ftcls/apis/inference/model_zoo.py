@@ -70,8 +70,13 @@ def find_config(work_dir: str | os.PathLike) -> Path:
 
 
 def find_checkpoint(work_dir: str | os.PathLike) -> Path:
-    """Return the best checkpoint of a run, else its last, or what was published; MissingFileError if there is none."""
+    """Return the best checkpoint of a run, else its last, or what was published; MissingFileError if there is none.
+
+    What is no folder is taken for a checkpoint and returned.
+    """
     folder = Path(work_dir)
+    if not folder.is_dir():
+        return folder
     best = sorted(folder.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
     if best:
         return best[-1]

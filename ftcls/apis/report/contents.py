@@ -63,14 +63,12 @@ class Calibration(NamedTuple):
         temperature: What the logits are divided by.
         before, after: Bins of equal width over the score, with their ``ece``, 0 to 1.
         nll_before, nll_after: Mean negative log-likelihood.
-        basis: On which images it was fitted, and on which it is measured.
     """
     temperature: float
     before: Reliability
     after: Reliability
     nll_before: float
     nll_after: float
-    basis: str
 
 
 @dataclass
@@ -87,8 +85,8 @@ class RunContents:
         facts: What and how much: time, memory, environment …
         records: Of ``metrics.jsonl``.
         predictions: Of the best checkpoint, for the test set if it was tested, else for the validation set.
-        scores: Metric to value, the one that the verdict is about first.
-        interval: The 95 % interval of that one.
+        metric: The name of the score, '' if there is none.
+        score: Its value in percent, the mean over the images; ``interval``: the 95 % interval of that.
         score_without_duplicates: The same score without images that are training images too; None if there are none.
         image_of: Gives an image of ``predictions`` by its number, (H, W, 3) uint8, RGB, as the network gets it; None if
             it cannot be read.
@@ -111,7 +109,8 @@ class RunContents:
     facts: list[tuple[str, str]] = field(default_factory=list)
     records: list[dict] = field(default_factory=list)
     predictions: Predictions | None = None
-    scores: dict[str, float] = field(default_factory=dict)
+    metric: str = ''
+    score: float | None = None
     interval: tuple[float, float] | None = None
     score_without_duplicates: float | None = None
     image_of: Callable[[int], np.ndarray | None] = lambda number: None
@@ -123,13 +122,3 @@ class RunContents:
     duplicates: list[tuple[str, str, str]] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def metric(self) -> str:
-        """The name of the score that the verdict is about, '' if there is none."""
-        return next(iter(self.scores), '')
-
-    @property
-    def score(self) -> float | None:
-        """Its value."""
-        return self.scores.get(self.metric)

@@ -87,7 +87,7 @@ def _judge(run: RunContents) -> None:
     if not (known := is_known(found)).any():
         run.notes.append(f'scores: no image of the {found.split} set has a label')
         return
-    run.scores, run.interval = {metric: float(scores[known].mean())}, mean_interval(scores[known])
+    run.metric, run.score, run.interval = metric, float(scores[known].mean()), mean_interval(scores[known])
     if metric == 'dice':
         return
     run.class_table = class_rows(found)

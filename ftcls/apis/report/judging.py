@@ -70,7 +70,7 @@ def calibrate_scores(predictions: Predictions) -> Calibration:
     logs, labels = [(logits[measured] / t).log_softmax(dim=1) for t in (1, temperature)], labels[measured]
     bins = [reliability(log.exp(), labels) for log in logs]
     losses = [torch.nn.functional.nll_loss(log, labels).item() for log in logs]
-    return Calibration(temperature, *bins, *losses, 'Fitted on one half of the images, measured on the other.')
+    return Calibration(temperature, *bins, *losses)
 
 
 def example_of(predictions: Predictions, number: int, image: np.ndarray | None) -> Example:

@@ -2,7 +2,6 @@
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from ftcls.config.loading import load_config
 from ftcls.datasets.survey import spread
 from ftcls.models.headed_model import check_word
 from ftcls.utils import ConfigError
-from ftcls.utils.checkpoint.folder import draft_of, write_whole
+from ftcls.utils.checkpoint.folder import whole, write_whole
 from ftcls.utils.download import file_digest
 from .gather import gather_run
 from .templates import render_template
@@ -54,14 +53,12 @@ def publish(source: str | os.PathLike,
         MissingFileError: If there is no checkpoint, or no config beside it.
         DataError: If the validation images cannot be read.
     """
-    path = Path(source)
-    checkpoint = find_checkpoint(path) if path.is_dir() else path
+    checkpoint = find_checkpoint(source)
     folder = checkpoint.parent
     out = Path(out or folder / 'published')
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f'--out {out}: holds files already; remove it, or give another folder')
-    draft = draft_of(out)
-    try:
+    if out.is_file() or any(out.glob('*')):
+        raise ConfigError(f'--out {out}: must be new or empty; remove it, or give another folder')
+    with whole(out) as draft:
         own = draft / 'model.safetensors'
         export_model(folder, checkpoint, 'safetensors', own, images=_CHECKED)
         with safe_open(own, 'pt') as file:
@@ -74,9 +71,6 @@ def publish(source: str | os.PathLike,
             files += _write_for(check_word('--format', library, FORMATS), model, draft, stem, meta, arch)
         facts = dict(files=files, digest=file_digest, folder=out, run=gather_run(folder, str(checkpoint)), **meta)
         write_whole(draft / 'README.md', _without_places(render_template('model_card.txt', **facts)))
-        draft.replace(out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return out
 
 

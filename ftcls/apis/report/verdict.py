@@ -22,8 +22,8 @@ def verdict_of(run: RunContents, experiment: Mapping[str, Any]) -> list[str]:
     directions = metric_directions(run.records)
     metric = next((name for name in metric_names(run.records) if name in directions), '')
     rounds = [record for record in run.records if record['kind'] == 'val' and record.get(metric) is not None]
-    numbers: dict[str, Any] = dict(count=0, metric=metric, is_higher_better=directions.get(metric))
-    numbers['rounds'] = [dict(record, score=record[metric]) for record in rounds]
+    rounds = [dict(record, score=record[metric]) for record in rounds]
+    numbers: dict[str, Any] = dict(count=0, metric=metric, is_higher_better=directions.get(metric), rounds=rounds)
     if found := run.predictions:
         known = is_known(found)
         numbers['count'] = int(known.sum())

@@ -170,6 +170,6 @@ def test_without_labels(work_dir: Path, tmp_path: Path) -> None:
     kept.labels[:] = -1
     kept.save(file)
     found = gather_run(folder)
-    assert found.notes == ['scores: no image of the val set has a label'] and not found.scores
+    assert found.notes == ['scores: no image of the val set has a label'] and found.score is None
     assert not (found.mistakes or found.suspects or found.class_table) and found.image_of(0) is not None
     assert found.verdict[0] == 'There is no score: scores: no image of the val set has a label.'

@@ -63,14 +63,15 @@ def contents(name: str = 'a <b>bold</b> run', **changes: Any) -> RunContents:
         facts=[('Seed', '0')],
         records=records(),
         predictions=predictions(CLASSES, LABELS, PREDICTED),
-        scores={'accuracy/top1': 70.},
+        metric='accuracy/top1',
+        score=70.,
         interval=(39.68, 89.22),
         score_without_duplicates=66.666,
         image_of=image_of,
         class_table=[ClassRow(CLASSES[4], 2, 100., 50., 66.667), ClassRow(CLASSES[1], 1200, 9.5, 100., 100.),
                      ClassRow(CLASSES[2], 0, np.nan, np.nan, np.nan)],
         mistakes=[mistake, mistake._replace(image=None, cam=None)],
-        calibration=Calibration(1.5, bins, bins, .5, .4, 'Fitted on the validation images.'),
+        calibration=Calibration(1.5, bins, bins, .5, .4),
         suspects=[mistake],
         suspects_basis='by scores on the validation images',
         duplicates=[('shared', 'val/1.jpg', 'train/1.jpg')],
@@ -131,10 +132,10 @@ def html() -> str:
 
 @pytest.fixture(scope='module')
 def several() -> str:
-    others = dict(verdict=['The other one.'], config=dict(optimizer=dict(lr=.2, beta=1)), scores={'accuracy/top1': 80.})
+    others = dict(verdict=['The other one.'], config=dict(optimizer=dict(lr=.2, beta=1)), score=80.)
     mask = np.indices((40, 60)).sum(0).astype(np.uint8) % 2
     segment = Segment('masks/a.png', 12.345, 6.5, image_of(2), mask, np.zeros_like(mask))
-    unet = RunContents('unet', segments=[segment, Segment('masks/b.png', 50., 33.333)], scores={'dice': 31.2})
+    unet = RunContents('unet', segments=[segment, Segment('masks/b.png', 50., 33.333)], metric='dice', score=31.2)
     return render([contents(), contents('猫 $x_1', interval=(69., 90.), **others), unet])
 
 
@@ -266,7 +267,8 @@ def test_runs_side_by_side(several: str) -> None:
 
 def test_runs_on_different_images_are_told_so() -> None:
     runs = [
-        RunContents(f'of {count}', predictions=predictions(['a'], [0] * count, [0] * count), scores=dict(accuracy=70.))
+        RunContents(
+            f'of {count}', predictions=predictions(['a'], [0] * count, [0] * count), metric='accuracy', score=70.)
         for count in (2, 3)
     ]
     assert 'The two were not scored on the same images.' in Page(render(runs)).text

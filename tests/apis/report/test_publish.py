@@ -163,7 +163,7 @@ def test_mmpretrain_gives_the_same_scores(published: Path, images: torch.Tensor,
 
 
 def test_what_is_refused_leaves_nothing(run: Path, published: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match='--out .*published: holds files already'):
+    with pytest.raises(ConfigError, match='--out .*published: must be new or empty'):
         publish(run)
     with pytest.raises(ConfigError, match='resnet34.*--arch'):
         publish(run, tmp_path / 'out', ['torchvision'], arch='resnet34')
