@@ -14,7 +14,7 @@ from pathlib import Path
 
 import ftcls
 from ftcls.signals import RunStopped, stop_signals
-from ftcls.utils.names import SHORT_COMMANDS, command, did_you_mean
+from ftcls.utils.names import SHORT_COMMANDS, command, did_you_mean, shipped_folder
 
 __all__ = ['add_config_options', 'main', 'run_tool']
 
@@ -75,10 +75,8 @@ def _complete(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def _find_tools() -> dict[str, Path]:
-    """Return name to file of the tools: inside an installed package, beside it in a checkout."""
-    inside, beside = (Path(__file__).resolve().parents[depth] / 'tools' for depth in (0, 1))
-    folder = inside if inside.is_dir() else beside
-    return {file.stem: file for file in sorted(folder.glob('*.[ps][yh]')) if file.stem not in _PARTS}
+    """Return name to file of the tools."""
+    return {file.stem: file for file in sorted(shipped_folder('tools').glob('*.[ps][yh]')) if file.stem not in _PARTS}
 
 
 def _list_tools(files: Mapping[str, Path]) -> str:

@@ -19,7 +19,7 @@ from mmengine.registry import registry as mmengine_registry
 from ftcls import registry
 from ftcls.registry import PEERS
 from ftcls.utils.errors import ConfigError, MissingFileError, located
-from ftcls.utils.names import did_you_mean
+from ftcls.utils.names import did_you_mean, shipped_folder
 from ftcls.utils.plain_files import PLAIN_SUFFIXES, distrust, imports, load_plain
 from ftcls.utils.tree import as_list, walk
 
@@ -35,9 +35,8 @@ _PLAIN_RULE = 'a JSON or YAML config imports nothing, and its bases are such or 
 
 
 def config_folder() -> Path:
-    """Return the folder of the configs that come with ftcls: inside an installed package, beside it in a checkout."""
-    inside, beside = (Path(__file__).resolve().parents[depth] / 'configs' for depth in (1, 2))
-    return inside if inside.is_dir() else beside
+    """Return the folder of the configs that come with ftcls."""
+    return shipped_folder('configs')
 
 
 def shipped_configs() -> dict[str, Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 __all__ = [
     'SHORT_COMMANDS', 'command', 'did_you_mean', 'edits', 'enumerate_names', 'is_percentage', 'is_regex', 'match_names',
-    'missing_hint', 'name_parts', 'nearest', 'plural', 'score_digits'
+    'missing_hint', 'name_parts', 'nearest', 'plural', 'score_digits', 'shipped_folder'
 ]
 
 SHORT_COMMANDS = dict(
@@ -33,6 +33,12 @@ def command(tool: str, *arguments: object) -> str:
     if caller.suffix == '.py' and caller.resolve().parent == _TOOLS:
         program = ['python', str(caller.with_name(f'{tool}.py'))]
     return shlex.join([*program, *map(str, arguments)])
+
+
+def shipped_folder(name: str) -> Path:
+    """Return a folder that comes with ftcls, 'configs' or 'tools': inside an installed package, else beside it."""
+    inside, beside = (Path(__file__).resolve().parents[depth] / name for depth in (1, 2))
+    return inside if inside.is_dir() else beside
 
 
 def nearest(name: str, allowed: Iterable[str], most: int = 3) -> list[str]:

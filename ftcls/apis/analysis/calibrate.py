@@ -22,7 +22,7 @@ from ftcls.utils.checkpoint.folder import save_whole
 from ftcls.utils.table import render_table
 from ftcls.visualization import plot_reliability
 
-__all__ = ['Calibration', 'calibrate']
+__all__ = ['Calibration', 'calibrate', 'measure_scores']
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def calibrate(cfg: Config,
     temperature = fit_temperature(logits, labels)
     test_logits, test_labels = _logits(model, loaders['test'])
     scaled = {'before': test_logits, f'after, T = {temperature:.2f}': test_logits / temperature}
-    measured = {name: _measure(logits, test_labels, bins) for name, logits in scaled.items()}
+    measured = {name: measure_scores(logits, test_labels, bins) for name, logits in scaled.items()}
     before, after = (numbers for numbers, _ in measured.values())
     layer = _divide_logits(model, temperature, next(_inputs(model, loaders['val']))[0])
     same_data = cfg.val_dataloader.dataset == cfg.test_dataloader.dataset
@@ -131,7 +131,8 @@ def _logits(model: nn.Module, loader: DataLoader) -> tuple[torch.Tensor, torch.T
     return torch.cat(logits), torch.tensor(labels)
 
 
-def _measure(logits: torch.Tensor, labels: torch.Tensor, bins: int) -> tuple[dict[str, float], Reliability]:
+def measure_scores(logits: torch.Tensor, labels: torch.Tensor, bins: int = 15) -> tuple[dict[str, float], Reliability]:
+    """Return ``nll``, ``ece`` and ``accuracy`` of logits (N, C) for labels (N, ), and the bins of their scores."""
     bars = reliability(logits.double().softmax(dim=1), labels, bins)
     nll = F.cross_entropy(logits.double(), labels).item()
     accuracy = 100 * (logits.argmax(dim=1) == labels).double().mean().item()

@@ -2,8 +2,9 @@
 import numpy as np
 import torch
 
+from ftcls.apis.analysis.calibrate import measure_scores
 from ftcls.evaluation import DiceMetric
-from ftcls.evaluation.calibration import fit_temperature, reliability
+from ftcls.evaluation.calibration import fit_temperature
 from ftcls.evaluation.predictions import Predictions
 from ftcls.utils import DataError
 from .contents import Calibration, ClassRow, Example
@@ -67,10 +68,9 @@ def calibrate_scores(predictions: Predictions) -> Calibration:
     scores = np.maximum(predictions.scores, np.finfo(np.float32).tiny)
     logits, labels = torch.from_numpy(np.log(scores)).double(), torch.from_numpy(predictions.labels)
     temperature = fit_temperature(logits[fitted], labels[fitted])
-    logs, labels = [(logits[measured] / t).log_softmax(dim=1) for t in (1, temperature)], labels[measured]
-    bins = [reliability(log.exp(), labels) for log in logs]
-    losses = [torch.nn.functional.nll_loss(log, labels).item() for log in logs]
-    return Calibration(temperature, *bins, *losses)
+    found = [measure_scores(logits[measured] / t, labels[measured]) for t in (1, temperature)]
+    (before, bins_before), (after, bins_after) = found
+    return Calibration(temperature, bins_before, bins_after, before['nll'], after['nll'])
 
 
 def example_of(predictions: Predictions, number: int, image: np.ndarray | None) -> Example:

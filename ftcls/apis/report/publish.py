@@ -120,4 +120,8 @@ def _plain_config(folder: Path, classes: Sequence[str] | None) -> str:
 
 
 def _without_places(text: str) -> str:
-    return text.replace(f'{Path.cwd()}/', '').replace(str(Path.home()), '~')
+    """Return a text in which paths begin at the current folder or at ``~``; both can be ``/`` in a container."""
+    for place, short in ((os.getcwd(), ''), (os.path.expanduser('~'), '~/')):
+        if place != '/':
+            text = text.replace(f'{place}/', short)
+    return text

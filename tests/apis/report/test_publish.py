@@ -15,6 +15,7 @@ from mmengine.config import Config
 from safetensors.torch import load_file
 
 from ftcls.apis import TrainOptions, get_model, predict_files, publish, train
+from ftcls.apis.report import publish as module
 from ftcls.utils import ConfigError
 
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=64), dict(type='PackInputs')]
@@ -170,6 +171,16 @@ def test_what_is_refused_leaves_nothing(run: Path, published: Path, tmp_path: Pa
     with pytest.raises(ConfigError, match="--format='onnx'"):
         publish(run, tmp_path / 'out', ['onnx'])
     assert not list(tmp_path.iterdir())
+
+
+def test_places_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('HOME', '/home/me')
+    monkeypatch.setattr(os, 'getcwd', lambda: '/home/me/now')
+    text = 'https://a.b/c /home/me/now/runs/a.pth /home/me/data/b.png accuracy/top1'
+    assert module._without_places(text) == 'https://a.b/c runs/a.pth ~/data/b.png accuracy/top1'
+    monkeypatch.setenv('HOME', '/')  # of a container
+    monkeypatch.setattr(os, 'getcwd', lambda: '/')
+    assert module._without_places(text) == text
 
 
 def test_an_adapter_is_merged(run: Path, images: torch.Tensor, tmp_path: Path) -> None:
