@@ -12,26 +12,25 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
+from PIL.ExifTags import Base as Tag
 
 from ftcls.utils import DataError
 from ftcls.utils.tree import as_list
 
 __all__ = [
-    'FORMATS', 'IMAGE_SUFFIXES', 'ImageHeader', 'check_image', 'content_kind', 'is_image', 'read_header', 'scan_headers'
+    'FORMATS', 'IMAGE_SUFFIXES', 'ImageHeader', 'TIFF', 'check_image', 'content_kind', 'is_image', 'read_header',
+    'scan_headers'
 ]
 
 #: Endings by which a file is taken for an image without a look into it.
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp', '.gif')
 #: The formats, by Pillow's names, that are read whatever the ending.
 FORMATS = ('JPEG', 'MPO', 'PNG', 'PPM', 'BMP', 'TIFF', 'WEBP', 'GIF', 'AVIF', 'JPEG2000')
-_ORIENTATION = 0x0112
 _BITS = {'1': 1, 'I': 32, 'F': 32, 'I;16': 16, 'I;16B': 16}
 _ANY_DEPTH = ('PPM', 'JPEG2000', 'AVIF')  # Pillow reads their 16 bits as 8
-# TIFF tags: bits and samples of a pixel; whether it is a preview; further images; offsets and sizes of strips or tiles.
-_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _SUBFILE_TYPE, _SUB_IMAGES = 258, 277, 254, 330
-_BLOCKS = ((273, 279), (324, 325))
-_TIFF, _NUMPY = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'), b'\x93NUMPY'
-_MAGIC = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM', b'RIFF', b'P5', b'P6', b'\0\0\0\x0cjP', *_TIFF)
+_BLOCKS = ((Tag.StripOffsets, Tag.StripByteCounts), (Tag.TileOffsets, Tag.TileByteCounts))
+TIFF, _NUMPY = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'), b'\x93NUMPY'
+_MAGIC = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM', b'RIFF', b'P5', b'P6', b'\0\0\0\x0cjP', *TIFF)
 _BRANDS = (b'ftypavif', b'ftypavis', b'ftypheic', b'ftypheix', b'ftypmif1', b'ftyphevc')
 _JPEG = (b'\xff\xda', b'\xff\xd9')  # what begins the pixels, and what ends the file
 _MARKS = dict(JPEG=_JPEG, MPO=_JPEG, JPEG2000=_JPEG, GIF=(b';', b';'), PNG=(b'IDAT', b'IEND\xaeB`\x82'))
@@ -162,11 +161,11 @@ def _from_pillow(path: str, img: Image.Image, file: BinaryIO) -> ImageHeader:
         bits, kind = file.read(2)
         channels = (1, 0, 3, 1, 2, 0, 4)[kind]
     elif img.format == 'TIFF':
-        bits, channels = max(img.tag_v2.get(_BITS_PER_SAMPLE, (1, ))), img.tag_v2.get(_SAMPLES_PER_PIXEL, 1)
-        size = img.tag_v2[256], img.tag_v2[257]  # Pillow has turned its own
+        bits, channels = max(img.tag_v2.get(Tag.BitsPerSample, (1, ))), img.tag_v2.get(Tag.SamplesPerPixel, 1)
+        size = img.tag_v2[Tag.ImageWidth], img.tag_v2[Tag.ImageLength]  # Pillow has turned its own
     elif bits == 8 and img.format in _ANY_DEPTH:
         bits = 0
-    orientation = Image.Image.getexif(img).get(_ORIENTATION, 1)  # PNG's own decodes the image
+    orientation = Image.Image.getexif(img).get(Tag.Orientation, 1)  # PNG's own decodes the image
     if orientation not in range(1, 9):
         orientation = 1
     has_pages = getattr(img, 'is_animated', False)
@@ -182,13 +181,14 @@ def _without_pillow(path: str, file: BinaryIO) -> ImageHeader:
             array = np.load(path, mmap_mode='r')
             height, width, channels = (*array.shape, 1)[:3]
             return ImageHeader(path, 'NPY', width, height, '', 8 * array.itemsize, channels)
-        if head.startswith(_TIFF):
+        if head.startswith(TIFF):
             tags = TiffImagePlugin.ImageFileDirectory_v2(head[:16 if b'+' in head[:4] else 8])
             file.seek(tags.next)
             tags.load(file)
-            bits, channels = max(tags.get(_BITS_PER_SAMPLE, (1, ))), tags.get(_SAMPLES_PER_PIXEL, 1)
+            bits, channels = max(tags.get(Tag.BitsPerSample, (1, ))), tags.get(Tag.SamplesPerPixel, 1)
             fault = None if _has_blocks(tags, file) else _CUT_OFF
-            return ImageHeader(path, 'TIFF', tags[256], tags[257], '', bits, channels, fault=fault)
+            return ImageHeader(
+                path, 'TIFF', tags[Tag.ImageWidth], tags[Tag.ImageLength], '', bits, channels, fault=fault)
     return ImageHeader(path, 'HEIF' if head[4:12] in _BRANDS else '', fault=_content_fault(path, head))
 
 
@@ -215,7 +215,7 @@ def _decoding_fault(img: Image.Image, file: BinaryIO, decode: bool) -> str | Non
     position = file.tell()
     file.seek(8)
     if img.format == 'TIFF' and (file.read(2) == b'CR' or
-                                 (_SUB_IMAGES in img.tag_v2 and img.tag_v2.get(_SUBFILE_TYPE, 0) & 1)):
+                                 (Tag.SubIFDs in img.tag_v2 and img.tag_v2.get(Tag.NewSubfileType, 0) & 1)):
         return "is a camera's raw file, of which only a preview would be read; save it as JPEG, PNG or TIFF"
     is_whole = _has_end(img, file)
     file.seek(position)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, did_you_mean
-from .base import IGNORED, BaseTransform, is_bgr, reverse_channels, with_image
+from .base import IGNORED, BaseTransform, in_rgb, with_image
 
 __all__ = ['Albumentations']
 
@@ -80,21 +80,19 @@ class Albumentations(BaseTransform):
         """Run the transforms on the sample."""
         if 'gt_mask' in results and 'gt_mask' not in self.keymap:
             raise ConfigError(f"Albumentations(keymap={self.keymap!r}): the sample has a mask; add gt_mask='mask'")
-        given = {target: results[key] for key, target in self.keymap.items() if key in results}
-        bgr = is_bgr(results)
-        if bgr:
-            given['image'] = reverse_channels(given['image'])
         # albumentations seeds itself from the system; its parts share one generator, or they would draw equal numbers
         seed = int(np.random.randint(2**31))
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        out = self._compose(**given)
-        img = out['image']
-        if not isinstance(img, np.ndarray):
-            raise ConfigError('Albumentations: leave out ToTensorV2; PackInputs makes the tensor')
-        img = np.atleast_3d(img)
-        if bgr and img.shape[2] in (3, 4):
-            img = reverse_channels(img)
-        results.update({key: out[target] for key, target in self.keymap.items() if key in results})
+        others = {key: target for key, target in self.keymap.items() if key in results and key != 'img'}
+
+        def change(img: np.ndarray) -> np.ndarray:
+            out = self._compose(image=img, **{target: results[key] for key, target in others.items()})
+            results.update({key: out[target] for key, target in others.items()})
+            if not isinstance(out['image'], np.ndarray):
+                raise ConfigError('Albumentations: leave out ToTensorV2; PackInputs makes the tensor')
+            return np.atleast_3d(out['image'])
+
+        img = in_rgb(results, change)
         if self._normalizes:
             results['img_norm_cfg'] = {'by': 'albumentations'}
         return with_image(results, img)

@@ -9,12 +9,11 @@ from ftcls.utils import ConfigError, DataError
 from ftcls.utils.arguments import own_arguments
 
 __all__ = [
-    'BaseTransform', 'IGNORED', 'as_pair', 'brief_repr', 'changed_arguments', 'check_order', 'is_bgr',
+    'BaseTransform', 'IGNORED', 'as_pair', 'brief_repr', 'changed_arguments', 'check_order', 'in_rgb', 'is_bgr',
     'reverse_channels', 'uint8_image', 'with_image'
 ]
 
-#: The value of mask pixels without an image (padding, erased parts): losses and metrics leave them out.
-IGNORED = 255
+IGNORED = 255  #: The value of mask pixels without an image (padding, erased parts), left out by losses and metrics.
 
 
 class BaseTransform(metaclass=ABCMeta):
@@ -24,8 +23,7 @@ class BaseTransform(metaclass=ABCMeta):
     Random steps draw from NumPy's or torch's global generator, which MMEngine seeds in each worker.
     """
 
-    #: Keys that must be in the sample.
-    REQUIRED_KEYS: ClassVar[tuple[str, ...]] = ('img', )
+    REQUIRED_KEYS: ClassVar[tuple[str, ...]] = ('img', )  #: Keys that must be in the sample.
 
     def __call__(self, results: dict) -> dict | None:
         """Return the transformed sample, or None if the sample is to be skipped.
@@ -77,6 +75,14 @@ def is_bgr(results: dict) -> bool:
 def reverse_channels(img: np.ndarray) -> np.ndarray:
     """Turn BGR (H, W, 3) into RGB, or back, as a contiguous array; a fourth channel stays the last."""
     return np.ascontiguousarray(img[..., ::-1] if img.shape[2] == 3 else img[..., [2, 1, 0, 3]])
+
+
+def in_rgb(results: dict, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return what ``change`` makes of the image; it sees the channels as RGB, whatever their order in the sample."""
+    if not is_bgr(results):
+        return change(results['img'])
+    img = change(reverse_channels(results['img']))
+    return reverse_channels(img) if img.shape[2] in (3, 4) else img
 
 
 def as_pair(value: float | Sequence[float]) -> tuple:

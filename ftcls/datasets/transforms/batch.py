@@ -23,10 +23,8 @@ _INTERPOLATIONS = {'nearest': 'nearest-exact', 'bilinear': 'bilinear', 'bicubic'
 class BatchTransform(BaseTransform):
     """Base: a transform of samples that also works on a batch."""
 
-    #: Whether it is left out of validation, test and prediction.
-    is_random: ClassVar[bool] = True
-    #: Whether masks still fit the images.
-    keeps_masks: ClassVar[bool] = False
+    is_random: ClassVar[bool] = True  #: Whether it is left out of validation, test and prediction.
+    keeps_masks: ClassVar[bool] = False  #: Whether masks still fit the images.
     __repr__ = brief_repr
 
     @abstractmethod

@@ -10,7 +10,7 @@ from PIL import Image
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.types import NonNegativeFloat, PositiveFloat, Probability
-from .base import BaseTransform, check_order, is_bgr, reverse_channels, uint8_image, with_image
+from .base import BaseTransform, check_order, in_rgb, is_bgr, reverse_channels, uint8_image, with_image
 
 __all__ = ['ColorJitter', 'Lighting', 'Normalize', 'RandomGrayscale']
 
@@ -64,17 +64,12 @@ class ColorJitter(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Jitter the image."""
-        img = uint8_image(results, 'ColorJitter')
-        channels = img.shape[2]
-        check_colors('ColorJitter', channels)
-        bgr = is_bgr(results)
-        if bgr:
-            img = reverse_channels(img)
-        jittered = self.jitter(Image.fromarray(img if channels != 1 else img[..., 0]))
-        out = np.array(jittered).reshape(img.shape)
-        if bgr:
-            out = reverse_channels(out)
-        return with_image(results, out)
+        check_colors('ColorJitter', uint8_image(results, 'ColorJitter').shape[2])
+        return with_image(results, in_rgb(results, self._jitter_array))
+
+    def _jitter_array(self, img: np.ndarray) -> np.ndarray:
+        plane = img[..., 0] if img.shape[2] == 1 else img
+        return np.array(self.jitter(Image.fromarray(plane))).reshape(img.shape)
 
     def jitter(self, image: Image.Image | torch.Tensor) -> Image.Image | torch.Tensor:
         """Return a PIL image, or a tensor (C, H, W) uint8, RGB or grey, jittered by a new draw."""
@@ -167,10 +162,8 @@ class Normalize(BaseTransform):
         if img.shape[2] != len(self.mean):
             raise ConfigError(f'Normalize has {len(self.mean)} means, the image has {img.shape[2]} channels')
         img = img.astype(np.float32)
-        if self.to_rgb and img.shape[2] in (3, 4):
-            if is_bgr(results):
-                img = reverse_channels(img)
-            results['channel_order'] = 'rgb'
+        if self.to_rgb and is_bgr(results):
+            img, results['channel_order'] = reverse_channels(img), 'rgb'
         results['img_norm_cfg'] = {'mean': self.mean, 'std': self.std, 'to_rgb': self.to_rgb}
         return with_image(results, np.ascontiguousarray((img - self.mean) / self.std))
 

@@ -252,6 +252,5 @@ class EfficientNetCenterCrop(EfficientNetRandomCrop):
                  crop_padding: NonNegativeInt = 32,
                  interpolation: str = 'bicubic',
                  backend: Backend = 'cv2') -> None:
-        # what a random crop does when no draw fits
-        super().__init__(crop_size, 0., crop_padding, interpolation, backend=backend, max_attempts=0)
+        super().__init__(crop_size, 0., crop_padding, interpolation, backend=backend, max_attempts=0)  # no draw fits
         self.crop_size = crop_size

@@ -7,8 +7,7 @@ from contextlib import contextmanager, suppress
 
 __all__ = ['DAMAGED', 'noted_errors']
 
-#: The files that this process has decoded although they are damaged, and what the decoder said.
-DAMAGED: dict[str, str] = {}
+DAMAGED: dict[str, str] = {}  #: Files that this process has decoded although they are damaged: what the decoder said.
 # Of libjpeg and libtiff; their other lines, and those of libpng, are about odd metadata.
 _ERRORS = re.compile(rb'.*?(Corrupt JPEG data: .*|Premature end of JPEG file|TIFF_Error .*)\n?')
 _LOCK = threading.Lock()

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 
 from ftcls.utils import DataError
-from ..headers import check_image
+from ..headers import TIFF, check_image
 from .base import reverse_channels
 from .decoder_errors import noted_errors
 from .image_ops import Plan
@@ -20,11 +21,8 @@ __all__ = ['StoredImage', 'decode_opencv', 'decode_planned', 'from_array', 'from
 # than one that has been freed, of up to 32 MiB, it keeps the memory.
 np.empty(31 << 20, np.uint8)
 
-_TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _PLAIN = ('JPEG', 'MPO', 'PNG', 'TIFF', 'BMP', 'WEBP')
 _BLOCK = 16  # rows of a JPEG that are decoded together
-# Numbers of the TIFF tags; that of the orientation is EXIF's too.
-_BITS, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT = 258, 274, 277, 339
 _MULTIPLIED, _ALPHA = (1, ), (2, )  # kinds of a TIFF's extra channel
 _REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}  # cv2.IMREAD_REDUCED_GRAYSCALE_2 and so on
 # EXIF's orientation: quarter turns to the left, then whether left and right change places
@@ -73,8 +71,8 @@ def is_plain(data: bytes, img: Image.Image | None) -> bool:
         return data[24] <= 8
     if img.format != 'TIFF':
         return True
-    is_8_bit = max(img.tag_v2.get(_BITS, (1, ))) <= 8 and max(img.tag_v2.get(_SAMPLE_FORMAT, (1, ))) == 1
-    return is_8_bit and (img.tag_v2.get(_SAMPLES, 1) in (1, 3) or img.mode == 'CMYK')
+    is_8_bit = max(img.tag_v2.get(Tag.BitsPerSample, (1, ))) <= 8 and max(img.tag_v2.get(Tag.SampleFormat, (1, ))) == 1
+    return is_8_bit and (img.tag_v2.get(Tag.SamplesPerPixel, 1) in (1, 3) or img.mode == 'CMYK')
 
 
 def read_stored(data: bytes, img: Image.Image | None, path: str, prefer_pillow: bool = False) -> StoredImage:
@@ -94,9 +92,9 @@ def read_stored(data: bytes, img: Image.Image | None, path: str, prefer_pillow: 
         return from_pillow(open_pillow(data, path))
     array = decode_opencv(data, cv2.IMREAD_UNCHANGED)
     has_alpha = img is None or img.has_transparency_data
-    is_tiff = data.startswith(_TIFF)
+    is_tiff = data.startswith(TIFF)
     # OpenCV leaves out channels of a TIFF, and multiplies them by alpha
-    if is_tiff and (has_alpha or array is None or array.shape[2] < img.tag_v2.get(_SAMPLES, 1)):
+    if is_tiff and (has_alpha or array is None or array.shape[2] < img.tag_v2.get(Tag.SamplesPerPixel, 1)):
         try:
             return _from_tiff(data)
         except Exception as err:  # whatever a decoder of a compression raises
@@ -192,7 +190,7 @@ def open_pillow(data: bytes, path: str) -> Image.Image:
 
 def _orientation(img: Image.Image) -> int:
     with contextlib.suppress(Exception):  # what is broken there is no loss
-        return Image.Image.getexif(img).get(_ORIENTATION, 1)  # PNG's own decodes the image
+        return Image.Image.getexif(img).get(Tag.Orientation, 1)  # PNG's own decodes the image
     return 1
 
 
@@ -213,4 +211,4 @@ def _from_tiff(data: bytes) -> StoredImage:
     if kind == _MULTIPLIED and alpha is not None:
         share = np.maximum(alpha[..., np.newaxis] / _most(alpha), 1e-6)
         array = np.minimum(array / share, _most(alpha)).astype(array.dtype)
-    return replace(from_array(array), alpha=alpha, orientation=page.tags.valueof(_ORIENTATION, 1))
+    return replace(from_array(array), alpha=alpha, orientation=page.tags.valueof(Tag.Orientation, 1))

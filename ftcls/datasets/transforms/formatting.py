@@ -65,8 +65,7 @@ class PackInputs(BaseTransform):
         if isinstance(img, torch.Tensor):
             return img
         if not isinstance(img, np.ndarray) or img.ndim not in (2, 3):
-            raise TypeError(
-                f'PackInputs takes an array (H, W, C) or a tensor, got {type(img).__name__} {np.shape(img)}')
+            raise TypeError(f'PackInputs takes arrays (H, W, C) and tensors, got {type(img).__name__} {np.shape(img)}')
         planes = np.atleast_3d(img).transpose(2, 0, 1)
         packed = np.empty(planes.shape, planes.dtype)  # a tensor must not share read-only or strided memory
         if img.dtype == np.uint8 and len(planes) in (1, 3, 4):

@@ -15,8 +15,7 @@ from .image_ops import PaddingMode, pad_sample
 __all__ = ['Pad', 'RandomFlip']
 
 _Direction = Literal['horizontal', 'vertical', 'diagonal']
-# axes, and cv2.flip's name for them
-_AXES = {'horizontal': ((1, ), 1), 'vertical': ((0, ), 0), 'diagonal': ((0, 1), -1)}
+_AXES = {'horizontal': ((1, ), 1), 'vertical': ((0, ), 0), 'diagonal': ((0, 1), -1)}  # and cv2.flip's name for them
 
 
 @TRANSFORMS.register_module()

@@ -20,19 +20,9 @@ __all__ = [
 Backend = Literal['cv2', 'pillow']
 PaddingMode = Literal['constant', 'edge', 'reflect', 'symmetric']
 
-INTERPOLATIONS = {
-    'cv2': {
-        'nearest': cv2.INTER_NEAREST,
-        'bilinear': cv2.INTER_LINEAR,
-        'bicubic': cv2.INTER_CUBIC,
-        'area': cv2.INTER_AREA,
-        'lanczos': cv2.INTER_LANCZOS4,
-    },
-    'pillow': {
-        member.name.lower(): member
-        for member in Image.Resampling
-    },
-}
+_CV2 = dict(nearest=cv2.INTER_NEAREST, bilinear=cv2.INTER_LINEAR, bicubic=cv2.INTER_CUBIC, area=cv2.INTER_AREA)
+_CV2['lanczos'] = cv2.INTER_LANCZOS4
+INTERPOLATIONS = dict(cv2=_CV2, pillow={member.name.lower(): member for member in Image.Resampling})
 # torch resizes uint8 five times as fast as Pillow with AVX2, and more slowly without
 _HAS_AVX = torch.backends.cpu.get_cpu_capability().startswith('AVX')
 

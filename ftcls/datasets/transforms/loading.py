@@ -21,12 +21,9 @@ from .resizing import ResizingStep
 
 __all__ = ['LoadImageFromFile', 'Pipeline', 'check_finite', 'next_step', 'suggest_range']
 
-_COLOR_TYPES = {
-    'color': cv2.IMREAD_COLOR,
-    'grayscale': cv2.IMREAD_GRAYSCALE,
-    'color_ignore_orientation': cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION,
-    'grayscale_ignore_orientation': cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION,
-}
+_AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION
+_COLOR_TYPES = dict(color=cv2.IMREAD_COLOR, grayscale=cv2.IMREAD_GRAYSCALE)
+_COLOR_TYPES |= {f'{kind}_ignore_orientation': flags | _AS_STORED for kind, flags in _COLOR_TYPES.items()}
 _GROUNDS = dict(white=255, black=0)
 
 

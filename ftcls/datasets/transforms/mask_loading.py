@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from PIL import Image, ImageColor, ImageOps
+from PIL.ExifTags import Base as Tag
 
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, DataError, MissingFileError
@@ -20,7 +21,6 @@ __all__ = ['COLOUR', 'LoadAnnotations', 'MaskCoding', 'MaskValue', 'codes']
 COLOUR = 1 << 24  #: The value of a pixel that is not grey is this plus its colour, 0xRRGGBB.
 MaskValue = int | str  #: A grey level, in a mask with a palette an index, or a colour such as '#ff0000'.
 _GREY_MODES = ('1', 'L', 'I', 'I;16', 'I;16B', 'I;16L', 'F')
-_ORIENTATION = 0x0112  # the tag of EXIF
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class MaskCoding:
         if getattr(img, 'n_frames', 1) > 1:
             raise DataError(f'the mask {path} has {img.n_frames} pages; save each as a mask of its own')
         if orientation is not None:
-            img.getexif()[_ORIENTATION] = orientation
+            img.getexif()[Tag.Orientation] = orientation
         values = self._values(ImageOps.exif_transpose(img), path)
         if values.dtype.kind == 'f' and not np.isfinite(values).all():
             raise DataError(f'the mask {path} has values that are not finite (NaN); give them a number of their own')
@@ -162,7 +162,7 @@ class LoadAnnotations(BaseTransform):
 
 def _orientation(path: str | os.PathLike) -> int:
     with Image.open(path) as img:
-        return img.getexif().get(_ORIENTATION, 1)
+        return img.getexif().get(Tag.Orientation, 1)
 
 
 def codes(value: MaskValue | None) -> list[int | None]:

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as F
 
 from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError, did_you_mean
-from .base import IGNORED, BaseTransform, is_bgr, reverse_channels, with_image
+from .base import IGNORED, BaseTransform, in_rgb, with_image
 
 __all__ = ['AugMix', 'TORCHVISION_TRANSFORMS', 'TorchvisionTransform', 'TrivialAugmentWide']
 
@@ -64,21 +64,20 @@ class TorchvisionTransform(BaseTransform):
         if isinstance(img, Image.Image):  # after NumpyToPIL
             results['img'] = self._run([img])
             return results
-        bgr = is_bgr(results)
-        if bgr:
-            img = reverse_channels(img)
-        inputs = [tv_tensors.Image(torch.tensor(np.ascontiguousarray(img.transpose(2, 0, 1))))]
-        if mask is not None:
-            inputs.append(tv_tensors.Mask(torch.tensor(mask)[None]))
-        outputs = self._run(inputs)
-        if mask is not None:
-            outputs, moved = outputs
-            results['gt_mask'] = moved[0].numpy().astype(mask.dtype)
-        if not isinstance(outputs, torch.Tensor):
-            outputs = F.pil_to_tensor(outputs)
-        out = outputs.numpy().transpose(1, 2, 0)
-        if bgr and out.shape[2] in (3, 4):
-            out = reverse_channels(out)
+
+        def change(img: np.ndarray) -> np.ndarray:
+            inputs = [tv_tensors.Image(torch.tensor(np.ascontiguousarray(img.transpose(2, 0, 1))))]
+            if mask is not None:
+                inputs.append(tv_tensors.Mask(torch.tensor(mask)[None]))
+            outputs = self._run(inputs)
+            if mask is not None:
+                outputs, moved = outputs
+                results['gt_mask'] = moved[0].numpy().astype(mask.dtype)
+            if not isinstance(outputs, torch.Tensor):
+                outputs = F.pil_to_tensor(outputs)
+            return outputs.numpy().transpose(1, 2, 0)
+
+        out = in_rgb(results, change)
         if self.wrapped is v2.Normalize:
             results['img_norm_cfg'] = {'mean': self.t.mean, 'std': self.t.std, 'to_rgb': False}
         return with_image(results, np.ascontiguousarray(out))
