@@ -78,8 +78,7 @@ class BaseDataset(CachedDataset):
         self.ignored_classes: list[str] = []  #: Names that the data has and the given list of classes has not.
         self.epoch_seed = EpochSeed()  #: Where workers find the seed of the epoch, see :func:`seed_workers`.
         metainfo = {'classes': classes, **(metainfo or {})}
-        #: The list of classes that was given, by ``classes`` or ``metainfo``; None if the data decides.
-        self.given_classes = given = read_classes(metainfo.pop('classes'))
+        self.given_classes = given = read_classes(metainfo.pop('classes'))  #: None if the data decides.
         if given is not None:
             metainfo['classes'] = given
         prefixes = data_prefix if isinstance(data_prefix, Mapping) else {'img_path': data_prefix}
@@ -142,7 +141,7 @@ class BaseDataset(CachedDataset):
             kept = self.draw_shots(kept)
         return kept
 
-    def image_names(self, data_list: Sequence[dict]) -> list[str]:
+    def image_names(self, data_list: Iterable[dict]) -> list[str]:
         """Return what each sample is drawn by: its path relative to the image folder, else its number in the list."""
         numbered = enumerate(data_list)
         return [relative_path(one['img_path'], self.img_prefix) if 'img_path' in one else str(n) for n, one in numbered]

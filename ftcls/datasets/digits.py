@@ -22,7 +22,6 @@ def _scans() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits  # here, because importing scikit-learn takes a second
 
     images, labels = load_digits(return_X_y=True)
-    # The scanner's 0 to 16 become 0 to 255.
     return np.rint(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8), labels
 
 

@@ -26,8 +26,7 @@ class InMemoryDataset(BaseDataset):
     gets a batch by one gather, without a step for each sample; see ``data_preprocessor.batch_transforms``.
     """
 
-    #: All images, (N, C, H, W) uint8; None before they are read, and with ``serialize_data=False``.
-    images: torch.Tensor | None = None
+    images: torch.Tensor | None = None  #: (N, C, H, W) uint8; None before they are read or if ``serialize_data=False``.
     labels: torch.Tensor | None = None  #: Their labels, (N, ) int64, if each has one.
 
     def _serialize_data(self) -> tuple[np.ndarray, np.ndarray]:

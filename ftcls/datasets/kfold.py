@@ -54,9 +54,7 @@ class KFoldDataset(Dataset):
         size = len(self.dataset)
         if not hasattr(self.dataset, 'image_names'):
             return list(map(str, range(size)))
-        infos = (self.dataset.get_data_info(index) for index in range(size))
-        # of images in memory, only the names are kept
-        return self.dataset.image_names([{key: info[key] for key in ('img_path', ) if key in info} for info in infos])
+        return self.dataset.image_names(map(self.dataset.get_data_info, range(size)))
 
     def full_init(self) -> None:
         """Read the dataset, if it was built with ``lazy_init``."""

@@ -50,8 +50,7 @@ class BalancedSampler(DefaultSampler):
         for index, labels in enumerate(sample_labels(dataset)):
             for label in labels or (-1, ):
                 groups.setdefault(label, []).append(index)
-        #: The numbers of each class's samples, by label.
-        self.members = {label: np.asarray(groups[label]) for label in sorted(groups)}
+        self.members = {label: np.asarray(groups[label]) for label in sorted(groups)}  #: The samples of each label.
 
     def __iter__(self) -> Iterator[int]:
         """Yield the numbers of this process's samples."""

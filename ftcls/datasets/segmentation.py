@@ -1,6 +1,6 @@
 """Images with masks of foreground and background."""
 import os
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -113,7 +113,7 @@ class BinarySegDataset(BaseDataset):
             raise DataError(f'{self.data_prefix["mask_path"]}: {fault}')
         return values
 
-    def image_names(self, data_list: Sequence[dict]) -> list[str]:
+    def image_names(self, data_list: Iterable[dict]) -> list[str]:
         """Return the file name of each image without its ending: what a split is drawn by."""
         return [Path(info['img_path']).stem for info in data_list]
 

@@ -13,7 +13,7 @@ import numpy as np
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError, DownloadError, MissingFileError, did_you_mean
 from ftcls.utils.checkpoint.restricted_pickle import RestrictedUnpickler
-from ftcls.utils.download import download
+from ftcls.utils.download import download, file_digest
 from ftcls.utils.processes import main_process_first
 from ftcls.utils.types import Fraction
 from .base_dataset import BaseDataset
@@ -135,17 +135,11 @@ class StockDataset(InMemoryDataset):
                                    f'{" or ".join(self.addresses)}. {hint}') from cause
         for name, md5 in self.files:
             path = self.find(name)
-            if self.verify and path.name == name:  # of a file that was unpacked already, no MD5 is published
-                self._verify(path, md5)
-
-    def _verify(self, path: Path, md5: str) -> None:
-        """Raise a DataError if a file is not the published one."""
-        from torchvision.datasets.utils import calculate_md5
-
-        got = calculate_md5(path)
-        if got != md5:
-            raise DataError(f'{path} is not the published file of {type(self).__name__}: its md5 is {got}, expected '
-                            f'{md5}; delete it, or set verify=False')
+            is_published = self.verify and path.name == name  # not so if it was unpacked already
+            if is_published and (got := file_digest(path, 'md5')) != md5:
+                raise DataError(
+                    f'{path} is not the published file of {type(self).__name__}: its md5 is {got}, expected '
+                    f'{md5}; delete it, or set verify=False')
 
     def extra_repr(self) -> list[str]:
         """Lines of ``repr`` about where the data is."""

@@ -331,10 +331,8 @@ class MetricsRecordHook(Hook):
         self._read()
         iterations, means = self._iterations, self._take_means()
         if iterations and self._file is not None:
-            courses = {
-                name: rates[::len(rates) // 100 + 1]
-                for name, rates in self._courses.items() if len({*rates}) > 1
-            }
+            changing = {name: rates for name, rates in self._courses.items() if len({*rates}) > 1}
+            courses = {name: rates[::len(rates) // 100 + 1] for name, rates in changing.items()}
             self._append('train', means, iters=iterations, **self._rates, **({'lr_course': courses} if courses else {}))
         self._courses = {}
 

@@ -100,8 +100,7 @@ class Predictions:
             with open(path, 'rb') as file:
                 return cls.from_samples(RestrictedUnpickler(file).load())
         except Exception as err:  # a damaged file can lead to any error
-            raise DataError(
-                f'{path} cannot be read; `{command("test")} … --out {path}` writes predictions ({err})') from err
+            raise DataError(f'{path} cannot be read ({err}); `{command("test")} … --out` writes predictions') from err
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> 'Predictions':

@@ -54,8 +54,7 @@ class BatchTransforms:
         """
         if images[0].dtype != torch.uint8:
             kind = images[0].dtype
-            raise DataError(
-                f'batch_transforms take uint8, got {kind}; remove Normalize and to_float32 from the pipeline')
+            raise DataError(f'batch_transforms take uint8, got {kind}; remove Normalize, to_float32 from the pipeline')
         if not training:
             return _apply([step.outside_training() for step in self.steps], images, is_bgr)
         before = np.random.get_state()

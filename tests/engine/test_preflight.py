@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ftcls.engine.hooks.preflight import PreflightHook, _misfit
+from ftcls.engine.hooks.preflight import _misfit, _schedule
 
 
 @pytest.mark.parametrize('scheduler, length, said', [
@@ -26,4 +26,4 @@ def test_schedules_that_do_not_fit(scheduler: dict, length: int, said: str) -> N
 def test_steps_are_counted_where_gradients_are_accumulated(every: int, said: str) -> None:
     loop = SimpleNamespace(max_epochs=3, max_iters=15, iter=0)
     runner = SimpleNamespace(train_loop=loop, cfg={}, optim_wrapper=SimpleNamespace(_accumulative_counts=every))
-    assert PreflightHook._schedule(runner)[0] == said
+    assert _schedule(runner)[0] == said

@@ -14,8 +14,6 @@ from ftcls.utils.names import enumerate_names
 
 __all__ = ['DryRunHook', 'DryRunFinished']
 
-_STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
-
 
 class DryRunFinished(Exception):
     """Raised to leave the training loop after the step; ``faults`` are what is wrong, ``text`` is the result."""
@@ -67,8 +65,8 @@ class DryRunHook(Hook):
 
     def _verdict(self, model: torch.nn.Module, changed: set[str], trained: set[str]) -> tuple[str, list[str]]:
         frozen = {plain_name(name) for name, _ in model.named_parameters()} - trained
-        norms = [name for name, m in model.named_modules() if isinstance(m, _BatchNorm) and not m.training]
-        fixed = {f'{name}.{statistic}' for name in norms for statistic in _STATISTICS}
+        norms = [(name, m) for name, m in model.named_modules() if isinstance(m, _BatchNorm) and not m.training]
+        fixed = {statistic for prefix, norm in norms for statistic, _ in norm.named_buffers(prefix)}
         idle = sorted(trained - changed)
         faults = [f'{name}: frozen, and changed' for name in sorted(changed & frozen)]
         faults += [f'{name}: a fixed BatchNorm statistic, and it moved' for name in sorted(changed & fixed)]

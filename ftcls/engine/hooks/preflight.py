@@ -50,7 +50,7 @@ class PreflightHook(Hook):
         if is_main_process():
             (Path(runner.work_dir) / self.filename).write_text(text + '\n', encoding='utf-8')
         runner.logger.info('what this run will do:\n' + text)
-        for warning in self._never_learning(runner):
+        for warning in _never_learning(runner):
             runner.logger.warning(warning)
 
     def describe(self, runner: Runner) -> str:
@@ -59,13 +59,13 @@ class PreflightHook(Hook):
         model = unwrap_model(runner.model)
         table = summary_table(model, runner.optim_wrapper)
         strategy = sum((hook.preflight(runner) for hook in runner.hooks if hasattr(hook, 'preflight')), [])
-        sections = [*self.facts, ('schedule', self._schedule(runner)), ('optimizer', [self._optimizer(runner)])]
+        sections = [*self.facts, ('schedule', _schedule(runner)), ('optimizer', [_optimizer(runner)])]
         sections += [('speed', hook.lines) for hook in runner.hooks if isinstance(hook, SpeedHook)]
         preprocessor = getattr(model, 'data_preprocessor', None)
         if hasattr(preprocessor, 'describe'):
             sections.append(('augment', preprocessor.describe()))
         sections += [('adapter', describe_adapter(model)), ('strategy', strategy), ('note', half_frozen(model))]
-        sections.append(('WARNING', self._never_learning(runner)))
+        sections.append(('WARNING', _never_learning(runner)))
         lines = []
         for title, body in sections:
             lines += [f'{name:10}{line}' for name, line in zip([title] + [''] * len(body), body)]
@@ -73,37 +73,37 @@ class PreflightHook(Hook):
         total = sum(p.numel() for p in model.parameters())
         return '\n'.join([*lines, '', table, '', f'{trained:,} of {total:,} parameters are trained'])
 
-    @staticmethod
-    def _never_learning(runner: Runner) -> list[str]:
-        later = [hook.trained_later(runner) for hook in runner.hooks if hasattr(hook, 'trained_later')]
-        return never_learning(unwrap_model(runner.model), set().union(*later))
 
-    @staticmethod
-    def _schedule(runner: Runner) -> list[str]:
-        loop = runner.train_loop
-        lines = [f'{loop.max_epochs} epochs, {loop.max_iters} iterations']
-        if (every := accumulative_counts(runner.optim_wrapper)) > 1:
-            lines[0] += f' in {plural(math.ceil(loop.max_iters / every), "step")}'
-        if loop.iter:
-            lines[0] += f', from iteration {loop.iter} on'
-        for scheduler in as_list(runner.cfg.get('param_scheduler') or []):
-            settings = ', '.join(f'{key}={value}' for key, value in scheduler.items() if key != 'type')
-            lines.append(f'{scheduler["type"]}({settings}){_misfit(scheduler, loop.max_epochs, loop.max_iters)}')
-        if len(lines) == 1:
-            lines.append('constant learning rate')
-        return lines
+def _never_learning(runner: Runner) -> list[str]:
+    later = [hook.trained_later(runner) for hook in runner.hooks if hasattr(hook, 'trained_later')]
+    return never_learning(unwrap_model(runner.model), set().union(*later))
 
-    @staticmethod
-    def _optimizer(runner: Runner) -> str:
-        wrapper = runner.optim_wrapper
-        text, defaults = type(wrapper.optimizer).__name__, wrapper.optimizer.defaults
-        if settings := [f'{key}={value}' for key, value in defaults.items() if key in _SHOWN and value]:
-            text += f'({", ".join(settings)})'
-        dtype = getattr(wrapper, 'dtype', None) or getattr(wrapper, 'cast_dtype', None)
-        dtype = dtype or getattr(unwrap_model(runner.model), 'cast_dtype', None)  # as `speed` sets it
-        if dtype is None:
-            return f'{text}, float32'
-        return f'{text}, {dtype} where it is safe (automatic mixed precision)'
+
+def _schedule(runner: Runner) -> list[str]:
+    loop = runner.train_loop
+    lines = [f'{loop.max_epochs} epochs, {loop.max_iters} iterations']
+    if (every := accumulative_counts(runner.optim_wrapper)) > 1:
+        lines[0] += f' in {plural(math.ceil(loop.max_iters / every), "step")}'
+    if loop.iter:
+        lines[0] += f', from iteration {loop.iter} on'
+    for scheduler in as_list(runner.cfg.get('param_scheduler') or []):
+        settings = ', '.join(f'{key}={value}' for key, value in scheduler.items() if key != 'type')
+        lines.append(f'{scheduler["type"]}({settings}){_misfit(scheduler, loop.max_epochs, loop.max_iters)}')
+    if len(lines) == 1:
+        lines.append('constant learning rate')
+    return lines
+
+
+def _optimizer(runner: Runner) -> str:
+    wrapper = runner.optim_wrapper
+    text, defaults = type(wrapper.optimizer).__name__, wrapper.optimizer.defaults
+    if settings := [f'{key}={value}' for key, value in defaults.items() if key in _SHOWN and value]:
+        text += f'({", ".join(settings)})'
+    dtype = getattr(wrapper, 'dtype', None) or getattr(wrapper, 'cast_dtype', None)
+    dtype = dtype or getattr(unwrap_model(runner.model), 'cast_dtype', None)  # as `speed` sets it
+    if dtype is None:
+        return f'{text}, float32'
+    return f'{text}, {dtype} where it is safe (automatic mixed precision)'
 
 
 def _misfit(scheduler: Mapping[str, Any], epochs: int, iters: int) -> str:

@@ -100,7 +100,8 @@ class ProgressHook(Hook):
             if self._is_silent():
                 state = ', '.join(self._state(runner, outputs, mode))
                 runner.logger.info(': '.join(filter(None, [f'{title}, iteration {done}/{total}', state])))
-        elif self._is_due() or done == total:
+        elif monotonic() - self._last_update >= _SECONDS_BETWEEN_UPDATES or done == total:
+            self._last_update = monotonic()
             state = '  '.join(self._state(runner, outputs, mode))
             self._progress.update(self._tasks[mode], completed=done, description=title, state=state, refresh=True)
 
@@ -137,14 +138,6 @@ class ProgressHook(Hook):
     def _restart_clock(self) -> None:
         self._images_since = 0
         self._images_began = self._last_iter = monotonic()
-
-    def _is_due(self) -> bool:
-        """Tell whether the bar has not been drawn for a while."""
-        now = monotonic()
-        if now - self._last_update < _SECONDS_BETWEEN_UPDATES:
-            return False
-        self._last_update = now
-        return True
 
     def _is_silent(self) -> bool:
         """Tell whether the log would be silent for too long if the next line came after the next iteration."""

@@ -92,15 +92,11 @@ class AmpOptimWrapper(OptimWrapper):
         self._stepped = False
         self.loss_scaler.step(self.optimizer, **kwargs)
         if not self._stepped:
-            self._note_skip()
+            self.skipped_steps += 1
+            if self.skipped_steps.bit_count() == 1:
+                text = f'update skipped: a gradient is not finite at loss scale {self.loss_scaler.get_scale():g}'
+                print_log(f'{text} ({self.skipped_steps} skipped so far)', logger='current', level=logging.WARNING)
         self.loss_scaler.update(self._fixed_scale)
-
-    def _note_skip(self) -> None:
-        """Count a skipped update, and log it at the 1st, 2nd, 4th, 8th …: a few at the start are normal."""
-        self.skipped_steps += 1
-        if self.skipped_steps.bit_count() == 1:
-            text = f'update skipped: a gradient is not finite at loss scale {self.loss_scaler.get_scale():g}'
-            print_log(f'{text} ({self.skipped_steps} skipped so far)', logger='current', level=logging.WARNING)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

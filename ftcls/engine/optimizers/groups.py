@@ -12,6 +12,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from ftcls.utils import ConfigError, did_you_mean, is_regex, match_names
 from ftcls.utils.arguments import check_arguments
 from ftcls.utils.names import name_parts
+from ftcls.utils.tree import grouped
 
 __all__ = ['LayerwiseCfg', 'ParamwiseCfg', 'Rules', 'Setting', 'merge_groups', 'named_settings']
 
@@ -136,15 +137,12 @@ class Rules:
         """Return the setting by the kind of parameter, and the rules that gave it; arguments as `owned_parameters`."""
         is_norm, is_conv = isinstance(module, _NORMS), isinstance(module, nn.Conv2d)
         is_bias = name.rpartition('.')[2] == 'bias'
-        lr_rule = self._first(
-            bias_lr_mult=is_bias and not is_norm and not in_dcn,
-            dcn_offset_lr_mult=in_dcn and is_conv and 'conv_offset' in name)
-        decay_rule = self._first(
-            norm_decay_mult=is_norm,
-            bias_decay_mult=is_bias and not in_dcn,
-            # A convolution from a single channel (LeNet's first) has in_channels == groups too, and is not depthwise.
-            dwconv_decay_mult=is_conv and module.in_channels == module.groups > 1,
-            flat_decay_mult=param.ndim == 1 and not in_dcn)
+        is_offset = in_dcn and is_conv and 'conv_offset' in name
+        # A convolution from a single channel (LeNet's first) has in_channels == groups too, and is not depthwise.
+        is_depthwise = is_conv and module.in_channels == module.groups > 1
+        lr_rule = self._first(bias_lr_mult=is_bias and not is_norm and not in_dcn, dcn_offset_lr_mult=is_offset)
+        decays = dict(norm_decay_mult=is_norm, bias_decay_mult=is_bias and not in_dcn, dwconv_decay_mult=is_depthwise)
+        decay_rule = self._first(**decays, flat_decay_mult=param.ndim == 1 and not in_dcn)
         rules = [rule for rule in (lr_rule, decay_rule) if rule]
         # 'norm_decay_mult' -> 'norm', 'dcn_offset_lr_mult' -> 'dcn_offset'
         kinds = dict.fromkeys(rule.removesuffix('_mult').rpartition('_')[0] for rule in rules)
@@ -269,9 +267,7 @@ def merge_groups(settings: Mapping[str, tuple[nn.Parameter, Setting]], base_lr: 
         One dict per group: ``params``, ``name``, ``param_names``, ``lr_mult``, ``decay_mult``, and ``lr``,
         ``weight_decay`` and further options. The default group, if any, comes first, the others in the model's order.
     """
-    members: dict[tuple, list[str]] = {}
-    for name, (_, setting) in settings.items():
-        members.setdefault(setting.values, []).append(name)
+    members = grouped((setting.values, name) for name, (_, setting) in settings.items())
     groups = []
     for names in members.values():
         setting = settings[names[0]][1]

@@ -25,8 +25,7 @@ class TrainableParams:
     def update(self, optimizer: Optimizer) -> None:
         """Make the optimizer hold exactly those of the parameters that require a gradient now."""
         for group, (params, names) in zip(optimizer.param_groups, self._groups, strict=True):
-            # in place: an optimizer may have kept the list
-            group['params'][:] = [param for param in params if param.requires_grad]
+            group['params'][:] = [param for param in params if param.requires_grad]  # in place: others may keep it
             if names:
                 group['param_names'] = [n for n, param in zip(names, params, strict=True) if param.requires_grad]
             for param in params:

@@ -38,9 +38,8 @@ class OverlapMetric(BaseMetric):
         prefix: Goes before the results' names; nothing does where it is None.
     """
     default_prefix = ''  # An empty string and not None: for None, MMEngine warns that there is no prefix.
-    #: Name of the results, and how often TP counts.
-    name: str
-    weight: int
+    name: str  #: Name of the results.
+    weight: int  #: How often TP counts.
 
     def __init__(self,
                  threshold: Probability | None = None,

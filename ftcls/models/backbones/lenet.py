@@ -61,8 +61,7 @@ class LeNet5(BaseBackbone):
         """
         height, width = int(x.shape[-2]), int(x.shape[-1])
         if min(height, width) < 32 or (self.num_classes > 0 and max(height, width) > 35):  # up to 35 give the same
-            raise DataError(
-                f"LeNet5 takes images of 32x32 pixels, got {height}x{width}; add dict(type='Resize', scale=32)")
+            raise DataError(f"LeNet5 takes images of 32x32, got {height}x{width}; add dict(type='Resize', scale=32)")
         x = self.features(x)
         if self.num_classes > 0:
             x = self.classifier(x.flatten(1))

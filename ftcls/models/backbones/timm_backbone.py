@@ -33,13 +33,6 @@ def build_timm(model_name: str, user: str = 'TIMMBackbone', **options: Any) -> n
         raise ConfigError(f"timm's {model_name} does not take {options}: {err}") from None
 
 
-def _probe_shape(model: nn.Module, in_channels: int, options: dict) -> tuple[int, ...]:
-    """Return the shape of one image that the network takes."""
-    cfg = getattr(model, 'pretrained_cfg', None) or {}
-    size = options.get('img_size') or tuple(cfg.get('input_size', (3, 224, 224)))[1:]
-    return wrapping.image_shape(in_channels, size)
-
-
 @MODELS.register_module()
 class TIMMBackbone(BaseBackbone):
     """A network of `timm <https://github.com/huggingface/pytorch-image-models>`_ without its classifier.
@@ -81,7 +74,9 @@ class TIMMBackbone(BaseBackbone):
         options = dict(features_only=features_only, pretrained=pretrained, in_chans=in_channels, **kwargs)
         self.timm_model = build_timm(model_name, **options)
         self._is_init = pretrained  # timm has loaded its weights already: ``init_weights`` must not start them anew.
-        images = _probe_shape(self.timm_model, in_channels, kwargs)
+        cfg = getattr(self.timm_model, 'pretrained_cfg', None) or {}
+        size = kwargs.get('img_size') or tuple(cfg.get('input_size', (3, 224, 224)))[1:]
+        images = wrapping.image_shape(in_channels, size)
         if hasattr(self.timm_model, 'reset_classifier'):
             self._cut_classifier(images)
 

@@ -15,11 +15,6 @@ from .base_backbone import BaseBackbone, Stage
 __all__ = ['UNet']
 
 
-def _down(in_channels: int, out_channels: int, options: dict) -> nn.Sequential:
-    layers = nn.Sequential(nn.MaxPool2d(2), DoubleConv(in_channels, out_channels, **options))
-    return nn.Sequential(OrderedDict(maxpool_conv=layers))
-
-
 class _Up(nn.Module):
     """Double the size, join with the map of the same size from the way down, then two convolutions."""
 
@@ -76,7 +71,8 @@ class UNet(BaseBackbone):
         from_below = [count // 2 for count in channels] if bilinear else channels  # interpolation keeps their number
         self.inc = DoubleConv(in_channels, base_channels, **options)
         for i, (before, after) in enumerate(pairwise([*channels[:-1], from_below[-1]]), start=1):
-            self.add_module(f'down{i}', _down(before, after, options))
+            layers = nn.Sequential(nn.MaxPool2d(2), DoubleConv(before, after, **options))
+            self.add_module(f'down{i}', nn.Sequential(OrderedDict(maxpool_conv=layers)))
         afters = [base_channels, *from_below[1:-1]]
         for i in range(1, num_stages + 1):
             self.add_module(f'up{i}', _Up(channels[-i], afters[-i], bilinear, options))

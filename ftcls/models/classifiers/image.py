@@ -62,7 +62,6 @@ class ImageClassifier(BaseClassifier):
         self.neck = build_part(neck, 'neck')
         self.head = build_part(head, 'head')
         given, wanted = getattr(self.backbone, 'out_channels', None), getattr(self.head, 'in_channels', None)
-        # Another neck than these may change the number of channels.
         keeps_channels = self.neck is None or isinstance(self.neck, (GlobalAveragePooling, GeneralizedMeanPooling))
         if keeps_channels and isinstance(given, tuple) and isinstance(wanted, int):
             check_channels('head', wanted, self.backbone, given[-1])

@@ -68,16 +68,11 @@ class UNetDecoder(BaseModule):
         if len(feats) != len(self.in_channels) or any(len(shape) != 4 for shape in shapes):
             raise ConfigError(f'UNetDecoder takes {len(self.in_channels)} maps (N, C, H, W), got {shapes}: choose '
                               'stages that return maps by out_indices of the backbone')
-        x, skips = feats[-1], list(feats[:-1])
-        for step in self.steps:
-            if skips:
-                skip = skips.pop()
-                x = torch.cat([skip, self._enlarged(x, skip.shape[-2:])], dim=1)
-            else:
-                x = self._enlarged(x, (2 * x.shape[-2], 2 * x.shape[-1]))
+        x = feats[-1]
+        for step, skip in zip_longest(self.steps, feats[-2::-1]):
+            size = (2 * x.shape[-2], 2 * x.shape[-1]) if skip is None else tuple(skip.shape[-2:])
+            x = F.interpolate(x, size=size, mode='bilinear', align_corners=False)
+            if skip is not None:
+                x = torch.cat([skip, x], dim=1)
             x = step(x)
         return (x, )
-
-    @staticmethod
-    def _enlarged(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-        return F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=False)

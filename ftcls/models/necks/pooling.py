@@ -68,7 +68,6 @@ class GeneralizedMeanPooling(_Pooling):
         self.p = nn.Parameter(torch.full((1, ), float(p)), requires_grad=p_trainable)
         self.eps = eps
         self.clamp = clamp
-        self.p_trainable = p_trainable
 
     def _pool(self, x: torch.Tensor) -> torch.Tensor:
         wide = widen(x)  # The power of a half-precision number overflows at 40 ** 3 already.
