@@ -15,7 +15,7 @@ from ftcls.registry import DATASETS, TRANSFORMS
 from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean
 from ftcls.utils.errors import located
 from ftcls.utils.names import enumerate_names
-from ftcls.utils.tree import as_list
+from ftcls.utils.tree import as_list, grouped
 from ftcls.utils.types import Fraction, PositiveInt
 from .drawing import draw_val, strata
 from .image_cache import CachedDataset
@@ -176,11 +176,9 @@ class BaseDataset(CachedDataset):
         by_class = shots if isinstance(shots, Mapping) else dict.fromkeys(self.CLASSES, shots)
         if unknown := [name for name in by_class if name not in self.CLASSES]:
             raise ConfigError(f'shots_per_class: no class {unknown[0]!r}{did_you_mean(unknown[0], self.CLASSES)}')
-        members: dict[int, list[int]] = {}
-        for number, info in enumerate(data_list):
-            if not isinstance(info.get('gt_label'), int):
-                raise ConfigError(f'shots_per_class={shots}: needs one label per sample: {str(info)[:200]}')
-            members.setdefault(info['gt_label'], []).append(number)
+        if odd := [info for info in data_list if not isinstance(info.get('gt_label'), int)]:
+            raise ConfigError(f'shots_per_class={shots}: needs one label per sample: {str(odd[0])[:200]}')
+        members = grouped((info['gt_label'], number) for number, info in enumerate(data_list))
         chosen: list[int] = []
         for label, numbers in members.items():
             name = self.CLASSES[label]

@@ -95,8 +95,7 @@ class StoredFeatures:
 
 
 def _settings(step: Callable) -> str:
-    """Return a text of all settings of a transform."""
-    # a cache of images is told by its file, and not by what its line says of the time
+    """Return a text of all settings of a transform; a cache of images is told by its file, not by its line."""
     settings = {name: getattr(value, 'path', value) for name, value in vars(step).items() if name != 'line'}
     with np.printoptions(threshold=sys.maxsize):
         return f'{type(step).__qualname__} {settings}'

@@ -32,8 +32,11 @@ class ImageFinder:
         return filename.lower().endswith(self.extensions)
 
     def find(self, folder: str) -> list[str]:
-        """Return the paths of the images in ``folder`` at any depth, sorted; count what is skipped."""
-        # the folders above it, by its name and by what a link stands for: their other classes are none of its own
+        """Return the paths of the images in ``folder`` at any depth, sorted; count what is skipped.
+
+        A link to a folder above it, by its name or by what a link stands for, is not followed: the other classes there
+        are none of its own.
+        """
         paths, seen = [], folders_above(folder) | folders_above(os.path.realpath(folder))
         for root, dirs, files in os.walk(folder, onerror=_refuse, followlinks=True):
             real = os.path.realpath(root)

@@ -68,7 +68,7 @@ class StockDataset(InMemoryDataset):
                  verify: bool = True,
                  val_fraction: Fraction | None = None,
                  **kwargs: Any) -> None:
-        split = split or ('test' if test_mode else 'train')
+        split = split or {True: 'test', False: 'train'}[test_mode]
         allowed = ('train', 'test') if val_fraction is None else ('train', 'val')
         if split not in allowed:
             raise ConfigError(f'{type(self).__name__}: split={split!r} must be {" or ".join(allowed)} with '
@@ -201,10 +201,8 @@ class CIFAR10(StockDataset):
 
     def read(self, paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, 32, 32, 3) uint8 and labels (N, ) int64."""
-        batches = [_read_batch(path) for path in paths]
-        images = np.concatenate([images for images, _ in batches])
+        images, labels = map(np.concatenate, zip(*map(_read_batch, paths)))
         images = images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        labels = np.concatenate([labels for _, labels in batches])
         return np.ascontiguousarray(images), labels.astype(np.int64)
 
 

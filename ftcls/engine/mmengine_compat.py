@@ -319,11 +319,13 @@ def ddp_config(find_unused_parameters: bool) -> dict[str, Any]:
 
 
 def wrap_again(runner: Runner) -> None:
-    """Wrap the model in a new DistributedDataParallel, which waits for the gradients of what is trained now."""
+    """Wrap the model in a new DistributedDataParallel, which waits for the gradients of what is trained now.
+
+    Parameters are equal in all processes; BatchNorm statistics differ on purpose (before 2.13 torch leaves them).
+    """
     config = runner.cfg.get('model_wrapper_cfg') or ddp_config(runner.cfg.get('find_unused_parameters', False))
     runner.model = runner.model.module
     gc.collect()  # the old wrapper, which refers to itself, keeps hooks on the gradients
-    # Parameters are equal in all processes; BatchNorm statistics differ on purpose (before 2.13 torch leaves them).
     if 'init_sync' in inspect.signature(DistributedDataParallel).parameters:
         config = {**config, 'init_sync': False}
     runner.model = runner.wrap_model(config, runner.model)

@@ -125,11 +125,13 @@ def _by_row(model: nn.Module, names: list[str]) -> dict[str, list[str]]:
 
 
 def _row_prefixes(model: nn.Module) -> list[str]:
-    """Name the modules that have a row each: the children of backbone, neck and head; the longest name first."""
+    """Name the modules that have a row each: the children of backbone, neck and head; the longest name first.
+
+    A module with a single child has the rows of that child.
+    """
     prefixes = []
     for path, module in model.named_children():
         parts = _parts(module)
-        # a module with a single child has the rows of that child
         while len(parts) == 1 and not list(module.parameters(recurse=False)):
             (name, child), = parts.items()
             if not list(child.children()):

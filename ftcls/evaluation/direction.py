@@ -74,8 +74,7 @@ def resolve_rule(where: str, rule: str | None, name: str, metrics: Iterable[Base
                           "metric, or set rule='greater' or rule='less'")
     if higher is None:
         return rule
-    known: Rule = 'greater' if higher else 'less'
-    if rule is not None and rule != known:
-        better = 'larger' if higher else 'smaller'
+    known, better = {True: ('greater', 'larger'), False: ('less', 'smaller')}[higher]
+    if rule not in (None, known):
         raise ConfigError(f'{where}.rule={rule!r}: the {better} {name!r} is the better one; leave rule out')
     return known

@@ -85,13 +85,13 @@ class BatchMixing(ABC):
         """Return the share that each image keeps of its own."""
         return float(np.random.beta(self.alpha, self.alpha))
 
-    @staticmethod
-    def _partners(batch: torch.Tensor) -> torch.Tensor:
-        """Return which image each one is mixed with, (N, ) int64."""
-        return torch.randperm(len(batch)).to(batch.device)
-
     def __repr__(self) -> str:
         return f'{type(self).__name__}({", ".join(f"{key}={value!r}" for key, value in vars(self).items())})'
+
+
+def _partners(batch: torch.Tensor) -> torch.Tensor:
+    """Return which image each one is mixed with, (N, ) int64."""
+    return torch.randperm(len(batch)).to(batch.device)
 
 
 @BATCH_TRANSFORMS.register_module()
@@ -106,7 +106,7 @@ class Mixup(BatchMixing):
 
     def mix(self, batch_inputs: torch.Tensor, batch_scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See :meth:`BatchMixing.mix`."""
-        lam, index = self._draw(), self._partners(batch_inputs)
+        lam, index = self._draw(), _partners(batch_inputs)
         return tuple(lam * one + (1 - lam) * one[index] for one in (batch_inputs, batch_scores))
 
 
@@ -136,7 +136,7 @@ class CutMix(BatchMixing):
 
     def mix(self, batch_inputs: torch.Tensor, batch_scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See :meth:`BatchMixing.mix`."""
-        lam, index = self._draw(), self._partners(batch_inputs)
+        lam, index = self._draw(), _partners(batch_inputs)
         height, width = batch_inputs.shape[-2:]
         box = self._box(height, width, lam)
         top, bottom, left, right = box

@@ -24,6 +24,14 @@ def check_colors(name: str, channels: int) -> None:
         raise DataError(f'{name} takes images of 1 or 3 channels, got {channels}; remove it')
 
 
+def _as_range(value: float | Sequence[float], neutral: float) -> tuple[float, float]:
+    """Return (least, greatest)."""
+    if isinstance(value, Sequence):
+        return tuple(map(float, value))
+    least = max(neutral - value, 0.) if neutral else -value
+    return float(least), float(neutral + value)
+
+
 @TRANSFORMS.register_module()
 class ColorJitter(BaseTransform):
     """Change brightness, contrast, saturation and hue at random, in random order.
@@ -47,20 +55,12 @@ class ColorJitter(BaseTransform):
                  saturation: _Factor = 0.,
                  hue: Annotated[float, Interval(ge=0, le=0.5)] | tuple[_Shift, _Shift] = 0.,
                  backend: Literal['pillow', 'cv2'] = 'pillow') -> None:
-        self.brightness = self._range(brightness, 1.)
-        self.contrast = self._range(contrast, 1.)
-        self.saturation = self._range(saturation, 1.)
-        self.hue = self._range(hue, 0.)
+        self.brightness = _as_range(brightness, 1.)
+        self.contrast = _as_range(contrast, 1.)
+        self.saturation = _as_range(saturation, 1.)
+        self.hue = _as_range(hue, 0.)
         self.backend = backend
         check_order(brightness=self.brightness, contrast=self.contrast, saturation=self.saturation, hue=self.hue)
-
-    @staticmethod
-    def _range(value: float | Sequence[float], neutral: float) -> tuple[float, float]:
-        """Return (least, greatest)."""
-        if isinstance(value, Sequence):
-            return tuple(map(float, value))
-        least = max(neutral - value, 0.) if neutral else -value
-        return float(least), float(neutral + value)
 
     def transform(self, results: dict) -> dict:
         """Jitter the image."""

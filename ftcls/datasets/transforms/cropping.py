@@ -53,9 +53,7 @@ class RandomCrop(BaseTransform):
         """Pad and crop the sample."""
         results = pad_sample(results, self._borders, self.pad_val, self.padding_mode)
         if self.pad_if_needed:
-            height, width = results['img'].shape[:2]
-            high = math.ceil(max(0, self.crop_size[0] - height) / 2)
-            wide = math.ceil(max(0, self.crop_size[1] - width) / 2)
+            high, wide = ((max(0, size - side) + 1) // 2 for side, size in zip(results['img'].shape, self.crop_size))
             results = pad_sample(results, (wide, high, wide, high), self.pad_val, self.padding_mode)
         check_fits(results, self.crop_size, 'set pad_if_needed=True in RandomCrop, or put Resize before it')
         height, width = results['img'].shape[:2]

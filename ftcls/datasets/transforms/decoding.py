@@ -171,7 +171,7 @@ def from_pillow(img: Image.Image) -> StoredImage:
         rgba = np.asarray(img.convert('RGBA'))
         return StoredImage(reverse_channels(rgba[..., :3]), rgba[..., 3], orientation)
     if not img.mode.startswith(('I', 'F')):
-        img = img.convert('L' if img.mode in ('1', 'L') else 'RGB')
+        img = img.convert({'1': 'L', 'L': 'L'}.get(img.mode, 'RGB'))
     return replace(from_array(np.asarray(img)), orientation=orientation)
 
 

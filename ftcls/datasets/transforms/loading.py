@@ -27,6 +27,22 @@ _COLOR_TYPES |= {f'{kind}_ignore_orientation': flags | _AS_STORED for kind, flag
 _GROUNDS = dict(white=255, black=0)
 
 
+def _read_bytes(path: str) -> bytes:
+    """Return the file's bytes; Python opens names outside ASCII, which OpenCV does not."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+            raise DataError(f'cannot read the image {path}: it is a folder, or not a regular file')
+        with open(path, 'rb') as file:
+            data = file.read()
+    except FileNotFoundError as err:
+        raise MissingFileError(f'no image at {path}; check data_root, data_prefix and ann_file') from err
+    except OSError as err:
+        raise DataError(f'cannot read the image {path}: {err.strerror}') from err
+    if not data:
+        raise DataError(f'the image {path} is empty (0 bytes); replace or remove it')
+    return data
+
+
 @TRANSFORMS.register_module()
 class LoadImageFromFile(BaseTransform):
     """Read an image from a file, as (H, W, C) in BGR order.
@@ -103,22 +119,6 @@ class LoadImageFromFile(BaseTransform):
         results['ori_shape'] = img.shape[:2]
         return with_image(results, img)
 
-    @staticmethod
-    def _read(path: str) -> bytes:
-        """Return the file's bytes; Python opens names outside ASCII, which OpenCV does not."""
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
-                raise DataError(f'cannot read the image {path}: it is a folder, or not a regular file')
-            with open(path, 'rb') as file:
-                data = file.read()
-        except FileNotFoundError as err:
-            raise MissingFileError(f'no image at {path}; check data_root, data_prefix and ann_file') from err
-        except OSError as err:
-            raise DataError(f'cannot read the image {path}: {err.strerror}') from err
-        if not data:
-            raise DataError(f'the image {path} is empty (0 bytes); replace or remove it')
-        return data
-
     def read(self, path: str, step: ResizingStep | None = None) -> StoredImage:
         """Return what a file holds, upright; files of 8 bits without alpha already as ``color_type`` asks.
 
@@ -126,7 +126,7 @@ class LoadImageFromFile(BaseTransform):
             path: The file.
             step: What comes next, if only the pixels that it needs are to be decoded.
         """
-        data = self._read(path)
+        data = _read_bytes(path)
         img = check_image(data, path)
         plain = is_plain(data, img)
         # Pillow 13 mixes up the rows of some TIFFs that are stored on their side

@@ -111,7 +111,7 @@ class MaskCoding:
     def _colours(self, img: Image.Image) -> np.ndarray:
         """Return grey levels, indices of a palette, or colours."""
         if img.mode in _GREY_MODES:
-            return np.array(img, dtype=np.uint8 if img.mode == '1' else None)
+            return np.array(img, dtype={'1': np.uint8}.get(img.mode))
         if self.threshold is not None:
             return np.asarray(img.convert('L'))
         if img.mode != 'P':
@@ -147,7 +147,7 @@ class LoadAnnotations(BaseTransform):
         """Read the mask at ``mask_path``."""
         coding, path, image = MaskCoding.of(results), results['mask_path'], results.get('img_path')
         size = tuple(results.get('img_shape', ()))
-        orientation = 1 if coding.mask_orientation == 'stored' else None
+        orientation = {'stored': 1}.get(coding.mask_orientation)
         if coding.mask_orientation == 'image':
             orientation = _orientation(image)
         stored = coding.read(path, orientation)

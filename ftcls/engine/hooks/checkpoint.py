@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as torch_dist
-from mmengine.dist import barrier, get_rank, get_world_size, is_main_process
+from mmengine.dist import all_reduce_params, barrier, get_rank, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.hooks import Hook
@@ -350,13 +349,10 @@ def _are_pending(optim_wrapper: OptimWrapper) -> bool:
 
 def _share_pending(runner: Runner) -> None:
     """Give all processes the mean of the gradients that wait for their step, so that one process can save them."""
-    size = get_world_size()
-    if size == 1 or not _are_pending(runner.optim_wrapper):
-        return
-    for param in unwrap_model(runner.model).parameters():
-        if param.requires_grad and param.grad is not None:
-            torch_dist.all_reduce(param.grad)
-            param.grad /= size
+    if _are_pending(runner.optim_wrapper):
+        params = unwrap_model(runner.model).parameters()
+        gradients = [param.grad for param in params if param.requires_grad and param.grad is not None]
+        all_reduce_params(gradients, coalesce=False, op='mean')
 
 
 def _untrained(report: LoadReport) -> str:

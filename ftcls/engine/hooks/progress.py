@@ -61,6 +61,7 @@ class ProgressHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Draw the bar where there is a terminal."""
         from rich.console import Console
+        from rich.file_proxy import FileProxy
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         console = self._console or Console()
         if not is_main_process() or not console.is_terminal or console.is_dumb_terminal:
@@ -72,7 +73,10 @@ class ProgressHook(Hook):
         self._progress = Progress(*columns, console=console, auto_refresh=False, transient=True)
         settings = dict(total=runner.max_iters, completed=runner.iter, state='')
         self._tasks['train'] = self._progress.add_task(_epoch_text(runner), **settings)
-        self._send_log_above(runner.logger, console)
+        for handler in runner.logger.handlers:  # the console puts their lines above the bar
+            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+                self._handlers.append((handler, handler.stream))
+                handler.setStream(FileProxy(console, handler.stream))
         self._progress.start()
         atexit.register(self.close)  # a terminal whose cursor stays hidden is of no use to the next command
 
@@ -126,14 +130,6 @@ class ProgressHook(Hook):
         self._handlers.clear()
         self._progress = None
         atexit.unregister(self.close)
-
-    def _send_log_above(self, logger: logging.Logger, console: 'Console') -> None:
-        """Let the logger's terminal lines pass through the console, which puts them above the bar."""
-        from rich.file_proxy import FileProxy
-        for handler in logger.handlers:
-            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-                self._handlers.append((handler, handler.stream))
-                handler.setStream(FileProxy(console, handler.stream))
 
     def _restart_clock(self) -> None:
         self._images_since = 0

@@ -42,7 +42,7 @@ class Layout(NamedTuple):
     def apply(self, model: nn.Module) -> None:
         """Let a model compute so; its weights stay the same numbers, and float32."""
         model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
-        model.cast_dtype = torch.bfloat16 if self.amp else None
+        model.cast_dtype = {True: torch.bfloat16}.get(self.amp)
 
 
 def _has_bfloat16(device: str) -> bool:
@@ -229,7 +229,7 @@ class SpeedHook(Hook):
         is_fast = self._device == 'cuda' and not self._is_exact
         is_fixed = len({tuple(one['inputs'].shape) for one in self.samples}) == 1
         auto = dict(fused=is_fast, tf32=is_fast, cudnn_benchmark=is_fast and is_fixed, grad_checkpointing=False)
-        chosen = {key: value if self._settings[key] == 'auto' else self._settings[key] for key, value in auto.items()}
+        chosen = auto | {key: self._settings[key] for key in auto if self._settings[key] != 'auto'}
         chosen['compile'] = bool(runner.cfg.get('compile'))
         chosen |= {key: value for key, value in (runner.cfg.get('env_cfg') or {}).items() if key == 'cudnn_benchmark'}
         if chosen['fused'] and not is_resuming(runner):  # a checkpoint has the optimizer's settings

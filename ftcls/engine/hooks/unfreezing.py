@@ -27,7 +27,7 @@ FrozenStages = Annotated[int, Ge(-1)]  # -1 nothing, 0 the stem, k the stem and 
 
 
 class UnfreezingPlan:
-    """Which stages of a model's backbone are frozen when.
+    """Which stages of a model's backbone are frozen when; what is outside the backbone comes after all stages.
 
     Args:
         model: Without the wrapper of distributed training.
@@ -41,7 +41,6 @@ class UnfreezingPlan:
         self.most = model.backbone.num_stages_total
         record = FreezeRecord.of(model)
         inside = {f'backbone.{name}': stage for name, stage in model.backbone.stage_of_parameters().items()}
-        # What is outside the backbone comes after all stages.
         self._stage_of = {name: inside.get(name, self.most + 1) for name, _ in model.named_parameters()}
         self._learns = {name for name, p in model.named_parameters() if set(record.reasons(p)) <= {hook}}
 
@@ -223,7 +222,7 @@ class GradualUnfreezingHook(Hook):
             # A share of the run is that of the planned run: a longer one must not freeze again what is trained.
             self._planned = meta.get('unfreezing_planned', self._planned)
             self._plan = self.plan(unwrap_model(runner.model), self._planned)
-            frozen = self._plan.frozen_at(meta.get('epoch' if self.by_epoch else 'iter', 0))
+            frozen = self._plan.frozen_at(meta.get({True: 'epoch', False: 'iter'}[self.by_epoch], 0))
             if frozen > saved:
                 again = ', '.join(self._plan.title(stage) for stage in range(frozen, saved, -1))
                 source = checkpoint_source(runner)

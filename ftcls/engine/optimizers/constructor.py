@@ -31,7 +31,7 @@ class DefaultOptimWrapperConstructor:
     ======================  ============================================================================================
     ``custom_keys``         ``{key: dict(lr_mult=…, decay_mult=…, <option of the optimizer>=…)}``. A key is part of a
                             parameter's name, or a regular expression found in it. The longest matching key decides
-                            alone; the rules below do not count for its parameters.
+                            alone (of two, the first in the alphabet); the rules below do not count for its parameters.
     ``norm_decay_mult``     factor of the weight decay of normalisation layers
     ``bias_lr_mult``        factor of the learning rate of biases, not those of normalisation layers
     ``bias_decay_mult``     factor of the weight decay of biases, not those of normalisation layers

@@ -83,7 +83,7 @@ class Rules:
         for key in _LAYERWISE_KEYS:
             if key in paramwise_cfg and not layerwise:
                 raise ConfigError(f"{_WHERE}.{key}: needs optim_wrapper.constructor='{_LAYERWISE}'")
-        schema = LayerwiseCfg if layerwise else ParamwiseCfg
+        schema = {True: LayerwiseCfg, False: ParamwiseCfg}[layerwise]
         check_arguments(schema, paramwise_cfg, _WHERE)
         self.cfg = schema(**paramwise_cfg)
         if layerwise and None not in (self.cfg.layer_decay_rate, self.cfg.lr_mult_range):
@@ -91,7 +91,6 @@ class Rules:
         self.layerwise = layerwise
         given = {key: value for key, value in vars(self.cfg).items() if value is not None}
         self.mults = {key: value for key, value in given.items() if key.endswith('_mult')}
-        # The longest key wins; of two equally long ones, the first in the alphabet.
         custom_keys = self.cfg.custom_keys or {}
         self.custom = {key: custom_keys[key] for key in sorted(sorted(custom_keys), key=len, reverse=True)}
         allowed = ['lr_mult', 'decay_mult', *optimizer_options]

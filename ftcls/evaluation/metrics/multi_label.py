@@ -66,8 +66,7 @@ class _MultiLabelBase(BaseMetric):
         """Return the labels, (C, ), -1 for a class that does not count; here, as they are given."""
         return truth
 
-    @staticmethod
-    def stack(results: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def stack(self, results: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Put the collected entries together: scores and labels, (N, C) each.
 
         Raises:
@@ -150,13 +149,14 @@ class AveragePrecision(_MultiLabelBase):
 def _average_precision(score: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Return the average precision of one class, () float64, 0 to 1; NaN without a positive.
 
+    Only at the last of equal scores is it known how many samples a threshold lets through.
+
     Args:
         score: (N, ) float.
         target: (N, ), 1 where the class is given.
     """
     score, order = score[target > -1].nan_to_num(-torch.inf).sort(descending=True)  # what is no number ranks last
     hits = (target[target > -1][order] == 1).double()
-    # only at the last of equal scores is it known how many samples a threshold lets through
     ends = torch.nonzero(torch.cat([score[:-1] != score[1:], torch.ones_like(score[:1], dtype=torch.bool)]))[:, 0]
     right = hits.cumsum(0)[ends]
     gained = right.diff(prepend=right.new_zeros(1))

@@ -146,8 +146,7 @@ class SingleLabelBase(BaseMetric):
             raise DataError(f'{type(self).__name__} needs one label per image, got {label.tolist()}{file_of(sample)}')
         return label.to(torch.int64)
 
-    @staticmethod
-    def stack(results: Sequence[Mapping]) -> tuple[torch.Tensor, torch.Tensor]:
+    def stack(self, results: Sequence[Mapping]) -> tuple[torch.Tensor, torch.Tensor]:
         """Put the collected entries together: scores (N, C) or classes (N, ), and the true classes (N, ).
 
         Raises:

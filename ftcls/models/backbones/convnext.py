@@ -15,10 +15,10 @@ from .timm_backbone import build_timm
 __all__ = ['ConvNeXt']
 
 _SMALL, _BASE = (2, 2, 6, 2), (3, 3, 27, 3)
-_SIZES = {  # Blocks of each stage, channels of the first; doubled in each stage.
-    **dict(atto=(_SMALL, 40), femto=(_SMALL, 48), pico=(_SMALL, 64), nano=((2, 2, 8, 2), 80), tiny=((3, 3, 9, 3), 96)),
-    **dict(small=(_BASE, 96), base=(_BASE, 128), large=(_BASE, 192), xlarge=(_BASE, 256), huge=(_BASE, 352)),
-}
+# Blocks of each stage, channels of the first; doubled in each stage.
+_SIZES = dict(
+    atto=(_SMALL, 40), femto=(_SMALL, 48), pico=(_SMALL, 64), nano=((2, 2, 8, 2), 80), tiny=((3, 3, 9, 3), 96))
+_SIZES |= dict(small=(_BASE, 96), base=(_BASE, 128), large=(_BASE, 192), xlarge=(_BASE, 256), huge=(_BASE, 352))
 _ARCHS = {name: (depths, [width * 2**i for i in range(4)]) for name, (depths, width) in _SIZES.items()}
 _LAST_NORM = r'\b(head\.norm|classifier\.0)\b'
 _NORM, _GELU = MappingProxyType(dict(type='LN2d', eps=1e-6)), MappingProxyType(dict(type='GELU'))

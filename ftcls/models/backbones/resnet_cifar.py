@@ -49,8 +49,8 @@ class SubsampleAndPad(nn.Module):
 class CifarResNet(ResNet_CIFAR):
     """The ResNet for CIFAR of He et al., `section 4.2 <https://arxiv.org/abs/1512.03385>`_.
 
-    Three stages of 16, 32 and 64 channels, (depth - 2) / 6 blocks each, shortcuts without parameters. ResNet-20 has
-    0.27 million parameters.
+    Three stages of 16, 32 and 64 channels, shortcuts without parameters. depth = 6 n + 2: n blocks of two convolutions
+    in each stage, the stem and the classifier. ResNet-20 has 0.27 million parameters.
 
     The arguments are those of :class:`ResNet`.
 
@@ -59,7 +59,6 @@ class CifarResNet(ResNet_CIFAR):
         torch.Size([1, 64, 8, 8])
     """
 
-    # depth = 6 n + 2: n blocks of two convolutions in each of three stages, the stem and the classifier
     arch_settings: ClassVar[dict] = {6 * n + 2: (BasicBlock, (n, n, n)) for n in (3, 5, 7, 9, 18)}
 
     def __init__(self,

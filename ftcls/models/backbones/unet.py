@@ -66,6 +66,7 @@ class UNet(BaseBackbone):
         if bilinear and base_channels % 2:
             raise ConfigError(f'base_channels={base_channels}: must be even with bilinear=True')
         self.num_stages = num_stages
+        self.size_divisor = 2**num_stages  #: What the sides of the images must be multiples of.
         options = dict(norm_cfg=norm_cfg, bias=conv_bias)
         channels = [base_channels * 2**i for i in range(num_stages + 1)]
         from_below = [count // 2 for count in channels] if bilinear else channels  # interpolation keeps their number
@@ -78,11 +79,6 @@ class UNet(BaseBackbone):
             self.add_module(f'up{i}', _Up(channels[-i], afters[-i], bilinear, options))
         self.out_channels = (base_channels, )
         self.freeze_stages(frozen_stages)
-
-    @property
-    def size_divisor(self) -> int:
-        """What the height and the width of the images must be a multiple of, in pixels."""
-        return 2**self.num_stages
 
     def stages(self) -> list[Stage]:
         """Return ``inc`` (the stem), the stages down, and the stages up."""

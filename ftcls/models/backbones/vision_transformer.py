@@ -152,9 +152,11 @@ class VisionTransformer(FamilyBackbone):
         return x[:, 0] if self.out_type == 'cls_token' else x
 
     def resize_weight(self, value: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-        """Return a file's position embeddings, (1, L, C) of a square grid, in the network's shape."""
+        """Return a file's position embeddings, (1, L, C) of a square grid, in the network's shape.
+
+        A class token's embedding that has no place is left out; where the file has none, it is 0.
+        """
         spare = value.shape[1] - isqrt(value.shape[1])**2 - self.model.num_prefix_tokens
         if abs(spare) > 1:
             return value
-        # a class token's embedding that has no place is left out; where the file has none, it is 0
         return self._resample(F.pad(value, (0, 0, -spare, 0)), self.model.patch_embed.grid_size)

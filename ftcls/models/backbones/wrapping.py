@@ -153,8 +153,7 @@ def find_stages(model: nn.Module,
         if len(stages) > 2:
             return stages, shapes, outs
         # All of the trunk is in one stage: it is one unit beside other large ones. Open the largest run of blocks.
-        is_run = [isinstance(item, nn.Sequential) and not _is_plain(item) for _, item in units]
-        runs = [(_numel(units[i][1]), i) for i, run in enumerate(is_run) if run]
+        runs = [(_numel(x), i) for i, (_, x) in enumerate(units) if isinstance(x, nn.Sequential) and not _is_plain(x)]
         if not runs:
             return _group(units, {}), shapes, outs
         i = max(runs)[1]

@@ -70,9 +70,9 @@ class UNetDecoder(BaseModule):
                               'stages that return maps by out_indices of the backbone')
         x = feats[-1]
         for step, skip in zip_longest(self.steps, feats[-2::-1]):
-            size = (2 * x.shape[-2], 2 * x.shape[-1]) if skip is None else tuple(skip.shape[-2:])
-            x = F.interpolate(x, size=size, mode='bilinear', align_corners=False)
+            joined, size = [], (2 * x.shape[-2], 2 * x.shape[-1])
             if skip is not None:
-                x = torch.cat([skip, x], dim=1)
-            x = step(x)
+                joined, size = [skip], tuple(skip.shape[-2:])
+            x = F.interpolate(x, size=size, mode='bilinear', align_corners=False)
+            x = step(torch.cat([*joined, x], dim=1))
         return (x, )

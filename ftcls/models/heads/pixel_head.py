@@ -31,6 +31,23 @@ def _short_names(losses: Sequence[nn.Module]) -> list[str]:
     return [f'{name}_{count}'.removesuffix('_1') for name, count in zip(names, counts)]
 
 
+def _stack_masks(logits: torch.Tensor, data_samples: list[DataSample]) -> torch.Tensor:
+    """Return the masks of the samples (N, H, W) uint8, on the device of logits (N, 1, H, W)."""
+    height, width = logits.shape[-2:]
+    masks = []
+    for sample in data_samples:
+        require(sample, 'gt_mask', _PIPELINE)
+        mask = torch.as_tensor(sample.gt_mask)
+        below, right = height - mask.shape[-2], width - mask.shape[-1]  # padded to the largest in the batch
+        known = tuple(sample.metainfo.get('img_shape', mask.shape[-2:]))[:2]
+        if mask.ndim != 2 or below < 0 or right < 0 or known != tuple(mask.shape):
+            sizes = ['x'.join(map(str, shape)) for shape in (mask.shape, known)]
+            raise DataError(f'the mask of {sample.get("img_path", "(no path)")} has size {sizes[0]}, its image '
+                            f'after the pipeline {sizes[1]}: they must go through the same transforms')
+        masks.append(F.pad(mask, (0, right, 0, below), value=_IGNORED))
+    return torch.stack(masks).to(logits.device)
+
+
 @MODELS.register_module()
 class PixelHead(BaseModule):
     """Logit of foreground for each pixel, by a 1x1 convolution, named ``outc.conv`` as in public U-Net files.
@@ -86,7 +103,7 @@ class PixelHead(BaseModule):
             DataError: If a sample has no mask, or one of another size or other values.
         """
         logits = self(feats)
-        target = self._target(logits, data_samples)
+        target = _stack_masks(logits, data_samples)
         return {f'loss_{name}': loss(logits, target) for name, loss in zip(self.loss_names, self.loss_modules)}
 
     def loss_per_sample(self, feats: Feats, data_samples: list[DataSample]) -> torch.Tensor:
@@ -95,28 +112,11 @@ class PixelHead(BaseModule):
         If a loss has no ``reduction_override``, each sample gets the loss of the batch.
         """
         logits = self(feats)
-        target = self._target(logits, data_samples)
+        target = _stack_masks(logits, data_samples)
         total = logits.new_zeros(len(logits), dtype=torch.float32)
         for loss in self.loss_modules:
             total = total + unreduced(loss, logits, target)
         return total
-
-    @staticmethod
-    def _target(logits: torch.Tensor, data_samples: list[DataSample]) -> torch.Tensor:
-        """Return the masks of the samples (N, H, W) uint8, on the device of logits (N, 1, H, W)."""
-        height, width = logits.shape[-2:]
-        masks = []
-        for sample in data_samples:
-            require(sample, 'gt_mask', _PIPELINE)
-            mask = torch.as_tensor(sample.gt_mask)
-            below, right = height - mask.shape[-2], width - mask.shape[-1]  # padded to the largest in the batch
-            known = tuple(sample.metainfo.get('img_shape', mask.shape[-2:]))[:2]
-            if mask.ndim != 2 or below < 0 or right < 0 or known != tuple(mask.shape):
-                sizes = ['x'.join(map(str, shape)) for shape in (mask.shape, known)]
-                raise DataError(f'the mask of {sample.get("img_path", "(no path)")} has size {sizes[0]}, its image '
-                                f'after the pipeline {sizes[1]}: they must go through the same transforms')
-            masks.append(F.pad(mask, (0, right, 0, below), value=_IGNORED))
-        return torch.stack(masks).to(logits.device)
 
     def predict(self, feats: Feats, data_samples: list[DataSample | None] | None = None) -> list[DataSample]:
         """Return the samples (None for new ones) with ``pred_prob`` (H, W) float32 and ``pred_mask`` (H, W) uint8 set.
