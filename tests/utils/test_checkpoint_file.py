@@ -15,6 +15,7 @@ from mmengine.runner import load_checkpoint
 from safetensors.torch import save_file
 from torch import nn
 
+from ftcls.utils.checkpoint import folder
 from ftcls.utils.checkpoint import reading as checkpoint_file
 from ftcls.utils.checkpoint.folder import save_whole
 from ftcls.utils.checkpoint.reading import locate_checkpoint, read_checkpoint, register_safe_loading
@@ -236,3 +237,14 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path,
     (tmp_path / 'file').touch()
     with pytest.raises(CheckpointError, match='cannot be written'):
         save_whole(tmp_path / 'file' / 'x.pth', {})
+
+
+def test_what_cannot_be_written_leaves_the_old_file_and_no_draft(tmp_path):
+    folder.write_whole(tmp_path / 'new' / 'a.txt', 'old')
+    with pytest.raises(UnicodeEncodeError):
+        folder.write_whole(tmp_path / 'new' / 'a.txt', 'new \udc00')
+    with pytest.raises(KeyError), folder.whole(tmp_path / 'b') as draft:
+        draft.mkdir()
+        raise KeyError
+    assert [path.name for path in tmp_path.rglob('*')] == ['new', 'a.txt']
+    assert (tmp_path / 'new' / 'a.txt').read_text() == 'old'

@@ -74,10 +74,9 @@ def _noting(run: RunContents, what: str) -> Iterator[None]:
     """Note why a part is left out."""
     try:
         yield
-    except (UserError, OSError) as err:
-        run.notes.append(f'{what}: {err}')
     except Exception as err:  # noqa: B902  whatever goes wrong, the rest is worth telling
-        run.notes.append(f'{what}: {type(err).__name__}: {err}')
+        kind = '' if isinstance(err, UserError | OSError) else f'{type(err).__name__}: '
+        run.notes.append(f'{what}: {kind}{err}')
 
 
 def _judge(run: RunContents) -> None:

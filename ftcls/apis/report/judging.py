@@ -75,10 +75,9 @@ def calibrate_scores(predictions: Predictions) -> Calibration:
 
 def example_of(predictions: Predictions, number: int, image: np.ndarray | None) -> Example:
     """Return an image with its label, what the model says of it, and its highest score."""
-    truth, predicted = (predictions.name_of(some[number]) or 'none'
-                        for some in (predictions.labels, predictions.predicted))  # yapf: disable
+    names = [predictions.name_of(some[number]) or 'none' for some in (predictions.labels, predictions.predicted)]
     score = float(predictions.scores[number].max(initial=0))
-    return Example(predictions.paths[number] or f'{predictions.split} sample {number}', truth, predicted, score, image)
+    return Example(predictions.paths[number] or f'{predictions.split} sample {number}', *names, score, image)
 
 
 def find_suspects(predictions: Predictions) -> list[int]:

@@ -4,7 +4,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,16 +34,13 @@ class Cell(NamedTuple):
     Attributes:
         rows: Of the predictions, the least score of the true class first.
         share: Part of the images of the true class, 0 to 1.
+        right: Whether the prediction is the true class.
     """
     truth: int
     prediction: int
     rows: list[int]
     share: float
-
-    @property
-    def right(self) -> bool:
-        """Whether the prediction is the true class."""
-        return self.truth == self.prediction
+    right: bool
 
 
 class Pictures(dict):
@@ -77,7 +74,7 @@ def _cells(predictions: Predictions) -> list[Cell]:
     if scores.shape[1]:
         known = known[np.argsort(scores[known, labels[known]], kind='stable')]
     groups = grouped(((int(labels[row]), int(predictions.predicted[row])), row) for row in known.tolist())
-    cells = [Cell(*classes, rows, len(rows) / support[classes[0]]) for classes, rows in groups.items()]
+    cells = [Cell(*pair, rows, len(rows) / support[pair[0]], pair[0] == pair[1]) for pair, rows in groups.items()]
     return sorted(cells, key=lambda cell: (cell.right, -len(cell.rows), -cell.share))
 
 
@@ -91,8 +88,7 @@ def _svgs(draw: Callable, count: int, prefix: str, **content: Any) -> list[str]:
 def _draw_calibration(panels: Sequence['Axes'], calibration: Calibration) -> None:
     """Draw the reliability before and after temperature scaling on two panels."""
     for axes, title in zip(panels, ('before', 'after')):
-        bins = getattr(calibration, title)
-        draw_reliability(axes, title, bins.count, bins.confidence, bins.accuracy)
+        draw_reliability(axes, title, *astuple(getattr(calibration, title)))
 
 
 def _photo(path: str) -> np.ndarray | None:

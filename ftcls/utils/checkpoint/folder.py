@@ -13,9 +13,7 @@ import torch
 
 from ftcls.utils.errors import CheckpointError
 
-__all__ = [
-    'checkpoint_form', 'draft_of', 'is_whole', 'newest_whole', 'remove_drafts', 'save_whole', 'whole', 'write_whole'
-]
+__all__ = ['checkpoint_form', 'is_whole', 'newest_whole', 'remove_drafts', 'save_whole', 'whole', 'write_whole']
 
 
 def checkpoint_form(template: str | None = None) -> re.Pattern:
@@ -64,16 +62,11 @@ def newest_whole(folders: Iterable[Path], template: str | None = None) -> Path |
     return next((path for path in sorted(found, key=found.get, reverse=True) if is_whole(path)), None)
 
 
-def draft_of(path: Path) -> Path:
-    """Return a name under which a file is written until it is whole."""
-    return path.with_name(f'.{path.name}.{uuid.uuid4().hex}.part')
-
-
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a name to write a file or a folder under; when it is complete it takes its place, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = draft_of(path)
+    draft = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.part')
     try:
         yield draft
         draft.replace(path)
