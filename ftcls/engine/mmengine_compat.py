@@ -308,8 +308,10 @@ def build_late_parts(runner: Runner, errors: Callable[[str], AbstractContextMana
 
 
 def ddp_config(find_unused_parameters: bool) -> dict[str, Any]:
-    """Return a ``model_wrapper_cfg`` for several processes, on GPUs or on the CPU."""
-    # Each process keeps its own BatchNorm statistics, as in MMEngine; torch renamed the argument in 2.13.
+    """Return a ``model_wrapper_cfg`` for several processes, on GPUs or on the CPU.
+
+    Each process keeps its own BatchNorm statistics, as in MMEngine; torch renamed the argument in 2.13.
+    """
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = 'forward_sync_buffers' if 'forward_sync_buffers' in known else 'broadcast_buffers'
     wrapper = {'type': 'MMDistributedDataParallel', 'find_unused_parameters': find_unused_parameters, buffers: False}

@@ -17,6 +17,8 @@ __all__ = ['check_space']
 def check_space(runner: Runner, hook: CheckpointHook, there: Iterable[Path]) -> None:
     """Compare the size of the checkpoints that a run will keep with the free space; the log warns if it is too little.
 
+    An optimizer keeps values per weight: Adam two means, RMSprop the mean square, and the momentum.
+
     Args:
         runner: The Runner, before the first step.
         hook: What writes the checkpoints.
@@ -28,7 +30,6 @@ def check_space(runner: Runner, hook: CheckpointHook, there: Iterable[Path]) -> 
     model = unwrap_model(runner.model)
     best = _bytes(model.state_dict().values()) * (1 + any(isinstance(hook, EMAHook) for hook in runner.hooks))
     settings = getattr(getattr(runner.optim_wrapper, 'optimizer', None), 'defaults', {})
-    # values that an optimizer keeps per weight: Adam's two means, the mean square of RMSprop, momentum
     per_weight = 2 * ('betas' in settings) + ('alpha' in settings) + bool(settings.get('momentum'))
     one = best + per_weight * _bytes(p for p in model.parameters() if p.requires_grad)
     length = {True: runner.max_epochs, False: runner.max_iters}[hook.by_epoch]

@@ -10,7 +10,8 @@ class TrainableParams:
     """All parameters that an optimizer was built with, so that frozen ones can leave it and come back.
 
     The groups stay, even empty ones: learning rates and weight decays follow their schedules, and a parameter that
-    comes back finds its group as if it had never left. Parameters that stay keep their momentum. The order depends on
+    comes back finds its group as if it had never left. Parameters that stay keep their momentum; a state
+    from before the first step, which Adagrad needs, comes back. The order depends on
     the set only, so that a state dict fits every optimizer of the same set.
 
     Args:
@@ -19,7 +20,6 @@ class TrainableParams:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self._groups = [(list(g['params']), list(g.get('param_names') or ())) for g in optimizer.param_groups]
-        # Adagrad has a state before its first step, and needs it.
         self._first_state = {param: copy.deepcopy(state) for param, state in optimizer.state.items()}
 
     def update(self, optimizer: Optimizer) -> None:
