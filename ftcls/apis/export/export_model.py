@@ -171,9 +171,7 @@ def _write(scorer: _Scorer, example: torch.Tensor, meta: dict, path: Path) -> He
 def _compare(net: HeadedModel, written: HeadedModel, loader: DataLoader, most: int | None) -> tuple[float, list[float]]:
     """Return the largest difference of a score, and of each image the share of its prediction that is the same."""
     differences, same = [], []
-    names = ('pred_score', 'pred_label')
-    if isinstance(net, ImageSegmentor):
-        names = ('pred_prob', 'pred_mask')
+    names = ('pred_prob', 'pred_mask') if isinstance(net, ImageSegmentor) else ('pred_score', 'pred_label')
     for batch in takewhile(lambda batch: most is None or len(same) < most, loader):
         expected, found = ([tuple(map(one.get, names)) for one in m.test_step(batch)] for m in (net, written))
         for (score, label), (other, other_label) in zip(expected, found):

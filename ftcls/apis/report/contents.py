@@ -61,14 +61,13 @@ class Calibration(NamedTuple):
 
     Attributes:
         temperature: What the logits are divided by.
-        before, after: Bins of equal width over the score, with their ``ece``, 0 to 1.
-        nll_before, nll_after: Mean negative log-likelihood.
+        before, after: ``ece``, 0 to 1, ``nll``, the mean negative log-likelihood, and ``accuracy`` in percent.
+        bins: Of equal width over the score, before and after.
     """
     temperature: float
-    before: Reliability
-    after: Reliability
-    nll_before: float
-    nll_after: float
+    before: dict[str, float]
+    after: dict[str, float]
+    bins: tuple[Reliability, Reliability]
 
 
 @dataclass

@@ -68,9 +68,8 @@ def calibrate_scores(predictions: Predictions) -> Calibration:
     scores = np.maximum(predictions.scores, np.finfo(np.float32).tiny)
     logits, labels = torch.from_numpy(np.log(scores)).double(), torch.from_numpy(predictions.labels)
     temperature = fit_temperature(logits[fitted], labels[fitted])
-    found = [measure_scores(logits[measured] / t, labels[measured]) for t in (1, temperature)]
-    (before, bins_before), (after, bins_after) = found
-    return Calibration(temperature, bins_before, bins_after, before['nll'], after['nll'])
+    numbers, bins = zip(*(measure_scores(logits[measured] / t, labels[measured]) for t in (1, temperature)))
+    return Calibration(temperature, *numbers, bins)
 
 
 def example_of(predictions: Predictions, number: int, image: np.ndarray | None) -> Example:

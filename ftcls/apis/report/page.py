@@ -87,8 +87,8 @@ def _svgs(draw: Callable, count: int, prefix: str, **content: Any) -> list[str]:
 
 def _draw_calibration(panels: Sequence['Axes'], calibration: Calibration) -> None:
     """Draw the reliability before and after temperature scaling on two panels."""
-    for axes, title in zip(panels, ('before', 'after')):
-        draw_reliability(axes, title, *astuple(getattr(calibration, title)))
+    for axes, title, bins in zip(panels, ('before', 'after'), calibration.bins):
+        draw_reliability(axes, title, *astuple(bins))
 
 
 def _photo(path: str) -> np.ndarray | None:

@@ -71,7 +71,7 @@ def contents(name: str = 'a <b>bold</b> run', **changes: Any) -> RunContents:
         class_table=[ClassRow(CLASSES[4], 2, 100., 50., 66.667), ClassRow(CLASSES[1], 1200, 9.5, 100., 100.),
                      ClassRow(CLASSES[2], 0, np.nan, np.nan, np.nan)],
         mistakes=[mistake, mistake._replace(image=None, cam=None)],
-        calibration=Calibration(1.5, bins, bins, .5, .4),
+        calibration=Calibration(1.5, dict(ece=bins.ece, nll=.5), dict(ece=bins.ece, nll=.4), (bins, bins)),
         suspects=[mistake],
         suspects_basis='by scores on the validation images',
         duplicates=[('shared', 'val/1.jpg', 'train/1.jpg')],

@@ -38,7 +38,7 @@ def test_images_in_memory_have_numbers(work_dir: Path) -> None:
     assert sure == sorted(sure, reverse=True)
     number = int(found.mistakes[0].path.rpartition(' ')[2])
     np.testing.assert_array_equal(found.mistakes[0].image, found.image_of(number))
-    assert found.calibration.before.ece > found.calibration.after.ece
+    assert found.calibration.before['ece'] > found.calibration.after['ece']
 
 
 def test_several_labels(tmp_path: Path) -> None:
