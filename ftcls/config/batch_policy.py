@@ -29,7 +29,6 @@ class BatchPlan:
         world_size: Number of processes.
         accumulation: Batches whose gradients are added up before the optimizer steps.
         recipe_total: ``auto_scale_lr.base_batch_size``, or None where the config states no total.
-        lr_factor: What the learning rates were multiplied with.
         why: One sentence on what was done.
     """
     policy: str
@@ -37,7 +36,6 @@ class BatchPlan:
     world_size: int
     accumulation: int
     recipe_total: int | None
-    lr_factor: float = 1.
     why: str = ''
 
     @property
@@ -134,7 +132,7 @@ def _scale_lr(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
     for path, scheduler in _schedulers(cfg):  # absolute rates
         changes.update({f'{path}.{k}': scheduler[k] * factor for k in ('eta_min', 'eta_max') if scheduler.get(k)})
     why = f'the recipe has {plan.recipe_total}, so lr {old:g} x {factor:g} = {old * factor:g} (linear rule)'
-    return replace(plan, lr_factor=factor, why=why), changes
+    return replace(plan, why=why), changes
 
 
 def _schedulers(cfg: Config) -> list[tuple[str, Mapping]]:

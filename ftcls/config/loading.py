@@ -108,8 +108,7 @@ def _reading_error(err: Exception, path: Path, files: set[Path]) -> str:
 
 def _check_file(path: Path, chain: tuple[Path, ...]) -> set[Path]:
     """Check that a config and its bases exist, are valid Python and do not include one another; return them all."""
-    resolved = path.resolve()
-    if resolved in chain:
+    if (resolved := path.resolve()) in chain:
         ring = ' -> '.join(p.name for p in chain[chain.index(resolved):] + (resolved, ))
         raise ConfigError(f'{path}: circular `_base_`: {ring}; remove one of these')
     if not path.is_file():
@@ -184,8 +183,7 @@ def _check_unused_variables(path: Path, cfg: Config) -> None:
             name = getattr(target, 'id', None)
             if name in cfg and name not in used and name not in TOP_LEVEL_KEYS:
                 unused[name] = node.lineno
-    bases = [base for base in _bases(path) if unused and not is_foreign(base)]
-    for base in bases:
+    for base in [one for one in _bases(path) if unused and not is_foreign(one)]:
         base_cfg = read_config(resolve_config_path(base, path.parent))
         for name, line in unused.items():
             if name in base_cfg and base_cfg[name] != cfg[name]:
@@ -329,8 +327,7 @@ def _is_unset(key: str, node: Mapping, name: str, registry: Registry | None) -> 
     """Tell whether None stands for a default: the builder reads the item, or the annotation allows no None."""
     if name in ('constructor', 'priority'):
         return True
-    kind = node.get('type', default_type(key, node))
-    if kind is None:
+    if (kind := node.get('type', default_type(key, node))) is None:
         annotation = KEYS.get(key, Key()).items.get(name)
         return annotation in (Any, dict | None) or annotation is not None and not matches_type(None, annotation)
     component = registry.get(kind) if registry else kind

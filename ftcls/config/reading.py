@@ -94,8 +94,7 @@ def _package_folder(package: str) -> str:
     """
     if package == 'ftcls':
         return str(config_folder().parent)
-    spec = find_spec(package)
-    if spec is None:
+    if (spec := find_spec(package)) is None:
         raise ConfigError(f'{package} is not installed; install it, or import from ftcls.configs what is there too')
     return next(iter(spec.submodule_search_locations))
 

@@ -208,8 +208,7 @@ def scope_of(cfg: Config) -> str:
     Raises:
         ConfigError: If it resembles ours or a peer's, and there is no such package.
     """
-    scope = cfg.get('default_scope') or 'ftcls'
-    if scope in ('ftcls', *PEERS):
+    if (scope := cfg.get('default_scope') or 'ftcls') in ('ftcls', *PEERS):
         return 'ftcls'
     if (hint := did_you_mean(scope, ('ftcls', *PEERS), lists=False)) and find_spec(scope) is None:
         raise ConfigError(f'default_scope={scope!r}: no package has this name{hint}')
@@ -308,8 +307,7 @@ def dataset_configs(node: Any) -> Iterator[dict]:
         for child in node:
             yield from dataset_configs(child)
     elif isinstance(node, Mapping):
-        inner = node.get('dataset', node.get('datasets'))
-        if inner is None:
+        if (inner := node.get('dataset', node.get('datasets'))) is None:
             yield node
         else:
             yield from dataset_configs(inner)
@@ -321,8 +319,7 @@ def _test_on_views(run: Config) -> None:
     ``tta_pipeline`` replaces the test's pipeline. Without it, the test's own pipeline gives two views, the image and
     its mirror image. ``tta_model`` merges the predictions; without it, ``AverageClsScoreTTA`` does.
     """
-    given = run.get('tta_pipeline')
-    if given and type_name(given[-1]) != 'TestTimeAug':
+    if (given := run.get('tta_pipeline')) and type_name(given[-1]) != 'TestTimeAug':
         raise ConfigError("tta_pipeline: must end with TestTimeAug(transforms=[…, [dict(type='PackInputs')]])")
     for dataset in dataset_configs((run.get('test_dataloader') or {}).get('dataset')):
         *steps, pack = dataset.get('pipeline') or [None]

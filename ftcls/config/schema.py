@@ -115,10 +115,9 @@ KEYS = TOP_LEVEL_KEYS | NESTED_KEYS
 
 NESTING_REGISTRIES = (R.MODELS, R.METRICS, R.TRANSFORMS, R.BATCH_AUGMENTS)  # pass it on to what KEYS does not have
 COMPONENT_KEYS = frozenset({'backbone', 'neck', 'decoder', 'head', 'loss', 'metrics', 'policies'})  # must name a `type`
-OPAQUE_KEYS = frozenset({  # values that a component reads by its own rules
-    'adapter', 'targets', 'norm_cfg', 'act_cfg', 'conv_cfg', 'paramwise_cfg', 'metainfo', 'data_prefix', 'dist_cfg',
-    'compile', 'model_args', 'override'
-})
+OPAQUE_KEYS = frozenset(  # values that a component reads by its own rules
+    'adapter targets norm_cfg act_cfg conv_cfg paramwise_cfg metainfo data_prefix dist_cfg compile model_args '
+    'override'.split())
 OPEN_KEYS: dict[str, tuple[str, ...]] = dict(  # any keys, but a name near to one of these would be read by nothing
     default_hooks=('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
     metainfo=('classes', 'palette'),

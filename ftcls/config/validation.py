@@ -33,8 +33,7 @@ def validate_config(cfg: Config) -> None:
         ConfigError: With one line per fault, each naming its path in the config, the value, and the nearest valid name.
     """
     cfg = load_config(cfg)
-    faults = list(dict.fromkeys(_config_faults(cfg._cfg_dict, used_names(cfg.filename))))
-    if faults:
+    if faults := list(dict.fromkeys(_config_faults(cfg._cfg_dict, used_names(cfg.filename)))):
         head = f'{cfg.filename or "the config"}: {plural(len(faults), "fault")}:'
         raise ConfigError('\n  '.join([head, *faults]))
 
@@ -172,8 +171,7 @@ def _component_faults(value: Any, path: str, types: _Types, required: bool) -> I
         for i, item in enumerate(value):
             yield from _component_faults(item, f'{path}.{i}', types, required)
     elif isinstance(value, Mapping):
-        name = value.get('type', default_type(path.rpartition('.')[2], value))
-        if name is not None:
+        if (name := value.get('type', default_type(path.rpartition('.')[2], value))) is not None:
             yield from _one_component_faults(value, name, path, types)
         elif _is_dict_of_components(value, path):
             for key, child in value.items():
@@ -195,8 +193,7 @@ def _is_dict_of_components(value: Mapping, path: str) -> bool:
 
 def _one_component_faults(value: Mapping, name: Any, path: str, types: _Types) -> Iterator[str]:
     """Check one dict against the class that its ``type`` names, then what is nested in it, by its own signature."""
-    component = types.find(name)
-    if component is None:
+    if (component := types.find(name)) is None:
         hint = '; TIMMBackbone takes any network of timm by its model_name' if path.endswith('backbone') else ''
         yield f'{path}.type: {types.unknown(name)}{hint}'
         return

@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ftcls.apis.training.distributed import init_distributed
+from ftcls.apis.training.resume import UNFREEZING_HOOKS
 from ftcls.config.epochs import set_epochs
 from ftcls.config.loading import apply_overrides, load_config
 from ftcls.config.validation import validate_config
@@ -18,8 +19,6 @@ from .run import SPLITS, Run, Workers, execute_runs, print_line, split_datasets,
 
 __all__ = ['compare', 'few_shots', 'read_arms', 'standard_arms']
 
-_UNFREEZING = ('GradualUnfreezingHook', 'LinearProbeFineTuneHook')
-
 
 def standard_arms(cfg: Config) -> dict[str, dict[str, Any]]:
     """Return the overrides of each arm of a fine-tuning config; its own ``arms = dict(scratch={key: value}, …)`` adds.
@@ -29,14 +28,12 @@ def standard_arms(cfg: Config) -> dict[str, dict[str, Any]]:
     - ``probe``: the whole backbone frozen; only a linear classifier on its features is trained.
     - ``lpft``: the first half of the epochs as ``probe``, the second as ``finetune``.
     """
-    others = [h for h in cfg.get('custom_hooks') or [] if h.get('type') not in _UNFREEZING]
+    others = [h for h in cfg.get('custom_hooks') or [] if h.get('type') not in UNFREEZING_HOOKS]
     backbone = MODELS.build({**cfg.model.backbone, 'init_cfg': None})
     hooks = [h for h in others if h.get('type') != 'L2SPHook']  # without a source there is nothing to stay close to
-    scratch: dict[str, Any] = {'custom_hooks': hooks, 'load_from': None, 'model.backbone.init_cfg': None}
+    scratch = {'custom_hooks': hooks, 'load_from': None, 'model.backbone.init_cfg': None}
     scratch['model.backbone.frozen_stages'] = -1
-    for key in ('freeze', 'adapter'):
-        if cfg.model.get(key):
-            scratch[f'model.{key}'] = None
+    scratch |= {f'model.{key}': None for key in ('freeze', 'adapter') if cfg.model.get(key)}
     probe = {'custom_hooks': others, 'model.backbone.frozen_stages': backbone.num_stages_total}
     lpft = {'custom_hooks': [*others, dict(type='LinearProbeFineTuneHook', probe=0.5)]}
     arms = dict(scratch=scratch, probe=probe, lpft=lpft, finetune={})

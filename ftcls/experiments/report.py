@@ -5,7 +5,7 @@ import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -87,7 +87,7 @@ class Comparison:
         rows[0][4] = None  # the reference against itself
         lines = [render_table({'arm': 'left', **dict.fromkeys(titles, 'right')}, rows)]
         lines += [f'NOTE  {note}' for note in self.notes]
-        return '\n'.join(lines + _describe_missing(self.failures, self.unfinished))
+        return '\n'.join([*lines, *_describe_missing(self.failures, self.unfinished)])
 
     def write(self, out_dir: Path) -> None:
         """Write ``table.txt``, ``results.json`` and ``compare.png`` into a folder."""
@@ -140,7 +140,7 @@ class CrossValidation:
         if known := [row for row in self.rows if row['label'] and row['predicted']]:
             right = sum(row['label'] == row['predicted'] for row in known)
             lines.append(f'out of fold: {right} of {len(known)} right ({100 * right / len(known):.2f} %)')
-        return '\n'.join(lines + _describe_missing(self.failures, self.unfinished))
+        return '\n'.join([*lines, *_describe_missing(self.failures, self.unfinished)])
 
     def write(self, out_dir: Path) -> None:
         """Write ``table.txt``, ``results.json``, ``out_of_fold.csv`` and ``kfold.png`` beside the folds' work dirs."""
@@ -189,7 +189,7 @@ class Search:
             lines += ['', 'what mattered (share of the variance of the score, fANOVA):']
             lines += [f'  {share:4.0%}  {name}' for name, share in self.importance.items()]
         failures = {f'trial {trial["number"]}': trial['error'] for trial in self.trials if trial['state'] == 'failed'}
-        return '\n'.join(lines + _describe_missing(failures))
+        return '\n'.join([*lines, *_describe_missing(failures)])
 
     def write(self, out_dir: Path, log_scaled: Sequence[str]) -> None:
         """Write ``table.txt``, ``results.json`` and ``search.png``, with logarithmic axes for some parameters."""
@@ -208,11 +208,10 @@ def _format(form: str, *values: float | None) -> str | None:
     return None if None in values else form.format(*values)
 
 
-def _describe_missing(failures: Mapping[str, str], unfinished: Sequence[str] = ()) -> list[str]:
-    lines = [f'FAILED  {run}: {why}' for run, why in failures.items()]
+def _describe_missing(failures: Mapping[str, str], unfinished: Sequence[str] = ()) -> Iterator[str]:
+    yield from (f'FAILED  {run}: {why}' for run, why in failures.items())
     if unfinished:
-        lines.append(f'not finished: {"; ".join(unfinished)}')
-    return lines
+        yield f'not finished: {"; ".join(unfinished)}'
 
 
 def _write(out_dir: Path, table: str, content: Mapping[str, Any]) -> None:

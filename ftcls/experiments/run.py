@@ -25,14 +25,14 @@ from ftcls.signals import RunStopped
 from ftcls.utils import ConfigError, UserError, did_you_mean
 from ftcls.utils.checkpoint.folder import newest_whole, write_whole
 from ftcls.utils.download import file_digest
-from ftcls.utils.errors import RunningError, unwrapped
+from ftcls.utils.errors import RunningError, describe_error
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.processes import from_main
 from ftcls.utils.tree import differences, grouped, walk
 
 __all__ = [
-    'Batch', 'Run', 'SPLITS', 'Workers', 'check_same_settings', 'check_start', 'describe_error', 'execute_runs',
-    'measure_model', 'print_line', 'split_datasets', 'with_seed'
+    'Batch', 'Run', 'SPLITS', 'Workers', 'check_same_settings', 'check_start', 'execute_runs', 'measure_model',
+    'print_line', 'split_datasets', 'with_seed'
 ]
 
 SPLITS = ('train', 'val', 'test')
@@ -140,11 +140,6 @@ def with_seed(cfg: Config, seed: int, name: str) -> Config:
         if dataset.get('shots_per_class'):
             dataset['seed'] = seed
     return cfg
-
-
-def describe_error(err: Exception) -> str:
-    """Return why a run failed."""
-    return str(unwrapped(err)) if isinstance(err, UserError) else f'{type(err).__name__}: {err}'
 
 
 def check_same_settings(before: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:

@@ -17,9 +17,10 @@ from ftcls.config.loading import load_config
 from ftcls.config.resolve import with_loss_metric
 from ftcls.evaluation import resolve_rule
 from ftcls.utils import ConfigError, UserError
+from ftcls.utils.errors import describe_error
 from ftcls.visualization.records import read_records
 from .report import Search, format_value
-from .run import Run, check_same_settings, check_start, describe_error, print_line
+from .run import Run, check_same_settings, check_start, print_line
 from .search_space import Dimension, check_space, with_values
 
 if TYPE_CHECKING:
@@ -143,8 +144,7 @@ def metric_of(cfg: Config, metric: str | None) -> tuple[str, bool]:
     metrics = with_loss_metric(cfg.val_evaluator)
     if isinstance(metrics, Mapping):
         metrics = metrics['metrics']
-    metric = metric or _METRICS.get(metrics[0]['type'])
-    if metric is None:
+    if (metric := metric or _METRICS.get(metrics[0]['type'])) is None:
         raise ConfigError(f'--metric: missing; which result of {metrics[0]["type"]} is to be optimized?')
     return metric, resolve_rule('--metric', None, metric, metrics) == 'less'
 

@@ -164,8 +164,7 @@ def report_folder(data: str | os.PathLike, check: int = 20_000) -> FolderReport:
         loading, notes = loading_arguments([info['img_path'] for info in iter_samples(train)])
         read = LoadImageFromFile(**loading)
         splits = {name: _read_split(root, prefix, check, read) for name, prefix in prefixes.items()}
-    classes = list(splits['train'].counts)
-    if len(classes) < 2:
+    if len(classes := list(splits['train'].counts)) < 2:
         names = enumerate_names(classes)
         raise DataError(f'--data {data}: needs at least two classes, a folder per class; has {len(classes)} ({names})')
     for split in splits.values():
@@ -194,8 +193,7 @@ def find_splits(root: Path) -> tuple[dict[str, str], list[str]]:
     """Return split to folder name, and the folders of no split; the root is 'train' if there are no splits."""
     found, stray = {}, []
     for name in subfolders(root):
-        split = SPLITS.get(name.lower())
-        if split in found:
+        if (split := SPLITS.get(name.lower())) in found:
             raise DataError(f'--data {root}: both {found[split]!r} and {name!r} are a {split} set; keep one')
         if split:
             found[split] = name

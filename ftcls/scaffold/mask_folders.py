@@ -12,9 +12,8 @@ from .folder_report import SPLITS, subfolders
 __all__ = ['MaskFolder', 'find_masks']
 
 _IMAGES = {'images', 'image', 'imgs', 'img'}
-_MASKS = set(
-    'masks mask labels label annotations annotation segmentations segmentation seg gt groundtruth ground truth '
-    'targets'.split())
+_MASKS = set('masks mask labels label annotations annotation segmentations segmentation seg gt groundtruth ground '
+             'truth targets'.split())
 
 
 @dataclass(frozen=True)

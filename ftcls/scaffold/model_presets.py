@@ -78,8 +78,7 @@ def _base_preset(name: str, weights: str | None) -> ModelPreset:
     """Return a network of ``configs/_base_/models``, a CIFAR ResNet of another depth, or one of a library."""
     bases = {file.stem: file for file in (config_folder() / '_base_' / 'models').glob('*.py')}
     match = re.fullmatch(r'(?:CifarResNet|cifar_resnet)-?(\d+)?', name, flags=re.IGNORECASE)
-    if match and int(match[1] or 20) in _CIFAR_WEIGHTS:
-        depth = int(match[1] or 20)
+    if match and (depth := int(match[1] or 20)) in _CIFAR_WEIGHTS:
         backbone = {} if depth == 20 else dict(depth=depth)
         url = f'{_AKAMASTER}{depth}-{_CIFAR_WEIGHTS[depth]}.th'
         return ModelPreset(f'cifar_resnet{depth}', 'cifar_resnet20', backbone, url, 64, 'cifar', side=32)

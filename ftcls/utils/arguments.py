@@ -170,8 +170,7 @@ def required_arguments(component: Callable, with_bases: bool = False) -> list[st
     arguments, _ = _signature(component)
     if with_bases:
         arguments = own_arguments(component)
-    required = [p for p in arguments.values() if p.default is p.empty and p.kind is not p.POSITIONAL_ONLY]
-    return [parameter.name for parameter in required]
+    return [name for name, p in arguments.items() if p.default is p.empty and p.kind is not p.POSITIONAL_ONLY]
 
 
 def matches_type(value: Any, annotation: Any) -> bool:
@@ -275,8 +274,7 @@ def describe_type_error(path: str, value: Any, annotation: Any) -> str:
     others += [format_type(one) for one in alternatives if one not in literals]
     text = f'{path}={_REPR.repr(value)}: must be one of {", ".join(dict.fromkeys(others))}'
     by_text = {str(word): word for word in words}
-    near = nearest(str(value), by_text, most=1)
-    if isinstance(value, str) and near:
+    if isinstance(value, str) and (near := nearest(value, by_text, most=1)):
         text += f'; did you mean {by_text[near[0]]!r}?'
     return text
 

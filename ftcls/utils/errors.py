@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 __all__ = [
     'UserError', 'ConfigError', 'DataError', 'CheckpointError', 'MissingFileError', 'DownloadError', 'MachineError',
-    'RunningError', 'located', 'unwrapped'
+    'RunningError', 'describe_error', 'located', 'unwrapped'
 ]
 
 
@@ -82,3 +82,8 @@ def unwrapped(err: UserError) -> UserError:
     inner = err.__cause__ or err.__context__
     is_wrapper = str(err).startswith('class `') and isinstance(inner, UserError) and str(err).endswith(str(inner))
     return unwrapped(inner) if is_wrapper else err
+
+
+def describe_error(err: Exception) -> str:
+    """Return what an error says, with its type if it is not a UserError."""
+    return str(unwrapped(err)) if isinstance(err, UserError) else f'{type(err).__name__}: {err}'

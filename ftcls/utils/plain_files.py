@@ -1,7 +1,8 @@
 """JSON and YAML files, read as data: nothing in them is executed or imported.
 
 What MMEngine 0.10.7 leaves open is closed by importing this module: its datasets run pickles and build any Python
-object of YAML, and its registries import the module that a `type` such as ``os.system`` names.
+object of YAML, and its registries import the module that a `type` such as ``os.system`` names. ``imports`` tells
+whether JSON and YAML configs may import code in this process, and what is written in them, which no registry imports.
 """
 import json
 from collections import Counter
@@ -24,7 +25,6 @@ __all__ = ['PLAIN_SUFFIXES', 'allow_imports', 'distrust', 'imports', 'is_distrus
 PLAIN_SUFFIXES = ('.json', '.yaml', '.yml')
 # How files of Excel, LibreOffice and Parquet begin, and other archives.
 _BINARY = (b'PK\x03\x04', b'\xd0\xcf\x11\xe0', b'PAR1', b'\x1f\x8b', b'SQLite', b'\x89HDF')
-# Whether JSON and YAML configs may import code in this process, and what is written in them, which no registry imports.
 imports = SimpleNamespace(allowed=False, distrusted=set())
 
 
@@ -47,8 +47,7 @@ def is_distrusted(name: Any) -> bool:
 
 def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict:
     """Return a dict, in which no key may be given twice."""
-    result = dict(pairs)
-    if len(result) < len(pairs):
+    if len(result := dict(pairs)) < len(pairs):
         (key, _), = Counter(key for key, _ in pairs).most_common(1)
         raise ValueError(f'the key {key!r} is given twice')
     return result
@@ -76,8 +75,7 @@ def load_plain(path: str | Path) -> Any:
     Raises:
         DataError: If it is another kind of file, or cannot be read.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in PLAIN_SUFFIXES:
+    if (suffix := Path(path).suffix.lower()) not in PLAIN_SUFFIXES:
         raise DataError('must be .json, .yaml or .yml; other kinds, such as pickles, can run code; convert it yourself')
     text = read_text(path)
     try:

@@ -19,11 +19,10 @@ def render_table(columns: Mapping[str, str], rows: Iterable[Sequence[object]], w
         probe        -
     """
     from rich.console import Console  # takes 0.1 s, which a command that draws no table does not wait for
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(box=None, pad_edge=False, header_style='bold')
-    for title, justify in columns.items():
-        table.add_column(title, justify=justify, overflow='fold')
+    heads = [Column(title, justify=justify, overflow='fold') for title, justify in columns.items()]
+    table = Table(*heads, box=None, pad_edge=False, header_style='bold')
     for row in rows:
         table.add_row(*('-' if cell is None else str(cell) for cell in row))
     console = Console(width=width, color_system=None, force_terminal=False, markup=False, emoji=False)

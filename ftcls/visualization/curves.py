@@ -110,8 +110,7 @@ def draw_compare(panels: Sequence['Axes'],
         metric = (names or ['metric'])[0]
     elif metric not in names:
         raise ConfigError(f'no run holds the validation metric {metric!r}{did_you_mean(metric, names)}')
-    lengths = [steps_per_epoch(records) for records in all_records]
-    by_epoch = bool(lengths) and None not in lengths  # arms may have epochs of different lengths
+    by_epoch = bool(all_records) and None not in map(steps_per_epoch, all_records)  # epochs may differ in length
     left, right = panels
     for index, (arm, seeds) in enumerate(runs.items()):
         color = _COLORS[index % len(_COLORS)]

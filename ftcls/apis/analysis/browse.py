@@ -13,6 +13,7 @@ from ftcls.apis.training.loaders import build_datasets, build_loaders
 from ftcls.apis.training.sanity_checks import config_errors, first_samples
 from ftcls.apis.training.train import check_config
 from ftcls.config.resolve import EvalOptions, resolve
+from ftcls.datasets.worker_seed import set_seeds
 from ftcls.structures import DataSample
 from ftcls.utils import ConfigError
 from ftcls.visualization import overlay_mask, plot_images
@@ -50,8 +51,7 @@ def browse_dataset(cfg: Config,
     cfg = resolve(cfg, options).cfg
     with config_errors('model'):
         preprocessor = build_model(cfg).data_preprocessor
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    set_seeds(seed)
     datasets, report = build_datasets(cfg, [split])
     first_samples(datasets)
     dataset = datasets[split]

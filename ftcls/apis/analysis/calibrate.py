@@ -103,10 +103,9 @@ def calibrate(cfg: Config,
         meta['dataset_meta'] = dict(classes=list(report.classes))
     save_whole(out_dir / 'calibrated.pth', dict(meta=meta, state_dict=model.cpu().state_dict()))
     (out_dir / 'calibration.json').write_text(json.dumps(asdict(result), indent=2) + '\n', encoding='utf-8')
-    panels = {
-        f'{name}: ECE {100 * bars.ece:.2f} %, NLL {numbers["nll"]:.3f}': astuple(bars)
-        for name, (numbers, bars) in measured.items()
-    }
+    panels = {}
+    for name, (numbers, bars) in measured.items():
+        panels[f'{name}: ECE {100 * bars.ece:.2f} %, NLL {numbers["nll"]:.3f}'] = astuple(bars)
     plot_reliability(panels, out_dir / 'reliability.png')
     return result
 

@@ -40,6 +40,5 @@ class FeatureExtractor(ImageClassificationInferencer):
         return features
 
     def _extract(self, batch: dict, **kwargs: Any) -> list:
-        inputs = self.model.data_preprocessor(batch, False)['inputs']
-        features = self.model.extract_feat(inputs, **kwargs)
+        features = self.model.extract_feat(self.model.data_preprocessor(batch, False)['inputs'], **kwargs)
         return list(features if isinstance(features, torch.Tensor) else zip(*features))

@@ -42,13 +42,12 @@ class ValidationPipeline:
 
     Datasets of arrays, such as CIFAR-10, have no ``LoadImageFromFile`` in their pipeline and hold their images in RGB.
     Other images, which are BGR, are converted to that order here, and to grey if the model takes one channel. A first
-    step of a user's may load the file itself, and then as BGR.
+    step of a user's may load the file itself, and then as BGR. Steps that load masks are left out.
 
     ``in_channels`` is what the model's first convolution takes; None if it has none.
     """
 
     def __init__(self, cfg: Config, in_channels: int | None = None) -> None:
-        # there are no masks of images to be predicted
         steps = [s for s in validation_dataset(cfg).get('pipeline') or () if _type_name(s) != 'LoadAnnotations']
         if not steps:
             raise ConfigError('test_dataloader.dataset.pipeline is empty; it must prepare an image for the model')
@@ -85,8 +84,7 @@ class ValidationPipeline:
         if channel_order not in (None, *get_args(ChannelOrder)):
             raise ConfigError(f"channel_order={channel_order!r}: must be 'bgr' or 'rgb'")
         try:
-            sample = self._convert_channels(self._read(image, channel_order, self.next_step))
-            packed = self.prepare(sample)
+            packed = self.prepare(self._convert_channels(self._read(image, channel_order, self.next_step)))
         except UserError:
             raise
         except Exception as err:

@@ -77,8 +77,7 @@ def find_checkpoint(work_dir: str | os.PathLike) -> Path:
     folder = Path(work_dir)
     if not folder.is_dir():
         return folder
-    best = sorted(folder.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
-    if best:
+    if best := sorted(folder.glob('best_*.pth'), key=lambda file: file.stat().st_mtime):
         return best[-1]
     pointer = folder / 'last_checkpoint'
     if pointer.is_file():  # by its name, so that a work dir can be moved
@@ -195,9 +194,8 @@ def init_model(config: str | os.PathLike | Config,
 
 def build_model(cfg: Config) -> nn.Module:
     """Build the model of a config with its data preprocessor, as the Runner does."""
-    settings = {'data_preprocessor': cfg.get('data_preprocessor'), **copy.deepcopy(cfg['model'])}
     with DefaultScope.overwrite_default_scope('ftcls'):
-        return MODELS.build(settings)
+        return MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **copy.deepcopy(cfg['model'])})
 
 
 def load_weights(model: nn.Module, source: str | os.PathLike) -> None:

@@ -131,8 +131,7 @@ class PredictionReport:
     def _lines(self) -> Iterator[dict]:
         """Yield one dict per image and rank; the row itself for a mask, a broken image and one without a label."""
         for row in self.rows:
-            hits = row.get('topk')
-            if hits is None:  # lists of several labels
+            if (hits := row.get('topk')) is None:  # lists of several labels
                 columns = {key.removeprefix('pred_'): value for key, value in row.items() if key.startswith('pred_')}
                 hits = [dict(zip(columns, values)) for values in zip(*columns.values())]
             files = {key: row[key] for key in ('img_path', 'mask', 'overlay') if key in row}

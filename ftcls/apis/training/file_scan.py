@@ -63,15 +63,13 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
     if not is_main_process():
         return scan
     Path(work_dir, _LIST).unlink(missing_ok=True)
-    inner = chain.from_iterable(map(inner_datasets, datasets.values()))
-    if not any(getattr(one, 'check', False) for one in inner):
+    if not any(getattr(one, 'check', False) for one in chain.from_iterable(map(inner_datasets, datasets.values()))):
         return scan
     started = time.perf_counter()
     seen: set[str] = set()
     for split, dataset in datasets.items():
         seen.update(*map(_files, [inner for inner in inner_datasets(dataset) if not getattr(inner, 'check', False)]))
-        paths = [path for path in _files(dataset) if path not in seen]
-        if len(paths) > _MANY:
+        if len(paths := [path for path in _files(dataset) if path not in seen]) > _MANY:
             print_log(f'reading the headers of {len(paths):,} files; check=False of the dataset skips this', 'current')
         seen.update(paths)
         headers = scan_headers(paths)

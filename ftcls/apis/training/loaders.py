@@ -161,8 +161,7 @@ def build_loaders(cfg: Config, datasets: Mapping[str, Dataset]) -> dict[str, Dat
     for split, dataset in datasets.items():
         where = f'{split}_dataloader'
         with located(where), config_errors(where), DefaultScope.overwrite_default_scope(cfg.default_scope):
-            # MMEngine copies the settings deeply; a function is not copied.
-            settings = {**cfg[where], 'dataset': dict(type=lambda built=dataset: built)}
+            settings = {**cfg[where], 'dataset': dict(type=lambda built=dataset: built)}  # MMEngine copies no function
             loader = Runner.build_dataloader(settings, seeds.get('seed'), seeds.get('diff_rank_seed', False))
             if isinstance(dataset, Sized) and isinstance(loader.sampler, Sized) and len(loader) == 0:
                 raise ConfigError(f'{len(dataset)} samples make no whole batch of {settings["batch_size"]}; set '
@@ -256,9 +255,8 @@ def image_loader(dataset: Dataset) -> LoadImageFromFile | None:
 
 def _check_same_settings(train: Dataset, other: Dataset, split: str) -> None:
     """Check that two datasets over the same list draw their parts alike, so that these do not overlap."""
-    if not all(isinstance(one, BaseDataset) and one.val_fraction is not None for one in (train, other)):
-        return
-    if (train.data_prefix, train.ann_file) != (other.data_prefix, other.ann_file):
+    are_drawn = all(isinstance(one, BaseDataset) and one.val_fraction is not None for one in (train, other))
+    if not are_drawn or (train.data_prefix, train.ann_file) != (other.data_prefix, other.ann_file):
         return
     for name in ('val_fraction', 'split_seed'):
         ours, theirs = getattr(train, name), getattr(other, name)

@@ -17,15 +17,13 @@ from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list, differences, walk
 
-__all__ = ['check_same_recipe', 'find_resumed', 'loaders_before']
+__all__ = ['UNFREEZING_HOOKS', 'check_same_recipe', 'find_resumed', 'loaders_before']
 
 # A checkpoint restores these with their settings; a run may continue with another accumulation or precision.
 _RESTORED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg', 'optim_wrapper.constructor', 'param_scheduler')
 
-# Hooks that set what is trained when: with another plan, stages that have been trained would be frozen again.
-_PLANS = ('GradualUnfreezingHook', 'LinearProbeFineTuneHook')
-# What is trained towards, or kept of it; the run continues with what the config says now.
-_OTHER_HOOKS = ('L2SPHook', 'EMAHook')
+UNFREEZING_HOOKS = ('GradualUnfreezingHook', 'LinearProbeFineTuneHook')  # they set what is trained when
+_OTHER_HOOKS = ('L2SPHook', 'EMAHook')  # the run continues with what the config says now of them
 _FREEZING = {  # keys of what stays frozen, and their defaults
     'model.freeze': [],
     'model.norm_policy': 'train',
@@ -98,8 +96,8 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
         return
     old, new = _by_path(before), _by_path(cfg.to_dict())
     changed = [line for key in _RESTORED for line in _describe(key, old.get(key), new.get(key))]
-    if any(_hooks(before, _PLANS)):
-        changed += _hook_differences(before, cfg, _PLANS)
+    if any(_hooks(before, UNFREEZING_HOOKS)):
+        changed += _hook_differences(before, cfg, UNFREEZING_HOOKS)
     warned = list(_hook_differences(before, cfg, _OTHER_HOOKS))
     for key in _FREEZING:
         warned += _describe(key, old[key], new[key])
@@ -138,8 +136,7 @@ def _by_path(cfg: Mapping[str, Any]) -> dict[str, Any]:
 def _hooks(cfg: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[dict]:
     """Yield the config's hooks of these names, with their defaults filled in."""
     for hook in cfg.get('custom_hooks') or []:
-        name = type_name(hook)
-        if name in names:
+        if (name := type_name(hook)) in names:
             parameters = own_arguments(HOOKS.get(name)).items()
             defaults = {key: one.default for key, one in parameters if one.default is not one.empty}
             yield {**defaults, **hook, 'type': name}

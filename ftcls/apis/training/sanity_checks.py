@@ -39,8 +39,7 @@ from .soft_labels import check_soft_labels
 __all__ = ['StartHook', 'check_pass', 'config_errors', 'describe_sizes', 'first_samples']
 
 _PACKAGE = str(Path(__file__).resolve().parents[2])
-# Torch and MMEngine may be elsewhere, for example in the packages of a user (`pip install --user`).
-_PLACES = [str(Path(package.__file__).parents[1]) for package in (mmengine, torch)]
+_PLACES = [str(Path(package.__file__).parents[1]) for package in (mmengine, torch)]  # perhaps a user's
 _INSTALLED = ('<', _PACKAGE, sysconfig.get_path('stdlib'), *site.getsitepackages(), *_PLACES)
 _MOST_HEADERS = 500  # files per split whose sizes are compared
 _ALIKE = 1.1  # aspects that differ by less are taken for the same

@@ -6,7 +6,7 @@ import torch
 
 from ftcls.models.headed_model import HeadedModel
 from ftcls.utils import ConfigError, UserError
-from ftcls.utils.errors import unwrapped
+from ftcls.utils.errors import describe_error
 
 __all__ = ['check_soft_labels']
 
@@ -36,8 +36,7 @@ def check_soft_labels(model: HeadedModel, batch: Any) -> None:
     samples = data['data_samples'] or []
     if not samples or any(sample is None or 'gt_score' not in sample for sample in samples):
         raise ConfigError(f'{_WHAT}but the training samples have no class (masks do not mix); remove batch_augments')
-    classes = len(samples[0].gt_score)
-    if classes < 2:
+    if (classes := len(samples[0].gt_score)) < 2:
         return
     loss = getattr(model.head, 'loss_module', None)
     logits = torch.linspace(-1, 1, classes, device=data['inputs'].device)[None]
@@ -51,8 +50,7 @@ def check_soft_labels(model: HeadedModel, batch: Any) -> None:
     except torch.OutOfMemoryError:
         raise
     except (UserError, RuntimeError, ValueError, IndexError, TypeError) as err:
-        text = unwrapped(err) if isinstance(err, UserError) else f'{type(err).__name__}: {err}'
-        raise ConfigError(f'{_WHAT}which the head or its loss cannot take: {text}{_FIX}') from err
+        raise ConfigError(f'{_WHAT}which the head or its loss cannot take: {describe_error(err)}{_FIX}') from err
     if len(set(losses)) < len(losses):
         raise ConfigError(f'{_WHAT}but {type(loss).__name__} gives the same loss for any shares{_FIX}')
 

@@ -76,8 +76,7 @@ def add_base(model: nn.Module, checkpoint: dict[str, Any]) -> None:
     Raises:
         CheckpointError: If they are not those that the adapter was trained on.
     """
-    wanted = checkpoint_meta(checkpoint).get(_KEY)
-    if wanted is None or not frozen_base(model):
+    if (wanted := checkpoint_meta(checkpoint).get(_KEY)) is None or not frozen_base(model):
         return
     if not model.is_init:
         model.init_weights()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, reduce
 from importlib import import_module
-from itertools import accumulate
+from itertools import accumulate, chain
 from operator import gt
 
 import torch
@@ -107,8 +107,7 @@ def rename_by_order(theirs: Tensors, module: nn.Module) -> tuple[Tensors, dict[s
         The file's tensors, those of the network under its names (behind the file's prefix) and in its shapes; and the
         old and the new names of these. Both are empty if the network is another.
     """
-    network = next((m for m in module.modules() if hasattr(m, 'tensor_order')), None)
-    if network is None:
+    if (network := next((m for m in module.modules() if hasattr(m, 'tensor_order')), None)) is None:
         return {}, {}
     order = network.tensor_order
     theirs = {name: tensor for name, tensor in theirs.items() if not name.endswith(order.computed)}
@@ -129,12 +128,10 @@ def rename_by_order(theirs: Tensors, module: nn.Module) -> tuple[Tensors, dict[s
     by_name = {_inner(order.place(name)): name for name in names}  # the own names in another order (safetensors sorts)
     for wanted in (list(ours), [name for name in ours if not name.startswith(order.optional)]):
         same = [by_name.get(_inner(order.place(own)), '') for own in wanted]
-        if all(own and agree(*pair) for own, pair in zip(same, zip(wanted, same))):
-            return _renamed(theirs, dict(zip(same, wanted)), network)
-        for start in range(len(names) - len(wanted) + 1):
-            window = names[start:start + len(wanted)]
-            if all(map(agree, wanted, window)):
-                return _renamed(theirs, dict(zip(window, wanted)), network)
+        windows = (names[start:start + len(wanted)] for start in range(len(names) - len(wanted) + 1))
+        for found in chain([same], windows):
+            if all(found) and all(map(agree, wanted, found)):
+                return _renamed(theirs, dict(zip(found, wanted)), network)
     return {}, {}
 
 

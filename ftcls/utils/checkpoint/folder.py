@@ -53,8 +53,7 @@ def newest_whole(folders: Iterable[Path], template: str | None = None) -> Path |
     """
     form, found = checkpoint_form(template), {}
     for path in itertools.chain.from_iterable(folder.glob('*.pth') for folder in folders):
-        match = form.fullmatch(path.name)
-        if match is None or match['best']:
+        if (match := form.fullmatch(path.name)) is None or match['best']:
             continue
         with contextlib.suppress(Exception):  # a damaged file can lead to any error
             meta = torch.load(path, map_location='cpu', weights_only=True, mmap=True)['meta']

@@ -11,7 +11,7 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from ftcls.utils.errors import CheckpointError
-from ftcls.utils.names import did_you_mean, enumerate_names, nearest
+from ftcls.utils.names import did_you_mean, enumerate_names
 from ftcls.utils.tree import grouped
 from .adapter_files import is_adapter
 from .aligning import PARTS, rename_by_order
@@ -76,8 +76,7 @@ def find_state_dict(checkpoint: Mapping, depth: int = 4) -> tuple[Tensors, str]:
     tensors = {k: v.detach() for k, v in items.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
     if tensors:
         return tensors, ''
-    others = [k for k, v in items.items() if _is_weights(v)]
-    if len(others) == 1:
+    if len(others := [k for k, v in items.items() if _is_weights(v)]) == 1:
         return find_state_dict(items[others[0]])[0], str(others[0])
     found = enumerate_names(others) or 'none'
     raise CheckpointError(f'the checkpoint has no weights under {enumerate_names(_CONTAINERS, 6)} (its keys: '
@@ -125,15 +124,13 @@ def _under_prefix(state_dict: Tensors, prefix: str, module: nn.Module) -> tuple[
     """Return the tensors under ``prefix``, with it taken off, and all that was taken off."""
     wrapped = _strip_wrappers(state_dict)
     for start in (prefix, wrapped + prefix):
-        inside = {k[len(start):]: v for k, v in state_dict.items() if k.startswith(start)}
-        if inside:
+        if inside := {k[len(start):]: v for k, v in state_dict.items() if k.startswith(start)}:
             return inside, start
     names, shown = [k[len(wrapped):] for k in state_dict], prefix.rstrip('.')
     top = dict.fromkeys(name.split('.')[0] for name in names)
     text = f'no weight in the file begins with the prefix {shown!r}; they begin with {enumerate_names(top, 12)}'
     starts = [start.rstrip('.') for name in names for start, _ in _splits(name)]
-    if nearest(shown, starts):
-        text += did_you_mean(shown, starts)
+    text += did_you_mean(shown, starts, lists=False)
     _, best = match_state_dict(state_dict, module)
     if best.loaded:
         inner = best.strip.removeprefix(wrapped).rstrip('.') or None

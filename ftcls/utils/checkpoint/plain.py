@@ -39,11 +39,10 @@ _TO_PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (  # the first that a
     (np.ndarray, _array_to_plain), (np.generic, lambda v: v.item()), (enum.Enum, lambda v: v.value),
     (os.PathLike, os.fspath), *((kind, kind) for kind in (bool, int, float, str, bytes)),
     *((kind, lambda v: v) for kind in (NoneType, torch.dtype, torch.device)))
-_FROM_PLAIN: dict[str, Callable[[Mapping], Any]] = {
-    'HistoryBuffer': _history_from_plain,
-    'ndarray': lambda entry: entry['data'].cpu().numpy(),
-    'Counter': lambda entry: Counter(dict(entry['items'])),
-}
+_FROM_PLAIN: dict[str, Callable[[Mapping], Any]] = dict(
+    HistoryBuffer=_history_from_plain,
+    ndarray=lambda entry: entry['data'].cpu().numpy(),
+    Counter=lambda entry: Counter(dict(entry['items'])))
 
 
 def _empty_like(value: Mapping) -> dict:
