@@ -173,8 +173,7 @@ def _is_plain(path: str | Path) -> bool:
 
 
 def _load_dict(path: str) -> dict:
-    content = load_plain(path)
-    if not isinstance(content, dict):
+    if not isinstance(content := load_plain(path), dict):
         raise ConfigError(f'a config must be a dict, not a {type(content).__name__}')
     return content
 

@@ -346,8 +346,7 @@ def balanced_weights(counts: Mapping[str, int]) -> dict[str, float]:
 def _resolve_class_weights(run: Config, counts: Mapping[str, int] | None) -> list[str]:
     """Replace every ``class_weight='balanced'`` of the model by numbers, or by None where nothing is trained."""
     nodes = [(path, node) for path, node in walk(run.model, 'model') if isinstance(node, Mapping)]
-    losses = {path: node for path, node in nodes if node.get('class_weight') == 'balanced'}
-    if not losses:
+    if not (losses := {path: node for path, node in nodes if node.get('class_weight') == 'balanced'}):
         return []
     paths, numbers = ', '.join(losses), None
     if counts is None:

@@ -88,9 +88,7 @@ class Run:
             return None
         result = json.loads((self.folder / _RESULT).read_text(encoding='utf-8'))
         check_same_settings(result['settings'], self.settings, f'{self.folder} is a run')
-        if result['metrics'] is None:
-            return None
-        return result
+        return result if result['metrics'] is not None else None
 
     def execute(self, launcher: str = 'none', hooks: Sequence[Hook] = ()) -> dict[str, Any]:
         """Train and measure, or resume, and write ``result.json``; a failure leaves ``error.txt``.

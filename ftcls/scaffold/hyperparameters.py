@@ -17,8 +17,10 @@ from .model_presets import ModelPreset
 __all__ = ['Hyperparameters', 'choose_hyperparameters']
 
 _SCHEDULES = (  # for fewer training images than: steps, warm-up steps, where the rate drops (of 1), alpha of Mixup
-    (20_000, 500, 100, (0.4, 0.6, 0.8), 0.), (500_000, 10_000, 500, (0.3, 0.6, 0.9), 0.1), (math.inf, 20_000, 500,
-                                                                                            (0.3, 0.6, 0.9), 0.1))
+    (20_000, 500, 100, (0.4, 0.6, 0.8), 0.),
+    (500_000, 10_000, 500, (0.3, 0.6, 0.9), 0.1),
+    (math.inf, 20_000, 500, (0.3, 0.6, 0.9), 0.1),
+)
 _SMALL_AREA = 96**2
 _MIN_EPOCHS = 8  # 20,000 steps of 512 images are 8 epochs of ImageNet's 1.28 million
 _FEW_PER_CLASS = 20

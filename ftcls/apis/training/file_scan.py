@@ -63,7 +63,8 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
     if not is_main_process():
         return scan
     Path(work_dir, _LIST).unlink(missing_ok=True)
-    if not any(getattr(one, 'check', False) for one in chain.from_iterable(map(inner_datasets, datasets.values()))):
+    inner = chain.from_iterable(map(inner_datasets, datasets.values()))
+    if not any(getattr(one, 'check', False) for one in inner):
         return scan
     started = time.perf_counter()
     seen: set[str] = set()
