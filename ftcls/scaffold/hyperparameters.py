@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ftcls.utils import ConfigError
+from ftcls.utils.names import enumerate_names
 from .model_presets import ModelPreset
 
 __all__ = ['Hyperparameters', 'choose_hyperparameters']
@@ -73,9 +74,12 @@ def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: 
     why['mixup'] = 'BiT: Mixup with alpha 0.1 from 20,000 images on'
     names = {name.lower() for name in classes}
     why['flip'] = 'BiT: flips left to right unless that changes the label'
-    if max(map(len, names)) == 1 or names & {'left', 'right'}:
+    signs = {name for name in names if len(name) == 1 and (name.isdigit() or name != name.upper())}  # 猫 is a word
+    if (sides := names & {'left', 'right'}) or signs == names:
         chosen.flip = False
-        why['flip'] = 'no flip: the classes look like digits, letters or sides, and a mirror image is of another class'
+        why['flip'] = (
+            f'no flip: {enumerate_names(sorted(sides or signs), 3)} look like digits, letters or sides, and a '
+            'mirror image is of another class')
     family, few = preset.family, images / len(classes) < _FEW_PER_CLASS
     why['frozen_stages'] = 'BiT: all layers are trained'
     if few and preset.uses_adamw:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.utils import get_git_hash
 from safetensors.torch import save
 from torch import nn
 from torch.utils.data import DataLoader
@@ -131,7 +130,7 @@ def _metadata(cfg: Config, checkpoint: str, scorer: _Scorer, example: torch.Tens
     """Return what is to be known of a file to use it, as JSON can hold it."""
     info = read_checkpoint(checkpoint).get('message_hub', {}).get('runtime_info', {})
     meta = dict(scorer.model._dataset_meta, ftcls=__version__, config=Path(cfg.filename or '').name)
-    meta |= dict(checkpoint=Path(checkpoint).name, best_score=info.get('best_score'), commit=get_git_hash('', 12))
+    meta |= dict(checkpoint=Path(checkpoint).name, best_score=info.get('best_score'), commit=info.get('ftcls_commit'))
     task = dict(PixelHead='Image Segmentation').get(scorer.head, 'Image Classification')
     arguments = {key: getattr(scorer.model.head, key) for key in HEADS[scorer.head]}
     meta |= dict(task=task, head=dict(arguments, type=scorer.head), with_preprocessing=scorer.with_preprocessing)

@@ -120,8 +120,11 @@ def _plain_config(folder: Path, classes: Sequence[str] | None) -> str:
 
 
 def _without_places(text: str) -> str:
-    """Return a text in which paths begin at the current folder or at ``~``; both can be ``/`` in a container."""
+    """Return a text in which paths begin at the current folder or at ``~``, and others are names alone.
+
+    Both folders can be ``/`` in a container.
+    """
     for place, short in ((os.getcwd(), ''), (os.path.expanduser('~'), '~/')):
         if place != '/':
             text = text.replace(f'{place}/', short)
-    return text
+    return re.sub(r'(?<![\w:/.~])/(?:[\w.][\w. @+-]*/)+', '', text)

@@ -37,7 +37,7 @@ from ftcls.utils.names import command
 from ftcls.utils.processes import from_main, keep_freed_memory, patient_barrier
 from ftcls.utils.run_lock import run_lock
 from ftcls.utils.tree import as_list
-from ftcls.version import __version__
+from ftcls.version import __version__, commit_of
 from .data_checks import check_datasets
 from .distributed import init_distributed
 from .file_scan import BadSampleHook
@@ -106,6 +106,7 @@ def _train(cfg: Config, options: TrainOptions, hooks: Sequence[Hook], world_size
     own += [FeatureCacheHook(resolved.cfg.get('feature_cache', 'auto')), StopHook(signals)]
     own.append(DryRunHook() if options.dry_run else PredictionsHook())
     runner = build_runner(resolved.cfg, loaders, [*own, *hooks])
+    runner.message_hub.update_info('ftcls_commit', commit_of())
     build_late_parts(runner, config_errors)
     check_pass(runner, loaders, samples)
     check_last_batch(unwrap_model(runner.model), loaders['train'], samples['train'][0])

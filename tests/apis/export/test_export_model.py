@@ -31,7 +31,7 @@ def _save(cfg: Config, folder: Path) -> Path:
             tensor.mul_(2)
     cfg.work_dir = str(folder)
     cfg.dump(folder / f'{folder.name}.py')
-    hub = dict(runtime_info=dict(best_score=91.5))
+    hub = dict(runtime_info=dict(best_score=91.5, ftcls_commit='0123456789ab'))
     torch.save(dict(state_dict=weights, message_hub=hub), folder / 'best_accuracy_top1_epoch_1.pth')
     return folder
 
@@ -103,7 +103,8 @@ def test_predicts_the_same(lenet: Path, tmp_path: Path, to: str, options: dict) 
     assert result['images'] == 32  # two batches of 16
     assert result['difference'] < (0.02 if 'half' in options else 1e-5) and result['agreement'] > 0.9
     meta = _metadata(out)
-    assert meta['classes'] == [str(i) for i in range(10)] and meta['best_score'] == 91.5
+    assert meta['classes'] == [str(i)
+                               for i in range(10)] and (meta['best_score'], meta['commit']) == (91.5, '0123456789ab')
     assert meta['checkpoint'] == 'best_accuracy_top1_epoch_1.pth' and meta['config'] == 'run.py'
     assert meta['dtype'] == ('uint8' if 'with_preprocessing' in options else 'float32') and meta['shape'] == [1, 32, 32]
     assert meta['batch'] == (None if 'dynamic_batch' in options else 1)

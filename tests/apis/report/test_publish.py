@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from ftcls.apis import TrainOptions, get_model, predict_files, publish, train
 from ftcls.apis.report import publish as module
 from ftcls.utils import ConfigError
+from ftcls.version import __version__, commit_of
 
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=64), dict(type='PackInputs')]
 PEER = '''
@@ -120,7 +121,17 @@ def test_the_card_says_what_is_known(published: Path) -> None:
                   '95 % interval', 'moving average', 'Limits', 'chosen on the validation images',
                   "torchvision.models.get_model('resnet18', num_classes=2)", 'TO FILL IN'):
         assert known in text, known
-    assert str(Path.home()) not in text
+    assert result['dataset']['name'] == 'val' and 'ftcls predict published IMAGES' in text, 'the data by its folder'
+    assert str(Path.home()) not in text and str(published.parent.parent) not in front + text, 'no path of the author'
+
+
+def test_the_commit_is_that_of_the_training(run: Path, published: Path, tmp_path: Path) -> None:
+    best = next(run.glob('best_*.pth'))
+    info = torch.load(best, weights_only=False)['message_hub']['runtime_info']
+    assert info['ftcls_commit'] == commit_of()
+    said = f'Trained with ftcls {__version__}' + (f' (commit {commit_of()});' if commit_of() else ';')
+    assert said in (published / 'README.md').read_text()
+    assert commit_of(tmp_path) == '', 'a folder that is no checkout, for example site-packages'
 
 
 def test_the_hub_takes_the_card(published: Path) -> None:
