@@ -77,9 +77,7 @@ def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: 
     signs = {name for name in names if len(name) == 1 and (name.isdigit() or name != name.upper())}  # 猫 is a word
     if (sides := names & {'left', 'right'}) or signs == names:
         chosen.flip = False
-        why['flip'] = (
-            f'no flip: {enumerate_names(sorted(sides or signs), 3)} look like digits, letters or sides, and a '
-            'mirror image is of another class')
+        why['flip'] = f'no flip: mirrored, {enumerate_names(sorted(sides or signs), 3)} would be of another class'
     family, few = preset.family, images / len(classes) < _FEW_PER_CLASS
     why['frozen_stages'] = 'BiT: all layers are trained'
     if few and preset.uses_adamw:

@@ -70,7 +70,8 @@ def publish(source: str | os.PathLike,
         for library in dict.fromkeys(formats):
             files += _write_for(check_word('--format', library, FORMATS), model, draft, stem, meta, arch)
         facts = dict(files=files, digest=file_digest, folder=out, run=gather_run(folder, str(checkpoint)), **meta)
-        write_whole(draft / 'README.md', _without_places(render_template('model_card.txt', **facts)))
+        card = _without_places(render_template('model_card.txt', **facts))
+        write_whole(draft / 'README.md', re.sub(r'(?<![\w:/.~])/(?:[\w.][\w. @+-]*/)+', '', card))  # names of files
     return out
 
 
@@ -120,11 +121,8 @@ def _plain_config(folder: Path, classes: Sequence[str] | None) -> str:
 
 
 def _without_places(text: str) -> str:
-    """Return a text in which paths begin at the current folder or at ``~``, and others are names alone.
-
-    Both folders can be ``/`` in a container.
-    """
+    """Return a text in which paths begin at the current folder or at ``~``; both can be ``/`` in a container."""
     for place, short in ((os.getcwd(), ''), (os.path.expanduser('~'), '~/')):
         if place != '/':
             text = text.replace(f'{place}/', short)
-    return re.sub(r'(?<![\w:/.~])/(?:[\w.][\w. @+-]*/)+', '', text)
+    return text

@@ -262,8 +262,9 @@ class _Matcher:
         report.casts = dict(casts)
         report.required = len(needed)
         report.required_loaded = sum(n in matched for n in needed)
-        report.num_tensors = len(self.ours)
-        report.num_params = sum(t.numel() for t in self.ours.values())
+        counted = {*matched, *needed, *apart}
+        report.num_tensors = len(counted)
+        report.num_params = sum(self.ours[n].numel() for n in counted)
         report.num_loaded_params = sum(t.numel() for t in matched.values())
 
 

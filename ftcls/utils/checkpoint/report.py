@@ -58,7 +58,7 @@ class LoadReport:
         casts: Changes of type, as ``{'float16 -> float32': number of tensors}``.
         required: How many tensors of the module had to be found: all but the classifier's.
         required_loaded: How many of those were.
-        num_tensors: How many tensors the module has.
+        num_tensors: How many tensors the module has, without the ``num_batches_tracked`` that the file lacks.
         num_params: How many numbers the module has.
         num_loaded_params: How many of those were loaded.
     """
