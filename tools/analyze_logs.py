@@ -52,6 +52,7 @@ def main() -> None:
     args = parse_args()
     runs = {path: apis.read_log(path) for path in args.json_logs}
     if args.task == 'plot_curve':
+        apis.check_writable(out=args.out)
         import matplotlib.style
         matplotlib.style.use([f'seaborn-v0_8-{args.style}'] if args.style else [])
         path = apis.plot_logs(runs, args.keys, args.out, legend=args.legend, title=args.title, size=args.window_size)

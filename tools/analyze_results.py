@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument('--rescale-factor', '-r', type=float, help='enlarge the images by this factor')
     apis.add_config_options(parser)
     args = parser.parse_args()
+    apis.check_writable(out_dir=args.out_dir)
     cfg, result = apis.resolve_model(args.config, args.result or True, args.cfg_options)
     results = apis.draw_results(cfg, result, args.out_dir, args.topk, args.rescale_factor)
     for name, rows in results.items():

@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0, help='seed of the random transforms (default: 0)')
     apis.add_config_options(parser)
     args = parser.parse_args()
+    apis.check_writable(out=args.out)
     cfg = apis.load_config(args.config, args.cfg_options)
     _, lines = apis.browse_dataset(cfg, args.split, args.number, args.out, args.seed)
     print('\n'.join(lines))

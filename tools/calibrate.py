@@ -21,6 +21,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Calibrate and print NLL and ECE before and after."""
     args = parse_args()
+    apis.check_writable(out_dir=args.out_dir)
     cfg = apis.load_config(args.config, args.cfg_options)
     print(apis.calibrate(cfg, args.checkpoint, args.out_dir, bins=args.bins, device=args.device).text())
 

@@ -33,6 +33,7 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
 def main() -> None:
     """Predict or read, count, draw."""
     parser, args = parse_args()
+    apis.check_writable(out=args.out, show_path=args.show_path)
     import matplotlib
     import mmengine
     if args.cmap not in matplotlib.colormaps:

@@ -36,6 +36,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Export, and print what was compared."""
     args = parse_args()
+    apis.check_writable(out=args.out)
     result = apis.export_model(
         args.model,
         args.checkpoint,

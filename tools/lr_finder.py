@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument('--seed', type=int, help='seed of all random numbers, as in train')
     apis.add_config_options(parser)
     args = parser.parse_args()
+    apis.check_writable(out=args.out)
     result = apis.find_lr(
         apis.load_config(args.config, args.cfg_options),
         args.out,

@@ -10,6 +10,7 @@ def main() -> None:
     parser.add_argument('source', metavar='WORK_DIR|CHECKPOINT', help='the run (its best checkpoint), or a checkpoint')
     parser.add_argument('--out', metavar='FILE', help='the file to write; default: merged_<name> beside the checkpoint')
     args = parser.parse_args()
+    apis.check_writable(out=args.out)
     print(apis.merge_adapter(args.source, args.out))
 
 

@@ -47,6 +47,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Predict and print a table; return the exit code."""
     args = parse_args()
+    apis.check_writable(out=args.out, show_dir=args.show_dir)
     checkpoint, images = apis.split_checkpoint(args.inputs)
     report = apis.predict_files(
         args.model,

@@ -32,6 +32,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Publish, and print the folder."""
     args = parse_args()
+    apis.check_writable(out=args.out)
     print(apis.publish(args.source, args.out, args.format, args.arch))
 
 

@@ -26,6 +26,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write the report and print the verdicts."""
     args = parse_args()
+    apis.check_writable(out=args.out)
     path, runs = apis.write_report(args.work_dirs, args.out, checkpoint=args.checkpoint, compared=args.compared)
     for run in runs:
         print('\n  '.join([f'{run.name}:', *run.verdict]))

@@ -58,6 +58,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Load the model, compute, draw."""
     args = parse_args()
+    apis.check_writable(save_path=args.save_path)
     cfg, checkpoint = apis.resolve_model(args.config, args.checkpoint or True, args.cfg_options)
     inferencer = apis.ImageClassificationInferencer(cfg, checkpoint, args.device)
     if args.preview_model:

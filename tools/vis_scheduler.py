@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument('--gpus', type=int, default=1, help='number of processes (default: 1)')
     apis.add_config_options(parser)
     args = parser.parse_args()
+    apis.check_writable(out=args.out)
     schedule = apis.draw_schedule(
         apis.load_config(args.config, args.cfg_options), args.out,
         apis.EpochLength(args.iters_per_epoch, args.dataset_size, args.gpus))

@@ -38,6 +38,7 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
 def main() -> None:
     """Extract features, embed, draw."""
     parser, args = parse_args()
+    apis.check_writable(work_dir=args.work_dir)
     import numpy as np
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE

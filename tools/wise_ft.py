@@ -27,6 +27,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Average, write, measure."""
     args = parse_args()
+    apis.check_writable(out=args.out)
     cfg = apis.load_config(args.config, args.cfg_options) if args.config else None
     print(
         apis.wise_ft(

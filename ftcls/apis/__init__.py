@@ -42,6 +42,7 @@ _NAMES = {  # Where each public name lives; modules of higher floors are named h
     'ftcls.scaffold.check_data': ('DataCheck', 'check_data'),
     'ftcls.scaffold.new_config': ('NewConfig', 'new_config'),
     'ftcls.utils.plain_files': ('allow_imports', ),
+    'ftcls.utils.writable': ('check_writable', ),
     'ftcls.visualization': ('class_activation', 'iteration_times', 'plot_images', 'plot_logs', 'plot_points',
                             'read_log'),
 }

@@ -10,7 +10,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ftcls.utils.log import warn
-from .errors import ConfigError, RunningError
+from .errors import RunningError
+from .writable import check_writable
 
 __all__ = ['run_lock']
 
@@ -30,6 +31,7 @@ def run_lock(folder: str | Path) -> Iterator[None]:
     path = Path(folder).absolute()
     file, note = path / '.run.lock', path / '.run.note'
     lock = FileLock(file)
+    check_writable(work_dir=folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
         _acquire(lock, path)
@@ -40,8 +42,6 @@ def run_lock(folder: str | Path) -> Iterator[None]:
             who = note.read_text() or who
         text = f'{path} is in use: a training runs there ({who})'
         raise RunningError(f'{text}; give another --work-dir (--out-dir), or wait for its end') from None
-    except OSError as err:
-        raise ConfigError(f"work_dir='{folder}' cannot be written: {err.strerror}; give another --work-dir") from err
     try:
         yield
     finally:

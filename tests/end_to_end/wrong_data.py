@@ -242,7 +242,7 @@ def results_in_a_file_of_another_kind(place: Place) -> list[str]:
     return ['test', 'config.py', 'good.pth', '--out', 'result.txt']
 
 
-@wrong('--out good.pth/a.json: cannot make the folder good.pth')
+@wrong("out='good.pth/a.json' cannot be written: Not a directory", 'give another --out')
 def results_in_a_folder_that_is_a_file(place: Place) -> list[str]:
     return ['test', 'config.py', 'good.pth', '--out', 'good.pth/a.json']
 

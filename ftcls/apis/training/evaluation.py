@@ -16,9 +16,11 @@ from ftcls.engine.hooks import SpeedHook, keep_predictions, record_predictions
 from ftcls.engine.mmengine_compat import set_test_loop
 from ftcls.registry import LOOPS
 from ftcls.utils import CheckpointError, ConfigError, DataError
+from ftcls.utils.checkpoint.folder import write_whole
 from ftcls.utils.checkpoint.loading import checkpoint_meta, read_checkpoint
 from ftcls.utils.errors import unwrapped
 from ftcls.utils.names import enumerate_names
+from ftcls.utils.writable import check_writable
 from .data_checks import check_datasets
 from .distributed import init_distributed
 from .file_scan import BadSampleHook
@@ -55,7 +57,9 @@ def test(cfg: Config,
     Returns:
         Metric name to value.
     """
-    _check_out(out)
+    if out and Path(out).suffix not in ('.json', '.pkl', '.pickle'):
+        raise ConfigError(f'--out {out}: must end in .json (the metrics) or .pkl (every prediction)')
+    check_writable(out=out)
     options = EvalOptions(work_dir, launcher, checkpoint, tta)
     cfg = check_config(cfg, options)
     if not cfg.get('test_dataloader'):
@@ -84,20 +88,8 @@ def test(cfg: Config,
     if recorder is not None:
         keep_predictions(recorder, runner, 'test', checkpoint)
     if is_main_process() and out and Path(out).suffix == '.json':
-        Path(out).write_text(json.dumps(metrics, indent=2, default=lambda one: one.tolist()) + '\n', encoding='utf-8')
+        write_whole(Path(out), json.dumps(metrics, indent=2, default=lambda one: one.tolist()) + '\n')
     return metrics
-
-
-def _check_out(out: str | None) -> None:
-    """Refuse a file that the results cannot be written to; make its folder."""
-    if not out:
-        return
-    if Path(out).suffix not in ('.json', '.pkl', '.pickle'):
-        raise ConfigError(f'--out {out}: must end in .json (the metrics) or .pkl (every prediction)')
-    try:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise ConfigError(f'--out {out}: cannot make the folder {Path(out).parent}: {err.strerror}') from None
 
 
 def evaluate_runner(runner: Runner, extra: Sequence[BaseMetric] = ()) -> tuple[dict[str, float], str]:
