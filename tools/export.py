@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--to',
         required=True,
-        choices=['onnx', 'torch.export', 'torchscript', 'safetensors'],
+        metavar='{onnx,torch.export,torchscript,safetensors}',
         help='the format; safetensors has the weights alone')
     parser.add_argument('--dynamic-batch', action='store_true', help='take any number of images at once; default: one')
     parser.add_argument(

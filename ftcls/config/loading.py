@@ -131,6 +131,8 @@ def _missing_file(path: Path, chain: tuple[Path, ...]) -> str:
     shipped = f'_base_{path.as_posix().rpartition("_base_")[2]}'
     if (config_folder() / shipped).is_file():
         return f'{text} does not exist; did you mean \'ftcls::{shipped}\'?'
+    if not path.suffix:
+        text = f'config or work dir {path}'
     return f'{text} does not exist{missing_hint(path)}'
 
 

@@ -18,8 +18,8 @@ from ftcls.utils import DataError
 from ftcls.utils.tree import as_list
 
 __all__ = [
-    'FORMATS', 'IMAGE_SUFFIXES', 'ImageHeader', 'TIFF', 'check_image', 'content_kind', 'is_image', 'read_header',
-    'scan_headers'
+    'FORMATS', 'IMAGE_SUFFIXES', 'ImageHeader', 'TIFF', 'check_image', 'content_fault', 'content_kind', 'is_image',
+    'read_header', 'scan_headers'
 ]
 
 #: Endings by which a file is taken for an image without a look into it.
@@ -189,10 +189,10 @@ def _without_pillow(path: str, file: BinaryIO) -> ImageHeader:
             fault = None if _has_blocks(tags, file) else _CUT_OFF
             return ImageHeader(
                 path, 'TIFF', tags[Tag.ImageWidth], tags[Tag.ImageLength], '', bits, channels, fault=fault)
-    return ImageHeader(path, 'HEIF' if head[4:12] in _BRANDS else '', fault=_content_fault(path, head))
+    return ImageHeader(path, 'HEIF' if head[4:12] in _BRANDS else '', fault=content_fault(path, head))
 
 
-def _content_fault(path: str, head: bytes) -> str | None:
+def content_fault(path: str, head: bytes) -> str | None:
     """Return what a file holds instead of an image, by its first bytes; None for what only OpenCV reads."""
     if not head:
         return 'is empty (0 bytes)'

@@ -148,7 +148,9 @@ def _fetch_with_retries(url: str, part: Path, path: Path, retries: int, **option
             problem = str(err.reason)
             if isinstance(err.reason, ConnectionRefusedError | socket.gaierror):
                 text = f'cannot reach {urllib.parse.urlsplit(url).hostname} to download {_shown(url)} ({problem})'
-                raise DownloadError(f'{text}; is there a network? {by_hand}') from err
+                raise DownloadError(
+                    f'{text}; is there a network? For weights a file does: --weights, or init_cfg.checkpoint=FILE. {by_hand}'
+                ) from err
         except (ConnectionError, TimeoutError, http.client.HTTPException) as err:
             problem = f'{type(err).__name__}: {err}'
         if attempt < retries:

@@ -11,9 +11,10 @@ from mmengine.logging import print_log
 from ftcls.apis.training.distributed import close_distributed
 from ftcls.config.resolve import EvalOptions, work_dir_of
 from ftcls.engine.mmengine_compat import log_level
+from ftcls.utils import MissingFileError
 from ftcls.utils.checkpoint.folder import write_whole
 from ftcls.utils.log import warn
-from ftcls.utils.names import command
+from ftcls.utils.names import command, missing_hint
 from .contents import RunContents
 from .gather import gather_run
 from .verdict import verdict_of
@@ -47,6 +48,8 @@ def write_report(folders: Sequence[str | os.PathLike],
     runs = []
     with log_level('ERROR'):
         for folder in map(Path, folders):
+            if not folder.exists():
+                raise MissingFileError(f'work dir {folder} does not exist{missing_hint(folder)}')
             if (folder / 'results.json').is_file():
                 runs += _gather_experiment(folder)
             else:

@@ -37,6 +37,7 @@ from ftcls.utils.names import command
 from ftcls.utils.processes import from_main, keep_freed_memory, patient_barrier
 from ftcls.utils.run_lock import run_lock
 from ftcls.utils.tree import as_list
+from ftcls.utils.writable import check_writable
 from ftcls.version import __version__, commit_of
 from .data_checks import check_datasets
 from .distributed import init_distributed
@@ -127,9 +128,7 @@ def check_config(cfg: Config | Mapping, options: TrainOptions | EvalOptions) -> 
         used = copy.copy(cfg)
         used.val_dataloader = used.val_cfg = used.val_evaluator = None
     validate_config(used)
-    work_dir = Path(work_dir_of(cfg, options))
-    if work_dir.exists() and not work_dir.is_dir():
-        raise ConfigError(f'work_dir={str(work_dir)!r} is a file; give a folder by --work-dir')
+    check_writable(work_dir=work_dir_of(cfg, options))
     return cfg
 
 

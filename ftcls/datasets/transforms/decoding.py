@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.ExifTags import Base as Tag
 
 from ftcls.utils import DataError
-from ..headers import TIFF, check_image
+from ..headers import TIFF, check_image, content_fault
 from .base import reverse_channels
 from .decoder_errors import noted_errors
 from .image_ops import Plan
@@ -177,15 +177,15 @@ def from_pillow(img: Image.Image) -> StoredImage:
 
 def open_pillow(data: bytes, path: str) -> Image.Image:
     """Decode the first frame with Pillow, or raise a DataError that names the file."""
-    reason = 'not an image of a known kind'
+    fault = content_fault(path, data[:40]) or 'is not an image of a known kind'
     img = check_image(data, path)
     if img is not None:
         try:
             img.load()
             return img
         except Exception as err:  # each of Pillow's decoders has its own
-            reason = err
-    raise DataError(f'cannot read the image {path}: {reason}; it is broken or cut off: replace or remove it')
+            fault = f'is broken or cut off ({err})'
+    raise DataError(f'cannot read the image {path}: it {fault}; replace or remove it')
 
 
 def _orientation(img: Image.Image) -> int:

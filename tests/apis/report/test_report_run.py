@@ -163,4 +163,4 @@ def test_tools_write_the_report_of_what_they_did(run_tool: Callable, tmp_path: P
     done = run_tool('report.py', 'run', '--out', 'new/page.html')
     assert 'on the 179 validation images' in done.stdout and (tmp_path / 'new' / 'page.html').is_file()
     done = run_tool('report.py', 'rnu')
-    assert done.returncode == 2 and done.stderr.startswith('error: rnu is no work dir of a run')
+    assert done.returncode == 2 and done.stderr.startswith("error: work dir rnu does not exist; did you mean 'run'")
