@@ -126,13 +126,12 @@ def _missing_file(path: Path, chain: tuple[Path, ...]) -> str:
     text = f'config file {path}' + ''.join(f' (a `_base_` of {base})' for base in chain[-1:])
     if path.is_dir():
         return f'{text} is a folder, not a config file'
-    if not chain and path.name == str(path).removesuffix('.py'):
-        return f'{path} is no config, work dir or name of list_models(){did_you_mean(path.name, shipped_configs())}'
+    if not chain and not path.suffix:
+        hint = did_you_mean(path.name, shipped_configs(), lists=False) or missing_hint(path)
+        return f'{path} is no config, work dir or name of list_models(){hint}'
     shipped = f'_base_{path.as_posix().rpartition("_base_")[2]}'
     if (config_folder() / shipped).is_file():
         return f'{text} does not exist; did you mean \'ftcls::{shipped}\'?'
-    if not path.suffix:
-        text = f'config or work dir {path}'
     return f'{text} does not exist{missing_hint(path)}'
 
 

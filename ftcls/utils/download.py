@@ -133,7 +133,7 @@ def _fetch_with_retries(url: str, part: Path, path: Path, retries: int, **option
     """Fill the part file, or raise a DownloadError that says how to get the file by hand."""
     from mmengine.logging import print_log
     print_log(f'Downloading {_shown(url)} to {path}', logger='current')
-    by_hand = f'Or fetch {_shown(url)} by hand (another machine will do) and put it at {path.absolute()}'
+    by_hand = f'Or fetch {_shown(url)} by hand and put it at {path.absolute()}; for weights, --weights or init_cfg.checkpoint take a file'
     for attempt in range(retries + 1):
         try:
             if _fetch(url, part, path, **options):
@@ -148,9 +148,7 @@ def _fetch_with_retries(url: str, part: Path, path: Path, retries: int, **option
             problem = str(err.reason)
             if isinstance(err.reason, ConnectionRefusedError | socket.gaierror):
                 text = f'cannot reach {urllib.parse.urlsplit(url).hostname} to download {_shown(url)} ({problem})'
-                raise DownloadError(
-                    f'{text}; is there a network? For weights a file does: --weights, or init_cfg.checkpoint=FILE. {by_hand}'
-                ) from err
+                raise DownloadError(f'{text}; is there a network? {by_hand}') from err
         except (ConnectionError, TimeoutError, http.client.HTTPException) as err:
             problem = f'{type(err).__name__}: {err}'
         if attempt < retries:

@@ -1,5 +1,6 @@
 """Whether there is a place for results, asked before the work."""
 import os
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -17,9 +18,7 @@ def check_writable(**paths: str | os.PathLike | None) -> None:
     Raises:
         ConfigError: With the name, the path and what the system says.
     """
-    for name, path in paths.items():
-        if path is None:
-            continue
+    for name, path in filter(itemgetter(1), paths.items()):
         file = Path(path, 'file' * name.endswith('_dir')).absolute()
         try:
             TemporaryFile(dir=next(filter(Path.exists, file.parents))).close()

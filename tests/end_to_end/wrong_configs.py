@@ -148,7 +148,7 @@ def a_seed_below_zero(place: Place) -> list[str]:
     return ['--seed', '-1']
 
 
-@wrong("work_dir='good.pth' is a file", 'folder')
+@wrong("work_dir='good.pth' cannot be written: Not a directory", 'give another --work-dir')
 def a_file_for_a_work_dir(place: Place) -> list[str]:
     return ['--work-dir', 'good.pth']
 

@@ -184,8 +184,7 @@ def _read_names() -> list[str]:
 def _check_images(images: Sequence[str]) -> None:
     """Warn of images that do not exist, and stop if none does."""
     if not images:
-        raise DataError(
-            'there are no images to predict: none is given, or the standard input (-) is empty; give files or folders')
+        raise DataError('there are no images to predict: none is given, or the standard input (-) is empty')
     missing = [f'{image} {_NO_IMAGES}' for image in images if os.path.isdir(image)]
     missing += [f'{image} does not exist{missing_hint(image)}' for image in images if not os.path.exists(image)]
     text = f'{len(missing)} of {len(images)} images cannot be predicted: {enumerate_names(missing)}'

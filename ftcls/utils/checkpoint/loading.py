@@ -9,7 +9,7 @@ from torch import nn
 
 from ftcls.utils.errors import CheckpointError
 from ftcls.utils.log import warn
-from ftcls.utils.names import command, enumerate_names
+from ftcls.utils.names import enumerate_names
 from .adapter_files import add_base
 from .matching import find_state_dict, match_state_dict, own_tensors, unwrap_model
 from .reading import checkpoint_meta, locate_checkpoint, read_checkpoint, register_safe_loading
@@ -66,8 +66,7 @@ def check_report(report: LoadReport,
         theirs, ours = report.input_channels
         raise CheckpointError(f'{report.source} was trained on images of {theirs} channels, the model takes {ours}: '
                               f"set adapt_input='repeat' ('sum', 'mean') in init_cfg, or in_channels={theirs}")
-    other = command('new_config', '--backbone')
-    advice = f'\n  give the file made for this model, choose its network ({other} NAME), or load what fits: {way_on}'
+    advice = f'\n  give the file made for this model, its own network (new_config --backbone), or load what fits: {way_on}'
     if report.required and report.fraction >= min_loaded:
         if report.half_loaded:
             raise CheckpointError(f'{report.half_loaded_text()}, or load what fits: {way_on}')
