@@ -133,7 +133,7 @@ def _fetch_with_retries(url: str, part: Path, path: Path, retries: int, **option
     """Fill the part file, or raise a DownloadError that says how to get the file by hand."""
     from mmengine.logging import print_log
     print_log(f'Downloading {_shown(url)} to {path}', logger='current')
-    by_hand = f'Or fetch {_shown(url)} by hand and put it at {path.absolute()}; for weights, --weights or init_cfg.checkpoint take a file'
+    by_hand = f'Or fetch {_shown(url)} by hand to {path.absolute()}, or give weights by --weights, init_cfg.checkpoint'
     for attempt in range(retries + 1):
         try:
             if _fetch(url, part, path, **options):

@@ -66,7 +66,7 @@ def check_report(report: LoadReport,
         theirs, ours = report.input_channels
         raise CheckpointError(f'{report.source} was trained on images of {theirs} channels, the model takes {ours}: '
                               f"set adapt_input='repeat' ('sum', 'mean') in init_cfg, or in_channels={theirs}")
-    advice = f'\n  give the file made for this model, its own network (new_config --backbone), or load what fits: {way_on}'
+    advice = f'\n  give the file made for this model, its network (--backbone), or load what fits: {way_on}'
     if report.required and report.fraction >= min_loaded:
         if report.half_loaded:
             raise CheckpointError(f'{report.half_loaded_text()}, or load what fits: {way_on}')
