@@ -4,6 +4,7 @@ What MMEngine 0.10.7 leaves open is closed by importing this module: its dataset
 object of YAML, and its registries import the module that a `type` such as ``os.system`` names. ``imports`` tells
 whether JSON and YAML configs may import code in this process, and what is written in them, which no registry imports.
 """
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -101,9 +102,13 @@ def read_text(path: str | Path) -> str:
             return data.decode('utf-8-sig')
         except UnicodeDecodeError as err:
             at, guess = err.start, 'WINDOWS-1252'
+            with contextlib.suppress(UnicodeDecodeError):  # in which accents of Europe never come in pairs
+                data.decode('gb2312')
+                guess = 'GB18030'
     line = data.count(b'\n', 0, at) + 1
-    raise DataError(f'line {line}: byte {at} ({data[at]:#04x}) is not text in UTF-8; save the file as UTF-8, for '
-                    f'example by `iconv -f {guess} -t UTF-8` (a guess; GB18030 and SHIFT_JIS are common too)')
+    raise DataError(
+        f'line {line}: byte {at} ({data[at]:#04x}) is not text in UTF-8; save the file as UTF-8, for '
+        f'example by `iconv -f {guess} -t UTF-8` (a guess; others are common too: GB18030, SHIFT_JIS, WINDOWS-1252)')
 
 
 def _import_package(name: str) -> ModuleType:

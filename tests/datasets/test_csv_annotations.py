@@ -63,8 +63,8 @@ TABLE = 'path,label\nä.jpg,cat\n'
     (TABLE.encode('utf-16'), r'line 1: byte 3 \(0x00\) is not text in UTF-8; .*iconv -f UTF-16 -t UTF-8'),
     (TABLE.encode('utf-16-le'), 'line 1: byte 1 .*UTF-16'),
     (TABLE.encode('utf-16-be'), 'line 1: byte 0 .*UTF-16'),
-    (TABLE.encode('latin-1'), r'line 2: byte 11 \(0xe4\).*WINDOWS-1252'),
-    ('path,label\n蚂蚁.jpg,蚂蚁\n'.encode('gbk'), 'line 2: .*a guess; GB18030 and SHIFT_JIS'),
+    (TABLE.encode('latin-1'), r'line 2: byte 11 \(0xe4\).*-f WINDOWS-1252'),
+    ('path,label\n蚂蚁/1.jpg,蚂蚁\n'.encode('gbk'), r'line 2: byte 11 \(0xc2\).*-f GB18030'),
     (b'PK\x03\x04xl/workbook', 'is a spreadsheet, .*save the table as CSV'),
     (b'PAR1abc', 'save the table as CSV'),
 ])
