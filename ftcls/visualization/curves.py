@@ -4,7 +4,7 @@ The colours are Okabe and Ito's, which colour-blind readers can tell apart, with
 faint on white or on a dark ground. All else follows matplotlib's settings, also those of a file in MATPLOTLIBRC.
 """
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,12 +111,13 @@ def draw_compare(panels: Sequence['Axes'],
     elif metric not in names:
         raise ConfigError(f'no run holds the validation metric {metric!r}{did_you_mean(metric, names)}')
     by_epoch = bool(all_records) and None not in map(steps_per_epoch, all_records)  # epochs may differ in length
+    best = {True: max, False: min}.get(metric_directions(sum(map(list, all_records), [])).get(metric))
     left, right = panels
     for index, (arm, seeds) in enumerate(runs.items()):
         color = _COLORS[index % len(_COLORS)]
         _draw_arm(left, arm, [_scaled(series(records, 'train', 'loss'), records, by_epoch) for records in seeds], color)
         scores = [_scaled(series(records, 'val', metric), records, by_epoch) for records in seeds]
-        _draw_arm(right, arm, scores, color, score_digits(metric))
+        _draw_arm(right, arm, scores, color, score_digits(metric), best)
     if not left.lines and not right.lines:
         raise DataError('there is nothing to draw: no record holds a loss or a validation metric')
     left.set(title='Training loss', ylabel='loss')
@@ -209,9 +210,11 @@ def _draw_arm(axes: 'Axes',
               arm: str,
               seeds: Sequence[Sequence[tuple[float, float]]],
               color: str,
-              digits: int = 0) -> None:
+              digits: int = 0,
+              best: Callable | None = None) -> None:
     """Draw the mean of an arm's seeds in a band of one standard deviation; give the last with ``digits`` decimals.
 
+    Of a single seed the ``best`` is given, where it is known which is better.
     Seeds that are not logged at the same steps are interpolated at those of the first, within their common range.
     """
     if not (seeds := [points for points in seeds if points]):
@@ -223,13 +226,16 @@ def _draw_arm(axes: 'Axes',
     values = np.stack([np.interp(x, *zip(*points)) for points in seeds])
     if values.shape[1] > 60:
         values = np.stack([_smooth(row) for row in values])
-    mean, last, label = values.mean(0), '', drawable(arm)
+    mean, label = values.mean(0), drawable(arm)
+    shown = f'{mean[-1]:.{digits}f}'
     if len(seeds) > 1:
         spread = values.std(0, ddof=1)  # of a sample
         axes.fill_between(x, mean - spread, mean + spread, color=color, alpha=0.18, linewidth=0)
-        last = f' ± {spread[-1]:.{digits}f}'
+        shown += f' ± {spread[-1]:.{digits}f}'
+    elif best:
+        shown = f'best {best(mean):.{digits}f}'
     if digits:
-        label += f' ({mean[-1]:.{digits}f}{last})'
+        label += f' ({shown})'
     axes.plot(x, mean, color=color, label=label, **_marks(mean))
 
 

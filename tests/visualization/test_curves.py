@@ -149,7 +149,7 @@ def test_compare_draws_mean_and_band(tmp_path: Path, drawn: list) -> None:
     assert np.isclose(band.max(), expected[:, 0].mean() + expected[:, 0].std(ddof=1))
     assert len(left.collections) == 1  # one seed has no spread
     assert [text.get_text() for text in right.get_legend().get_texts()] == [
-        'fine-tuned (68.00 ± 2.00)', 'from scratch (75.00)'
+        'fine-tuned (68.00 ± 2.00)', 'from scratch (best 89.00)'
     ]  # yapf: disable
     assert right.get_title() == 'Validation accuracy/top1'
     assert drawn[0].get_supxlabel() == 'mean ± standard deviation over 1–3 seeds'

@@ -59,7 +59,7 @@ def gather_run(work_dir: str | os.PathLike,
         source = checkpoint or str(find_checkpoint(folder))
         run.predictions = kept_predictions(folder, cfg, source, 'test') or predictions_of(folder, checkpoint)
         _judge(run)
-        with _noting(run, 'images'):
+        with _noting(run, f'images (seen from {os.getcwd()}; start in the folder in which the training was started)'):
             _show(run, SplitImages(cfg, source, run.predictions))
         if run.class_table:
             with _noting(run, 'labels'):

@@ -64,13 +64,13 @@ def _gather_experiment(folder: Path) -> list[RunContents]:
     files = sorted(folder.rglob('result.json'), key=lambda file: (file.parent.name, file))  # a seed of each arm
     results = json.loads((folder / 'results.json').read_text(encoding='utf-8'))
     whole = RunContents(folder.resolve().name, str(folder))
-    whole.verdict = verdict_of(whole, results)
     if len(files) > _MOST_RUNS:
         whole.notes.append(f'{len(files) - _MOST_RUNS} of {len(files)} runs: give their folders')
     runs = [whole]
     for file in files[:_MOST_RUNS]:
         runs.append(gather_run(file.parent))
         runs[-1].name = str(file.parent.relative_to(folder))
+    whole.verdict = verdict_of(whole, dict(results, members=runs[1:]))
     return runs
 
 
@@ -86,8 +86,9 @@ def report_run(cfg: Config, work_dir: str | None = None, checkpoint: str | None 
     if not cfg.get('report', True) or not is_main_process():
         return
     close_distributed()
+    print_log('writing the report', logger='current')
     try:
-        path, _ = write_report([folder], checkpoint=checkpoint)
-        print_log(f'report: {path}', logger='current')
+        path, runs = write_report([folder], checkpoint=checkpoint)
+        print_log('\n  '.join([f'report: {path}', *runs[0].verdict]), logger='current')
     except Exception as err:  # noqa: B902  whatever goes wrong, the run is whole
         warn(f'the report cannot be written ({type(err).__name__}: {err}); try again: {command("report", folder)}')

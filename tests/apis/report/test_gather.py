@@ -1,6 +1,7 @@
 """What a report says of a run: scores, mistakes, labels that look wrong, duplicates, and what is left out."""
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from ftcls import apis
 from ftcls.apis.report.contents import RunContents
 from ftcls.apis.report.gather import gather_run
+from ftcls.apis.report.verdict import verdict_of
 from ftcls.evaluation.predictions import Predictions
 from ftcls.utils import MissingFileError
 
@@ -91,6 +93,9 @@ def test_score_is_that_of_the_best_checkpoint(contents: RunContents, work_dir: P
     assert contents.interval == pytest.approx((77.33, 99.15), abs=0.01)  # Wilson's for 20 of 21
     assert contents.verdict[0].startswith('`accuracy/top1` is 95.24 % on the 21 validation images')
     assert 'always saying `cat` would give 66.67 %: the model has learned more'.lower() in contents.verdict[1].lower()
+    assert 'The validation images chose the checkpoint, the best of 3' in contents.verdict[2]
+    assert 'less than 15.43 points between two such runs' in contents.verdict[-1]  # half of the interval times √2
+    assert not any(line.startswith('Most often') for line in contents.verdict)  # it is one image
     cat, dog = contents.class_table
     assert (dog.name, dog.support, dog.recall, dog.precision) == ('dog', 7, 100., 87.5) or cat.name == 'dog'
     assert contents.config['work_dir'] == str(work_dir) and str(work_dir) in contents.command
@@ -122,6 +127,7 @@ def test_test_set_comes_first(work_dir: Path, data: Path, tmp_path: Path) -> Non
     found = gather_run(folder, checkpoint)
     assert (found.predictions.split, len(found.predictions.paths)) == ('test', 8)
     assert '8 test images' in found.verdict[0] and not found.duplicates
+    assert not any('chose the checkpoint' in line for line in found.verdict)
 
 
 def test_without_data_without_checkpoint_without_run(work_dir: Path, tmp_path: Path) -> None:
@@ -132,7 +138,7 @@ def test_without_data_without_checkpoint_without_run(work_dir: Path, tmp_path: P
         found = gather_run(folder)
     finally:
         elsewhere.rename(data)
-    assert found.score > 90 and found.notes[-1].startswith('images: val_dataloader.dataset')
+    assert found.score > 90 and 'started): val_dataloader.dataset' in found.notes[-1]
     assert found.suspects[0].image is None and not found.mistakes and found.image_of(0) is None
     for file in [*folder.glob('*.pth'), folder / 'last_checkpoint']:
         file.unlink()
@@ -159,6 +165,9 @@ def test_comparison_and_folds_are_taken_into_account(work_dir: Path, contents: R
     assert any('`finetune` reached 90.00 (2 runs), +40.00 against `scratch` (95 % interval +35.00' in line
                for line in found.verdict)  # yapf: disable
     assert 'out-of-fold' in found.suspects_basis
+    assert any('kfold' in line for line in found.verdict)
+    run = replace(found, config_text='KFoldDataset')
+    assert not any('kfold' in line for line in verdict_of(run, {}))
     assert [Path(suspect.path).name for suspect in found.suspects] == ['wrong.png']
     assert found.suspects[0].image.shape == (32, 32, 3)
 

@@ -44,7 +44,8 @@ def predictions(classes: list[str], labels: Any, predicted: Any) -> Predictions:
 
 def records() -> list[dict]:
     train = [dict(kind='train', epoch=1, iter=n, step=n, loss=1 / n, lr=.1, time=n) for n in range(1, 5)]
-    return [*train, {'kind': 'val', 'epoch': 1, 'step': 4, 'loss': .4, 'accuracy/top1': 70.}]
+    return [*train, {'kind': 'val', 'epoch': 1, 'step': 4, 'loss': .4, 'accuracy/top1': 70.,
+                      'higher_is_better': {'accuracy/top1': True}}]  # yapf: disable
 
 
 def contents(name: str = 'a <b>bold</b> run', **changes: Any) -> RunContents:
@@ -256,8 +257,10 @@ def test_a_run_of_which_nothing_is_known() -> None:
 
 def test_runs_side_by_side(several: str) -> None:
     page = Page(several)
-    assert '猫 $x_1 is best with accuracy/top1 80.00 %, before a <b>bold</b> run with 70.00 %.' in page.text
-    assert 'it may be chance' in page.text and 'not scored on the same images' not in page.text
+    assert (
+        '猫 $x_1 comes first with accuracy/top1 80.00 %, before a <b>bold</b> run with 70.00 %, but the difference may '
+        'be chance: 10.00 points, 95 % interval -12.15 to 41.93.') in page.text
+    assert 'cannot be ranked' not in page.text and '(best 70.00)' in page.text
     assert page.row('optimizer.lr') == '0.10.2not set' and page.row('optimizer.beta') == 'not set1not set'
     assert 'work_dir' not in page.text.partition('What differs')[2].partition('70.00% of 10')[0]
     for title in ('Dice 12.35 %, IoU 6.50 %', 'masks/b.png', 'The other one.'):
@@ -271,7 +274,13 @@ def test_runs_on_different_images_are_told_so() -> None:
             f'of {count}', predictions=predictions(['a'], [0] * count, [0] * count), metric='accuracy', score=70.)
         for count in (2, 3)
     ]
-    assert 'The two were not scored on the same images.' in Page(render(runs)).text
+    text = Page(render(runs)).text
+    assert 'These runs were scored on different images and cannot be ranked.' in text and 'first with' not in text
+
+
+def test_suspects_of_a_weak_model_are_folded() -> None:
+    page = Page(render([contents()]))
+    assert 'The model is wrong on 3 of 10 images: many of these 1 can be its own mistakes.' in page.text
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ftcls import apis
 from ftcls.apis.report import run as module
-from ftcls.apis.report.contents import RunContents
+from ftcls.apis.report.contents import ClassRow, RunContents
 from ftcls.apis.report.gather import gather_run
 from ftcls.apis.report.verdict import verdict_of
 from ftcls.evaluation import DiceMetric, IoUMetric
@@ -112,7 +112,7 @@ def test_experiment_is_told_with_its_first_runs(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize('results, said', [
     (dict(metric='accuracy/top1', folds=5, scores={'0': 1, '1': 2}, mean=91.234, std=1.5),
-     'The mean of `accuracy/top1` over 2 of 5 folds is 91.23, its standard deviation 1.50.'),
+     'The mean of `accuracy/top1` over 2 of 5 folds is 91.23 %, its standard deviation 1.50.'),
     (dict(metric='loss', lower=True, trials=[
         dict(number=0, state='finished', score=0.5, values={'lr': 0.1}), dict(number=1, state='failed', score=None),
         dict(number=2, state='finished', score=0.25, values={'lr': 0.2, 'wd': 0})]),
@@ -122,9 +122,22 @@ def test_verdict_on_folds_and_trials(results: dict, said: str) -> None:
     assert verdict_of(RunContents('kfold'), results) == [said]
 
 
+def test_mean_over_folds_is_held_against_the_largest_class() -> None:
+    folds = [
+        RunContents('fold', class_table=[ClassRow('a', few, 0., 0., 0.),
+                                         ClassRow('b', 30, 0., 0., 0.)]) for few in (10, 20)
+    ]
+    results = dict(metric='accuracy/top1', folds=2, scores=dict.fromkeys('01', 1), mean=70., std=1., members=folds)
+    assert verdict_of(
+        RunContents('kfold'),
+        results)[1] == ('Always saying `b` would give 66.67 %: the models have not certainly learned more than that.')
+    assert 'have learned more' in verdict_of(RunContents('kfold'), dict(results, mean=80.))[1]
+
+
 @pytest.mark.parametrize('losses, trained, said', [
-    ((0.5, 0.3, 0.6), 0.1, 'The model overfits: the validation loss was lowest in epoch 2, 0.3, and is 0.6 in epoch 3'),
-    ((0.5, 0.4, 0.4), 0.1, 'The model knows its training images better than others: the loss is 0.1 in training'),
+    ((0.5, 0.3, 0.6), 0.1, 'The model may overfit: the validation loss was lowest in epoch 2, 0.3000, and is 0.6000 in epoch 3'),
+    ((0.5, 0.4, 0.4), 0.1, 'The model knows its training images better than others: the loss is 0.1000 in training'),
+    ((0.5, 0.3, 0.4), 0.25, None),  # within the noise of few images
     ((0.5, 0.4, 0.3), 0.2, None),
 ])  # yapf: disable
 def test_verdict_on_the_course(losses: tuple, trained: float, said: str | None) -> None:
@@ -146,7 +159,8 @@ def test_report_at_the_end_of_a_run(work_dir: Path, log_records: list, monkeypat
     cfg.pop('report')
     apis.report_run(cfg)
     assert (work_dir / 'report.html').read_text(encoding='utf-8').startswith('<!doctype html>')
-    assert f'report: {work_dir}/report.html' in log_records[-1][1]
+    assert log_records[-2][1] == 'writing the report'
+    assert f'report: {work_dir}/report.html\n  `accuracy/top1` is ' in log_records[-1][1]
     monkeypatch.setattr(module, 'write_report', lambda *args, **kwargs: 1 / 0)
     apis.report_run(cfg)
     level, text = log_records[-1]
