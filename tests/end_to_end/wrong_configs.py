@@ -185,7 +185,7 @@ def pictures_of_another_number_of_channels(place: Place) -> None:
     place.edit('in_channels=3', 'in_channels=1')
 
 
-@wrong('LeNet5 takes images of 32x32 pixels, got 40x40')
+@wrong('LeNet5 takes images of 32x32, got 40x40')
 def pictures_of_another_size(place: Place) -> None:
     place.lenet()
     place.edit('scale=32', 'scale=40')
