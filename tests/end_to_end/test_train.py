@@ -228,7 +228,7 @@ def test_the_tool_measures_what_the_last_validation_did(source: Path, tmp_path: 
     last = records(source)[-1]
     done = run_tool('test.py', source / 'lenet5_pretrain_digits.py', source / 'epoch_2.pth', '--out', 'numbers/x.json')
     assert done.returncode == 0, done.stderr
-    assert f'accuracy/top1: {last["accuracy/top1"]:.4f}' in done.stdout
+    assert f'accuracy/top1: {last["accuracy/top1"]:.2f} ' in done.stdout
     assert (done.stdout + done.stderr).count('epoch_2.pth') == 1, 'the checkpoint is named once'
     numbers = json.loads((tmp_path / 'numbers' / 'x.json').read_text())
     assert numbers['accuracy/top1'] == last['accuracy/top1']

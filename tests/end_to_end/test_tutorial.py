@@ -114,6 +114,6 @@ def test_the_plain_command_without_data_and_network(tmp_path: Path, run_tool: Ca
     assert f'not found in {tmp_path}/data/cifar10' in done.stderr and 'cifar-10-python.tar.gz' in done.stderr
     weights = 'resnet50_8xb32_in1k_20210831-ea4938fc.pth'
     assert f'https://download.openmmlab.com/mmclassification/v0/resnet/{weights}' in done.stderr
-    assert f'put it at {tmp_path}/torch/hub/checkpoints/{weights}' in done.stderr
+    assert f'by hand to {tmp_path}/torch/hub/checkpoints/{weights}' in done.stderr
     assert 'Traceback' not in done.stderr
     assert all(file.suffix == '.lock' for file in tmp_path.rglob('*.pth*'))

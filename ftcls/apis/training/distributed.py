@@ -21,7 +21,10 @@ _NAMES = dict(  # of rank, number of processes, rank on the machine
     pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
     slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
     mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'))
-_STARTERS = {'pytorch': 'dist_train or torchrun', 'slurm': 'slurm_train or srun', 'mpi': 'mpirun'}
+_STARTERS = dict(
+    pytorch='`ftcls dist_train` (tools/dist_train.sh) or torchrun',
+    slurm='`ftcls slurm_train` (tools/slurm_train.sh) or srun',
+    mpi='mpirun')
 
 
 def init_distributed(launcher: str, dist_cfg: dict[str, Any] | None = None) -> int:

@@ -127,7 +127,7 @@ def test_slurm_that_does_not_answer(tmp_path: Path) -> None:
 
 
 def test_slurm_is_missing() -> None:
-    with pytest.raises(ConfigError, match='SLURM_PROCID, SLURM_NTASKS not set.*slurm_train.sh or srun'):
+    with pytest.raises(ConfigError, match='SLURM_PROCID, SLURM_NTASKS not set.*slurm_train.sh. or srun'):
         init_distributed('slurm')
 
 
