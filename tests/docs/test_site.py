@@ -19,7 +19,7 @@ def test_the_site_builds(tmp_path):
                           check=False)
     assert not done.returncode, done.stderr[-3000:]
     pages = {path.stem: path.read_text(encoding='utf-8') for path in (tmp_path / 'html').glob('*.html')}
-    assert 'make demo' in pages['index'] and 'A backbone' in pages['migrating']
+    assert 'What others leave to you' in pages['index'] and 'A backbone' in pages['migrating']
     assert 'lang="zh-CN"' in (tmp_path / 'html' / 'zh' / 'tutorial.html').read_text(encoding='utf-8')
     assert '<picture>' not in ''.join(pages.values())
     assert 'id="ftcls.models.backbones.ResNet"' in (tmp_path / 'html' / 'api' /
