@@ -167,6 +167,7 @@ def _write(scorer: _Scorer, example: torch.Tensor, meta: dict, path: Path) -> He
     return ExportedModel(path, trusted=True)
 
 
+@torch.no_grad()
 def _compare(net: HeadedModel, written: HeadedModel, loader: DataLoader, most: int | None) -> tuple[float, list[float]]:
     """Return the largest difference of a score, and of each image the share of its prediction that is the same."""
     differences, same = [], []

@@ -165,6 +165,15 @@ def test_models(tmp_path: Path, kind: str, with_preprocessing: bool) -> None:
     torch.testing.assert_close(scores, logits.sigmoid() if kind == 'masks' else logits.softmax(dim=1))
 
 
+def test_the_comparison_keeps_no_graph(lenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+    step = module.HeadedModel.test_step
+    monkeypatch.setattr(module.HeadedModel, 'test_step',
+                        lambda *args: modes.append(torch.is_grad_enabled()) or step(*args))
+    export_model(lenet, to='safetensors', out=tmp_path / 'model.safetensors', images=1)
+    assert modes == [False, False]
+
+
 def test_a_whole_network_of_timm(tmp_path: Path) -> None:
     pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(32, 32)), dict(type='PackInputs')]
     model = dict(type='TimmClassifier', model_name='test_resnet', num_classes=2)
