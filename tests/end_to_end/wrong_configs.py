@@ -137,7 +137,7 @@ def resume_from_bare_weights(place: Place) -> list[str]:
     return ['--resume', 'good.pth']
 
 
-@wrong('--launcher pytorch', 'RANK, WORLD_SIZE', 'dist_train or torchrun')
+@wrong('--launcher pytorch', 'RANK, WORLD_SIZE', 'dist_train.sh) or torchrun')
 def a_launcher_without_its_environment(place: Place) -> list[str]:
     place.add("env_cfg = dict(dist_cfg=dict(backend='nccl'))")
     return ['--launcher', 'pytorch']
