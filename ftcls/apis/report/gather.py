@@ -1,5 +1,4 @@
 """Gathers what a report tells of a run from the run's folder."""
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -16,14 +15,16 @@ from ftcls.config.loading import load_config
 from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.evaluation.predictions import OUT_OF_FOLD, Predictions
 from ftcls.utils import MissingFileError, UserError
+from ftcls.utils.errors import located
 from ftcls.utils.names import command, plural
+from ftcls.utils.plain_files import load_plain
 from ftcls.visualization import read_records
 from .contents import RunContents
 from .images import SplitImages
 from .judging import calibrate_scores, class_rows, example_of, find_suspects, image_scores, is_known, mean_interval
 from .verdict import verdict_of
 
-__all__ = ['gather_run']
+__all__ = ['gather_run', 'read_results']
 
 _MOST_SUSPECTS = 24
 _TRACES = ('preflight.txt', 'metrics.jsonl', 'predictions')  # of a run
@@ -65,7 +66,10 @@ def gather_run(work_dir: str | os.PathLike,
             with _noting(run, 'labels'):
                 _suspect(run, places)
     run.facts = list(_facts(run, folder))
-    run.verdict = verdict_of(run, _comparison(places))
+    comparison = {}
+    with _noting(run, 'comparison'):
+        comparison = _comparison(places)
+    run.verdict = verdict_of(run, comparison)
     return run
 
 
@@ -132,11 +136,21 @@ def _read(path: str) -> np.ndarray | None:
 
 def _comparison(places: Sequence[Path]) -> dict:
     """Return the results of the comparison in the first of some places that has one, {} if none has."""
-    for file in filter(Path.is_file, (place / 'results.json' for place in places)):
-        results = json.loads(file.read_text(encoding='utf-8'))
-        if 'summary' in results:
+    for place in places:
+        if 'summary' in (results := read_results(place)):
             return results
     return {}
+
+
+def read_results(folder: Path) -> dict:
+    """Return the ``results.json`` of an experiment, {} if there is none.
+
+    Raises:
+        DataError: If it is damaged.
+    """
+    file = folder / 'results.json'
+    with located(str(file)):
+        return load_plain(file) if file.is_file() else {}
 
 
 def _facts(run: RunContents, folder: Path) -> Iterator[tuple[str, str]]:

@@ -7,11 +7,13 @@ from mmengine.config import Config
 
 from ftcls.apis.analysis.browse import denormalised
 from ftcls.apis.inference.model_zoo import get_model
+from ftcls.apis.training.data_checks import MOST_COMPARED
 from ftcls.apis.training.loaders import build_datasets
 from ftcls.datasets.duplicates import find_doubles, images_of, same_content
 from ftcls.evaluation import DiceMetric, IoUMetric
 from ftcls.evaluation.predictions import Predictions
 from ftcls.utils import DataError, UserError
+from ftcls.utils.names import command
 from .contents import Example, Segment
 from .judging import example_of, image_scores, is_known
 
@@ -99,8 +101,14 @@ class SplitImages:
         return rows
 
     def duplicates(self) -> list[tuple[str, str, str]]:
-        """Return the images that are training images too ('shared') or are there with two labels ('conflict')."""
+        """Return the images that are training images too ('shared') or are there with two labels ('conflict').
+
+        Raises:
+            DataError: If they are too many to compare.
+        """
         train = build_datasets(self.cfg, ['train'], self.predictions.classes or None)[0]['train']
+        if len(train) + len(self.dataset) > MOST_COMPARED:
+            raise DataError(f'more than {MOST_COMPARED:,} images; {command("check_data")} compares them')
         images = [image for image, _ in images_of(train, 'train')]
         images += [image for image, _ in images_of(self.dataset, self.predictions.split)]
         found = []

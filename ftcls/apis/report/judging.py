@@ -36,13 +36,15 @@ def image_scores(predictions: Predictions) -> tuple[str, np.ndarray]:
 def mean_interval(scores: np.ndarray) -> tuple[float, float]:
     """Return the 95 % interval of the mean of scores (N, ) in percent.
 
-    It is Wilson's (1927) where images are right or wrong, else the normal distribution's.
+    It is Wilson's (1927) where images are right or wrong, else Student's; of one image it is all there is, 0 to 100.
     """
     from scipy import stats
     if set(scores) <= {0., 100.}:
         found = stats.binomtest(int((scores > 0).sum()), len(scores)).proportion_ci(method='wilson')
         return 100 * found.low, 100 * found.high
-    half = stats.norm.ppf(0.975) * scores.std(ddof=1) / np.sqrt(len(scores))
+    if len(scores) == 1:
+        return 0., 100.
+    half = stats.t.ppf(0.975, len(scores) - 1) * scores.std(ddof=1) / np.sqrt(len(scores))
     return max(scores.mean() - half, 0.), min(scores.mean() + half, 100.)
 
 

@@ -1,5 +1,4 @@
 """Writes the report of runs: by command, or at the end of one."""
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from ftcls.utils.checkpoint.folder import write_whole
 from ftcls.utils.log import warn
 from ftcls.utils.names import command, missing_hint
 from .contents import RunContents
-from .gather import gather_run
+from .gather import gather_run, read_results
 from .verdict import verdict_of
 
 __all__ = ['report_run', 'write_report']
@@ -62,7 +61,7 @@ def write_report(folders: Sequence[str | os.PathLike],
 def _gather_experiment(folder: Path) -> list[RunContents]:
     """Return the contents of a comparison, a cross-validation or a search, then of its first runs."""
     files = sorted(folder.rglob('result.json'), key=lambda file: (file.parent.name, file))  # a seed of each arm
-    results = json.loads((folder / 'results.json').read_text(encoding='utf-8'))
+    results = read_results(folder)
     whole = RunContents(folder.resolve().name, str(folder))
     if len(files) > _MOST_RUNS:
         whole.notes.append(f'{len(files) - _MOST_RUNS} of {len(files)} runs: give their folders')

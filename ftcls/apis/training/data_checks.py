@@ -30,7 +30,7 @@ from .sanity_checks import first_samples
 
 __all__ = ['check_datasets', 'check_heads', 'check_images', 'check_missing_classes']
 
-_MOST_COMPARED = 200_000  # images in all splits; to list more takes seconds
+MOST_COMPARED = 200_000  # images in all splits; to list more takes seconds
 _REMEDIES = dict(
     shared="remove them from one of the two (exclude=[…]), or if both read one folder, set split='train' and 'val'",
     conflict='correct the labels, or remove the images')
@@ -196,8 +196,8 @@ def check_contents(cfg: Config, datasets: Mapping[str, Dataset], report: DataRep
     """
     if unknown := [split for split, dataset in datasets.items() if not any(iter_samples(dataset))]:
         report.notes.append(f'{enumerate_names(unknown)}: images not compared, since the dataset has no get_data_info')
-    if sum(len(inner) for dataset in datasets.values() for inner in inner_datasets(dataset)) > _MOST_COMPARED:
-        report.notes.append(f'images not compared, more than {_MOST_COMPARED:,}; {command("check_data")} compares them')
+    if sum(len(inner) for dataset in datasets.values() for inner in inner_datasets(dataset)) > MOST_COMPARED:
+        report.notes.append(f'images not compared, more than {MOST_COMPARED:,}; {command("check_data")} compares them')
         return
     images = [image for split, dataset in datasets.items() for image, _ in images_of(dataset, split)]
     sizes = Counter(image.split for image in images)

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
+from scipy import stats
 
 from ftcls import apis
+from ftcls.apis.report import images
 from ftcls.apis.report.contents import RunContents
 from ftcls.apis.report.gather import gather_run
+from ftcls.apis.report.judging import mean_interval
 from ftcls.apis.report.verdict import verdict_of
 from ftcls.evaluation.predictions import Predictions
-from ftcls.utils import MissingFileError
+from ftcls.utils import DataError, MissingFileError
 
 
 def write_images(root: Path, split: str, counts: dict[str, int], seed: int) -> None:
@@ -170,6 +173,24 @@ def test_comparison_and_folds_are_taken_into_account(work_dir: Path, contents: R
     assert not any('kfold' in line for line in verdict_of(run, {}))
     assert [Path(suspect.path).name for suspect in found.suspects] == ['wrong.png']
     assert found.suspects[0].image.shape == (32, 32, 3)
+    (tmp_path / 'results.json').write_text('{"summ')  # cut off
+    found = gather_run(work_dir, compared=tmp_path)
+    assert any(f'{tmp_path}/results.json: cannot be read as json' in note for note in found.notes) and found.verdict
+    with pytest.raises(DataError, match='results.json: cannot be read as json'):
+        apis.write_report([tmp_path])
+
+
+def test_many_images_are_not_compared(work_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, 'MOST_COMPARED', 10)
+    found = gather_run(work_dir)
+    assert not found.duplicates and any('duplicates: more than 10 images' in note for note in found.notes)
+
+
+def test_intervals_of_few_masks() -> None:
+    low, high = mean_interval(np.array([60., 70., 80., 74.]))
+    expected = stats.ttest_1samp([60., 70., 80., 74.], 0).confidence_interval()
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+    assert mean_interval(np.array([70.])) == (0., 100.)
 
 
 def test_without_labels(work_dir: Path, tmp_path: Path) -> None:
