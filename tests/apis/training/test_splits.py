@@ -96,7 +96,7 @@ def test_a_foreign_dataset_is_said_not_to_be_compared(tmp_path: Path) -> None:
 
 
 def test_too_many_images_are_not_compared_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('ftcls.apis.training.data_checks._MOST_COMPARED', 7)
+    monkeypatch.setattr('ftcls.apis.training.data_checks.MOST_COMPARED', 7)
     assert 'not compared' in compare(config(tmp_path, split=None)).describe()[-1]
 
 
