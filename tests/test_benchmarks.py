@@ -15,6 +15,11 @@ NEEDS = {
         '--out-dir', '{tmp}', '--cfg-options', 'train_dataloader.dataset.data_root={data}/hymenoptera',
         'val_dataloader.dataset.data_root={data}/hymenoptera', 'train_dataloader.num_workers=0',
         'val_dataloader.num_workers=0'
+    ],
+    'label_errors': [
+        '--out-dir', '{tmp}', '--cfg-options', 'train_dataloader.dataset.data_root={data}/trashnet',
+        'val_dataloader.dataset.data_root={data}/trashnet',
+        'model.backbone.checkpoint_path={data}/tf_efficientnet_lite0-57934424.safetensors'
     ]
 }
 

@@ -82,12 +82,19 @@ def example_of(predictions: Predictions, number: int, image: np.ndarray | None) 
 
 
 def find_suspects(predictions: Predictions) -> list[int]:
-    """Return the images whose label looks wrong, the worst first, by confident learning (Northcutt et al. 2021)."""
-    from cleanlab.filter import find_label_issues
+    """Return the images whose label looks wrong, the worst first, by confident learning (Northcutt et al. 2021).
+
+    Of one label per image, those with the lowest score of their label are taken, as many as it estimates. A quota for
+    each pair of classes, cleanlab's default, passes over wrong labels among classes that are seldom confused.
+    """
+    from cleanlab import filter as one_label
+    from cleanlab.multilabel_classification import filter as any_labels
     known = np.flatnonzero(is_known(predictions))
-    labels, several = predictions.labels[known], predictions.labels.ndim == 2
-    if several:
-        labels = [np.flatnonzero(row).tolist() for row in labels]
-    found = find_label_issues(
-        labels, predictions.scores[known], return_indices_ranked_by='self_confidence', n_jobs=1, multi_label=several)
-    return known[found].tolist()
+    labels, scores = predictions.labels[known], predictions.scores[known]
+    options = dict(return_indices_ranked_by='self_confidence', n_jobs=1)
+    if labels.ndim == 2:
+        found = any_labels.find_label_issues([np.flatnonzero(row).tolist() for row in labels], scores, **options)
+    else:
+        found = one_label.find_label_issues(labels, scores, filter_by='low_self_confidence', **options)
+    differs = (predictions.predicted != predictions.labels).reshape(len(predictions.paths), -1).any(axis=1)
+    return [number for number in known[found].tolist() if differs[number]]
