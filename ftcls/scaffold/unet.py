@@ -23,7 +23,7 @@ __all__ = ['write_unet_config']
 
 _MOST_READ = 64  # images, for mean and standard deviation
 _RECIPES = dict(
-    cpu=dict(channels=8, lr=0.01, crop=128, side=512, batch=4, steps=400, source='configs/unet/unet_membrane.py'),
+    cpu=dict(channels=16, lr=0.003, crop=192, side=512, batch=4, steps=1500, source='configs/unet/unet_membrane.py'),
     cuda=dict(channels=64, lr=0.001, crop=256, side=1024, batch=8, steps=1200, source='configs/unet/unet_carvana.py'))
 
 

@@ -32,6 +32,7 @@ _SMALL_PHOTOS = [
     'model.backbone.init_cfg.checkpoint=resnet20.th', 'train_cfg.max_epochs=1', 'train_dataloader.num_workers=0',
     'val_dataloader.num_workers=0', 'test_dataloader.num_workers=0'
 ]
+_SMALL_MASKS = ['train_dataloader.dataset.pipeline.2.crop_size=64', 'train_cfg.max_epochs=1']
 SMALLER = {
     'resnet50_finetune_cifar.py': _SMALL_CIFAR + ['model.backbone.init_cfg.checkpoint=openmmlab.pth'],
     'resnet50_finetune_cifar_torchvision.py': _SMALL_CIFAR + ['model.backbone.init_cfg.checkpoint=torchvision.pth'],
@@ -43,6 +44,8 @@ SMALLER = {
     'cifar_resnet20_finetune_hymenoptera.py': _SMALL_PHOTOS,
     'hymenoptera.py': [*_SMALL_PHOTOS, 'train_cfg.max_epochs=2'],  # configs/augmentation
     'cifar10_longtail.py': [*_CIFAR, 'train_cfg.max_epochs=1', 'train_dataloader.dataset.shots_per_class=2'],
+    'unet_membrane.py': _SMALL_MASKS,
+    'unet_lite0_membrane.py': _SMALL_MASKS,
     'lenet5_finetune_digits.py': [],
     'lenet5_finetune_digit_pairs.py': ['train_cfg.max_epochs=1'],
     'lenet5_pretrain_digits.py': [],

@@ -11,6 +11,8 @@ from ftcls.apis import TrainOptions, load_config, new_config, train
 from ftcls.scaffold.mask_folders import find_masks
 from ftcls.utils import ConfigError, DataError
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def write(place: Path, layout: str, values: tuple[int, ...] = (), size: tuple[int, int] = (40, 36)) -> None:
     """Write six files of noise; ``{i}`` in the layout is their number, ``values`` are those of a mask."""
@@ -93,6 +95,12 @@ def test_membrane(real_data, tmp_path):
     assert cfg.model.backbone.in_channels == 1 and cfg.data_preprocessor.mean == [125.15]
     assert cfg.train_dataloader.dataset.pipeline[0] == dict(type='LoadImageFromFile', color_type='grayscale')
     assert 'for the reverse give `--masks foreground=0`' in '\n'.join(done.describe())
+    recipe = load_config(ROOT / 'configs/unet/unet_membrane.py')
+    assert (cfg.model, cfg.optim_wrapper) == (recipe.model, recipe.optim_wrapper)
+    assert cfg.train_dataloader.dataset.pipeline[2].crop_size == recipe.train_dataloader.dataset.pipeline[2].crop_size
+    assert cfg.train_dataloader.batch_size == recipe.train_dataloader.batch_size
+    steps = [one.train_cfg.max_epochs * (24 - count) for one, count in ((cfg, 5), (recipe, 4))]
+    assert steps[0] == pytest.approx(steps[1], rel=0.02)
     run(cfg, tmp_path)
 
 
