@@ -11,7 +11,7 @@ SCRIPTS = sorted(path for path in (ROOT / 'benchmarks').glob('*.py') if path.ste
 # class_recall reads what a comparison wrote, see docs/small_data.md; kills and peer_configs have tests of their own
 MEASURING = [path for path in SCRIPTS if path.stem not in ('class_recall', 'kills', 'peer_configs')]
 NEEDS = {
-    'hymenoptera_rates': [
+    'choose_rates': [
         '--out-dir', '{tmp}', '--cfg-options', 'train_dataloader.dataset.data_root={data}/hymenoptera',
         'val_dataloader.dataset.data_root={data}/hymenoptera', 'train_dataloader.num_workers=0',
         'val_dataloader.num_workers=0'

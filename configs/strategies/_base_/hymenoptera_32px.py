@@ -18,6 +18,6 @@ val_dataloader = dict(num_workers=0, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(num_workers=0, dataset=dict(pipeline=test_pipeline))
 train_cfg = dict(val_interval=5)
 
-# The best of 0.003, 0.01, 0.03 and 0.1 on a held-out quarter of the training photos (benchmarks/hymenoptera_rates.py).
+# The best of 0.003, 0.01, 0.03 and 0.1 on a held-out quarter of the training photos (benchmarks/choose_rates.py).
 optim_wrapper = dict(optimizer=dict(lr=0.03))
 arms = dict(scratch={'optim_wrapper.optimizer.lr': 0.05})
