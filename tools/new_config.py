@@ -33,6 +33,8 @@ def main() -> None:
         default=(),
         metavar='NAME=VALUE',
         help='what masks mean, for example foreground=1 or threshold=127')
+    parser.add_argument(
+        '--time', help='how long the training may take on this machine, for example 5min; a few steps are timed')
     args = parser.parse_args()
     done = apis.new_config(
         args.data,
@@ -42,7 +44,8 @@ def main() -> None:
         seed=args.seed,
         device=args.device,
         check=args.check,
-        masks=args.masks)
+        masks=args.masks,
+        time=args.time)
     print('\n'.join(done.describe()))
 
 

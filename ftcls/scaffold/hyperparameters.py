@@ -11,11 +11,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ftcls.engine.hooks.speed import Layout
 from ftcls.utils import ConfigError
 from ftcls.utils.names import enumerate_names
+from .budget import Pace
 from .model_presets import ModelPreset
 
-__all__ = ['Hyperparameters', 'choose_hyperparameters']
+__all__ = ['Hyperparameters', 'choose_hyperparameters', 'fit_time']
 
 _SCHEDULES = (  # for fewer training images than: steps, warm-up steps, where the rate drops (of 1), alpha of Mixup
     (20_000, 500, 100, (0.4, 0.6, 0.8), 0.),
@@ -25,9 +27,13 @@ _SCHEDULES = (  # for fewer training images than: steps, warm-up steps, where th
 _SMALL_AREA = 96**2
 _MIN_EPOCHS = 8  # 20,000 steps of 512 images are 8 epochs of ImageNet's 1.28 million
 _FEW_PER_CLASS = 20
+_FEW = 2_000  # images
+_PROBE, _VIEWS = 16, 2  # epochs of the head alone, on so many views of each image whose features are computed once
+_LEAST_FINETUNING = 3  # epochs of fewer are better spent on the head
+_OVERHEAD, _MARGIN = 15., 0.9  # seconds of start and report; the share of a time that is planned
 _RATES = dict(  # family: weight decay, learning rate, the batch size that it is for, why
     bit=(0., 0.003, 512, 'BiT: 0.003 for 512 images per step'),
-    imagenet=(1e-4, 0.01, 512, "BiT: a 20th of its pretraining's rate, 0.01 for 512 images per step after 0.1 for 256"),
+    imagenet=(1e-4, 0.01, 16, '0.01 for 16 images: the best of 0.003, 0.01, 0.03 on held-out ones (docs/small_data.md)'),
     cifar=(1e-4, 0.03, 32, '0.03 for 32 images: the best on held-out ones (benchmarks/choose_rates.py)'),
     vit=(0.05, 6e-4, 2048, 'Dong et al. 2022 (arXiv:2212.06138), ViT-B: AdamW with 6e-4 for 2,048 images per step'),
     swin=(0.05, 1e-4, 16, 'Liu et al. 2022 (arXiv:2201.03545), ConvNeXt: AdamW with 1e-4 for 16 images per step'),
@@ -49,6 +55,12 @@ class Hyperparameters:
     weight_decay: float = 0.
     frozen_stages: int = -1
     mixup: float = 0.
+    least_crop: float = 0.  # of the area of an image; 0 for the transform's own
+    uses_adamw: bool = False
+    cosine: bool = False
+    probe: int = 0  # epochs of the head alone, first
+    views: int = 0  # of each image, whose features are computed once
+    layout: Layout | None = None
     why: dict[str, str] = field(default_factory=dict)
 
 
@@ -83,13 +95,62 @@ def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: 
     if few and preset.uses_adamw:
         family, chosen.frozen_stages = 'probe', preset.stages
         why['frozen_stages'] = f'fewer than {_FEW_PER_CLASS} images per class: a linear probe (Kumar et al. 2022)'
+    elif family == 'imagenet' and images < _FEW:
+        chosen.frozen_stages, chosen.least_crop = 2 * preset.stages // 5, 0.35
+        why['frozen_stages'] = f'fewer than {_FEW:,} images: better and faster without the first stages (docs/small_data.md)'
     elif few:
         chosen.frozen_stages = 1
         why['frozen_stages'] = f'fewer than {_FEW_PER_CLASS} images per class: later stages only (Yosinski et al. 2014)'
-    chosen.lr, why['lr'] = _learning_rate(family, chosen.batch)
-    chosen.weight_decay = _RATES[family][0]
-    why['weight_decay'] = 'as in its pretraining' if chosen.weight_decay else 'BiT: none'
+    chosen.uses_adamw = preset.uses_adamw
+    chosen.cosine = preset.uses_adamw or family == 'imagenet'
+    _set_rate(chosen, family)
     return chosen
+
+
+def fit_time(chosen: Hyperparameters, preset: ModelPreset, images: int, held_out: int, seconds: float,
+             pace: Pace) -> None:
+    """Fit the epochs to ``seconds``: the head alone learns first; if time is left, then what is beneath it.
+
+    Args:
+        chosen: The recipe without a limit, which is changed.
+        preset: The network.
+        images: Of training; ``held_out`` those of validation.
+        held_out: See ``images``.
+        seconds: From the start of the training to its end.
+        pace: As measured.
+
+    Raises:
+        ConfigError: If the features of all images take longer.
+    """
+    left = _MARGIN * seconds - _OVERHEAD - (_VIEWS * images + held_out) * pace.evaluation
+    if left < 0:
+        least = math.ceil((_OVERHEAD + (_VIEWS * images + held_out) * pace.evaluation) / _MARGIN)
+        raise ConfigError(f'--time {seconds:g}s: too short for {images} training images on this machine; give at '
+                          f'least {least}s')
+    epochs = int(left / (images * pace.training + held_out * pace.evaluation))
+    chosen.layout, why = pace.layout, f'{seconds:g} s at {1 / pace.training:.3g} images/s, as measured on this machine'
+    if preset.family == 'imagenet':
+        chosen.probe, chosen.views = _PROBE, _VIEWS
+    if epochs < _LEAST_FINETUNING:
+        chosen.frozen_stages, chosen.probe, chosen.epochs, chosen.views = preset.stages, 0, _PROBE, _VIEWS
+        chosen.uses_adamw = chosen.cosine = True
+        chosen.why['frozen_stages'] = f'{why}: time for a linear probe only, on features that are computed once'
+        _set_rate(chosen, 'probe')
+    elif epochs < chosen.epochs:
+        share = epochs / chosen.epochs
+        chosen.milestones = sorted({max(1, round(share * one)) for one in chosen.milestones})
+        chosen.warmup = max(1, round(share * chosen.warmup))
+        chosen.epochs = chosen.probe + epochs
+    else:
+        why = f'{chosen.why["epochs"]}; {why} would be enough for {epochs}'
+        chosen.epochs += chosen.probe
+    chosen.why['epochs'] = why
+
+
+def _set_rate(chosen: Hyperparameters, family: str) -> None:
+    chosen.lr, chosen.why['lr'] = _learning_rate(family, chosen.batch)
+    chosen.weight_decay = _RATES[family][0]
+    chosen.why['weight_decay'] = 'as in its pretraining' if chosen.weight_decay else 'BiT: none'
 
 
 def _resolution(preset: ModelPreset, side: float) -> tuple[int, int, str]:

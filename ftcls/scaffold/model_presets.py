@@ -30,7 +30,7 @@ class ModelPreset:
         channels: Features that the head takes.
         family: Which learning rate fits: 'cifar', 'imagenet', 'bit' (without BatchNorm); with LayerNorm 'vit' (each
             block is a stage) or 'swin' (a stage has several blocks, also ConvNeXt).
-        stages: Of the backbone, the stem not counted; 0 where nothing depends on it.
+        stages: Of the backbone, the stem not counted.
         side: Side of the images that it was trained on, in pixels.
         fixed: Whether it takes no other side.
         mean: Mean of the pixels, 0 to 1, RGB; ``std`` the same.
@@ -81,7 +81,7 @@ def _base_preset(name: str, weights: str | None) -> ModelPreset:
     if match and (depth := int(match[1] or 20)) in _CIFAR_WEIGHTS:
         backbone = {} if depth == 20 else dict(depth=depth)
         url = f'{_AKAMASTER}{depth}-{_CIFAR_WEIGHTS[depth]}.th'
-        return ModelPreset(f'cifar_resnet{depth}', 'cifar_resnet20', backbone, url, 64, 'cifar', side=32)
+        return ModelPreset(f'cifar_resnet{depth}', 'cifar_resnet20', backbone, url, 64, 'cifar', side=32, stages=3)
     stem, is_config, _ = name.partition('_8xb')  # `resnet18_8xb16_cifar10` is a config of the base `resnet18_cifar`
     if is_config and name.endswith(('_cifar10', '_cifar100')) and f'{stem}_cifar' in bases:
         stem = f'{stem}_cifar'
@@ -91,8 +91,8 @@ def _base_preset(name: str, weights: str | None) -> ModelPreset:
     channels = read_config(bases[stem]).model.head.in_channels
     if stem in _OPENMMLAB_CIFAR:
         url = _OPENMMLAB.format(stem.removesuffix('_cifar'), _OPENMMLAB_CIFAR[stem])
-        return ModelPreset(stem, stem, {}, url, channels, 'cifar', side=32)
-    return ModelPreset(stem, stem, {}, f'torchvision://{stem}', channels, 'imagenet')
+        return ModelPreset(stem, stem, {}, url, channels, 'cifar', side=32, stages=4)
+    return ModelPreset(stem, stem, {}, f'torchvision://{stem}', channels, 'imagenet', stages=4)
 
 
 def _library(name: str, known: Sequence[str]) -> str:

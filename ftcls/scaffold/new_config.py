@@ -11,8 +11,9 @@ from ftcls.config.loading import load_config
 from ftcls.config.validation import validate_config
 from ftcls.datasets.list_files import missing_hint
 from ftcls.utils import ConfigError, MissingFileError
+from .budget import measure_pace, parse_time
 from .folder_report import FolderReport, report_folder
-from .hyperparameters import choose_hyperparameters
+from .hyperparameters import choose_hyperparameters, fit_time
 from .mask_folders import find_masks
 from .model_presets import ModelPreset, make_preset
 from .template import VAL_FRACTION, write_config
@@ -42,7 +43,8 @@ def new_config(data: str | os.PathLike,
                seed: int = 0,
                device: str | None = None,
                check: int = 20_000,
-               masks: Sequence[str] = ()) -> NewConfig:
+               masks: Sequence[str] = (),
+               time: str | None = None) -> NewConfig:
     """Report on a folder of images, and write a config that fine-tunes a network on them; with masks, a U-Net.
 
     Args:
@@ -56,7 +58,9 @@ def new_config(data: str | os.PathLike,
         device: 'cpu' or 'cuda', where the training will run; None for what this machine has.
         check: How many images per split are decoded to find those that are broken inside.
         masks: Arguments of :class:`BinarySegDataset` that say what the masks mean, as ``'foreground=1'``.
+        time: How long the training may take on this machine, as ``'5min'``; steps of it are timed.
     """
+    seconds = time and parse_time(time)
     path = Path(out or f'{Path(data).expanduser().resolve().name}.py')
     if path.suffix != '.py':
         raise ConfigError(f'--out {path}: must end in .py')
@@ -65,8 +69,9 @@ def new_config(data: str | os.PathLike,
     device = device or get_device()
     root = Path(data).expanduser()
     folder = root.is_dir() and find_masks(root)
-    if folder and (backbone or weights):
-        raise ConfigError(f'--backbone, --weights: {data} has masks, for a U-Net from random weights; leave them out')
+    if folder and (backbone or weights or time):
+        raise ConfigError(f'--backbone, --weights, --time: {data} has masks, for a U-Net from random weights with its '
+                          'own schedule; leave them out')
     if masks and not folder:
         raise ConfigError(f'--masks {masks[0]}: {data} has no folders `images` and `masks`')
     if folder:
@@ -76,15 +81,17 @@ def new_config(data: str | os.PathLike,
         if weights is not None and '://' not in weights and not Path(weights).expanduser().is_file():
             raise MissingFileError(f'--weights {weights}: no such file{missing_hint(weights)}')
         preset = make_preset(backbone or _default_backbone(report, device), weights)
-        facts = _write_finetuning(path, report, preset, seed, device)
+        facts = _write_finetuning(path, report, preset, seed, device, seconds)
     validate_config(load_config(path))
     return NewConfig(path, facts)
 
 
-def _write_finetuning(path: Path, report: FolderReport, preset: ModelPreset, seed: int, device: str) -> list[str]:
+def _write_finetuning(path: Path, report: FolderReport, preset: ModelPreset, seed: int, device: str,
+                      seconds: float | None) -> list[str]:
     """Write a config, and return what was found and what was chosen."""
     has_val, train = 'val' in report.splits, report.splits['train']
     images = round(len(train.label_of) * (1 - VAL_FRACTION * (not has_val)))
+    held_out = len(report.splits['val'].label_of) if has_val else len(train.label_of) - images
     chosen = choose_hyperparameters(preset, report.classes, images, report.side, device != 'cpu')
     facts = report.describe()
     values: dict[str, Any] = dict(report=report, facts=facts[1:], preset=preset, chosen=chosen, seed=seed)
@@ -92,6 +99,9 @@ def _write_finetuning(path: Path, report: FolderReport, preset: ModelPreset, see
     values['lacks_classes'] = any(map(report.missing_classes, report.splits))
     values |= {name: [round(255 * value, 3) for value in getattr(preset, name)] for name in ('mean', 'std')}
     write_config(path, 'config_template.txt', **values)
+    if seconds:
+        fit_time(chosen, preset, images, held_out, seconds, measure_pace(path, device))
+        write_config(path, 'config_template.txt', **values)
     if not has_val:
         folder = Path(report.root, train.prefix)
         facts.append(f'no val: a fifth of each class in {folder} is used for validation, drawn by split_seed')

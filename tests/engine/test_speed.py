@@ -141,7 +141,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, '_ROUNDS', 2)
     monkeypatch.setattr(speed, '_STEP', 0.01)
     monkeypatch.setattr(speed, '_GRADIENT', 0.5)
-    monkeypatch.setattr(speed, '_has_bfloat16', lambda device: True)
+    monkeypatch.setattr(speed, 'has_bfloat16', lambda device: True)
 
 
 def test_a_resumed_run_keeps_the_choice_bit_by_bit(tmp_path: Path, quick: None,

@@ -54,3 +54,48 @@ test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=16)
 # the last weights are those that are measured: nothing is chosen on the reported images
 default_hooks = dict(checkpoint=dict(interval=6, save_best=None))
+
+
+def _optimizer(**changes):
+    """Return settings of a constructor that gives stages rates of their own."""
+    return {
+        'optim_wrapper.constructor': 'LearningRateDecayOptimWrapperConstructor',
+        'optim_wrapper.paramwise_cfg': dict(**changes)
+    }
+
+
+def _with(*steps):
+    """Return the training pipeline with some steps before the packing."""
+    return {'train_dataloader.dataset.pipeline': [*train_pipeline[:-1], *steps, train_pipeline[-1]]}
+
+
+_mixing = 'data_preprocessor.batch_augments'
+# for `tools/compare.py`; the rate of each is the best on held-out training images (benchmarks/choose_rates.py)
+arms = dict(
+    head_x10={'optim_wrapper.paramwise_cfg': dict(custom_keys={'head': dict(lr_mult=10)})},
+    layer_decay=_optimizer(layer_decay_rate=0.5),
+    discriminative=_optimizer(lr_mult_range=(0.01, 1.)),
+    unfreezing={'custom_hooks': [dict(type='GradualUnfreezingHook', every=1)]},
+    frozen_stem={'model.backbone.frozen_stages': 2},
+    l2sp={
+        'optim_wrapper.optimizer.weight_decay': 0,
+        'custom_hooks': [dict(type='L2SPHook', alpha=0.01, beta=0.01)]
+    },
+    ema={'custom_hooks': [dict(type='EMAHook', momentum=0.05)]},
+    bn_eval={'model.norm_policy': 'eval'},
+    bn_frozen={'model.norm_policy': 'frozen'},
+    bitfit={'model.freeze': ['^backbone', '!bias$']},
+    norm_only={'model.freeze': ['^backbone', '!bn']},
+    lora={
+        'model.adapter': dict(type='LoRA', r=8, alpha=16, target_modules='auto'),
+        'optim_wrapper.optimizer': dict(type='AdamW', lr=0.001, weight_decay=0., _delete_=True)
+    },
+    # augmentation, with the rate of finetune
+    randaugment=_with(dict(type='RandAugment', num_ops=2, magnitude=9)),
+    trivial=_with(dict(type='TrivialAugmentWide')),
+    erasing=_with(dict(type='RandomErasing', erase_prob=0.25)),
+    mixup={_mixing: dict(augments=[dict(type='Mixup', alpha=0.2)])},
+    cutmix={_mixing: dict(augments=[dict(type='CutMix', alpha=1.0)], probs=[0.5])},
+    smoothing={'model.head.loss': dict(type='LabelSmoothLoss', label_smooth_val=0.1, _delete_=True)})
+# every arm computes alike, whatever the machine would choose
+speed = dict(channels_last=True, amp=False)

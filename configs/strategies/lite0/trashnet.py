@@ -1,3 +1,14 @@
+"""Ways to fine-tune ImageNet's EfficientNet-lite0 to TrashNet, compared: 6 classes, none of them ImageNet's.
+
+    data/trashnet/
+    ├── cardboard/*.jpg
+    ├── glass/*.jpg
+    └── ...
+
+python tools/compare.py configs/strategies/lite0/trashnet.py --arms scratch,probe,finetune,lpft --seeds 5
+
+A quarter of each class is held out, and measured once per run. Tables and times are in docs/strategies.md.
+"""
 _base_ = ['../_base_/lite0_128px.py']
 
 train_dataloader = dict(dataset=dict(split='train', val_fraction=0.25, split_seed=0))

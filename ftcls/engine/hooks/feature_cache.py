@@ -31,6 +31,7 @@ __all__ = ['FeatureCacheHook']
 _KNOWN = ('ftcls.', 'mmengine.')
 _MOST = 2  # GiB per split that are written without being asked for
 _LEAST = 1000  # images times epochs to come, that it is done for without being asked
+_RELEASED = 'feature_cache: off, since nothing is frozen any more'
 _BATCH = 32  # images, where a batch sampler makes batches of its own
 
 
@@ -64,7 +65,10 @@ class FeatureCacheHook(Hook):
         """Decide for each split, and compute its features."""
         self._prefix = FrozenPrefix(unwrap_model(runner.model))
         self._splits, self._lines = [], []
-        if self.setting is False or not (self._prefix.modules or self._is_asked):
+        is_released = not self._prefix.modules and any(hasattr(hook, 'trained_later') for hook in runner.hooks)
+        if is_released and self._is_asked:
+            self._lines = [_RELEASED]
+        if self.setting is False or is_released or not (self._prefix.modules or self._is_asked):
             return
         loops, state = {'train': runner.train_loop, 'val': runner.val_loop}, random_state()
         for split in [split for split, loop in loops.items() if loop]:
@@ -87,7 +91,7 @@ class FeatureCacheHook(Hook):
             self.after_train(runner)
             loop.stream = BatchStream(loop.dataloader)
             self.before_train(runner)
-            runner.logger.info('; '.join(self._lines) or 'feature_cache: off, since nothing is frozen any more')
+            runner.logger.info('; '.join(self._lines) or _RELEASED)
         for leaf in inner_datasets(loop.dataloader.dataset) if 'train' in self._splits else ():
             leaf.features.view = runner.epoch % self._views
 

@@ -20,7 +20,7 @@ from ftcls.utils.checkpoint.loading import checkpoint_meta
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.processes import from_main
 
-__all__ = ['SPEED_KEYS', 'Layout', 'SpeedHook', 'Trial']
+__all__ = ['SPEED_KEYS', 'Layout', 'SpeedHook', 'Trial', 'has_bfloat16']
 
 SPEED_KEYS = ('channels_last', 'amp', 'fused', 'tf32', 'cudnn_benchmark', 'compile', 'grad_checkpointing')
 _SECONDS = 5.  # that a comparison may take
@@ -45,7 +45,7 @@ class Layout(NamedTuple):
         model.cast_dtype = {True: torch.bfloat16}.get(self.amp)
 
 
-def _has_bfloat16(device: str) -> bool:
+def has_bfloat16(device: str) -> bool:
     """Tell whether a device computes in bfloat16 by itself."""
     if device == 'cuda':
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -191,7 +191,7 @@ class SpeedHook(Hook):
         """Compute as the training did, where this device can."""
         layout = (self._layout or Layout())._replace(**self._given)
         if any(layout) and not is_training(runner):
-            layout._replace(amp=layout.amp and _has_bfloat16(self._device)).apply(unwrap_model(runner.model))
+            layout._replace(amp=layout.amp and has_bfloat16(self._device)).apply(unwrap_model(runner.model))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note the choice; the weights are kept as others lay them out."""
@@ -203,7 +203,7 @@ class SpeedHook(Hook):
         """Return the layout, and why."""
         model, loader, loop = unwrap_model(runner.model), runner.train_dataloader, runner.train_loop
         base = (self._layout or Layout())._replace(**self._given)
-        is_amp_open = _has_bfloat16(self._device) and not hasattr(runner.optim_wrapper, 'cast_dtype')
+        is_amp_open = has_bfloat16(self._device) and not hasattr(runner.optim_wrapper, 'cast_dtype')
         can = dict(channels_last=any(isinstance(one, nn.Conv2d) for one in model.modules()), amp=is_amp_open)
         values = [[False, True] if can[key] and key not in self._given else [getattr(base, key)] for key in can]
         layouts = sorted(itertools.starmap(Layout, itertools.product(*values)), key=lambda one: one[::-1])
