@@ -32,8 +32,7 @@ data_preprocessor = dict(
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(
-        type='RandomResizedCrop', scale=224, crop_ratio_range=(0.35, 1.0), backend='pillow', interpolation='bicubic'),
+    dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.35, 1.0), backend='pillow', interpolation='bicubic'),
     # waste has no upper side
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='RandomFlip', prob=0.5, direction='vertical'),

@@ -33,7 +33,8 @@ _LEAST_FINETUNING = 3  # epochs of fewer are better spent on the head
 _OVERHEAD, _MARGIN = 15., 0.9  # seconds of start and report; the share of a time that is planned
 _RATES = dict(  # family: weight decay, learning rate, the batch size that it is for, why
     bit=(0., 0.003, 512, 'BiT: 0.003 for 512 images per step'),
-    imagenet=(1e-4, 0.01, 16, '0.01 for 16 images: the best of 0.003, 0.01, 0.03 on held-out ones (docs/small_data.md)'),
+    imagenet=(1e-4, 0.01, 16,
+              '0.01 for 16 images: the best of 0.003, 0.01, 0.03 on held-out ones (docs/small_data.md)'),
     cifar=(1e-4, 0.03, 32, '0.03 for 32 images: the best on held-out ones (benchmarks/choose_rates.py)'),
     vit=(0.05, 6e-4, 2048, 'Dong et al. 2022 (arXiv:2212.06138), ViT-B: AdamW with 6e-4 for 2,048 images per step'),
     swin=(0.05, 1e-4, 16, 'Liu et al. 2022 (arXiv:2201.03545), ConvNeXt: AdamW with 1e-4 for 16 images per step'),
@@ -134,6 +135,7 @@ def fit_time(chosen: Hyperparameters, preset: ModelPreset, images: int, held_out
     if epochs < _LEAST_FINETUNING:
         chosen.frozen_stages, chosen.probe, chosen.epochs, chosen.views = preset.stages, 0, _PROBE, _VIEWS
         chosen.uses_adamw = chosen.cosine = True
+        chosen.warmup = 1
         chosen.why['frozen_stages'] = f'{why}: time for a linear probe only, on features that are computed once'
         _set_rate(chosen, 'probe')
     elif epochs < chosen.epochs:

@@ -97,6 +97,14 @@ def test_unfreezing_ends_it(digits: Digits, tmp_path: Path) -> None:
     _assert_same(whole, cut)
     assert ': on: ' in cut[2][0]
     assert 'feature_cache: off' in _log(tmp_path / 'cut')
+    settings['default_hooks.checkpoint.max_keep_ckpts'] = -1
+    asked = _train(digits(feature_cache=dict(dtype='float32'), **settings), tmp_path / 'asked')
+    _assert_same(whole, asked)
+    resumed = _train(
+        digits(feature_cache=dict(dtype='float32'), **settings),
+        tmp_path / 'resumed',
+        resume=str(tmp_path / 'asked' / 'epoch_2.pth'))
+    assert all(torch.equal(value, resumed[0][name]) for name, value in whole[0].items())
 
 
 @pytest.mark.parametrize('settings, reason', [

@@ -9,9 +9,11 @@ import torch
 from PIL import Image
 
 from ftcls.apis import TrainOptions, load_config, new_config, train
+from ftcls.engine.hooks.speed import Layout
 from ftcls.models.backbones import CifarResNet, TIMMBackbone
+from ftcls.scaffold.budget import Pace, parse_time
 from ftcls.scaffold.folder_report import report_folder
-from ftcls.scaffold.hyperparameters import choose_hyperparameters
+from ftcls.scaffold.hyperparameters import choose_hyperparameters, fit_time
 from ftcls.scaffold.model_presets import make_preset
 from ftcls.utils import ConfigError, DataError, MissingFileError
 
@@ -197,12 +199,13 @@ def test_flips_batches_and_frozen_stages():
     assert chosen(classes='猫狗').flip and chosen(classes='ねこ').flip, 'words of one character'
     assert not chosen(classes='яд').flip and 'mirrored, b, d would' in chosen(classes='db').why['flip']
     assert [chosen(gpu=gpu, side=side).batch for gpu, side in ((True, 300), (True, 50), (False, 300))] == [64, 128, 32]
-    assert chosen(size=20).batch == 4 and chosen(size=39).frozen_stages == 1 and chosen(size=40).frozen_stages == -1
+    assert chosen(size=20).batch == 4 and chosen(size=1999).frozen_stages == 1
+    assert chosen(size=2000).frozen_stages == -1 and chosen('cifar_resnet20', size=40).frozen_stages == -1
 
 
 @pytest.mark.parametrize('name, rate, batch, decay', [
     ('cifar_resnet20', 0.12, 512, 1e-4),
-    ('resnet18', 0.01, 512, 1e-4),
+    ('resnet18', 0.01, 16, 1e-4),
     ('timm:resnetv2_50x1_bit.goog_in21k', 0.003, 512, 0),
     ('timm:test_vit', 6e-4, 2048, 0.05),
     ('timm:test_convnext', 1e-4, 16, 0.05),
@@ -212,6 +215,57 @@ def test_rate_by_family_and_batch(name, rate, batch, decay):
         made = chosen(name, gpu=gpu)
         assert made.lr == pytest.approx(rate * (made.batch / batch)**0.5, rel=0.05) and made.weight_decay == decay
     assert chosen('cifar_resnet20', gpu=False).lr == 0.03
+
+
+@pytest.mark.parametrize('text, seconds', [('300s', 300), ('5min', 300), ('1.5 h', 5400), ('2m', 120)])
+def test_a_time_is_read(text, seconds):
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize('text', ['5', 'min', '0s', '-1min', '5 days', '5:00'])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ConfigError, match=rf'--time {text}: must be a number above 0 with s, min or h'):
+        parse_time(text)
+
+
+def fitted(name, seconds, images=1000):
+    made, preset = chosen(name, size=images), make_preset(name)
+    fit_time(made, preset, images, 200, seconds, Pace(0.05, 0.01, Layout(True)))
+    return made
+
+
+def test_a_time_is_spent_on_the_head_first():
+    with pytest.raises(
+            ConfigError, match='--time 30s: too short for 1000 training images on this machine; give at least 42s'):
+        fitted('resnet18', 30)
+    # 27 s of features, 15 s of start and report; an epoch takes 52 s
+    short = fitted('resnet18', 150)
+    assert (short.frozen_stages, short.epochs, short.probe, short.views) == (4, 16, 0, 2) and short.uses_adamw
+    some = fitted('resnet18', 600)
+    assert (some.frozen_stages, some.probe, some.epochs) == (1, 16, 16 + int(
+        (540 - 15 - 22) / 52)) and not some.uses_adamw
+    assert '600 s at 20 images/s' in some.why['epochs'] and some.layout == Layout(True)
+    whole, own = fitted('resnet18', 10_000), chosen('resnet18')
+    assert whole.epochs == 16 + own.epochs and 'would be enough for' in whole.why['epochs']
+    vit = fitted('timm:test_vit', 300)
+    assert vit.probe == 0 and vit.epochs == 4 and vit.warmup == 1 and vit.frozen_stages == -1
+
+
+def test_a_time_gives_a_config_that_runs(place, monkeypatch):
+    torch.save(TIMMBackbone('test_efficientnet').state_dict(), 'cnn.pth')
+    monkeypatch.setattr('ftcls.engine.hooks.speed._SECONDS', 0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr('ftcls.scaffold.hyperparameters._LEAST_FINETUNING', 10**9)
+        done = new_config('data', 'my.py', 'timm:test_efficientnet', weights='cnn.pth', device='cpu', time='1h')
+    assert load_config(done.path).model.backbone.frozen_stages == TIMMBackbone('test_efficientnet').num_stages_total
+    done = new_config('data', 'long.py', 'timm:test_efficientnet', weights='cnn.pth', device='cpu', time='1h')
+    cfg = load_config(done.path)
+    assert cfg.custom_hooks[0].type == 'LinearProbeFineTuneHook' and cfg.param_scheduler.periods[0] == 16
+    assert sum(cfg.param_scheduler.periods) == cfg.train_cfg.max_epochs and set(cfg.speed) == {'channels_last', 'amp'}
+    for path in ('my.py', 'long.py'):
+        dry_run(path)
+    with pytest.raises(ConfigError, match='--time 1s: too short for 16 training images'):
+        new_config('data', 'none.py', 'timm:test_efficientnet', weights='cnn.pth', device='cpu', time='1s')
 
 
 def test_networks():

@@ -136,7 +136,7 @@ def test_what_the_masks_mean(place, values, masks, said):
 @pytest.mark.parametrize('files, kwargs, said', [
     (['images/img{i}.jpg', 'masks/mask{i}.png'
       ], {}, "no mask image in masks is named like an image in images .'mask0.png'.*'img0.jpg'"),
-    (['images/{i}.jpg', 'masks/{i}.png'], dict(backbone='resnet18'), '--backbone, --weights: .* U-Net'),
+    (['images/{i}.jpg', 'masks/{i}.png'], dict(backbone='resnet18'), '--backbone, --weights, --time: .* U-Net'),
     (['a/{i}.jpg', 'b/{i}.jpg'], dict(masks=['foreground=1']), '--masks foreground=1: '),
     (['images/{i}.jpg', 'masks/{i}.png'], dict(masks=['foregroud=1']), "did you mean 'foreground'"),
 ])

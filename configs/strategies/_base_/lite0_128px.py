@@ -19,8 +19,7 @@ data_preprocessor = dict(
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(
-        type='RandomResizedCrop', scale=128, crop_ratio_range=(0.35, 1.0), backend='pillow', interpolation='bicubic'),
+    dict(type='RandomResizedCrop', scale=128, crop_ratio_range=(0.35, 1.0), backend='pillow', interpolation='bicubic'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]

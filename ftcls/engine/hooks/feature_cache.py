@@ -32,6 +32,7 @@ _KNOWN = ('ftcls.', 'mmengine.')
 _MOST = 2  # GiB per split that are written without being asked for
 _LEAST = 1000  # images times epochs to come, that it is done for without being asked
 _RELEASED = 'feature_cache: off, since nothing is frozen any more'
+_DRY = 'nothing is stored in a dry run'
 _BATCH = 32  # images, where a batch sampler makes batches of its own
 
 
@@ -76,7 +77,7 @@ class FeatureCacheHook(Hook):
                 text = f'on: {self._start(runner, split, loops[split])}'
                 self._splits.append(split)
             except ConfigError as err:
-                if split == 'train' and self._is_asked:
+                if split == 'train' and self._is_asked and str(err) != _DRY:
                     raise ConfigError(f'feature_cache={dict(self.setting)}: {err}; change or remove it') from err
                 text = f'off: {err}'
             self._lines.append(f'feature_cache, {split}: {text}')
@@ -147,7 +148,6 @@ class FeatureCacheHook(Hook):
         is_drawn = any(getattr(hook, 'enable', False) for hook in runner.hooks)
         reasons = {
             'the first layers of the model are not frozen, or its backbone has no stages()': not is_ready,
-            'nothing is stored in a dry run': any(isinstance(hook, DryRunHook) for hook in runner.hooks),
             f'{", ".join(foreign)} may need images': is_auto and foreign,
             'VisualizationHook draws its images': not is_train and is_drawn,
             'its dataset is not one of ftcls': len(ours) < len(leaves),
@@ -172,6 +172,8 @@ class FeatureCacheHook(Hook):
         size = self._bytes(split, leaves) / 2**30
         if is_auto and size > _MOST:
             raise ConfigError(f'{size:.3g} GiB would be stored; feature_cache=dict() does that')
+        if any(isinstance(hook, DryRunHook) for hook in runner.hooks):
+            raise ConfigError(_DRY)
         return samples
 
     def _is_short(self, loop: BaseLoop) -> bool:
