@@ -1,7 +1,7 @@
 """Choose the arms' learning rates on a part of a config's training photos, never on the reported photos.
 
 python benchmarks/choose_rates.py
-python benchmarks/choose_rates.py configs/strategies/lite0/trashnet.py --arms scratch,finetune --rates 0.01 0.03
+python benchmarks/choose_rates.py configs/strategies/lite0/trashnet_128px.py --arms scratch,finetune --rates 0.01 0.03
 
 Each seed holds out a quarter of each class. Prints the mean accuracy and loss on the held-out photos per arm and rate.
 The seeds are not those of `tools/compare.py`.

@@ -71,6 +71,7 @@ def _with(*steps):
 _mixing = 'data_preprocessor.batch_augments'
 # for `tools/compare.py`; the rate of each is the best on held-out training images (benchmarks/choose_rates.py)
 arms = dict(
+    scratch={'optim_wrapper.optimizer.lr': 0.03},
     head_x10={'optim_wrapper.paramwise_cfg': dict(custom_keys={'head': dict(lr_mult=10)})},
     layer_decay=_optimizer(layer_decay_rate=0.5),
     discriminative=_optimizer(lr_mult_range=(0.01, 1.)),

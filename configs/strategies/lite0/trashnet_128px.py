@@ -5,7 +5,7 @@
     ├── glass/*.jpg
     └── ...
 
-python tools/compare.py configs/strategies/lite0/trashnet.py --arms scratch,probe,finetune,lpft --seeds 5
+python tools/compare.py configs/strategies/lite0/trashnet_128px.py --arms scratch,probe,finetune,lpft --seeds 5
 
 A quarter of each class is held out, and measured once per run. Tables and times are in docs/strategies.md.
 """
@@ -14,3 +14,4 @@ _base_ = ['../_base_/lite0_128px.py']
 train_dataloader = dict(dataset=dict(split='train', val_fraction=0.25, split_seed=0))
 val_dataloader = dict(dataset=dict(split='val', val_fraction=0.25, split_seed=0))
 test_dataloader = val_dataloader
+arms = dict(probe={'optim_wrapper.optimizer.lr': 0.003})

@@ -4,7 +4,7 @@
     ├── train/{ants,bees}/*.jpg
     └── val/{ants,bees}/*.jpg
 
-python tools/compare.py configs/strategies/lite0/hymenoptera.py --arms scratch,probe,finetune,lpft --seeds 5
+python tools/compare.py configs/strategies/lite0/hymenoptera_128px.py --arms scratch,probe,finetune,lpft --seeds 5
 
 The 153 photos of `val` are measured once per run. Tables and times are in docs/strategies.md.
 """
