@@ -43,6 +43,8 @@ SMALLER = {
     },
     'cifar_resnet20_finetune_hymenoptera.py': _SMALL_PHOTOS,
     'hymenoptera.py': [*_SMALL_PHOTOS, 'train_cfg.max_epochs=2'],  # configs/augmentation
+    **dict.fromkeys(('trashnet_128px.py', 'hymenoptera_128px.py', 'trashnet_finetune.py'),
+                    ['train_cfg.max_epochs=2', 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0']),
     'cifar10_longtail.py': [*_CIFAR, 'train_cfg.max_epochs=1', 'train_dataloader.dataset.shots_per_class=2'],
     'unet_membrane.py': _SMALL_MASKS,
     'unet_lite0_membrane.py': _SMALL_MASKS,
@@ -138,6 +140,11 @@ def make_place(place: Path) -> Path:
             folder.mkdir(parents=True)
             for i in range(4):
                 Image.fromarray(rng.integers(0, 256, (80, 96, 3), dtype=np.uint8)).save(folder / f'{i}.jpg')
+    for name in ('cardboard', 'glass', 'metal', 'paper', 'plastic', 'trash'):
+        folder = place / 'data' / 'trashnet' / name
+        folder.mkdir(parents=True)
+        for i in range(8):
+            Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(folder / f'{i}.jpg')
     Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(place / 'my_picture.jpg')
     _make_checkpoints(place)
     return place
@@ -155,9 +162,13 @@ def _make_cifar(folder: Path, rng: np.random.Generator) -> None:
 
 def _make_checkpoints(place: Path) -> None:
     """Save random weights in the layouts of OpenMMLab, torchvision and a DataParallel CIFAR ResNet."""
+    import timm
+    from safetensors.torch import save_file
     from torchvision.models import resnet50
 
     from ftcls.models.backbones import CifarResNet
+    mobile = timm.create_model('tf_efficientnet_lite0').state_dict()
+    save_file(mobile, place / 'data' / 'tf_efficientnet_lite0-57934424.safetensors')
     weights = resnet50(weights=None).state_dict()
     torch.save(weights, place / 'torchvision.pth')
     renamed = {('head.' if k.startswith('fc.') else 'backbone.') + k: v for k, v in weights.items()}
