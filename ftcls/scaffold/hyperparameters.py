@@ -98,7 +98,7 @@ def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: 
         why['frozen_stages'] = f'fewer than {_FEW_PER_CLASS} images per class: a linear probe (Kumar et al. 2022)'
     elif family == 'imagenet' and images < _FEW:
         chosen.frozen_stages, chosen.least_crop = 2 * preset.stages // 5, 0.35
-        why['frozen_stages'] = f'fewer than {_FEW:,} images: better and faster without the first stages (docs/small_data.md)'
+        why['frozen_stages'] = f'fewer than {_FEW:,} images: better and faster so (docs/small_data.md)'
     elif few:
         chosen.frozen_stages = 1
         why['frozen_stages'] = f'fewer than {_FEW_PER_CLASS} images per class: later stages only (Yosinski et al. 2014)'
