@@ -124,7 +124,10 @@ def _suspect(run: RunContents, places: Sequence[Path]) -> None:
         if parts := [Predictions.load(file) for file in sorted(place.glob(f'fold*/predictions/{OUT_OF_FOLD}.npz'))]:
             found, run.suspects_basis = Predictions.joined(parts), f'by the out-of-fold scores of {place}'
             break
-    for number in find_suspects(found)[:_MOST_SUSPECTS]:
+    suspects = find_suspects(found)
+    if len(suspects) > _MOST_SUSPECTS:
+        run.suspects_basis += f' (the first {_MOST_SUSPECTS} of {len(suspects)})'
+    for number in suspects[:_MOST_SUSPECTS]:
         image = run.image_of(number) if found is run.predictions else _read(found.paths[number])
         run.suspects.append(example_of(found, number, image))
 

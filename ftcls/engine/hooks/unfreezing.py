@@ -209,7 +209,8 @@ class GradualUnfreezingHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Check the plan, while the optimizer still holds everything that will ever be trained."""
-        self._prepare(runner)
+        if is_training(runner):
+            self._prepare(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Set what was trained when the checkpoint was written: the optimizer's state, loaded next, is of that set."""
