@@ -7,6 +7,10 @@
     data/tf_efficientnet_lite0-57934424.safetensors     from https://huggingface.co/timm/tf_efficientnet_lite0.in1k
 
 python tools/train.py configs/tutorial/trashnet_finetune.py
+
+About 9 minutes of CPU time on one core. Trained on three quarters of 714 photos (`val_fraction=0.25`), it had 88.20 %
+of the other 178 right, 95 % interval 82.64 to 92.15, one seed; nothing was chosen on these. As it stands it trains on
+nine tenths.
 """
 _base_ = ['../_base_/default_runtime.py']
 
