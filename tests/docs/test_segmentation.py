@@ -3,11 +3,9 @@ import re
 
 import numpy as np
 import pytest
-import timm
 import torch
 from commands import ROOT, make_place, run_document
 from PIL import Image
-from safetensors.torch import save_file
 
 from ftcls.registry import MODELS
 
@@ -24,8 +22,6 @@ def test_commands_of_the_page(tmp_path):
             pixels = rng.integers(0, 256, (144, 144), dtype=np.uint8)
             pixels = pixels if folder == 'images' else np.where(pixels < 60, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(place / 'data' / 'membrane' / folder / f'{i}{ending}')
-    weights = timm.create_model('tf_efficientnet_lite0').state_dict()
-    save_file(weights, place / 'data' / 'tf_efficientnet_lite0-57934424.safetensors')
     failures = run_document(PAGE, place)
     assert not failures, '\n\n'.join(failures)
     assert (place / 'browse.png').is_file() and len(list((place / 'shown').glob('*_mask.png'))) == 6
