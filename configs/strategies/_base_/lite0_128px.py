@@ -1,4 +1,4 @@
-"""EfficientNet-lite0 with ImageNet's weights at 128 pixels, so that runs are cheap on a CPU; the data are set by others.
+"""EfficientNet-lite0 with ImageNet weights at 128 pixels, so that runs are cheap on a CPU; others set the data.
 
     data/tf_efficientnet_lite0-57934424.safetensors     from https://huggingface.co/timm/tf_efficientnet_lite0.in1k
 """
