@@ -55,9 +55,10 @@ auto_scale_lr = dict(base_batch_size=16)
 default_hooks = dict(checkpoint=dict(interval=6, save_best=None))
 
 
-def _optimizer(**changes):
-    """Return settings of a constructor that gives stages rates of their own."""
+def _rates_by_stage(rate, **changes):
+    """Return settings that give stages rates of their own, and the head this one."""
     return {
+        'optim_wrapper.optimizer.lr': rate,
         'optim_wrapper.constructor': 'LearningRateDecayOptimWrapperConstructor',
         'optim_wrapper.paramwise_cfg': dict(**changes)
     }
@@ -69,12 +70,16 @@ def _with(*steps):
 
 
 _mixing = 'data_preprocessor.batch_augments'
-# for `tools/compare.py`; the rate of each is the best on held-out training images (benchmarks/choose_rates.py)
+# for `tools/compare.py`; the rates of scratch, probe, finetune, lpft and frozen_stem are the best on held-out training
+# images (benchmarks/choose_rates.py), those of the others were not tuned
 arms = dict(
     scratch={'optim_wrapper.optimizer.lr': 0.03},
-    head_x10={'optim_wrapper.paramwise_cfg': dict(custom_keys={'head': dict(lr_mult=10)})},
-    layer_decay=_optimizer(layer_decay_rate=0.5),
-    discriminative=_optimizer(lr_mult_range=(0.01, 1.)),
+    head_x10={
+        'optim_wrapper.optimizer.lr': 0.001,
+        'optim_wrapper.paramwise_cfg': dict(custom_keys={'head': dict(lr_mult=10)})
+    },
+    layer_decay=_rates_by_stage(0.03, layer_decay_rate=0.5),
+    discriminative=_rates_by_stage(0.03, lr_mult_range=(0.01, 1.)),
     unfreezing={'custom_hooks': [dict(type='GradualUnfreezingHook', every=1)]},
     frozen_stem={'model.backbone.frozen_stages': 2},
     l2sp={
@@ -82,10 +87,22 @@ arms = dict(
         'custom_hooks': [dict(type='L2SPHook', alpha=0.01, beta=0.01)]
     },
     ema={'custom_hooks': [dict(type='EMAHook', momentum=0.05)]},
-    bn_eval={'model.norm_policy': 'eval'},
-    bn_frozen={'model.norm_policy': 'frozen'},
-    bitfit={'model.freeze': ['^backbone', '!bias$']},
-    norm_only={'model.freeze': ['^backbone', '!bn']},
+    bn_eval={
+        'optim_wrapper.optimizer.lr': 0.003,
+        'model.norm_policy': 'eval'
+    },
+    bn_frozen={
+        'optim_wrapper.optimizer.lr': 0.003,
+        'model.norm_policy': 'frozen'
+    },
+    bitfit={
+        'optim_wrapper.optimizer.lr': 0.03,
+        'model.freeze': ['^backbone', '!bias$']
+    },
+    norm_only={
+        'optim_wrapper.optimizer.lr': 0.03,
+        'model.freeze': ['^backbone', '!bn']
+    },
     lora={
         'model.adapter': dict(type='LoRA', r=8, alpha=16, target_modules='auto'),
         'optim_wrapper.optimizer': dict(type='AdamW', lr=0.001, weight_decay=0., _delete_=True)
