@@ -135,7 +135,7 @@ def fit_time(chosen: Hyperparameters, preset: ModelPreset, images: int, held_out
     if epochs < _LEAST_FINETUNING:
         chosen.frozen_stages, chosen.probe, chosen.epochs, chosen.views = preset.stages, 0, _PROBE, _VIEWS
         chosen.uses_adamw = chosen.cosine = True
-        chosen.warmup = 1
+        chosen.warmup, chosen.why['schedule'] = 1, 'a warm-up over the first epoch'
         chosen.why['frozen_stages'] = f'{why}: time for a linear probe only, on features that are computed once'
         _set_rate(chosen, 'probe')
     elif epochs < chosen.epochs:
