@@ -35,19 +35,24 @@ _SMALL_PHOTOS = [
 _SMALL_MASKS = ['train_dataloader.dataset.pipeline.2.crop_size=64', 'train_cfg.max_epochs=1']
 _SMALL_WASTE = ['train_cfg.max_epochs=2', 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0']
 SMALLER = {
-    'resnet50_finetune_cifar.py': _SMALL_CIFAR + ['model.backbone.init_cfg.checkpoint=openmmlab.pth'],
-    'resnet50_finetune_cifar_torchvision.py': _SMALL_CIFAR + ['model.backbone.init_cfg.checkpoint=torchvision.pth'],
+    'resnet50_finetune_cifar.py':
+    _SMALL_CIFAR + ['model.backbone.init_cfg.checkpoint=openmmlab.pth'],
+    'resnet50_finetune_cifar_torchvision.py':
+    _SMALL_CIFAR + ['model.backbone.init_cfg.checkpoint=torchvision.pth'],
     **{
         # two epochs, since LP-FT has two parts
         path.name: [*_SMALL_PHOTOS, 'train_cfg.max_epochs=2']
         for path in (ROOT / 'configs' / 'strategies').glob('*.py')
     },
-    'cifar_resnet20_finetune_hymenoptera.py': _SMALL_PHOTOS,
+    'cifar_resnet20_finetune_hymenoptera.py':
+    _SMALL_PHOTOS,
     'hymenoptera.py': [*_SMALL_PHOTOS, 'train_cfg.max_epochs=2'],  # configs/augmentation
     **dict.fromkeys(('trashnet_128px.py', 'hymenoptera_128px.py', 'trashnet_finetune.py'), _SMALL_WASTE),
     'cifar10_longtail.py': [*_CIFAR, 'train_cfg.max_epochs=1', 'train_dataloader.dataset.shots_per_class=2'],
-    'unet_membrane.py': _SMALL_MASKS,
-    'unet_lite0_membrane.py': _SMALL_MASKS,
+    'unet_membrane.py':
+    _SMALL_MASKS,
+    'unet_lite0_membrane.py':
+    _SMALL_MASKS,
     'lenet5_finetune_digits.py': [],
     'lenet5_finetune_digit_pairs.py': ['train_cfg.max_epochs=1'],
     'lenet5_pretrain_digits.py': [],
