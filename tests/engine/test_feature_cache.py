@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from torch.utils.data import DataLoader
 
-from ftcls.apis import test as test_run
+from ftcls.apis import test as evaluate
 from ftcls.apis import train
 from ftcls.apis.training.train import TrainOptions
 from ftcls.datasets.features import Views
@@ -107,7 +107,7 @@ def test_unfreezing_ends_it(digits: Digits, tmp_path: Path) -> None:
         resume=str(tmp_path / 'asked' / 'epoch_2.pth'))
     assert all(torch.equal(value, resumed[0][name]) for name, value in whole[0].items())
     # the hooks of the training do not keep its checkpoint from being tested
-    metrics = test_run(digits(**settings), str(tmp_path / 'asked' / 'epoch_3.pth'), work_dir=str(tmp_path / 'test'))
+    metrics = evaluate(digits(**settings), str(tmp_path / 'asked' / 'epoch_3.pth'), work_dir=str(tmp_path / 'test'))
     assert 0 <= metrics['accuracy/top1'] <= 100
 
 
