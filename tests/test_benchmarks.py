@@ -19,7 +19,7 @@ NEEDS = {
     'label_errors': [
         '--out-dir', '{tmp}', '--cfg-options', 'train_dataloader.dataset.data_root={data}/trashnet',
         'val_dataloader.dataset.data_root={data}/trashnet',
-        'model.backbone.checkpoint_path={data}/tf_efficientnet_lite0-57934424.safetensors'
+        'model.backbone.init_cfg.checkpoint={data}/tf_efficientnet_lite0-57934424.safetensors'
     ]
 }
 

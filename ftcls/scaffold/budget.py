@@ -46,7 +46,13 @@ def parse_time(text: str) -> float:
 
 
 def measure_pace(path: Path, device: str) -> Pace:
-    """Time a few steps of the training that a config describes, in the layout that is fastest here."""
+    """Time a few steps of the training that a config describes, in the layout that is fastest here.
+
+    Raises:
+        ConfigError: If this machine has no such device.
+    """
+    if device == 'cuda' and not torch.cuda.is_available():
+        raise ConfigError('--device cuda: --time measures this machine, which has no GPU; leave out one of the two')
     cfg = load_config(path)
     cfg.model.backbone.pop('pretrained', None)  # the weights' values take no time
     init_default_scope('ftcls')

@@ -2,10 +2,11 @@
 
 They are BiT-HyperRule (Kolesnikov et al. 2020, arXiv:1912.11370, section 3.3; the warm-up and the steps of small sets
 as in the authors' code). BiT uses batches of 512 images, accelerators, and networks without BatchNorm. Where a rule is
-adapted to other networks or to small machines, its reason says so. With few images, a CNN's stem and first stage stay
-frozen, since their filters fit all images (Yosinski et al. 2014, arXiv:1411.1792). Networks with LayerNorm (ViT, Swin,
-ConvNeXt) learn with AdamW, with the rates, the layer decay and the weight decay of their own papers; with few images
-only the head does, since fine-tuning distorts good features (Kumar et al. 2022, arXiv:2202.10054).
+adapted to other networks or to small machines, its reason says so. With few images, a CNN's stem and first stages stay
+frozen, since their filters fit all images (Yosinski et al. 2014, arXiv:1411.1792); those and the rate of ImageNet's
+networks were measured (docs/small_data.md). Networks with LayerNorm (ViT, Swin, ConvNeXt) learn with AdamW, with the
+rates, the layer decay and the weight decay of their own papers; with few images only the head does, since fine-tuning
+distorts good features (Kumar et al. 2022, arXiv:2202.10054).
 """
 import math
 from collections.abc import Sequence
@@ -147,6 +148,8 @@ def fit_time(chosen: Hyperparameters, preset: ModelPreset, images: int, held_out
         why = f'{chosen.why["epochs"]}; {why} would be enough for {epochs}'
         chosen.epochs += chosen.probe
     chosen.why['epochs'] = why
+    if chosen.views:
+        chosen.mixup, chosen.why['mixup'] = 0., 'none: the features of single images are computed once'
 
 
 def _set_rate(chosen: Hyperparameters, family: str) -> None:

@@ -1,5 +1,6 @@
 """From a folder of images to a readable config; tools/new_config.py calls it."""
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,10 +99,11 @@ def _write_finetuning(path: Path, report: FolderReport, preset: ModelPreset, see
     values['has_classes'] = report.empty or any(map(report.extra_classes, report.splits))
     values['lacks_classes'] = any(map(report.missing_classes, report.splits))
     values |= {name: [round(255 * value, 3) for value in getattr(preset, name)] for name in ('mean', 'std')}
-    write_config(path, 'config_template.txt', **values)
     if seconds:
-        fit_time(chosen, preset, images, held_out, seconds, measure_pace(path, device))
-        write_config(path, 'config_template.txt', **values)
+        with tempfile.TemporaryDirectory() as place:
+            write_config(draft := Path(place, 'draft.py'), 'config_template.txt', **values)
+            fit_time(chosen, preset, images, held_out, seconds, measure_pace(draft, device))
+    write_config(path, 'config_template.txt', **values)
     if not has_val:
         folder = Path(report.root, train.prefix)
         facts.append(f'no val: a fifth of each class in {folder} is used for validation, drawn by split_seed')

@@ -247,6 +247,8 @@ def test_a_time_is_spent_on_the_head_first():
     assert '600 s at 20 images/s' in some.why['epochs'] and some.layout == Layout(True)
     whole, own = fitted('resnet18', 10_000), chosen('resnet18')
     assert whole.epochs == 16 + own.epochs and 'would be enough for' in whole.why['epochs']
+    large = fitted('resnet18', 10**7, images=20_000)
+    assert chosen('resnet18', size=20_000).mixup and not large.mixup and large.views, 'features of single images'
     vit, own = fitted('timm:test_vit', 800), chosen('timm:test_vit')
     assert (vit.probe, vit.epochs, vit.frozen_stages) == (0, 13, -1) and 0 < vit.warmup < own.warmup
 
@@ -266,6 +268,10 @@ def test_a_time_gives_a_config_that_runs(place, monkeypatch):
         dry_run(path)
     with pytest.raises(ConfigError, match='--time 1s: too short for 16 training images'):
         new_config('data', 'none.py', 'timm:test_efficientnet', weights='cnn.pth', device='cpu', time='1s')
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    with pytest.raises(ConfigError, match='--device cuda: --time measures this machine'):
+        new_config('data', 'none.py', 'timm:test_efficientnet', weights='cnn.pth', device='cuda', time='1h')
+    assert not Path('none.py').exists()
 
 
 def test_networks():

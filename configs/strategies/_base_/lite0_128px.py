@@ -2,20 +2,10 @@
 
     data/tf_efficientnet_lite0-57934424.safetensors     from https://huggingface.co/timm/tf_efficientnet_lite0.in1k
 """
-_base_ = ['../../_base_/default_runtime.py']
+_base_ = ['../../_base_/models/efficientnet_lite0.py', '../../_base_/default_runtime.py']
 
-model = dict(
-    type='ImageClassifier',
-    backbone=dict(
-        type='TIMMBackbone',
-        model_name='tf_efficientnet_lite0',
-        init_cfg=dict(type='Pretrained', checkpoint='data/tf_efficientnet_lite0-57934424.safetensors')),
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=6, in_channels=1280, loss=dict(type='CrossEntropyLoss'), topk=(1, )))
-
-# what the weights were trained with
-data_preprocessor = dict(
-    type='ClsDataPreprocessor', num_classes=6, mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5], to_rgb=True)
+model = dict(head=dict(num_classes=6))
+data_preprocessor = dict(num_classes=6)
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

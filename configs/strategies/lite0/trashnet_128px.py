@@ -8,7 +8,7 @@
 python tools/compare.py configs/strategies/lite0/trashnet_128px.py --arms scratch,probe,finetune,lpft --seeds 5
 
 A quarter of each class is held out, and measured once per run: scratch 45.73 ± 4.42, probe 79.10 ± 1.92, finetune
-78.65 ± 1.19 %, 5 seeds; at most 47 seconds per run on one core. All tables are in docs/strategies.md.
+78.65 ± 1.19 %, 5 seeds; at most 46 seconds of training on one core. All tables are in docs/strategies.md.
 """
 _base_ = ['../_base_/lite0_128px.py']
 
