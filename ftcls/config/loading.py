@@ -295,11 +295,12 @@ def _with(node: Any, keys: Sequence[str], value: Any) -> Any:
     if keys:
         node = node or {}
         return ConfigDict({**node, keys[0]: _with(node.get(keys[0]), keys[1:], value)})
+    value = copy.deepcopy(value)  # what is taken back from it stays in the caller's
     if not isinstance(value, Mapping) or value.get('_delete_') or not isinstance(node, list | Mapping):
         return value
     if isinstance(node, list) and 'type' in value:  # one component in place of several
         return value
-    return Config._merge_a_into_b(copy.deepcopy(value), node, allow_list_keys=True)
+    return Config._merge_a_into_b(value, node, allow_list_keys=True)
 
 
 def _take_back(key: str, node: Any, registry: Registry | None) -> None:

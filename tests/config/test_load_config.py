@@ -1,4 +1,5 @@
 """Reading configs and overriding parts of them."""
+import copy
 import os
 import shutil
 import subprocess
@@ -6,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import ConfigDict
 
-from ftcls.config.loading import config_folder, load_config, parse_value
+from ftcls.config.loading import apply_overrides, config_folder, load_config, parse_value
 from ftcls.utils import ConfigError, MissingFileError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -241,6 +243,16 @@ def test_none_may_empty_a_list(tmp_path):
 def test_the_overrides_of_arms_are_left_as_they_are(tmp_path):
     arms = {'a': {'optim_wrapper.optimizer': dict(_delete_=True, type='SGD', lr=None), 'param_scheduler': [None]}}
     assert load_config(write(tmp_path, child=f'_base_ = "./base.py"\narms = {arms}\n', base=BASE)).arms == arms
+
+
+def test_overrides_are_left_as_they_are(tmp_path):
+    cfg = load_config(write(tmp_path, base=BASE))
+    whole = ConfigDict(type='Adam', lr=None, _delete_=True)
+    overrides = {'optim_wrapper.optimizer': whole, 'param_scheduler': [None], 'model.mean': [1.0, 3]}
+    before = copy.deepcopy(overrides)
+    for _ in range(2):
+        apply_overrides(copy.deepcopy(cfg), overrides)
+        assert overrides == before
 
 
 @pytest.mark.parametrize('overrides', [
