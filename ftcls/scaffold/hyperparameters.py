@@ -30,12 +30,12 @@ _MIN_EPOCHS = 8  # 20,000 steps of 512 images are 8 epochs of ImageNet's 1.28 mi
 _FEW_PER_CLASS = 20
 _FEW = 2_000  # images
 _PROBE, _VIEWS = 16, 2  # epochs of the head alone, on so many views of each image whose features are computed once
-_LEAST_FINETUNING = 8  # epochs; with 6 or fewer, a probe was as good or better (docs/strategies.md)
+_LEAST_FINETUNING = 5  # epochs; with three, it was hardly better than the probe (docs/small_data.md)
 _OVERHEAD, _MARGIN = 15., 0.9  # seconds of start and report; the share of a time that is planned
 _RATES = dict(  # family: weight decay, learning rate, the batch size that it is for, why
     bit=(0., 0.003, 512, 'BiT: 0.003 for 512 images per step'),
-    imagenet=(1e-4, 0.01, 16,
-              '0.01 for 16 images: the best of 0.003, 0.01, 0.03 on held-out ones (docs/small_data.md)'),
+    imagenet=(1e-4, 0.01, 16, '0.01 for 16 images: the best of 0.003, 0.01, 0.03 on held-out ones'),
+    few=(0.05, 3e-4, 16, 'AdamW with 3e-4 for 16 images: better on held-out ones than SGD (docs/small_data.md)'),
     cifar=(1e-4, 0.03, 32, '0.03 for 32 images: the best on held-out ones (benchmarks/choose_rates.py)'),
     vit=(0.05, 6e-4, 2048, 'Dong et al. 2022 (arXiv:2212.06138), ViT-B: AdamW with 6e-4 for 2,048 images per step'),
     swin=(0.05, 1e-4, 16, 'Liu et al. 2022 (arXiv:2201.03545), ConvNeXt: AdamW with 1e-4 for 16 images per step'),
@@ -56,6 +56,7 @@ class Hyperparameters:
     lr: float = 0.
     weight_decay: float = 0.
     frozen_stages: int = -1
+    norm_policy: str = 'train'
     mixup: float = 0.
     least_crop: float = 0.  # of the area of an image; 0 for the transform's own
     uses_adamw: bool = False
@@ -98,13 +99,15 @@ def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: 
         family, chosen.frozen_stages = 'probe', preset.stages
         why['frozen_stages'] = f'fewer than {_FEW_PER_CLASS} images per class: a linear probe (Kumar et al. 2022)'
     elif family == 'imagenet' and images < _FEW:
-        chosen.frozen_stages, chosen.least_crop = 2 * preset.stages // 5, 0.35
+        family, chosen.frozen_stages, chosen.least_crop = 'few', 2 * preset.stages // 5, 0.35
         why['frozen_stages'] = f'fewer than {_FEW:,} images: better and faster so (docs/small_data.md)'
+        chosen.norm_policy = 'eval'
+        why['norm_policy'] = 'so few images give worse statistics than those of its pretraining (docs/small_data.md)'
     elif few:
         chosen.frozen_stages = 1
         why['frozen_stages'] = f'fewer than {_FEW_PER_CLASS} images per class: later stages only (Yosinski et al. 2014)'
-    chosen.uses_adamw = preset.uses_adamw
-    chosen.cosine = preset.uses_adamw or family == 'imagenet'
+    chosen.uses_adamw = preset.uses_adamw or family == 'few'
+    chosen.cosine = preset.uses_adamw or preset.family == 'imagenet'
     _set_rate(chosen, family)
     return chosen
 
@@ -131,14 +134,13 @@ def fit_time(chosen: Hyperparameters, preset: ModelPreset, images: int, held_out
                           f'least {least}s')
     epochs = int(left / (images * pace.training + held_out * pace.evaluation))
     chosen.layout, why = pace.layout, f'{seconds:g} s at {1 / pace.training:.3g} images/s, as measured on this machine'
-    if preset.family == 'imagenet':
-        chosen.probe, chosen.views = _PROBE, _VIEWS
+    if preset.family == 'imagenet' or epochs < _LEAST_FINETUNING:
+        chosen.probe, chosen.views, chosen.uses_adamw, chosen.cosine = _PROBE, _VIEWS, True, True
+        _set_rate(chosen, 'probe')
     if epochs < _LEAST_FINETUNING:
-        chosen.frozen_stages, chosen.probe, chosen.epochs, chosen.views = preset.stages, 0, _PROBE, _VIEWS
-        chosen.uses_adamw = chosen.cosine = True
+        chosen.frozen_stages, chosen.norm_policy, chosen.probe, chosen.epochs = preset.stages, 'train', 0, _PROBE
         chosen.warmup, chosen.why['schedule'] = 1, 'a warm-up over the first epoch'
         chosen.why['frozen_stages'] = f'{why}: time for a linear probe only, on features that are computed once'
-        _set_rate(chosen, 'probe')
     elif epochs < chosen.epochs:
         share = epochs / chosen.epochs
         chosen.milestones = sorted({max(1, round(share * one)) for one in chosen.milestones})

@@ -205,7 +205,7 @@ def test_flips_batches_and_frozen_stages():
 
 @pytest.mark.parametrize('name, rate, batch, decay', [
     ('cifar_resnet20', 0.12, 512, 1e-4),
-    ('resnet18', 0.01, 16, 1e-4),
+    ('resnet18', 3e-4, 16, 0.05),
     ('timm:resnetv2_50x1_bit.goog_in21k', 0.003, 512, 0),
     ('timm:test_vit', 6e-4, 2048, 0.05),
     ('timm:test_convnext', 1e-4, 16, 0.05),
@@ -215,6 +215,8 @@ def test_rate_by_family_and_batch(name, rate, batch, decay):
         made = chosen(name, gpu=gpu)
         assert made.lr == pytest.approx(rate * (made.batch / batch)**0.5, rel=0.05) and made.weight_decay == decay
     assert chosen('cifar_resnet20', gpu=False).lr == 0.03
+    large = chosen('resnet18', size=2000, gpu=False)
+    assert (large.lr, large.uses_adamw, large.norm_policy, large.weight_decay) == (0.014, False, 'train', 1e-4)
 
 
 @pytest.mark.parametrize('text, seconds', [('300s', 300), ('5min', 300), ('1.5 h', 5400), ('2m', 120)])
@@ -239,12 +241,13 @@ def test_a_time_is_spent_on_the_head_first():
             ConfigError, match='--time 30s: too short for 1000 training images on this machine; give at least 42s'):
         fitted('resnet18', 30)
     # 27 s of features, 15 s of start and report; an epoch takes 52 s
-    short = fitted('resnet18', 500)
+    short = fitted('resnet18', 300)
+    assert short.norm_policy == 'train'
     assert (short.frozen_stages, short.epochs, short.probe, short.views) == (4, 16, 0, 2) and short.uses_adamw
-    some = fitted('resnet18', 600)
-    assert (some.frozen_stages, some.probe, some.epochs) == (1, 16, 16 + int(
-        (540 - 15 - 22) / 52)) and not some.uses_adamw
-    assert '600 s at 20 images/s' in some.why['epochs'] and some.layout == Layout(True)
+    some = fitted('resnet18', 400)
+    assert (some.frozen_stages, some.norm_policy, some.probe, some.epochs) == (1, 'eval', 16, 16 + int(
+        (360 - 15 - 22) / 52)) and some.uses_adamw
+    assert '400 s at 20 images/s' in some.why['epochs'] and some.layout == Layout(True)
     whole, own = fitted('resnet18', 10_000), chosen('resnet18')
     assert whole.epochs == 16 + own.epochs and 'would be enough for' in whole.why['epochs']
     large = fitted('resnet18', 10**7, images=20_000)
