@@ -307,7 +307,10 @@ def epochs_of(args: argparse.Namespace, arm: str, images: int) -> int | None:
         return None
     if args.epochs:
         return int(args.epochs)
-    costs = json.loads((args.out / 'calibration.json').read_text())[arm]
+    path = args.out / 'calibration.json'
+    costs = json.loads(path.read_text()).get(arm) if path.exists() else None
+    if costs is None:
+        sys.exit(f'{path}: has no seconds of {arm}; run --calibrate --arms {arm} first, or give --epochs')
     cost = costs[max((size for size in costs if int(size) <= images), key=int, default=min(costs, key=int))]
     rest = args.budget - cost['start'] - images * cost['frozen']
     return max(1, round(rest / images / cost['per_image']))
