@@ -241,13 +241,13 @@ def test_a_time_is_spent_on_the_head_first():
             ConfigError, match='--time 30s: too short for 1000 training images on this machine; give at least 42s'):
         fitted('resnet18', 30)
     # 27 s of features, 15 s of start and report; an epoch takes 52 s
-    short = fitted('resnet18', 300)
+    short = fitted('resnet18', 500)
     assert short.norm_policy == 'train'
     assert (short.frozen_stages, short.epochs, short.probe, short.views) == (4, 16, 0, 2) and short.uses_adamw
-    some = fitted('resnet18', 400)
+    some = fitted('resnet18', 600)
     assert (some.frozen_stages, some.norm_policy, some.probe, some.epochs) == (1, 'eval', 16, 16 + int(
-        (360 - 15 - 22) / 52)) and some.uses_adamw
-    assert '400 s at 20 images/s' in some.why['epochs'] and some.layout == Layout(True)
+        (540 - 15 - 22) / 52)) and some.uses_adamw
+    assert '600 s at 20 images/s' in some.why['epochs'] and some.layout == Layout(True)
     whole, own = fitted('resnet18', 10_000), chosen('resnet18')
     assert whole.epochs == 16 + own.epochs and 'would be enough for' in whole.why['epochs']
     large = fitted('resnet18', 10**7, images=20_000)

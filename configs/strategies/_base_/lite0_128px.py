@@ -61,7 +61,7 @@ def _with(*steps):
 
 _mixing = 'data_preprocessor.batch_augments'
 # for `tools/compare.py`; each rate is the best on held-out training images of TrashNet (benchmarks/choose_rates.py);
-# those of scratch, finetune, lpft and frozen_stem are the best for hymenoptera too
+# of hymenoptera too, but for what the two configs set
 arms = dict(
     scratch={'optim_wrapper.optimizer.lr': 0.03},
     head_x10={

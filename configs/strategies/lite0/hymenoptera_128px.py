@@ -15,3 +15,4 @@ data_preprocessor = dict(num_classes=2)
 train_dataloader = dict(dataset=dict(data_root='data/hymenoptera', data_prefix='train'))
 val_dataloader = dict(dataset=dict(data_root='data/hymenoptera', data_prefix='val'))
 test_dataloader = val_dataloader
+arms = dict(norm_only={'optim_wrapper.optimizer.lr': 0.03})
