@@ -157,7 +157,8 @@ def fit_time(chosen: Hyperparameters, preset: ModelPreset, images: int, held_out
 def _set_rate(chosen: Hyperparameters, family: str) -> None:
     chosen.lr, chosen.why['lr'] = _learning_rate(family, chosen.batch)
     chosen.weight_decay = _RATES[family][0]
-    chosen.why['weight_decay'] = 'as in its pretraining' if chosen.weight_decay else 'BiT: none'
+    reasons = dict(bit='BiT: none', few='usual with AdamW', probe='none for the head alone')
+    chosen.why['weight_decay'] = reasons.get(family, 'as in its pretraining')
 
 
 def _resolution(preset: ModelPreset, side: float) -> tuple[int, int, str]:
@@ -203,5 +204,5 @@ def _learning_rate(family: str, batch: int) -> tuple[float, str]:
     _, lr, reference, why = _RATES[family]
     if batch != reference:
         why += f'; times the square root of {batch} / {reference} (Krizhevsky 2014), for the same number of steps; ' \
-            'lr_finder tries single steps and finds more, which is for shorter runs (docs/small_data.md)'
+            'lr_finder tries single steps, and may find another (docs/small_data.md)'
     return float(f'{lr * math.sqrt(batch / reference):.2g}'), why
