@@ -293,8 +293,7 @@ def calibrate(args: argparse.Namespace) -> None:
     for arm in args.arms:
         short, long = (measured(args, arm, images, epochs, seed=99) for epochs in (1, 3))
         per_image = (long['cpu'] - short['cpu']) / (2 * images)
-        before = short['cpu'] - images * per_image
-        start = short.get('start', before)
+        start = short.get('start', before := short['cpu'] - images * per_image)
         cost = dict(start=start, frozen=(before - start) / images, per_image=per_image)
         found.setdefault(arm, {})[str(images)] = cost
         print(arm, json.dumps(cost), flush=True)
@@ -307,10 +306,8 @@ def epochs_of(args: argparse.Namespace, arm: str, images: int) -> int | None:
         return None
     if args.epochs:
         return int(args.epochs)
-    path = args.out / 'calibration.json'
-    costs = json.loads(path.read_text()).get(arm) if path.exists() else None
-    if costs is None:
-        sys.exit(f'{path}: has no seconds of {arm}; run --calibrate --arms {arm} first, or give --epochs')
+    found = json.loads((args.out / 'calibration.json').read_text()).get(arm)
+    costs = found or sys.exit(f'{args.out}: nothing on {arm}; run --calibrate --arms {arm}, or give --epochs')
     cost = costs[max((size for size in costs if int(size) <= images), key=int, default=min(costs, key=int))]
     rest = args.budget - cost['start'] - images * cost['frozen']
     return max(1, round(rest / images / cost['per_image']))
