@@ -51,8 +51,7 @@ Run = dict[str, Any]
 
 def images_of(folder: Path) -> list[str]:
     """Return the images of class folders, relative to the folder, sorted."""
-    found = (path for path in folder.glob('*/*') if path.suffix.lower() in ENDINGS)
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+    return sorted(path.relative_to(folder).as_posix() for path in folder.glob('*/*') if path.suffix.lower() in ENDINGS)
 
 
 def split(data: str) -> tuple[list[Path], list[Path]]:
@@ -293,7 +292,8 @@ def calibrate(args: argparse.Namespace) -> None:
     for arm in args.arms:
         short, long = (measured(args, arm, images, epochs, seed=99) for epochs in (1, 3))
         per_image = (long['cpu'] - short['cpu']) / (2 * images)
-        start = short.get('start', before := short['cpu'] - images * per_image)
+        before = short['cpu'] - images * per_image
+        start = short.get('start', before)
         cost = dict(start=start, frozen=(before - start) / images, per_image=per_image)
         found.setdefault(arm, {})[str(images)] = cost
         print(arm, json.dumps(cost), flush=True)

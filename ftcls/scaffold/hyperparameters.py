@@ -39,7 +39,7 @@ _RATES = dict(  # family: weight decay, learning rate, the batch size that it is
     cifar=(1e-4, 0.03, 32, '0.03 for 32 images: the best on held-out ones (benchmarks/choose_rates.py)'),
     vit=(0.05, 6e-4, 2048, 'Dong et al. 2022 (arXiv:2212.06138), ViT-B: AdamW with 6e-4 for 2,048 images per step'),
     swin=(0.05, 1e-4, 16, 'Liu et al. 2022 (arXiv:2201.03545), ConvNeXt: AdamW with 1e-4 for 16 images per step'),
-    probe=(0., 1e-3, 32, 'the default of AdamW, for the head alone'))
+    probe=(0., 1e-3, 32, 'the default of AdamW, for the head'))
 
 
 @dataclass
@@ -157,7 +157,7 @@ def fit_time(chosen: Hyperparameters, preset: ModelPreset, images: int, held_out
 def _set_rate(chosen: Hyperparameters, family: str) -> None:
     chosen.lr, chosen.why['lr'] = _learning_rate(family, chosen.batch)
     chosen.weight_decay = _RATES[family][0]
-    reasons = dict(bit='BiT: none', few='usual with AdamW', probe='none for the head alone')
+    reasons = dict(bit='BiT: none', few='usual with AdamW', probe='none, as for a linear probe')
     chosen.why['weight_decay'] = reasons.get(family, 'as in its pretraining')
 
 

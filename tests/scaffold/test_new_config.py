@@ -262,9 +262,12 @@ def test_a_time_gives_a_config_that_runs(place, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr('ftcls.scaffold.hyperparameters._LEAST_FINETUNING', 10**9)
         done = new_config('data', 'my.py', 'timm:test_efficientnet', weights='cnn.pth', device='cpu', time='1h')
-    assert load_config(done.path).model.backbone.frozen_stages == TIMMBackbone('test_efficientnet').num_stages_total
+    model = load_config(done.path).model
+    assert model.backbone.frozen_stages == TIMMBackbone('test_efficientnet').num_stages_total
+    assert 'norm_policy' not in model
     done = new_config('data', 'long.py', 'timm:test_efficientnet', weights='cnn.pth', device='cpu', time='1h')
     cfg = load_config(done.path)
+    assert cfg.model.norm_policy == 'eval' and cfg.optim_wrapper.optimizer.type == 'AdamW'
     assert cfg.custom_hooks[0].type == 'LinearProbeFineTuneHook' and cfg.param_scheduler.periods[0] == 16
     assert sum(cfg.param_scheduler.periods) == cfg.train_cfg.max_epochs and set(cfg.speed) == {'channels_last', 'amp'}
     for path in ('my.py', 'long.py'):
