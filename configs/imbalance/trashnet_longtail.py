@@ -1,6 +1,9 @@
 """Fine-tuning to TrashNet with uneven classes, 82 photos of cardboard down to 5 of trash, and two remedies.
 
 python tools/compare.py configs/imbalance/trashnet_longtail.py --arms none,weights,sampler --seeds 5
+
+Mean recall of the classes over 178 test photos, 5 seeds: none 61.87 ± 4.45, weights 61.23 ± 4.04, sampler
+62.79 ± 4.57 %; about 80 seconds per run on one slow core. The recall per class is in docs/small_data.md.
 """
 _base_ = ['../strategies/lite0/trashnet_128px.py']
 
