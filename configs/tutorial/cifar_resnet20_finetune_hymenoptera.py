@@ -62,7 +62,7 @@ test_evaluator = val_evaluator
 # the new classifier starts from random weights and learns ten times as fast as the backbone
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005),
-    paramwise_cfg=dict(custom_keys={'head': dict(lr_mult=10)}))
+    paramwise_cfg=dict(custom_keys={'^head': dict(lr_mult=10)}))
 param_scheduler = dict(type='CosineAnnealingLR', by_epoch=True, T_max=20, convert_to_iter_based=True)
 train_cfg = dict(by_epoch=True, max_epochs=20, val_interval=1)
 val_cfg = dict()

@@ -26,7 +26,7 @@ test_dataloader = dict(dataset=dict(subset='target', split='test', invert=True, 
 optim_wrapper = dict(
     optimizer=dict(type='Adam', lr=0.0003),
     # the new classifier learns ten times as fast as the backbone
-    paramwise_cfg=dict(custom_keys={'head': dict(lr_mult=10)}))
+    paramwise_cfg=dict(custom_keys={'^head': dict(lr_mult=10)}))
 # 60 epochs of 3 steps
 param_scheduler = dict(T_max=60)
 train_cfg = dict(max_epochs=60, val_interval=5)

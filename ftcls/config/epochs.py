@@ -1,5 +1,6 @@
 """Another number of epochs, and with it all that counts them."""
 import copy
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,8 +52,13 @@ def set_epochs(cfg: Config, epochs: int | None, option: str = '--epochs') -> lis
 
 
 def stretched(settings: Mapping[str, Any], factor: float) -> dict[str, Any]:
-    """Return the counts in the settings of a schedule, hook or loop, multiplied."""
-    return {key: _times(settings[key], factor) for key in _COUNTS if settings.get(key)}
+    """Return the counts in the settings of a schedule, hook or loop, multiplied; spans still end where others begin."""
+    new = {key: _times(settings[key], factor) for key in _COUNTS if settings.get(key)}
+    for key in {'T_max', 'periods'} & new.keys():
+        bounds = itertools.accumulate(as_list(settings[key]), initial=settings.get('begin', 0))
+        spans = [max(1, end - begin) for begin, end in itertools.pairwise(_times(list(bounds), factor))]
+        new[key] = spans if key == 'periods' else spans[0]
+    return new
 
 
 def _times(value: Any, factor: float) -> Any:

@@ -70,3 +70,14 @@ def test_a_typo_in_the_scope_is_named():
     cfg.default_scope = 'mmpretrian'
     with pytest.raises(ConfigError, match="default_scope='mmpretrian'.*did you mean 'mmpretrain'"):
         resolve(cfg, TrainOptions(seed=0))
+
+
+@pytest.mark.parametrize(('schedule', 'epochs', 'new'), [
+    (dict(type='CosineAnnealingLR', begin=6, end=300, T_max=294), 2, dict(begin=1, end=2, T_max=1)),
+    (dict(type='CosineAnnealingLR', begin=25, end=300, T_max=275), 30, dict(begin=2, end=30, T_max=28)),
+    (dict(type='CosineRestartLR', periods=[16, 150, 134], restart_weights=[1, 1, 1]), 31, dict(periods=[2, 15, 14])),
+])
+def test_a_schedule_ends_with_the_training(schedule, epochs, new):
+    cfg = Config(dict(train_cfg=dict(by_epoch=True, max_epochs=300), param_scheduler=[schedule]))
+    set_epochs(cfg, epochs)
+    assert {key: cfg.param_scheduler[0][key] for key in new} == new

@@ -129,6 +129,17 @@ def test_a_key_in_the_shade_of_longer_ones_is_said(log_lines: list[str]) -> None
         log_lines)
 
 
+def test_a_part_of_the_model_that_is_also_in_other_names_is_said(log_lines: list[str]) -> None:
+    model = Toy()
+    model.backbone.add_module('conv_head', nn.Linear(4, 4))
+    build(model, dict(custom_keys={'head': dict(lr_mult=10)}))
+    assert (
+        "custom_keys['head'] also matches backbone.conv_head.weight, backbone.conv_head.bias; '^head' matches head alone"
+        in '\n'.join(log_lines))
+    groups = build(model, dict(custom_keys={'^head': dict(lr_mult=10)})).optimizer.param_groups
+    assert groups[1]['param_names'] == ['head.weight', 'head.bias'] and 'also matches' not in log_lines[-1]
+
+
 @pytest.mark.parametrize(('rules', 'message'), [
     (dict(custom_keys={'haed': dict(lr_mult=1)}), r"custom_keys\['haed'\]: matches no parameter; did you mean 'head'"),
     (dict(custom_keys={'backbone.7': dict(lr_mult=1)}),

@@ -66,7 +66,7 @@ arms = dict(
     scratch={'optim_wrapper.optimizer.lr': 0.03},
     head_x10={
         'optim_wrapper.optimizer.lr': 0.001,
-        'optim_wrapper.paramwise_cfg': dict(custom_keys={'head': dict(lr_mult=10)})
+        'optim_wrapper.paramwise_cfg': dict(custom_keys={'^head': dict(lr_mult=10)})
     },
     layer_decay=_rates_by_stage(0.01, layer_decay_rate=0.5),
     discriminative=_rates_by_stage(0.01, lr_mult_range=(0.01, 1.)),

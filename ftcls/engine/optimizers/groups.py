@@ -11,7 +11,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ftcls.utils import ConfigError, did_you_mean, is_regex, match_names
 from ftcls.utils.arguments import check_arguments
-from ftcls.utils.names import name_parts
+from ftcls.utils.names import enumerate_names, name_parts
 from ftcls.utils.tree import grouped
 
 __all__ = ['LayerwiseCfg', 'ParamwiseCfg', 'Rules', 'Setting', 'merge_groups', 'named_settings']
@@ -250,6 +250,12 @@ def _idle_rules(rules: Rules, owned: list[tuple], decided: Mapping[str, str], us
         if winners:
             why = f'longer keys decide for all parameters that it matches ({", ".join(map(repr, winners))})'
         notes.append(f'{_WHERE}.custom_keys[{key!r}] has no effect: {why}')
+    parts = {name.partition('.')[0] for name in trainable}
+    for key in [key for key in rules.custom if key in parts]:
+        also = [name for name in _matches(key, trainable) if decided[name] == key and not name.startswith(f'{key}.')]
+        if also:
+            where = f'{_WHERE}.custom_keys[{key!r}]'
+            notes.append(f"{where} also matches {enumerate_names(also, 2)}; '^{key}' matches {key} alone")
     notes += [f'{_WHERE}.{key} has no effect on any trainable parameter' for key in rules.mults if key not in used]
     if rules.layerwise and rules.cfg.layer_decay_rate in (None, 1.) and rules.cfg.lr_mult_range is None:
         notes.append(f'{_LAYERWISE} has no effect: {_WHERE} has neither layer_decay_rate nor lr_mult_range')
