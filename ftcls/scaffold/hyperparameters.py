@@ -128,9 +128,10 @@ def fit_time(chosen: Hyperparameters, preset: ModelPreset, images: int, held_out
     Raises:
         ConfigError: If the features of all images take longer.
     """
-    left = _MARGIN * seconds - _OVERHEAD - (_VIEWS * images + held_out) * pace.evaluation
+    features = _OVERHEAD + (_VIEWS * images + held_out) * pace.evaluation
+    left = _MARGIN * seconds - features
     if left < 0:
-        least = math.ceil((_OVERHEAD + (_VIEWS * images + held_out) * pace.evaluation) / _MARGIN)
+        least = math.ceil(features / _MARGIN)
         raise ConfigError(f'--time {seconds:g}s: too short for {images} training images on this machine; give at '
                           f'least {least}s')
     epochs = int(left / (images * pace.training + held_out * pace.evaluation))
@@ -141,7 +142,9 @@ def fit_time(chosen: Hyperparameters, preset: ModelPreset, images: int, held_out
     if epochs < _LEAST_FINETUNING:
         chosen.frozen_stages, chosen.norm_policy, chosen.probe, chosen.epochs = preset.stages, 'train', 0, _PROBE
         chosen.warmup, chosen.why['schedule'] = 1, 'a warm-up over the first epoch'
-        chosen.why['frozen_stages'] = f'{why}: time for a linear probe only, on features that are computed once'
+        chosen.why['frozen_stages'] = f'{why}: less than {_LEAST_FINETUNING} epochs, so a linear probe, on features ' \
+            f'that are computed once; it takes about {features:.0f} s'
+        chosen.why.pop('norm_policy', None)
     elif epochs < chosen.epochs:
         share = epochs / chosen.epochs
         chosen.milestones = sorted({max(1, round(share * one)) for one in chosen.milestones})
@@ -151,6 +154,12 @@ def fit_time(chosen: Hyperparameters, preset: ModelPreset, images: int, held_out
         why = f'{chosen.why["epochs"]}; {why} would be enough for {epochs}'
         chosen.epochs += chosen.probe
     chosen.why['epochs'] = why
+    if chosen.probe:
+        chosen.why |= dict(
+            epochs=f'{chosen.probe} of the head alone, then {chosen.epochs - chosen.probe} of all that learns; {why}',
+            schedule='half a cosine for the head alone, then a lower one',
+            lr=f'{chosen.why["lr"]}; then a tenth of it for all that learns',
+            weight_decay='none, as for a linear probe; measured so for what follows too (docs/small_data.md)')
     if chosen.views:
         chosen.mixup, chosen.why['mixup'] = 0., 'none: the features of single images are computed once'
 

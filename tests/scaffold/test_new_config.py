@@ -244,7 +244,10 @@ def test_a_time_is_spent_on_the_head_first():
     short = fitted('resnet18', 500)
     assert short.norm_policy == 'train' and short.lr == 0.0042, '0.003 for 32 images'
     assert (short.frozen_stages, short.epochs, short.probe, short.views) == (4, 16, 0, 2) and short.uses_adamw
+    assert '500 s at 20 images/s' in short.why['frozen_stages'] and 'takes about 37 s' in short.why['frozen_stages']
+    assert 'norm_policy' not in short.why
     some = fitted('resnet18', 600)
+    assert '16 of the head alone, then 9 of all that learns' in some.why['epochs'] and 'BiT' not in some.why['schedule']
     assert (some.frozen_stages, some.norm_policy, some.probe, some.epochs) == (1, 'eval', 16, 16 + int(
         (540 - 15 - 22) / 52)) and some.uses_adamw
     assert '600 s at 20 images/s' in some.why['epochs'] and some.layout == Layout(True)
