@@ -56,6 +56,17 @@ def _assert_same(one: tuple, other: tuple) -> None:
     assert all(torch.equal(value, other[0][name]) for name, value in one[0].items())
 
 
+def test_a_long_computation_says_how_far_it_is(digits: Digits, tmp_path: Path, own_home: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('ftcls.engine.hooks.feature_cache.LONGEST_SILENCE', 0.)
+    cfg = digits(feature_cache=dict(views=2), **{'model.backbone.frozen_stages': 2})
+    _train(cfg, tmp_path / 'run')
+    images = len(DATASETS.build(cfg.train_dataloader.dataset))
+    log = _log(tmp_path / 'run')
+    assert f'for {2 * images:,} images (2 views of {images:,})' in log
+    assert f'feature_cache: {cfg.train_dataloader.batch_size} of {2 * images:,} images' in log
+
+
 @pytest.mark.parametrize('frozen', [0, 2])
 def test_features_give_the_same_training(digits: Digits, tmp_path: Path, own_home: Path, frozen: int) -> None:
     settings = {'model.backbone.frozen_stages': frozen}

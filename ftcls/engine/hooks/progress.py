@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ['ProgressHook']
 
 _SECONDS_BETWEEN_UPDATES = 0.1  # reading the loss makes a GPU wait, and nobody reads faster than this
-_LONGEST_SILENCE = 30.
+LONGEST_SILENCE = 30.
 _TITLES = dict(val='validation', test='test')
 
 
@@ -139,7 +139,7 @@ class ProgressHook(Hook):
         """Tell whether the log would be silent for too long if the next line came after the next iteration."""
         now = monotonic()
         duration, self._last_iter = now - self._last_iter, now
-        return now - self._lines.last + duration > _LONGEST_SILENCE
+        return now - self._lines.last + duration > LONGEST_SILENCE
 
     def _state(self, runner: Runner, outputs: Mapping[str, Any] | None, mode: str) -> list[str]:
         if mode != 'train':
