@@ -96,7 +96,7 @@ def argument_faults(
             continue
         elif accepted is not None:
             yield text + did_you_mean(key, [*accepted, *taken])
-        elif near := difflib.get_close_matches(key, known.keys() - given.keys(), n=1, cutoff=_SAME_WORD):
+        elif near := difflib.get_close_matches(key, known, n=1, cutoff=_SAME_WORD):
             yield f'{text}; did you mean {near[0]!r}?'
 
 

@@ -213,6 +213,10 @@ def test_an_open_class_still_knows_its_own_arguments() -> None:
     validate_config(changed({'model.backbone': backbone}))
     assert "'frozen_stages'" in faults_of(changed({'model.backbone': {**backbone, 'frozen_stage': 1}}))[0]
     assert 'must be of type int' in faults_of(changed({'model.backbone': {**backbone, 'frozen_stages': '1'}}))[0]
+    both = changed({'model.backbone': {**backbone, 'frozen_stages': 1, 'frozen_stage': 2}})
+    assert faults_of(both) == [
+        "model.backbone.frozen_stage: TIMMBackbone takes no argument 'frozen_stage'; did you mean 'frozen_stages'?"
+    ]
 
 
 def test_a_missing_backbone_is_answered_with_backbones() -> None:

@@ -162,7 +162,8 @@ class TestTIMM:
 
     @pytest.mark.parametrize('args, words', [
         (dict(model_name='resnet17'), "'resnet17'.*did you mean"),
-        (dict(model_name='resnet18', no_such=1), 'no_such'),
+        (dict(model_name='resnet18', no_such=1, drop_rate=0.1), r"timm's resnet18 does not take {'no_such': 1}: "),
+        (dict(model_name='resnet18', frozen=2), r"does not take {'frozen': 2}: .*; did you mean 'frozen_stages'\?"),
         (dict(model_name='resnet18', pretrained='a.pth'), 'pretrained'),
         (dict(model_name='resnet18', pretrained=True, checkpoint_path='a.pth'), 'not several'),
     ])

@@ -7,6 +7,7 @@ from torch import nn
 
 from ftcls.registry import MODELS
 from ftcls.utils import ConfigError, did_you_mean
+from ftcls.utils.arguments import own_arguments
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import PositiveInt
 from ..layers import norm_class
@@ -30,7 +31,11 @@ def build_timm(model_name: str, user: str = 'TIMMBackbone', **options: Any) -> n
     try:
         return timm.create_model(model_name, **options)
     except (TypeError, AttributeError) as err:
-        raise ConfigError(f"timm's {model_name} does not take {options}: {err}") from None
+        named = {name: value for name, value in options.items() if f"'{name}'" in str(err)}
+        written = named or {name: value for name, value in options.items() if value is not False and name != 'in_chans'}
+        own = own_arguments(MODELS.get(user))
+        hints = [did_you_mean(name, own, most=1, lists=False) for name in named]
+        raise ConfigError(f"timm's {model_name} does not take {written}: {err}{''.join(hints)}") from None
 
 
 @MODELS.register_module()
