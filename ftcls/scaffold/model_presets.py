@@ -3,15 +3,17 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from mmengine.registry import DefaultScope
 
 from ftcls.config.loading import config_folder, read_config
 from ftcls.registry import MODELS
-from ftcls.utils import ConfigError, did_you_mean
+from ftcls.utils import CheckpointError, ConfigError, did_you_mean
+from ftcls.utils.checkpoint.loading import check_report, find_state_dict, match_state_dict, read_checkpoint
 
-__all__ = ['ModelPreset', 'make_preset']
+__all__ = ['ModelPreset', 'check_weights', 'make_preset']
 
 _AKAMASTER = 'https://github.com/akamaster/pytorch_resnet_cifar10/raw/master/pretrained_models/resnet'
 _CIFAR_WEIGHTS = {20: '12fca82f', 32: 'd509ac18', 44: '014dd654', 56: '4bfd9763', 110: '1d1ed7c2'}
@@ -72,6 +74,31 @@ def make_preset(name: str, weights: str | None = None) -> ModelPreset:
     else:
         preset = _base_preset(name, weights)
     return replace(preset, weights=weights or preset.weights)
+
+
+def check_weights(preset: ModelPreset) -> None:
+    """Check that a file of weights is for the network.
+
+    Raises:
+        CheckpointError: If not, with how much of it fits; or if it cannot be read.
+    """
+    backbone = preset.backbone
+    if preset.base:
+        backbone = {**read_config(config_folder() / '_base_' / 'models' / f'{preset.base}.py').model.backbone, **backbone}
+    with DefaultScope.overwrite_default_scope('ftcls'):
+        built = MODELS.build(backbone)
+    state_dict, _ = find_state_dict(read_checkpoint(preset.weights))
+    _, report = match_state_dict(state_dict, built, adapt_input='repeat')
+    report.source = preset.weights
+    try:
+        check_report(report, state_dict, built)
+    except CheckpointError as err:
+        text = f'--weights {str(err).splitlines()[0]}; {preset.label} is not its network, choose that with --backbone'
+        named = re.split('[-.]', Path(preset.weights).name)[0]
+        with suppress(ConfigError):
+            if named not in preset.label:
+                text += f', by its name {_library(named, [])}:{named}'
+        raise CheckpointError(text) from None
 
 
 def _base_preset(name: str, weights: str | None) -> ModelPreset:

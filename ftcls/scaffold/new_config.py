@@ -16,7 +16,7 @@ from .budget import measure_pace, parse_time
 from .folder_report import FolderReport, report_folder
 from .hyperparameters import choose_hyperparameters, fit_time
 from .mask_folders import find_masks
-from .model_presets import ModelPreset, make_preset
+from .model_presets import ModelPreset, check_weights, make_preset
 from .template import VAL_FRACTION, write_config
 from .unet import write_unet_config
 
@@ -79,9 +79,12 @@ def new_config(data: str | os.PathLike,
         facts = write_unet_config(path, folder, masks, seed, device)
     else:
         report = report_folder(data, check)
-        if weights is not None and '://' not in weights and not Path(weights).expanduser().is_file():
+        is_local = weights is not None and '://' not in weights
+        if is_local and not Path(weights).expanduser().is_file():
             raise MissingFileError(f'--weights {weights}: no such file{missing_hint(weights)}')
         preset = make_preset(backbone or _default_backbone(report, device), weights)
+        if is_local:
+            check_weights(preset)
         facts = _write_finetuning(path, report, preset, seed, device, seconds)
     validate_config(load_config(path))
     return NewConfig(path, facts)

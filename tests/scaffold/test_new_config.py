@@ -15,7 +15,7 @@ from ftcls.scaffold.budget import Pace, parse_time
 from ftcls.scaffold.folder_report import report_folder
 from ftcls.scaffold.hyperparameters import choose_hyperparameters, fit_time
 from ftcls.scaffold.model_presets import make_preset
-from ftcls.utils import ConfigError, DataError, MissingFileError
+from ftcls.utils import CheckpointError, ConfigError, DataError, MissingFileError
 
 
 def write_images(folder: Path, count: int, seed: int, size: tuple[int, int] = (40, 30)) -> None:
@@ -136,14 +136,21 @@ def test_medium_set_gets_mixup_and_a_loss_that_takes_it(place, monkeypatch):
     (dict(backbone='CifarResNet-21'), ConfigError, 'CifarResNet-{20,32'),
     (dict(data='there.py'), MissingFileError, 'is a file'),
     (dict(weights='nope.pth'), MissingFileError, '--weights nope.pth: no such file'),
+    (dict(weights='weights.th', backbone='resnet18'), CheckpointError,
+     '--weights weights.th has 0 of 100 tensors of ResNet (without classifier), 0%; needed: 95%; resnet18 is not its '
+     'network, choose that with --backbone'),
+    (dict(weights='resnet34-1234.th'), CheckpointError, 'choose that with --backbone, by its name torchvision:resnet34'),
+    (dict(weights='there.py'), CheckpointError, 'there.py'),
     (dict(out='my.txt'), ConfigError, 'end in .py'),
     (dict(out='there.py'), ConfigError, 'exists already'),
     (dict(check=0), ConfigError, 'at least 1'),
 ])
 def test_what_cannot_be(place, spoil, error, said):
     (place / 'there.py').touch()
+    torch.save({'conv1.weight': torch.ones(64, 3, 7, 7)}, place / 'resnet34-1234.th')
     with pytest.raises(error, match=re.escape(said)):
         new_config(**{'data': 'data', 'out': 'my.py', 'device': 'cpu', **spoil})
+    assert not Path('my.py').exists()
 
 
 def test_other_layouts_are_told_apart(place):
