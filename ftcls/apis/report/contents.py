@@ -83,7 +83,9 @@ class RunContents:
         verdict: Sentences, the most important first; code is between backticks.
         facts: What and how much: time, memory, environment …
         records: Of ``metrics.jsonl``.
-        predictions: Of the best checkpoint, for the test set if it was tested, else for the validation set.
+        predictions: Of the best checkpoint, for the test set if it was tested, else for the validation set. Their split
+            is 'val' too where all test images are validation images.
+        validated: How many test images are validation images.
         metric: The name of the score, '' if there is none.
         score: Its value in percent, the mean over the images; ``interval``: the 95 % interval of that.
         score_without_duplicates: The same score without images that are training images too; None if there are none.
@@ -108,6 +110,7 @@ class RunContents:
     facts: list[tuple[str, str]] = field(default_factory=list)
     records: list[dict] = field(default_factory=list)
     predictions: Predictions | None = None
+    validated: int = 0
     metric: str = ''
     score: float | None = None
     interval: tuple[float, float] | None = None

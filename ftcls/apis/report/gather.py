@@ -3,6 +3,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,7 @@ from ftcls.utils.names import command, plural
 from ftcls.utils.plain_files import load_plain
 from ftcls.visualization import read_records
 from .contents import RunContents
-from .images import SplitImages
+from .images import SplitImages, count_validation_images
 from .judging import calibrate_scores, class_rows, example_of, find_suspects, image_scores, is_known, mean_interval
 from .verdict import verdict_of
 
@@ -58,10 +59,14 @@ def gather_run(work_dir: str | os.PathLike,
         run.records = read_records(folder / 'metrics.jsonl')
     with _noting(run, 'predictions'):
         source = checkpoint or str(find_checkpoint(folder))
-        run.predictions = kept_predictions(folder, cfg, source, 'test') or predictions_of(folder, checkpoint)
+        found = run.predictions = kept_predictions(folder, cfg, source, 'test') or predictions_of(folder, checkpoint)
+        with _noting(run, 'validation images in the test set'):
+            run.validated = count_validation_images(cfg, found)
+        if run.validated == len(found.paths):
+            run.predictions = replace(found, split='val')
         _judge(run)
         with _noting(run, f'images (seen from {os.getcwd()}; start in the folder in which the training was started)'):
-            _show(run, SplitImages(cfg, source, run.predictions))
+            _show(run, SplitImages(cfg, source, found))
         if run.class_table:
             with _noting(run, 'labels'):
                 _suspect(run, places)

@@ -1,15 +1,18 @@
 """The images of a report as the network gets them: mistakes and their cause, masks, images that are there twice."""
+from collections.abc import Mapping
 from contextlib import suppress
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from torch.utils.data import Dataset
 
 from ftcls.apis.analysis.browse import denormalised
 from ftcls.apis.inference.model_zoo import get_model
 from ftcls.apis.training.data_checks import MOST_COMPARED
 from ftcls.apis.training.loaders import build_datasets
-from ftcls.datasets.duplicates import find_doubles, images_of, same_content
+from ftcls.datasets.duplicates import Image, find_doubles, images_of, same_content
+from ftcls.engine.hooks import data_digest
 from ftcls.evaluation import DiceMetric, IoUMetric
 from ftcls.evaluation.predictions import Predictions
 from ftcls.utils import DataError, UserError
@@ -17,7 +20,7 @@ from ftcls.utils.names import command
 from .contents import Example, Segment
 from .judging import example_of, image_scores, is_known
 
-__all__ = ['SplitImages']
+__all__ = ['SplitImages', 'count_validation_images']
 
 _MOST = 12  # mistakes
 _MOST_DRAWN = 6  # masks
@@ -107,12 +110,31 @@ class SplitImages:
             DataError: If they are too many to compare.
         """
         train = build_datasets(self.cfg, ['train'], self.predictions.classes or None)[0]['train']
-        if len(train) + len(self.dataset) > MOST_COMPARED:
-            raise DataError(f'more than {MOST_COMPARED:,} images; {command("check_data")} compares them')
-        images = [image for image, _ in images_of(train, 'train')]
-        images += [image for image, _ in images_of(self.dataset, self.predictions.split)]
         found = []
-        for (kind, _), pairs in find_doubles(same_content(images)).items():
+        groups = _same_images({'train': train, self.predictions.split: self.dataset})
+        for (kind, _), pairs in find_doubles(groups).items():
             if kind != 'copy':
                 found += [(kind, image.name, first.name) for image, first in pairs]
         return found
+
+
+def count_validation_images(cfg: Config, predictions: Predictions) -> int:
+    """Return how many images of a test set are validation images too, by content; 0 if it is no test set.
+
+    Raises:
+        DataError: If they are too many to compare.
+    """
+    if predictions.split != 'test' or not cfg.get('val_dataloader'):
+        return 0
+    if predictions.data == data_digest(cfg, 'val'):
+        return len(predictions.paths)
+    groups = _same_images(build_datasets(cfg, ['val', 'test'], predictions.classes or None)[0])
+    splits = ([image.split for image in group] for group in groups)
+    return sum(names.count('test') for names in splits if 'val' in names)
+
+
+def _same_images(datasets: Mapping[str, Dataset]) -> list[list[Image]]:
+    """Return the groups of images of some splits that have the same content."""
+    if sum(map(len, datasets.values())) > MOST_COMPARED:
+        raise DataError(f'more than {MOST_COMPARED:,} images; {command("check_data")} compares them')
+    return same_content([image for split, dataset in datasets.items() for image, _ in images_of(dataset, split)])

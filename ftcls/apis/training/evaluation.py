@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ftcls.config.resolve import EvalOptions, resolve, work_dir_of
-from ftcls.engine.hooks import SpeedHook, keep_predictions, record_predictions
+from ftcls.engine.hooks import SpeedHook, data_digest, keep_predictions, record_predictions
 from ftcls.engine.mmengine_compat import set_test_loop
 from ftcls.registry import LOOPS
 from ftcls.utils import CheckpointError, ConfigError, DataError
@@ -77,6 +77,8 @@ def test(cfg: Config,
         samples['test'] = [{key: views[0] for key, views in sample.items()} for sample in samples['test']]
     loaders = build_loaders(resolved.cfg, datasets)
     runner = build_runner(resolved.cfg, loaders, [BadSampleHook(), SpeedHook()])
+    if cfg.get('val_dataloader') and data_digest(cfg, 'test') == data_digest(cfg, 'val'):
+        report.facts['test set'] = ['all test images are validation images']
     for title, lines in {**report.facts, 'config': resolved.notes}.items():
         for line in lines:
             print_log(f'{title}: {line}', logger='current')

@@ -130,7 +130,40 @@ def test_test_set_comes_first(work_dir: Path, data: Path, tmp_path: Path) -> Non
     found = gather_run(folder, checkpoint)
     assert (found.predictions.split, len(found.predictions.paths)) == ('test', 8)
     assert '8 test images' in found.verdict[0] and not found.duplicates
-    assert not any('chose the checkpoint' in line for line in found.verdict)
+    assert not any('validation image' in line for line in found.verdict) and found.validated == 0
+
+
+@pytest.mark.parametrize('kind, said', [
+    ('same dataset', 'All test images are validation images.'),
+    ('same files', 'All test images are validation images.'),
+    ('some files', 'Of the 10 test images 2 are validation images.'),
+    ('one file', 'Of the 9 test images 1 is a validation image.'),
+])  # yapf: disable
+def test_test_images_that_chose_the_checkpoint_are_named(kind: str, said: str, work_dir: Path, data: Path,
+                                                         contents: RunContents, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(work_dir, tmp_path / 'animals'))
+    cfg = Config.fromfile(next(folder.glob('*.py')))
+    tested = cfg.test_dataloader.dataset
+    if kind == 'same dataset':
+        cfg.test_dataloader = cfg.val_dataloader
+    else:
+        tested.data_root = str(tmp_path)
+        shutil.copytree(data / ('val' if kind == 'same files' else 'test'), tmp_path / 'test')
+    if kind in ('some files', 'one file'):
+        for number in range(2 if kind == 'some files' else 1):
+            shutil.copy(data / 'val' / 'cat' / f'{number}.png', tmp_path / 'test' / 'cat' / f'again{number}.png')
+    cfg.dump(next(folder.glob('*.py')))
+    apis.test(cfg, str(next(folder.glob('best_*.pth'))), work_dir=str(folder))
+    found = gather_run(folder)
+    assert said in found.verdict and contents.verdict[2] in found.verdict  # what chose the checkpoint
+    log = ''.join(log.read_text() for log in folder.glob('*/*.log'))
+    assert ('test set: all test images are validation images' in log) == (kind == 'same dataset')
+    if 'All' in said:
+        assert found.verdict[0] == contents.verdict[0] and found.predictions.split == 'val'
+        assert len(found.mistakes) == len(found.suspects) == len(found.duplicates) == 1
+        assert found.suspects_basis == 'by the scores on the val set' and found.image_of(0).shape == (32, 32, 3)
+    else:
+        assert ' test images; 95 % interval' in found.verdict[0] and found.predictions.split == 'test'
 
 
 def test_without_data_without_checkpoint_without_run(work_dir: Path, tmp_path: Path) -> None:

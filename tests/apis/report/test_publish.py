@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import yaml
 from mmengine.config import Config
 from safetensors.torch import load_file
 
-from ftcls.apis import TrainOptions, get_model, predict_files, publish, train
+from ftcls.apis import TrainOptions, get_model, predict_files, publish, test, train
 from ftcls.apis.report import publish as module
 from ftcls.utils import ConfigError
 from ftcls.version import __version__, commit_of
@@ -123,6 +124,30 @@ def test_the_card_says_what_is_known(published: Path) -> None:
         assert known in text, known
     assert result['dataset']['name'] == 'val' and 'ftcls predict published IMAGES' in text, 'the data by its folder'
     assert str(Path.home()) not in text and str(published.parent.parent) not in front + text, 'no path of the author'
+
+
+@pytest.mark.parametrize('images, split, said', [
+    ('val', 'val', ['chosen on the validation images', 'No test set was measured']),
+    ('mixed', 'test', ['chosen on some of the test images']),
+    ('new', 'test', []),
+])
+def test_the_card_says_whether_the_tested_images_chose_the_checkpoint(images: str, split: str, said: list, run: Path,
+                                                                      tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / 'run', ignore=shutil.ignore_patterns('published')))
+    cfg = Config.fromfile(next(folder.glob('*.py')))
+    cfg.update(test_dataloader=cfg.val_dataloader.copy(), test_evaluator=cfg.val_evaluator, test_cfg={})
+    root = Path(shutil.copytree(run.parent / 'val', tmp_path / images))
+    cfg.test_dataloader.dataset = {**cfg.val_dataloader.dataset, 'data_root': str(root)}
+    for path in sorted(root.glob('*/*.png'))[{'val': 12, 'mixed': 3}.get(images, 0):]:
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    cfg.dump(next(folder.glob('*.py')))
+    test(cfg, str(next(folder.glob('best_*.pth'))), work_dir=str(folder))
+    _, front, text = (publish(folder) / 'README.md').read_text().split('---\n', 2)
+    assert yaml.safe_load(front)['model-index'][0]['results'][0]['dataset']['split'] == split
+    assert f'| metric | {split}, 12 images |' in text
+    limits = text.split('## Limits')[1]
+    claims = ('chosen on the validation images', 'chosen on some of the test images', 'No test set was measured')
+    assert [claim for claim in claims if claim in limits] == said
 
 
 def test_the_commit_is_that_of_the_training(run: Path, published: Path, tmp_path: Path) -> None:
