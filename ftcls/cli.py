@@ -14,6 +14,7 @@ from pathlib import Path
 
 import ftcls
 from ftcls.signals import RunStopped, stop_signals
+from ftcls.utils.errors import OverrideError, UserError, unwrapped
 from ftcls.utils.names import SHORT_COMMANDS, command, did_you_mean, shipped_folder
 
 __all__ = ['add_config_options', 'main', 'run_tool']
@@ -164,15 +165,26 @@ def _exit_code(main: Callable[[], int | None]) -> int:
     return code
 
 
+def _other_faults(err: OverrideError) -> str:
+    """Return a line break and what else is wrong with the config that overrides do not fit, or ``''``."""
+    from ftcls.config.validation import validate_config
+    try:
+        validate_config(err.cfg)
+    except UserError as others:
+        return f'\n{others}'
+    return ''
+
+
 def _report(err: Exception) -> int:
     """Print what went wrong and return the exit code."""
     import traceback
 
     from ftcls.apis.training.distributed import count_event
-    from ftcls.utils.errors import UserError, unwrapped
 
     is_user_error = isinstance(err, UserError)
     text = str(unwrapped(err)) if is_user_error else str(err)
+    if isinstance(err, OverrideError):
+        text += _other_faults(err)
     if 'Original Traceback' in text:  # from a data loading worker, whose own message comes last
         text = text.rsplit(f'{type(err).__name__}: ', 1)[-1].strip()
     failures = count_event('failed')

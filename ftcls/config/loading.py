@@ -12,9 +12,9 @@ from mmengine.config import Config, ConfigDict
 
 from ftcls.registry import Registry
 from ftcls.utils.arguments import argument_faults, matches_type, own_arguments
-from ftcls.utils.errors import ConfigError, MissingFileError, UserError
-from ftcls.utils.names import did_you_mean, missing_hint
-from ftcls.utils.tree import as_list, find_paths
+from ftcls.utils.errors import ConfigError, MissingFileError, OverrideError, UserError
+from ftcls.utils.names import did_you_mean, missing_hint, nearest
+from ftcls.utils.tree import as_list, find_paths, walk
 from .reading import config_folder, is_foreign, lazy_bases, named, read_config, resolve_config_path, shipped_configs
 from .schema import KEYS, TOP_LEVEL_KEYS, Key, default_type
 
@@ -127,7 +127,9 @@ def _missing_file(path: Path, chain: tuple[Path, ...]) -> str:
     if path.is_dir():
         return f'{text} is a folder, not a config file'
     if not chain and not path.suffix:
-        hint = did_you_mean(path.name, shipped_configs(), lists=False) or missing_hint(path)
+        near = nearest(path.name, os.listdir(path.parent)) if path.parent != Path() and path.parent.is_dir() else []
+        hint = did_you_mean(str(path), [str(path.with_name(name)) for name in near])
+        hint = hint or did_you_mean(path.name, shipped_configs(), lists=False) or missing_hint(path)
         return f'{path} is no config, work dir or name of list_models(){hint}'
     shipped = f'_base_{path.as_posix().rpartition("_base_")[2]}'
     if (config_folder() / shipped).is_file():
@@ -266,11 +268,12 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
     one that its component accepts is checked with the whole config, by ``validate_config``.
 
     Raises:
-        ConfigError: If the path leads nowhere, or ends at an intermediate variable that nothing reads any more.
+        OverrideError: If paths lead nowhere, or end at an intermediate variable that nothing reads any more; the others
+            are set.
     """
-    for path in overrides:
-        _check_override_path(cfg, path)
-    for path, value in sorted(overrides.items(), key=lambda item: not item[0].endswith('._delete_')):
+    faults = {path: text for path in overrides if (text := _path_fault(cfg, path))}
+    fitting = {path: value for path, value in overrides.items() if path not in faults}
+    for path, value in sorted(fitting.items(), key=lambda item: not item[0].endswith('._delete_')):
         top, *keys = path.split('.')
         try:
             cfg[top] = _with(cfg.get(top), keys, value)
@@ -282,6 +285,10 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
             del cfg._cfg_dict[name]
         if name != 'arms':  # which are overrides themselves
             _take_back(name, value, key.registry)
+    if faults:
+        err = OverrideError('\n'.join(f'--cfg-options {path}: {text}' for path, text in faults.items()))
+        err.cfg = cfg
+        raise err
 
 
 def _with(node: Any, keys: Sequence[str], value: Any) -> Any:
@@ -341,13 +348,14 @@ def _is_unset(key: str, node: Mapping, name: str, registry: Registry | None) -> 
     return any(argument_faults(component, {name: None}, name))
 
 
-def _check_override_path(cfg: Config, path: str) -> None:
+def _path_fault(cfg: Config, path: str) -> str | None:
+    """Return why the path of an override leads nowhere, or None if it does not."""
     keys = path.split('.')
     top = keys[0]
     if top not in TOP_LEVEL_KEYS:
         if top in cfg:
-            raise ConfigError(f'--cfg-options {path}: {_variable_advice(cfg, keys)}')
-        raise ConfigError(f'--cfg-options {path}: the config has no key {top!r}{did_you_mean(top, TOP_LEVEL_KEYS)}')
+            return _variable_advice(cfg, keys)
+        return f'the config has no key {top!r}{_full_keys(cfg, keys) or did_you_mean(top, TOP_LEVEL_KEYS)}'
     node: Any = cfg._cfg_dict
     for depth, key in enumerate(keys):
         here = '.'.join(keys[:depth])
@@ -355,12 +363,22 @@ def _check_override_path(cfg: Config, path: str) -> None:
             node = node.get(key)
         elif isinstance(node, list | tuple):
             if not key.lstrip('-').isdigit() or not -len(node) <= int(key) < len(node):
-                raise ConfigError(f'--cfg-options {path}: {here} has the indices 0 to {len(node) - 1}, not {key!r}')
+                return f'{here} has the indices 0 to {len(node) - 1}, not {key!r}'
             node = node[int(key)]
         elif node is not None:
-            raise ConfigError(f'--cfg-options {path}: {here} is the {type(node).__name__} {node!r}; set {here} itself')
-        if node is None:
-            return  # new: the validation decides whether the component takes it
+            return f'{here} is the {type(node).__name__} {node!r}; set {here} itself'
+        if node is None:  # new: the validation decides whether the component takes it
+            break
+    return None
+
+
+def _full_keys(cfg: Config, keys: Sequence[str], most: int = 3) -> str:
+    """Return a hint at the first places of a config that end in a key which was given without its path, or ``''``."""
+    roots = {name: value for name, value in cfg.items() if name in TOP_LEVEL_KEYS and name != 'arms'}
+    ends = [path for path, _ in walk(roots) if path.rpartition('.')[2] == keys[0]]
+    if not ends:
+        return ''
+    return f'; did you mean {" or ".join(repr(".".join([path, *keys[1:]])) for path in ends[:most])}?'
 
 
 def _variable_advice(cfg: Config, keys: list[str], file: str = 'the config file') -> str:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 __all__ = [
     'UserError', 'ConfigError', 'DataError', 'CheckpointError', 'MissingFileError', 'DownloadError', 'MachineError',
-    'RunningError', 'describe_error', 'located', 'unwrapped'
+    'OverrideError', 'RunningError', 'describe_error', 'located', 'unwrapped'
 ]
 
 
@@ -47,6 +47,16 @@ def located(path: str) -> Iterator[None]:
 
 class ConfigError(UserError, ValueError):
     """The config, or an override of it, asks for something that cannot be done."""
+
+
+class OverrideError(ConfigError):
+    """Overrides do not fit the config.
+
+    Attributes:
+        cfg: The config with the overrides that fit.
+    """
+
+    cfg = None
 
 
 class DataError(UserError, ValueError):

@@ -11,6 +11,7 @@ from mmengine.config import ConfigDict
 
 from ftcls.config.loading import apply_overrides, config_folder, load_config, parse_value
 from ftcls.utils import ConfigError, MissingFileError
+from ftcls.utils.errors import OverrideError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -223,6 +224,23 @@ def test_none_takes_back_what_a_base_sets(tmp_path, path, value):
         for key in [top, *keys][:-1]:
             node = node[key]
         assert node.get(path.rpartition('.')[2], 'absent') == value
+
+
+@pytest.mark.parametrize(('override', 'hint'), [
+    ('step_size=3', "'param_scheduler.1.step_size'"),
+    ('optimizer.lr=1', "'optim_wrapper.optimizer.lr'"),
+    ('modle.type=1', "'model'"),
+])
+def test_a_key_without_its_path_is_answered_with_the_path(tmp_path, override, hint):
+    key = override.split('.')[0].split('=')[0]
+    with pytest.raises(ConfigError, match=f"the config has no key '{key}'; did you mean {hint}"):
+        load_config(write(tmp_path, base=BASE), [override])
+
+
+def test_overrides_that_fit_are_set_beside_those_that_do_not(tmp_path):
+    with pytest.raises(OverrideError, match="(?s)no key 'foo'.*mean.3.* the indices 0 to 1") as caught:
+        load_config(write(tmp_path, base=BASE), ['foo=1', 'model.mean.3=1', 'model.mean.1=3'])
+    assert caught.value.cfg.model.mean == [1.0, 3]
 
 
 def test_no_split_needs_no_fraction(tmp_path):

@@ -102,6 +102,13 @@ def typo_in_an_override(place: Place) -> list[str]:
     return ['--cfg-options', 'modle.backbone.depth=32']
 
 
+@wrong("modle.backbone.depth: the config has no key 'modle'", "lr: the config has no key 'lr'", 'config.py: 2 faults:',
+       "optim_wrapper.optimizer.type: 'SDG'", "model.head.num_clases: LinearClsHead takes no argument 'num_clases'")
+def typos_in_overrides_beside_other_faults(place: Place) -> list[str]:
+    place.edit("type='SGD'", "type='SDG'")
+    return ['--cfg-options', 'modle.backbone.depth=32', 'lr=0.1', 'model.head.num_clases=2']
+
+
 @wrong('train_dataloader.bach_size: unknown key', "'batch_size'")
 def typo_inside_an_override(place: Place) -> list[str]:
     return ['--cfg-options', 'train_dataloader.bach_size=4']
