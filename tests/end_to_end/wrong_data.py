@@ -55,6 +55,17 @@ def a_class_in_val_only(place: Place) -> None:
     shutil.copytree(place.folder / 'data' / 'val' / 'bee', place.folder / 'data' / 'val' / 'wasp')
 
 
+@wrong("train_dataloader.dataset has no sample of bees (did you mean 'bee'?); correct its `classes`")
+def a_misspelt_class(place: Place) -> None:
+    place.edit("data_prefix='train'", "data_prefix='train', classes=['ant', 'bees']")
+
+
+@wrong("train_dataloader.dataset: no sample of bees (did you mean 'bee'?)",
+       "val_dataloader.dataset: no sample of bees (did you mean 'bee'?)")
+def a_misspelt_class_in_both_splits(place: Place) -> None:
+    place.edit("data_root='data'", "data_root='data', classes=['ant', 'bees']")
+
+
 @wrong('train_dataloader.dataset: no sample of cow', "classes=['ant', 'bee']")
 def an_empty_folder_beside_the_classes(place: Place) -> None:
     (place.folder / 'data' / 'train' / 'cow').mkdir()

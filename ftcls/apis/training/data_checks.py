@@ -108,7 +108,7 @@ def check_missing_classes(cfg: Config, report: DataReport) -> None:
         DataError: Naming the split and the classes.
     """
     if (missing := report.missing()) and not cfg.get('allow_missing_classes', False):
-        lines = [f'{key}_dataloader.dataset: no sample of {enumerate_names(names)}' for key, names in missing.items()]
+        lines = [f'{key}_dataloader.dataset: no sample of {report.describe_missing(key)}' for key in missing]
         empty = {name for names in missing.values() for name in names}
         chosen = enumerate_names(repr(name) for name in report.classes if name not in empty)
         lines.append(f'add samples, set classes=[{chosen}] in each dataset, or accept it: allow_missing_classes=True')

@@ -21,7 +21,7 @@ from ftcls.datasets.samplers import sample_labels
 from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.datasets.wrappers import child_datasets, inner_datasets
 from ftcls.registry import DATASETS
-from ftcls.utils import ConfigError, DataError
+from ftcls.utils import ConfigError, DataError, did_you_mean
 from ftcls.utils.arguments import accepted_arguments
 from ftcls.utils.errors import located
 from ftcls.utils.names import enumerate_names
@@ -63,6 +63,14 @@ class DataReport:
         known = {split: counts for split, counts in self.counts.items() if counts is not None}
         found = {split: [n for n in self.classes or () if not counts.get(n)] for split, counts in known.items()}
         return {split: names for split, names in found.items() if names}
+
+    def describe_missing(self, split: str) -> str:
+        """Return the classes without a sample in a split, each with a class that was left out and is nearly that."""
+        names = []
+        for name in self.missing().get(split, ()):
+            hint = did_you_mean(name, self.ignored.get(split, ()), most=1, lists=False)
+            names.append(f'{name}{hint and f" ({hint[2:]})"}')
+        return enumerate_names(names)
 
     def describe(self, loaders: Mapping[str, DataLoader] | None = None) -> list[str]:
         """Return the lines that the preflight shows: the classes, then one line per split.
@@ -205,8 +213,11 @@ def _check_classes(dataset: Dataset, settings: Mapping[str, Any], report: DataRe
                         f'({enumerate_names(report.classes)}); set {split}_dataloader.dataset.classes to these')
     ignored = _ignored(dataset)
     if ignored and report.sizes and not all(_chooses_classes(one) for one in dataset_configs(settings)):
-        raise DataError(f'has classes that the training set has not: {enumerate_names(ignored)}; rename or remove '
-                        f'them, or set {split}_dataloader.dataset.classes')
+        text = f'has classes that the training set has not: {enumerate_names(ignored)}; '
+        first = next(iter(report.sizes))
+        if 'did you mean' in (missing := report.describe_missing(first)):
+            raise DataError(f'{text}{first}_dataloader.dataset has no sample of {missing}; correct its `classes`')
+        raise DataError(f'{text}rename or remove them, or set {split}_dataloader.dataset.classes')
 
 
 def _ignored(dataset: Dataset) -> list[str]:
