@@ -133,6 +133,7 @@ def test_a_shell_script_is_handed_the_arguments_and_this_python(call: Callable,
     (('my_config.py', ), "'my_config.py' is not a command"),
     (('--verbose', 'train'), 'required: COMMAND'),
     (('new', ), 'ftcls new: error: the following arguments are required: --data'),
+    (('new', '--data', '.', '--time', '-5min'), '--time -5min: must be a number above 0 with s, min or h'),
 ])
 def test_a_wrong_call_is_refused(arguments: tuple[str, ...], said: str, call: Callable) -> None:
     code, out, err = call(*arguments)

@@ -1,5 +1,6 @@
 """Report on a folder of images, and write a config that fine-tunes a network on them, each value with its reason."""
 import argparse
+import re
 
 from ftcls import apis
 
@@ -35,6 +36,7 @@ def main() -> None:
         help='what masks mean, for example foreground=1 or threshold=127')
     parser.add_argument(
         '--time', help='how long the training may take on this machine, for example 5min; a few steps are timed')
+    parser._negative_number_matcher = re.compile(r'-\d')  # -5min is no option; its refusal says what is allowed
     args = parser.parse_args()
     done = apis.new_config(
         args.data,

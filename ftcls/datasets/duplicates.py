@@ -130,6 +130,7 @@ class Finding(NamedTuple):
     split: str
     text: str
     names: list[str]
+    pairs: Pairs = ()
 
 
 def compare_images(images: Sequence[Image], looks: Mapping[str, Look]) -> list[Finding]:
@@ -144,7 +145,8 @@ def compare_images(images: Sequence[Image], looks: Mapping[str, Look]) -> list[F
     for nearly, level, groups in (('', 'ERROR', same), ('nearly ', 'WARNING', near)):
         for (kind, split), pairs in find_doubles(groups).items():
             names = list(map(describe_pair, pairs))
-            findings.append(Finding(dict(copy='note').get(kind, level), split, f'{nearly}{DOUBLES[kind]}', names))
+            kind_level = dict(copy='note').get(kind, level)
+            findings.append(Finding(kind_level, split, f'{nearly}{DOUBLES[kind]}', names, pairs))
     outliers = find_outliers(seen, [looks[image.name][1] for image in seen])
     for split, names in grouped((image.split, image.name) for image in outliers).items():
         findings.append(Finding('WARNING', split, 'one colour nearly everywhere, unlike all others', names))

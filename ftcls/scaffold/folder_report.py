@@ -11,7 +11,7 @@ from typing import Any
 from ftcls.apis.training.loaders import describe_counts
 from ftcls.datasets import CustomDataset
 from ftcls.datasets.base_dataset import relative_path
-from ftcls.datasets.duplicates import Image, Look, compare_images, look_at
+from ftcls.datasets.duplicates import DOUBLES, Image, Look, compare_images, look_at
 from ftcls.datasets.headers import scan_headers
 from ftcls.datasets.survey import spread, survey_images
 from ftcls.datasets.transforms import LoadImageFromFile
@@ -39,7 +39,7 @@ class SplitReport:
         decoded: How many images were decoded; of the others, the headers were read.
         looks: Path of each image that was decoded, the root's included, to what it is compared by.
         label_of: Path of each readable image to its class.
-        broken: Path of each image that cannot be read to the reason.
+        broken: Path of each image that cannot be used to the reason.
         sizes: (width, height) of the images that can be read, as stored.
     """
     prefix: str
@@ -120,7 +120,7 @@ class FolderReport:
         lines += _line_of('WARNING train: class folders without images, left out', self.empty)
         sides = sorted(side for size in self.sizes for side in size)
         lines += self.notes
-        lines.append(f'sizes: median area {self.side:.0f}x{self.side:.0f} pixels, sides from {sides[0]} to {sides[-1]}')
+        lines.append(f'sizes: sides from {sides[0]} to {sides[-1]} pixels, median area {self.side**2:,.0f} pixels')
         if self.is_uneven:
             lines.append(f'WARNING uneven classes: the largest is {self.imbalance:.1f} times as large as the smallest')
         lines += _line_of('WARNING folders beside the splits, left out', self.stray)
@@ -133,7 +133,7 @@ class FolderReport:
         lines += _line_of(f'{name}: skipped', [f'{what} ({count})' for what, count in split.skipped.items()])
         if split.decoded < len(split.label_of):
             lines.append(f'{name}: {split.decoded:,} images were decoded, evenly spread; others may be broken inside')
-        broken = f'WARNING {name}: {len(split.broken)} images cannot be read and are left out'
+        broken = f'WARNING {name}: {plural(len(split.broken), "image")} left out'
         lines += _line_of(broken, [f'{path} ({why})' for path, why in split.broken.items()])
         lines += _line_of(f'WARNING {name}: left out, since training does not have the class', self.extra_classes(name))
         return lines + _line_of(f'WARNING {name}: no images of class', self.missing_classes(name))
@@ -201,6 +201,11 @@ def find_splits(root: Path) -> tuple[dict[str, str], list[str]]:
             stray.append(name)
     if not found and len(stray) == 1 and subfolders(root / stray[0]):
         raise DataError(f'--data {root}: its one folder {stray[0]!r} has folders in it; give --data {root / stray[0]}')
+    for name in [] if found else stray:
+        parts = [part for part in subfolders(root / name) if part.lower() in SPLITS and subfolders(root / name / part)]
+        if len(parts) > 1:
+            raise DataError(f'--data {root}: its folder {name!r} has {enumerate_names(parts)}, so it is a dataset, no '
+                            f'class; give --data {root / name}')
     if not found:
         return {'train': ''}, []
     if 'train' not in found:
@@ -248,9 +253,16 @@ def _compare_images(root: Path, splits: Mapping[str, SplitReport]) -> Iterator[s
         files = {str(root / split.prefix / path): label for path, label in split.label_of.items()}
         images += [Image(file, name, label, Path(file)) for file, label in files.items()]
         looks |= split.looks
-    for level, split, text, names in compare_images(images, looks):
+    for level, split, text, names, pairs in compare_images(images, looks):
         names = [name.replace(f'{root}{os.sep}', '') for name in names]
-        if 'val' not in splits and level == 'note':
+        if text == DOUBLES['conflict']:
+            text += ' (leave the wrong one out with exclude=[…])'
+        elif 'val' not in splits and split == 'train' and text == DOUBLES['copy']:
+            for image, first in pairs:
+                path, other = (relative_path(one.name, str(root / splits[split].prefix)) for one in (image, first))
+                splits[split].broken[path] = f'is the same as {other}'
+                del splits[split].label_of[path]
+        elif 'val' not in splits and level == 'note':
             text += ', and one may be drawn for validation'
             level = 'WARNING'
         if level != 'note':

@@ -77,16 +77,12 @@ def make_preset(name: str, weights: str | None = None) -> ModelPreset:
 
 
 def check_weights(preset: ModelPreset) -> None:
-    """Check that a file of weights is for the network.
-
-    Raises:
-        CheckpointError: If not, with how much of it fits; or if it cannot be read.
-    """
-    backbone = preset.backbone
+    """Raise a CheckpointError if a file of weights cannot be read, or is of another network."""
+    backbone = {}
     if preset.base:
-        backbone = {**read_config(config_folder() / '_base_' / 'models' / f'{preset.base}.py').model.backbone, **backbone}
+        backbone = read_config(config_folder() / f'_base_/models/{preset.base}.py').model.backbone
     with DefaultScope.overwrite_default_scope('ftcls'):
-        built = MODELS.build(backbone)
+        built = MODELS.build({**backbone, **preset.backbone})
     state_dict, _ = find_state_dict(read_checkpoint(preset.weights))
     _, report = match_state_dict(state_dict, built, adapt_input='repeat')
     report.source = preset.weights

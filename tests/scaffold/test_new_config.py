@@ -83,7 +83,9 @@ def test_messy_folder(place):
     said = '\n'.join(done.describe())
     for part in ("folder '.hidden' (1)", '*.txt (1)', 'ant/fake.jpg (is text', 'bee/empty.png (is empty (0 bytes))',
                  'bee/cut.png (', 'does not have the class: cat', 'left out: stray', 'left out: cow',
-                 'train/ant/bee.png = Validation/bee/again.png', 'train/ant/bee.png = train/bee/0.png'):
+                 'another label or mask (leave the wrong one out with exclude=[…]): ',
+                 'sides from 30 to 40 pixels, median area', 'train/ant/bee.png = Validation/bee/again.png',
+                 'train/ant/bee.png = train/bee/0.png'):
         assert part in said and 'nearly' not in said, part
         assert part in ' '.join(done.path.read_text().replace('\n# ', ' ').split('\n')), part
     cfg = load_config(done.path)
@@ -109,14 +111,16 @@ def test_folder_without_splits(place):
         (place / 'data' / 'train' / 'ant' / '0.png').read_bytes())
     done = new_config('data/train', 'my.py', weights='weights.th', seed=3, device='cpu')
     said = '\n'.join(done.describe())
-    assert 'no val: a fifth' in said and 'ant/0.png = ant/copy.png' in said and 'nearly' not in said
+    assert 'no val: a fifth' in said and 'nearly' not in said
+    assert 'WARNING train: 1 image left out: ant/copy.png (is the same as ant/0.png)' in said
     cfg = load_config(done.path)
+    assert [cfg[f'{split}_dataloader'].dataset.exclude for split in ('train', 'val')] == [['ant/copy.png']] * 2
     for split in ('train', 'val'):
         dataset = cfg[f'{split}_dataloader'].dataset
         assert (dataset.split, dataset.val_fraction, dataset.split_seed) == (split, 0.2, 3)
     dry_run(done.path)
     text = Path('work_dirs/my/preflight.txt').read_text()
-    assert 'train: 13 samples' in text and 'val: 4 samples' in text
+    assert 'train: 12 samples' in text and 'val: 4 samples' in text
 
 
 def test_medium_set_gets_mixup_and_a_loss_that_takes_it(place, monkeypatch):
@@ -130,6 +134,8 @@ def test_medium_set_gets_mixup_and_a_loss_that_takes_it(place, monkeypatch):
 @pytest.mark.parametrize('spoil, error, said', [
     (dict(data='nowhere'), MissingFileError, 'nowhere'),
     (dict(data='data/train/ant'), DataError, 'no class folders'),
+    (dict(data='.'), DataError,
+     "--data .: its folder 'data' has train, val, so it is a dataset, no class; give --data data"),
     (dict(backbone='resnet19'), ConfigError, "did you mean 'resnet"),
     (dict(backbone='torchvision:resnet19'), ConfigError, "did you mean 'resnet"),
     (dict(backbone='timm:resnet19'), ConfigError, "did you mean '"),
@@ -139,7 +145,8 @@ def test_medium_set_gets_mixup_and_a_loss_that_takes_it(place, monkeypatch):
     (dict(weights='weights.th', backbone='resnet18'), CheckpointError,
      '--weights weights.th has 0 of 100 tensors of ResNet (without classifier), 0%; needed: 95%; resnet18 is not its '
      'network, choose that with --backbone'),
-    (dict(weights='resnet34-1234.th'), CheckpointError, 'choose that with --backbone, by its name torchvision:resnet34'),
+    (dict(weights='resnet34-1234.th'), CheckpointError,
+     'choose that with --backbone, by its name torchvision:resnet34'),
     (dict(weights='there.py'), CheckpointError, 'there.py'),
     (dict(out='my.txt'), ConfigError, 'end in .py'),
     (dict(out='there.py'), ConfigError, 'exists already'),
@@ -147,6 +154,7 @@ def test_medium_set_gets_mixup_and_a_loss_that_takes_it(place, monkeypatch):
 ])
 def test_what_cannot_be(place, spoil, error, said):
     (place / 'there.py').touch()
+    write_images(place / 'other' / 'ant', 1, 9)
     torch.save({'conv1.weight': torch.ones(64, 3, 7, 7)}, place / 'resnet34-1234.th')
     with pytest.raises(error, match=re.escape(said)):
         new_config(**{'data': 'data', 'out': 'my.py', 'device': 'cpu', **spoil})

@@ -95,6 +95,8 @@ def test_membrane(real_data, tmp_path):
     assert cfg.model.backbone.in_channels == 1 and cfg.data_preprocessor.mean == [125.15]
     assert cfg.train_dataloader.dataset.pipeline[0] == dict(type='LoadImageFromFile', color_type='grayscale')
     assert 'for the reverse give `--masks foreground=0`' in '\n'.join(done.describe())
+    said = '313 epochs, at rate 0.003, at least 1500 steps, in batches of 4 crops of 192 pixels; channels, rate and batches'
+    assert f'{said} are those of configs/unet/unet_membrane.py' in '\n'.join(done.describe())
     recipe = load_config(ROOT / 'configs/unet/unet_membrane.py')
     assert (cfg.model, cfg.optim_wrapper) == (recipe.model, recipe.optim_wrapper)
     assert cfg.train_dataloader.dataset.pipeline[2].crop_size == recipe.train_dataloader.dataset.pipeline[2].crop_size

@@ -10,10 +10,14 @@ from ftcls.utils import ConfigError, DataError, MissingFileError
 
 def test_absent_work_dirs(tmp_path: Path) -> None:
     (tmp_path / 'ants').mkdir()
+    (tmp_path / 'resnets').mkdir()  # nearer than the models of such a name
     for call in (load_config, lambda folder: write_report([folder])):
-        with pytest.raises(
-                MissingFileError, match=r"ant (is no config, work dir.*|does not exist); did you mean 'ants'"):
-            call(tmp_path / 'ant')
+        for name, near in (('ant', 'ants'), ('resnest', 'resnets')):
+            with pytest.raises(
+                    MissingFileError, match=rf"{name} (is no .*|does not exist); did you mean '(\S+/)?{near}'"):
+                call(tmp_path / name)
+    with pytest.raises(MissingFileError, match=rf"did you mean '{tmp_path}/resnets'\?$"):
+        load_config(tmp_path / 'resnest')
         with pytest.raises(MissingFileError, match=r"'.*' has: ants$"):
             call(tmp_path / 'other')
 

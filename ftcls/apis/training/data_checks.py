@@ -33,7 +33,8 @@ __all__ = ['check_datasets', 'check_heads', 'check_images', 'check_missing_class
 MOST_COMPARED = 200_000  # images in all splits; to list more takes seconds
 _REMEDIES = dict(
     shared="remove them from one of the two (exclude=[…]), or if both read one folder, set split='train' and 'val'",
-    conflict='correct the labels, or remove the images')
+    twice='each is there twice, in two files; leave one out with exclude=[…], or remove it',
+    conflict='correct the labels, or leave those with the wrong label out with exclude=[…]')
 
 _MANY_MASKS = 2_000  # take longer than some seconds
 
@@ -206,7 +207,9 @@ def check_contents(cfg: Config, datasets: Mapping[str, Dataset], report: DataRep
             continue
         text = f'{DOUBLES[kind]}: {len(pairs):,} of {sizes[split]:,} images'
         report.notes.append(f'{split}: {text.upper()}')
-        text = f'{split}_dataloader.dataset: {text}, for example {describe_pair(pairs[0])}; {_REMEDIES[kind]}'
+        is_twice = kind == 'shared' and all(image.content != first.content for image, first in pairs)
+        remedy = _REMEDIES['twice' if is_twice else kind]
+        text = f'{split}_dataloader.dataset: {text}, for example {describe_pair(pairs[0])}; {remedy}'
         is_all = (kind, split, len(pairs)) == ('shared', 'val', sizes['val'])
         if is_all and not cfg.get('allow_shared_images', False):
             raise DataError(f'{text}, or accept it with allow_shared_images=True')

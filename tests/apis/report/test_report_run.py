@@ -11,7 +11,7 @@ from PIL import Image
 
 from ftcls import apis
 from ftcls.apis.report import run as module
-from ftcls.apis.report.contents import ClassRow, RunContents
+from ftcls.apis.report.contents import Calibration, ClassRow, RunContents
 from ftcls.apis.report.gather import gather_run
 from ftcls.apis.report.verdict import verdict_of
 from ftcls.evaluation import DiceMetric, IoUMetric
@@ -178,3 +178,12 @@ def test_tools_write_the_report_of_what_they_did(run_tool: Callable, tmp_path: P
     assert 'on the 179 validation images' in done.stdout and (tmp_path / 'new' / 'page.html').is_file()
     done = run_tool('report.py', 'rnu')
     assert done.returncode == 2 and done.stderr.startswith("error: work dir rnu does not exist; did you mean 'run'")
+
+
+@pytest.mark.parametrize('temperature, said', [
+    (1.5, 'The model is over-confident, right less often than its scores say: the calibration error (ECE) is 9.00 %'),
+    (0.8, 'The model is under-confident, right more often than its scores say: the calibration error (ECE) is 9.00 %'),
+])
+def test_verdict_on_confidence(temperature: float, said: str) -> None:
+    calibration = Calibration(temperature, dict(ece=0.09), dict(ece=0.02), ())
+    assert verdict_of(RunContents('run', calibration=calibration), {})[-1].startswith(said)

@@ -43,14 +43,17 @@ def test_images_in_both_are_counted_and_warned_of(tmp_path: Path, log_records: l
     assert report.notes == ['val: TRAINING IMAGES TOO: 4 OF 8 IMAGES'] == report.describe()[-1:]
     warning, = [text for level, text in log_records if level == logging.WARNING]
     assert 'val_dataloader.dataset: training images too: 4 of 8 images' in warning and '.png = ' in warning
+    assert "if both read one folder, set split='train' and 'val'" in warning
 
 
-def test_copies_under_other_names_are_counted(tmp_path: Path) -> None:
+def test_copies_under_other_names_are_counted(tmp_path: Path, log_records: list) -> None:
     cfg = config(tmp_path)
     for path in (tmp_path / 'images').glob('*.png'):
         path.write_bytes((tmp_path / 'images' / '0.png').read_bytes())
     cfg.allow_shared_images = True
     assert 'val: TRAINING IMAGES TOO: 4 OF 4 IMAGES' in compare(cfg).notes
+    warning, = [text for level, text in log_records if level == logging.WARNING and 'training images too' in text]
+    assert 'each is there twice, in two files; leave one out with exclude=' in warning and 'set split' not in warning
 
 
 def test_a_validation_set_inside_the_training_set_is_refused(tmp_path: Path) -> None:
