@@ -55,8 +55,8 @@ def write_unet_config(path: Path, folder: MaskFolder, settings: Sequence[str], s
     _fit(values, sizes, len(images['train']))
     facts.append('sizes: {} pixels'.format(enumerate_names((f'{w}x{h}' for w, h in sorted(sizes)), 3)))
     facts.append('U-Net of {channels} channels in the first stage, from random weights: {epochs} epochs, '
-                 'at rate {lr}, at least {steps} steps, in batches of {batch} crops of {crop} pixels; channels, rate and '
-                 'batches are those of {source}'.format_map(values))
+                 'at rate {lr}, at least {steps} steps, in batches of {batch} crops of {crop} pixels; channels, rate '
+                 'and batches are those of {source}'.format_map(values))
     values |= dict(folder=os.fspath(folder.root), splits=folder.splits, coding=coding, facts=facts, seed=seed)
     write_config(path, 'unet_template.txt', **values)
     return facts
