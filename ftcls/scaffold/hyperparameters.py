@@ -175,7 +175,7 @@ def _set_rate(chosen: Hyperparameters, family: str) -> None:
 def _resolution(preset: ModelPreset, side: float) -> tuple[int, int, str]:
     """Return the size to resize to, the size of the crop, and why: BiT crops about 7/8 of a square at random."""
     crop = preset.side
-    why = f'median area {side:.0f}x{side:.0f}; {preset.label} was trained at {crop} pixels'
+    why = f'median area {side**2:,.0f} pixels; {preset.label} was trained at {crop} pixels'
     if preset.fixed:
         why += ' and takes no other size'
     elif preset.family == 'cifar':
