@@ -228,11 +228,15 @@ class _Literals(ast.NodeTransformer):
     """Makes literals of ``dict(a=1)``, ``true``, ``false``, ``none`` and ``null``."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Turn ``dict(a=1)`` into ``{'a': 1}``."""
+        """Turn ``dict(a=1)``, and ``dict({'a.b': 1})`` as MMEngine writes it, into ``{'a': 1}``."""
         self.generic_visit(node)
-        if getattr(node.func, 'id', '') != 'dict' or node.args:
+        literals = [one for one in node.args if isinstance(one, ast.Dict)]
+        if getattr(node.func, 'id', '') != 'dict' or literals != node.args[:1]:
             return node
-        return ast.Dict([ast.Constant(one.arg) for one in node.keywords], [one.value for one in node.keywords])
+        literals.append(
+            ast.Dict([ast.Constant(one.arg) for one in node.keywords], [one.value for one in node.keywords]))
+        keys, values = ([part for one in literals for part in getattr(one, name)] for name in ('keys', 'values'))
+        return ast.Dict(keys, values)
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         """Turn a word into its value."""

@@ -48,6 +48,12 @@ def write(folder: Path, **files: str) -> Path:
         'type': 'SGD',
         'lr': 0.1
     }),
+    ("dict({'^head': dict(lr_mult=10)}, a=1)", {
+        '^head': {
+            'lr_mult': 10
+        },
+        'a': 1
+    }),
     ('[dict(type="A"), true]', [{
         'type': 'A'
     }, True]),
