@@ -57,7 +57,8 @@ test_evaluator = val_evaluator
 
 # the new classifier learns ten times as fast as the pretrained layers
 optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=0.01, weight_decay=0.001), paramwise_cfg=dict(custom_keys={'^head': dict(lr_mult=10)}))
+    optimizer=dict(type='SGD', lr=0.01, weight_decay=0.001),
+    paramwise_cfg=dict(custom_keys={'^head': dict(lr_mult=10)}))
 train_cfg = dict(by_epoch=True, max_epochs=5, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
