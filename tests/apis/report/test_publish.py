@@ -15,7 +15,9 @@ import yaml
 from mmengine.config import Config
 from safetensors.torch import load_file
 
-from ftcls.apis import TrainOptions, get_model, predict_files, publish, test, train
+from ftcls.apis import TrainOptions, get_model, predict_files, publish
+from ftcls.apis import test as evaluate
+from ftcls.apis import train
 from ftcls.apis.report import publish as module
 from ftcls.utils import ConfigError
 from ftcls.version import __version__, commit_of
@@ -141,7 +143,7 @@ def test_the_card_says_whether_the_tested_images_chose_the_checkpoint(images: st
     for path in sorted(root.glob('*/*.png'))[{'val': 12, 'mixed': 3}.get(images, 0):]:
         cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
     cfg.dump(next(folder.glob('*.py')))
-    test(cfg, str(next(folder.glob('best_*.pth'))), work_dir=str(folder))
+    evaluate(cfg, str(next(folder.glob('best_*.pth'))), work_dir=str(folder))
     _, front, text = (publish(folder) / 'README.md').read_text().split('---\n', 2)
     assert yaml.safe_load(front)['model-index'][0]['results'][0]['dataset']['split'] == split
     assert f'| metric | {split}, 12 images |' in text
