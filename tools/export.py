@@ -46,7 +46,7 @@ def main() -> None:
         with_preprocessing=args.with_preprocessing,
         half=args.half,
         images=args.images)
-    print(f'{result["path"]}: {result["path"].stat().st_size / 2**20:.2f} MiB')
+    print(f'{result["path"]}: {result["path"].stat().st_size / 2**20:.2f} MiB, from {result["checkpoint"]}')
     print(f'on {result["images"]:,} validation images its scores differ by up to {result["difference"]:.2g}, and '
           f'{result["agreement"]:.2%} of the predictions are the same')
 

@@ -85,7 +85,7 @@ def export_model(model: str | os.PathLike | Config,
         images: Compare on so many validation images, rounded up to whole batches; None for all.
 
     Returns:
-        ``path``; ``images``, how many went through both; ``difference``, the largest of a score; ``agreement``, the
+        ``path``; ``checkpoint``, the weights; ``images``, how many went through both; ``difference``, the largest of a score; ``agreement``, the
         share of images (for masks of pixels) that are predicted the same; both from 0 to 1.
 
     Raises:
@@ -123,7 +123,8 @@ def export_model(model: str | os.PathLike | Config,
                 raise ConfigError(f'{out} is not written: its scores differ by up to {difference:.2g} on validation '
                                   f'images, and {tolerance:g} is allowed; choose another --to, or fewer options')
             draft.replace(out)
-    return dict(path=out, images=len(same), difference=difference, agreement=sum(same) / len(same))
+    agreement = sum(same) / len(same)
+    return dict(path=out, checkpoint=checkpoint, images=len(same), difference=difference, agreement=agreement)
 
 
 def _metadata(cfg: Config, checkpoint: str, scorer: _Scorer, example: torch.Tensor, order: str | None) -> dict:

@@ -246,8 +246,11 @@ def predict_files(model: str | os.PathLike,
     files, notes = find_images(images)
     _check_images(files)
     if not is_exported(model):
+        is_given = checkpoint is not None
         model, checkpoint = resolve_model(model, checkpoint or True)
         parts = [model.get('model', {}).get(name) or {} for name in ('head', 'backbone')]
+        if not is_given:
+            notes.append(f'weights: {checkpoint}')
         check_topk(topk, next((one['num_classes'] for one in parts if (one.get('num_classes') or 0) > 0), sys.maxsize))
     built = get_model(model, checkpoint, device)
     is_segmentor = isinstance(built, ImageSegmentor) or isinstance(getattr(built, 'head', None), PixelHead)

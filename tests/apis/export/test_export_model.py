@@ -99,7 +99,8 @@ def _metadata(path: Path) -> dict:
 def test_predicts_the_same(lenet: Path, tmp_path: Path, to: str, options: dict) -> None:
     out = tmp_path / f'new/model{FORMATS[to]}'
     result = export_model(lenet, to=to, out=out, images=20, **options)
-    assert result['path'] == out and [file.name for file in out.parent.iterdir()] == [out.name]
+    assert Path(result['checkpoint']).parent == lenet and result['path'] == out
+    assert [file.name for file in out.parent.iterdir()] == [out.name]
     assert result['images'] == 32  # two batches of 16
     assert result['difference'] < (0.02 if 'half' in options else 1e-5) and result['agreement'] > 0.9
     meta = _metadata(out)

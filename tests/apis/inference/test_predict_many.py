@@ -103,6 +103,8 @@ def test_rows_name_their_drawing(run: Path, images: list[str], tmp_path: Path) -
     drawn = {row['img_path']: row['overlay'] for row in rows}
     assert len(set(drawn.values())) == len(images[::3]) and all(Path(path).is_file() for path in drawn.values())
     assert [row['overlay'] for row in report.rows] == list(drawn.values())
+    assert f'weights: {run}/epoch_1.pth' in report.table()
+    assert 'weights' not in predict_files(run, images[:1], run / 'epoch_1.pth', device='cpu').table()
     assert _drawing_names(['x/a.png', 'a_2.png', 'y/a.jpg', 'z/a.png']) == ['a.png', 'a_2.png', 'a_3.png', 'a_4.png']
 
 
