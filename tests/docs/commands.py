@@ -61,6 +61,7 @@ SMALLER = {
 INSTEAD = [(r'epoch_200\.pth', 'epoch_1.pth'), (r'(dist_train\.sh \S+) 8', r'\1 2'), (r'--seeds [35]', '--seeds 1'),
            (r'--folds \d+', '--folds 2'), (r'--budget \d+', '--budget 2'), (r'--shots [\d,]+', '--shots 1,2'),
            (r'--trials \d+', '--trials 2'), (r'epoch_20\.pth', 'epoch_1.pth'), (r'epoch_6\.pth', 'epoch_2.pth'),
+           (r'--rates 0\.001 .* --seeds 100 101 102', '--rates 0.001 --seeds 100'),
            (r'https://\S+/resnet20-12fca82f\.th', 'resnet20.th'),
            (r'tools/demo\.py.*', 'tools/demo.py --seeds 1 --epochs 5'),
            (r'^(ftcls new --data \S+)$', r'\1 --backbone CifarResNet'),
