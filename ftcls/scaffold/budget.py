@@ -17,7 +17,7 @@ from ftcls.datasets.survey import spread
 from ftcls.engine.hooks.speed import Layout, Trial, has_bfloat16
 from ftcls.engine.mmengine_compat import log_level
 from ftcls.utils import ConfigError
-from ftcls.utils.processes import usable_cores
+from ftcls.utils.processes import keep_freed_memory, usable_cores
 
 __all__ = ['Pace', 'measure_pace', 'parse_time']
 
@@ -53,6 +53,7 @@ def measure_pace(path: Path, device: str) -> Pace:
     """
     if device == 'cuda' and not torch.cuda.is_available():
         raise ConfigError('--device cuda: --time measures this machine, which has no GPU; leave out one of the two')
+    keep_freed_memory()  # as in training
     cfg = load_config(path)
     cfg.model.backbone.pop('pretrained', None)  # the weights' values take no time
     init_default_scope('ftcls')

@@ -278,9 +278,12 @@ def test_a_time_is_spent_on_the_head_first():
 def test_a_time_gives_a_config_that_runs(place, monkeypatch):
     torch.save(TIMMBackbone('test_efficientnet').state_dict(), 'cnn.pth')
     monkeypatch.setattr('ftcls.engine.hooks.speed._SECONDS', 0.1)
+    kept = []
     with monkeypatch.context() as patch:
         patch.setattr('ftcls.scaffold.hyperparameters._LEAST_FINETUNING', 10**9)
+        patch.setattr('ftcls.scaffold.budget.keep_freed_memory', lambda: kept.append('as training does'))
         done = new_config('data', 'my.py', 'timm:test_efficientnet', weights='cnn.pth', device='cpu', time='1h')
+    assert kept, 'steps that are timed take as long as in training'
     model = load_config(done.path).model
     assert model.backbone.frozen_stages == TIMMBackbone('test_efficientnet').num_stages_total
     assert 'norm_policy' not in model
