@@ -217,8 +217,7 @@ def written_recipe(folder: Path, options: Sequence[str], epochs: int | None, see
     train = [*NO_REPORT, *KEEP_LAST]
     if epochs:
         train += ['--epochs', str(epochs)]
-    # the hooks are of the training alone, and test.py refuses LinearProbeFineTuneHook
-    test = [*NO_REPORT, f'test_dataloader.dataset.data_root={folder}', 'custom_hooks=[]']
+    test = [*NO_REPORT, f'test_dataloader.dataset.data_root={folder}']
     run = train_and_test([sys.executable], ROOT / 'tools', config, train, test)
     return dict(run, writing=seconds, writing_cpu=cpu, said=text.splitlines(), config=config.read_text())
 

@@ -30,7 +30,7 @@ _MIN_EPOCHS = 8  # 20,000 steps of 512 images are 8 epochs of ImageNet's 1.28 mi
 _FEW_PER_CLASS = 20
 _FEW = 2_000  # images
 _PROBE, _VIEWS = 16, 2  # epochs of the head alone, on so many views of each image whose features are computed once
-_LEAST_FINETUNING = 8  # epochs; with three to six it was not surely better than the probe (docs/small_data.md)
+_LEAST_SHARE = 0.5  # of the epochs; with a quarter fine-tuning was not better than the head alone (docs/small_data.md)
 _OVERHEAD, _MARGIN = 15., 0.9  # seconds of start and report; the share of a time that is planned
 _RATES = dict(  # family: weight decay, learning rate, the batch size that it is for, why
     bit=(0., 0.003, 512, 'BiT: 0.003 for 512 images per step'),
@@ -62,7 +62,6 @@ class Hyperparameters:
     least_crop: float = 0.  # of the area of an image; 0 for the transform's own
     uses_adamw: bool = False
     cosine: bool = False
-    probe: int = 0  # epochs of the head alone, first
     views: int = 0  # of each image, whose features are computed once
     layout: Layout | None = None
     why: dict[str, str] = field(default_factory=dict)
@@ -115,7 +114,7 @@ def choose_hyperparameters(preset: ModelPreset, classes: Sequence[str], images: 
 
 def fit_time(chosen: Hyperparameters, preset: ModelPreset, images: int, held_out: int, seconds: float,
              pace: Pace) -> None:
-    """Fit the epochs to ``seconds``: the head alone learns first; if time is left, then what is beneath it.
+    """Fit the epochs to ``seconds``; where these are few, only the head learns, on features that are computed once.
 
     Args:
         chosen: The recipe without a limit, which is changed.
@@ -129,39 +128,29 @@ def fit_time(chosen: Hyperparameters, preset: ModelPreset, images: int, held_out
         ConfigError: If the features of all images take longer.
     """
     features = _OVERHEAD + (_VIEWS * images + held_out) * pace.evaluation
-    left = _MARGIN * seconds - features
-    if left < 0:
+    if features > _MARGIN * seconds:
         least = math.ceil(features / _MARGIN)
         raise ConfigError(f'--time {seconds:g}s: too short for {images} training images on this machine; give at '
                           f'least {least}s')
-    epochs = int(left / (images * pace.training + held_out * pace.evaluation))
+    epochs = int((_MARGIN * seconds - _OVERHEAD) / (images * pace.training + held_out * pace.evaluation))
     chosen.layout, why = pace.layout, f'{seconds:g} s at {1 / pace.training:.3g} images/s, as measured on this machine'
-    if preset.family == 'imagenet' or epochs < _LEAST_FINETUNING:
-        chosen.probe, chosen.views, chosen.uses_adamw, chosen.cosine = _PROBE, _VIEWS, True, True
-        _set_rate(chosen, 'cached' if preset.family == 'imagenet' else 'probe')
-    if epochs < _LEAST_FINETUNING:
-        chosen.frozen_stages, chosen.norm_policy, chosen.probe, chosen.epochs = preset.stages, 'train', 0, _PROBE
+    if epochs < _LEAST_SHARE * chosen.epochs:
+        chosen.why['frozen_stages'] = f'{why}: less than half of {chosen.epochs} epochs, so a linear probe, on ' \
+            f'features that are computed once; it takes about {features:.0f} s'
+        chosen.frozen_stages, chosen.norm_policy, chosen.epochs = preset.stages, 'train', _PROBE
+        chosen.views, chosen.uses_adamw, chosen.cosine = _VIEWS, True, True
         chosen.warmup, chosen.why['schedule'] = 1, 'a warm-up over the first epoch'
-        chosen.why['frozen_stages'] = f'{why}: less than {_LEAST_FINETUNING} epochs, so a linear probe, on features ' \
-            f'that are computed once; it takes about {features:.0f} s'
+        _set_rate(chosen, 'cached' if preset.family == 'imagenet' else 'probe')
         chosen.why.pop('norm_policy', None)
+        chosen.mixup, chosen.why['mixup'] = 0., 'none: the features of single images are computed once'
     elif epochs < chosen.epochs:
         share = epochs / chosen.epochs
         chosen.milestones = sorted({max(1, round(share * one)) for one in chosen.milestones})
         chosen.warmup = max(1, round(share * chosen.warmup))
-        chosen.epochs = chosen.probe + epochs
+        chosen.epochs = epochs
     else:
         why = f'{chosen.why["epochs"]}; {why} would be enough for {epochs}'
-        chosen.epochs += chosen.probe
     chosen.why['epochs'] = why
-    if chosen.probe:
-        chosen.why |= dict(
-            epochs=f'{chosen.probe} of the head alone, then {chosen.epochs - chosen.probe} of all that learns; {why}',
-            schedule='half a cosine for the head alone, then a lower one',
-            lr=f'{chosen.why["lr"]}; then a tenth of it for all that learns',
-            weight_decay='none, as for a linear probe; measured so for what follows too (docs/small_data.md)')
-    if chosen.views:
-        chosen.mixup, chosen.why['mixup'] = 0., 'none: the features of single images are computed once'
 
 
 def _set_rate(chosen: Hyperparameters, family: str) -> None:
