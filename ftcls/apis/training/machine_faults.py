@@ -141,6 +141,7 @@ def prepare_workers(loader: DataLoader, split: str) -> None:
 
 def _start_worker(split: str, start: Callable[[int], Any] | None, worker: int) -> None:
     """Begin as a worker that ignores what Ctrl-C, Slurm and `timeout` send to all: a step needs its batches."""
+    gc.freeze()  # a collection writes to all that it looks at: what the processes share would be copied
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)  # a worker that is not forked starts with a thread per core
