@@ -85,8 +85,8 @@ def export_model(model: str | os.PathLike | Config,
         images: Compare on so many validation images, rounded up to whole batches; None for all.
 
     Returns:
-        ``path``; ``checkpoint``, the weights; ``images``, how many went through both; ``difference``, the largest of a score; ``agreement``, the
-        share of images (for masks of pixels) that are predicted the same; both from 0 to 1.
+        ``path``; ``checkpoint``, the weights; ``images``, how many went through both; ``difference``, the largest of a
+        score; ``agreement``, the share of images (for masks of pixels) that are predicted the same; both from 0 to 1.
 
     Raises:
         ConfigError: If an option does not fit, the model cannot be written in this format, or a score of the file
