@@ -3,7 +3,6 @@ import logging
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from mmengine.registry import DefaultScope
 from mmengine.utils import manager as mmengine_manager
 from mmengine.visualization import Visualizer
 from PIL import Image
+from preloaded_python import preloaded_python
 
 from ftcls.apis import get_model, load_config
 from ftcls.utils.plain_files import imports
@@ -103,11 +103,12 @@ def run_tool(tmp_path: Path) -> Tool:
     """
 
     def run(name: str, *arguments: object, timeout: float = 150, **environment: str) -> subprocess.CompletedProcess:
-        command = [sys.executable] if name.endswith('.py') else ['bash']
+        python = preloaded_python()
+        command = [python] if name.endswith('.py') else ['bash']
         least = 3 if name.endswith('.sh') else 1  # config and number of processes come first
         if re.search('train|test', name) and len(arguments) >= least and 'report=' not in ' '.join(map(str, arguments)):
             arguments += ('--cfg-options', 'report=False')
-        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'COLUMNS': '200', **environment}
+        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': python, 'COLUMNS': '200', **environment}
         return subprocess.run([*command, str(ROOT / 'tools' / name), *map(str, arguments)],
                               cwd=tmp_path,
                               env=env,

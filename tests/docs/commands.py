@@ -6,12 +6,12 @@ import shlex
 import shutil
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from preloaded_python import preloaded_python
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'SECURITY.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -89,7 +89,7 @@ def small(command: str) -> list[str]:
         words += extra if '--cfg-options' in words else ['--cfg-options', *extra]
     if words[0] == 'ftcls':
         words[:1] = ['python', '-m', 'ftcls']
-    return [sys.executable if w == 'python' else w for w in words]
+    return [preloaded_python() if w == 'python' else w for w in words]
 
 
 def run_document(path: Path, place: Path) -> list[str]:
@@ -102,7 +102,7 @@ def run_document(path: Path, place: Path) -> list[str]:
     done_before = already.read_text().splitlines() if already.is_file() else []
     environment = dict(
         os.environ,
-        PYTHON=sys.executable,
+        PYTHON=preloaded_python(),
         PORT=str(_free_port()),
         OMP_NUM_THREADS='1',
         PYTHONPATH=str(ROOT),
