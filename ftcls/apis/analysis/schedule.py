@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ftcls.apis.inference.model_zoo import build_model
+from ftcls.apis.training.learning import iter_scheduled
 from ftcls.apis.training.loaders import build_datasets
 from ftcls.apis.training.sanity_checks import config_errors
 from ftcls.apis.training.train import check_config
@@ -90,10 +91,13 @@ def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
     with config_errors('param_scheduler'), warnings.catch_warnings():
         warnings.filterwarnings('ignore', r'Detected call of `scheduler\.step')
         schedulers = list(_build_schedulers(cfg, optimizer, iters, total // epoch, total))
-        rates, momenta = zip(*_run(optimizer, schedulers, epoch, total))
+        rates, momenta = [], []
+        for _ in iter_scheduled(schedulers, epoch, total):
+            rates.append([float(group['lr']) for group in optimizer.param_groups])
+            momenta.append(list(map(_momentum, optimizer.param_groups)))
     names = _group_names(optimizer)
     lr, momentum = (dict(zip(names, map(list, zip(*values)))) for values in (rates, momenta))
-    if len(set(momenta)) == 1:
+    if all(one == momenta[0] for one in momenta):
         momentum = {}
     led = [type(one).__name__ for one in schedulers if hasattr(one, 'monitor')]
     notes = [note, *(f'{name} follows the validation: drawn as if it never changed the rate' for name in led)]
@@ -136,16 +140,6 @@ def _build_schedulers(cfg: Config, optimizer: Optimizer, iters: int, epochs: int
         config = copy.deepcopy(config)
         config.setdefault('end', epochs if config.get('by_epoch', True) else total)
         yield PARAM_SCHEDULERS.build(config, default_args=dict(optimizer=optimizer, epoch_length=iters))
-
-
-def _run(optimizer: Optimizer, schedulers: list, epoch: int, total: int) -> Iterator[tuple[tuple, tuple]]:
-    """Yield the learning rates and the momenta of all groups in each iteration."""
-    groups = optimizer.param_groups
-    for done in range(1, total + 1):
-        yield tuple(float(group['lr']) for group in groups), tuple(map(_momentum, groups))
-        for scheduler in schedulers:
-            if not scheduler.by_epoch or done % epoch == 0:
-                scheduler.step()
 
 
 def _unfreezing(cfg: Config, model: nn.Module, groups: Mapping[str, dict], epoch: int,

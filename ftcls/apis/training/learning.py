@@ -1,6 +1,7 @@
 """Whether a training can change the model: something is trained, at a rate above 0, on batches that BatchNorm takes."""
 import copy
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from ftcls.utils import ConfigError
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 
-__all__ = ['check_last_batch', 'check_learning']
+__all__ = ['check_last_batch', 'check_learning', 'iter_scheduled']
 
 
 def check_learning(runner: Runner) -> None:
@@ -44,14 +45,24 @@ def _is_rate_positive(runner: Runner, groups: list[dict]) -> bool:
     schedulers = copy.deepcopy(as_list(runner.param_schedulers or []), {id(optimizer): twin})
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of steps of the schedule without one of the optimizer
-        for step in range(runner.iter + 1, runner.max_iters):
-            for scheduler in schedulers:
-                is_due = not scheduler.by_epoch or step % len(runner.train_dataloader) == 0
-                if is_due and not hasattr(scheduler, 'monitor'):
-                    scheduler.step()
-            if any(group['lr'] > 0 for group in twin.param_groups):
-                return True
-    return False
+        rest = iter_scheduled(schedulers, len(runner.train_dataloader), runner.max_iters, runner.iter)
+        return any(group['lr'] > 0 for _ in rest for group in twin.param_groups)
+
+
+def iter_scheduled(schedulers: list[Any], epoch: int, end: int, begin: int = 0) -> Iterator[int]:
+    """Yield the number of each iteration of a run, after it let the schedulers step that are due.
+
+    Args:
+        schedulers: One that follows the validation is left as it is.
+        epoch: Iterations of an epoch.
+        end: Iterations of the run; ``begin``: those that are done.
+    """
+    for number in range(begin, end):
+        yield number
+        for scheduler in schedulers:
+            is_due = not scheduler.by_epoch or (number + 1) % epoch == 0
+            if is_due and not hasattr(scheduler, 'monitor'):
+                scheduler.step()
 
 
 def check_last_batch(model: nn.Module, loader: DataLoader, sample: Any) -> None:
