@@ -45,10 +45,7 @@ def browse_dataset(cfg: Config,
     if Path(out).suffix.lower() != '.png':
         raise ConfigError(f'--out {out}: must end in .png')
     options = EvalOptions()
-    cfg = check_config(cfg, options)
-    if not cfg.get(f'{split}_dataloader'):
-        raise ConfigError(f'{split}_dataloader: missing; choose another --split')
-    cfg = resolve(cfg, options).cfg
+    cfg = resolve(check_config(cfg, options, f'{split}_dataloader', 'choose another --split'), options).cfg
     with config_errors('model'):
         preprocessor = build_model(cfg).data_preprocessor
     set_seeds(seed)

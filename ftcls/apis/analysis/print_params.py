@@ -12,7 +12,6 @@ from ftcls.config.resolve import TrainOptions, resolve
 from ftcls.engine.mmengine_compat import log_level
 from ftcls.engine.parameter_table import ParameterInfo, full_table, parameter_infos
 from ftcls.models.freezing import half_frozen
-from ftcls.utils import ConfigError
 from ftcls.utils.checkpoint.loading import load_pretrained
 
 __all__ = ['describe_parameters', 'list_parameters']
@@ -24,10 +23,8 @@ def list_parameters(cfg: Config) -> tuple[list[ParameterInfo], list[str]]:
     Returns:
         One entry per parameter, in the model's order; and sentences on layers that are partly frozen.
     """
-    cfg = check_config(cfg, TrainOptions())
-    if not cfg.get('optim_wrapper'):
-        raise ConfigError('optim_wrapper: missing; the learning rates come from it')
-    cfg = resolve(cfg, TrainOptions()).cfg
+    options = TrainOptions()
+    cfg = resolve(check_config(cfg, options, 'optim_wrapper', 'the learning rates come from it'), options).cfg
     with config_errors('model'):
         model = build_model(cfg)
         model.init_weights()

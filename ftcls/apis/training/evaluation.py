@@ -61,9 +61,7 @@ def test(cfg: Config,
         raise ConfigError(f'--out {out}: must end in .json (the metrics) or .pkl (every prediction)')
     check_writable(out=out)
     options = EvalOptions(work_dir, launcher, checkpoint, tta)
-    cfg = check_config(cfg, options)
-    if not cfg.get('test_dataloader'):
-        raise ConfigError('test_dataloader: missing; add the dataset to test, with test_cfg and test_evaluator')
+    cfg = check_config(cfg, options, 'test_dataloader', 'add the dataset to test, with test_cfg and test_evaluator')
     resolved = resolve(cfg, options)
     init_distributed(launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
     classes = _classes_of(read_checkpoint(checkpoint))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -72,13 +73,12 @@ class DataReport:
             names.append(f'{name}{hint and f" ({hint[2:]})"}')
         return enumerate_names(names)
 
-    def describe(self, loaders: Mapping[str, DataLoader] | None = None) -> list[str]:
+    def describe(self, loaders: Mapping[str, DataLoader] = MappingProxyType({})) -> list[str]:
         """Return the lines that the preflight shows: the classes, then one line per split.
 
         Args:
             loaders: Split name to dataloader, whose sampler may say what an epoch draws.
         """
-        loaders = loaders or {}
         lines = []
         if self.classes:
             lines.append(f'classes: {len(self.classes)} ({enumerate_names(self.classes)})')
@@ -128,14 +128,15 @@ def build_datasets(cfg: Config,
         where = f'{split}_dataloader.dataset'
         with located(where), config_errors(where):
             dataset = _build_dataset(settings, report.classes, scope_of(cfg))
+            inner = inner_datasets(dataset)
+            report.ignored[split] = sorted({name for one in inner for name in getattr(one, 'ignored_classes', ())})
             _check_classes(dataset, settings, report, split)
             report.sizes[split] = len(dataset)
-            report.ignored[split] = _ignored(dataset)
             report.drawn[split] = '; '.join(dict.fromkeys(_drawn(dataset)))
             report.counts[split] = _counts(dataset)
-            report.several[split] = _describe_labels(dataset)
+            report.several[split] = _describe_labels(inner)
             if 'train' in datasets:
-                for ours, theirs in itertools.product(*map(inner_datasets, (datasets['train'], dataset))):
+                for ours, theirs in itertools.product(inner_datasets(datasets['train']), inner):
                     _check_same_settings(ours, theirs, split)
         datasets[split] = dataset
     return datasets, report
@@ -181,22 +182,19 @@ def build_loaders(cfg: Config, datasets: Mapping[str, Dataset]) -> dict[str, Dat
 
 
 def _build_dataset(settings: Mapping[str, Any], classes: Sequence[str] | None, scope: str) -> Dataset:
+    """Build a dataset; each one inside it gets the list of classes, where the user has not chosen one."""
+    settings = copy.deepcopy(settings)
     with DefaultScope.overwrite_default_scope(scope):
-        dataset = DATASETS.build(_with_classes(copy.deepcopy(settings), classes))
+        for inner in dataset_configs(settings):
+            accepted = accepted_arguments(DATASETS.get(inner['type']))
+            if classes and not _chooses_classes(inner) and (accepted is None or 'classes' in accepted):
+                inner['classes'] = list(classes)
+        dataset = DATASETS.build(settings)
         if hasattr(dataset, 'full_init'):
             dataset.full_init()
     if len(dataset) == 0:
         raise DataError('holds no sample; see its data_root, data_prefix and ann_file')
     return dataset
-
-
-def _with_classes(settings: dict[str, Any], classes: Sequence[str] | None) -> dict[str, Any]:
-    """Give every dataset inside a dataset dict the list of classes, where the user has not chosen one."""
-    for dataset in dataset_configs(settings):
-        accepted = accepted_arguments(DATASETS.get(dataset['type']))
-        if classes and not _chooses_classes(dataset) and (accepted is None or 'classes' in accepted):
-            dataset['classes'] = list(classes)
-    return settings
 
 
 def _chooses_classes(dataset: Mapping[str, Any]) -> bool:
@@ -211,17 +209,13 @@ def _check_classes(dataset: Dataset, settings: Mapping[str, Any], report: DataRe
     elif names and tuple(names) != report.classes:
         raise DataError(f'its classes ({enumerate_names(names)}) differ from those of the training set '
                         f'({enumerate_names(report.classes)}); set {split}_dataloader.dataset.classes to these')
-    ignored = _ignored(dataset)
+    ignored = report.ignored[split]
     if ignored and report.sizes and not all(_chooses_classes(one) for one in dataset_configs(settings)):
         text = f'has classes that the training set has not: {enumerate_names(ignored)}; '
         first = next(iter(report.sizes))
         if 'did you mean' in (missing := report.describe_missing(first)):
             raise DataError(f'{text}{first}_dataloader.dataset has no sample of {missing}; correct its `classes`')
         raise DataError(f'{text}rename or remove them, or set {split}_dataloader.dataset.classes')
-
-
-def _ignored(dataset: Dataset) -> list[str]:
-    return sorted({name for inner in inner_datasets(dataset) for name in getattr(inner, 'ignored_classes', ())})
 
 
 def _drawn(dataset: Dataset) -> Iterator[str]:
@@ -249,9 +243,9 @@ def _counts(dataset: Dataset) -> dict[str, int] | None:
     return counts
 
 
-def _describe_labels(dataset: Dataset) -> str:
-    """Return how many labels its images have, for the preflight; '' where each has one by its kind."""
-    parts = [part for part in inner_datasets(dataset) if getattr(part, 'multi_label', False)]
+def _describe_labels(datasets: Sequence[Dataset]) -> str:
+    """Return how many labels their images have, for the preflight; '' where each has one by its kind."""
+    parts = [part for part in datasets if getattr(part, 'multi_label', False)]
     if not (numbers := [len(part.get_cat_ids(index)) for part in parts for index in range(len(part))]):
         return ''
     unlabelled = f', {numbers.count(0):,} without any' if 0 in numbers else ''

@@ -46,7 +46,7 @@ _ALIKE = 1.1  # aspects that differ by less are taken for the same
 
 
 class StartHook(Hook):
-    """Notes that all preparations are done and training begins: ``begun``, and at which iteration.
+    """Notes at which iteration training begins, when all preparations are done: ``first_iteration``, None before.
 
     Raises:
         ConfigError: At the first step, if nothing would learn.
@@ -54,18 +54,16 @@ class StartHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self.begun = self.is_checked = False
-        self.first_iteration = 0
+        self.first_iteration: int | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Note it."""
-        self.begun, self.first_iteration = True, runner.iter
+        self.first_iteration = runner.iter
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Check the model and the optimizer once, as all hooks have left them."""
-        if not self.is_checked:
+        if runner.iter == self.first_iteration:
             check_learning(runner)
-        self.is_checked = True
 
 
 @contextmanager
@@ -90,7 +88,8 @@ def config_errors(where: str, start: StartHook | None = None, keep_own: bool = T
         raise
     except Exception as err:
         is_ours = traceback.extract_tb(err.__traceback__)[-1].filename.startswith(_PACKAGE) and not _own_line(err)
-        if (start is not None and start.begun) or (keep_own and is_ours):
+        has_begun = start is not None and start.first_iteration is not None
+        if has_begun or (keep_own and is_ours):
             raise
         with located(where):
             raise ConfigError(f'{_describe(err)}{hint} (FTCLS_TRACEBACK=1 shows where)') from err

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 import mmengine
@@ -74,9 +75,8 @@ def train(cfg: Config | Mapping, options: TrainOptions | None = None, hooks: Seq
         UserError: Before the first step, if anything in the config, the data or the weights is not as it says.
     """
     options = options or TrainOptions()
-    cfg = check_config(cfg, options)
-    if not cfg.get('train_dataloader'):
-        raise ConfigError('train_dataloader: missing; add the dataset to train on, with train_cfg and optim_wrapper')
+    cfg = check_config(cfg, options, 'train_dataloader',
+                       'add the dataset to train on, with train_cfg and optim_wrapper')
     with machine_errors() as signals:
         world_size = init_distributed(options.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
         with run_lock(work_dir_of(cfg, options)) if is_main_process() else nullcontext():
@@ -116,11 +116,16 @@ def _train(cfg: Config, options: TrainOptions, hooks: Sequence[Hook], world_size
     return runner
 
 
-def check_config(cfg: Config | Mapping, options: TrainOptions | EvalOptions) -> Config:
+def check_config(cfg: Config | Mapping, options: TrainOptions | EvalOptions, needed: str = '', why: str = '') -> Config:
     """Return a config, validated in the parts that a run uses, and make its scope the current one.
 
+    Args:
+        cfg: The config; it is not changed.
+        options: Of the run.
+        needed: The key of a part that must be there; ``why`` it must.
+
     Raises:
-        ConfigError: If anything is not valid.
+        ConfigError: If anything is not valid, or missing.
     """
     cfg = used = load_config(cfg)
     init_default_scope(scope_of(cfg))
@@ -129,6 +134,8 @@ def check_config(cfg: Config | Mapping, options: TrainOptions | EvalOptions) -> 
         used.val_dataloader = used.val_cfg = used.val_evaluator = None
     validate_config(used)
     check_writable(work_dir=work_dir_of(cfg, options))
+    if needed and not cfg.get(needed):
+        raise ConfigError(f'{needed}: missing; {why}')
     return cfg
 
 
@@ -233,10 +240,8 @@ def build_runner(cfg: Config, loaders: Mapping[str, DataLoader], hooks: Sequence
     """
     keep_freed_memory()
     settings = copy.deepcopy(cfg)  # MMEngine changes the dicts that it is given
-    names = list(_RUNNER_KEYS)
-    for split in loaders:
-        names += _SPLIT_KEYS[split]
+    names = [*_RUNNER_KEYS, *chain.from_iterable(map(_SPLIT_KEYS.get, loaders))]
     parts = {name: settings[name] for name in names if name in settings}
-    parts.update({f'{split}_dataloader': loader for split, loader in loaders.items()})
+    parts |= {f'{split}_dataloader': loader for split, loader in loaders.items()}
     with config_errors('model, hooks or visualizer'):
         return CompatRunner(cfg=cfg, custom_hooks=[*(settings.get('custom_hooks') or []), *hooks], **parts)
