@@ -88,20 +88,22 @@ def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
     with config_errors('model, optim_wrapper'):
         model = build_model(cfg)
         optimizer = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper)).optimizer
+        groups = optimizer.param_groups
     with config_errors('param_scheduler'), warnings.catch_warnings():
         warnings.filterwarnings('ignore', r'Detected call of `scheduler\.step')
         schedulers = list(_build_schedulers(cfg, optimizer, iters, total // epoch, total))
         rates, momenta = [], []
         for _ in iter_scheduled(schedulers, epoch, total):
-            rates.append([float(group['lr']) for group in optimizer.param_groups])
-            momenta.append(list(map(_momentum, optimizer.param_groups)))
-    names = _group_names(optimizer)
+            rates.append([float(group['lr']) for group in groups])
+            momenta.append([float(group.get('betas', [group.get('momentum', 0.)])[0]) for group in groups])
+    names = [group.get('name') or f'group {i}' for i, group in enumerate(groups)]
+    names = [name if names.index(name) == i else f'{name} {i}' for i, name in enumerate(names)]  # a name may come again
     lr, momentum = (dict(zip(names, map(list, zip(*values)))) for values in (rates, momenta))
     if all(one == momenta[0] for one in momenta):
         momentum = {}
     led = [type(one).__name__ for one in schedulers if hasattr(one, 'monitor')]
     notes = [note, *(f'{name} follows the validation: drawn as if it never changed the rate' for name in led)]
-    begins, joins, plan = _unfreezing(cfg, model, dict(zip(names, optimizer.param_groups)), epoch, total)
+    begins, joins, plan = _unfreezing(cfg, model, dict(zip(names, groups)), epoch, total)
     return Schedule(lr, momentum, iters, notes + plan, begins, joins)
 
 
@@ -162,13 +164,3 @@ def _unfreezing(cfg: Config, model: nn.Module, groups: Mapping[str, dict], epoch
 def _unfreezes(hook: Any) -> bool:
     kind = HOOKS.get(type_name(hook))
     return isinstance(kind, type) and issubclass(kind, GradualUnfreezingHook)
-
-
-def _momentum(group: dict[str, Any]) -> float:
-    return float(group.get('betas', [group.get('momentum', 0.)])[0])
-
-
-def _group_names(optimizer: Optimizer) -> list[str]:
-    """Name the groups; a repeated name gets the number of the group."""
-    names = [group.get('name') or f'group {i}' for i, group in enumerate(optimizer.param_groups)]
-    return [name if names.index(name) == i else f'{name} {i}' for i, name in enumerate(names)]

@@ -2,6 +2,7 @@
 import copy
 import warnings
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -45,8 +46,8 @@ def _is_rate_positive(runner: Runner, groups: list[dict]) -> bool:
     schedulers = copy.deepcopy(as_list(runner.param_schedulers or []), {id(optimizer): twin})
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of steps of the schedule without one of the optimizer
-        rest = iter_scheduled(schedulers, len(runner.train_dataloader), runner.max_iters, runner.iter)
-        return any(group['lr'] > 0 for _ in rest for group in twin.param_groups)
+        steps = iter_scheduled(schedulers, len(runner.train_dataloader), runner.max_iters, runner.iter)
+        return any(group['lr'] > 0 for _ in islice(steps, 1, None) for group in twin.param_groups)
 
 
 def iter_scheduled(schedulers: list[Any], epoch: int, end: int, begin: int = 0) -> Iterator[int]:
