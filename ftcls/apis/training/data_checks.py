@@ -62,7 +62,7 @@ def check_datasets(cfg: Config,
     check_missing_classes(cfg, report)
     check_heads(cfg, report)
     scan = scan_files(datasets, work_dir)
-    report.facts['scan'] = scan.describe()
+    report.facts['scan'] = scan.notes
     images = check_images(datasets, scan.headers)
     report.facts['images'] = [f'{split}: {line}' for split, lines in images.items() for line in lines]
     if len(set(map(tuple, images.values()))) == 1:

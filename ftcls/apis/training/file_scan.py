@@ -33,18 +33,11 @@ class FileScan:
 
     Attributes:
         headers: The header of each image and mask, by path.
-        seconds: How long reading them took.
-        notes: What datasets with ``on_bad_sample='skip'`` have left out.
+        notes: What the preflight shows: how long reading them took, and what datasets with ``on_bad_sample='skip'``
+            have left out.
     """
     headers: dict[str, ImageHeader] = field(default_factory=dict)
-    seconds: float = 0.
     notes: list[str] = field(default_factory=list)
-
-    def describe(self) -> list[str]:
-        """Return the lines that the preflight shows."""
-        if self.headers:
-            return [f'{plural(len(self.headers), "file")} in {self.seconds:.1f} s, all readable', *self.notes]
-        return self.notes
 
 
 def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
@@ -84,7 +77,9 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
             text = f"{plural(len(left_out), 'bad file')} are left out (on_bad_sample='skip'), see {_LIST}"
             scan.notes.append(f'{split}: the samples of {text}; {len(dataset):,} samples remain')
             warn(_listed(work_dir, split, scan.notes[-1], left_out))
-    scan.seconds = time.perf_counter() - started
+    if scan.headers:
+        text = f'{plural(len(scan.headers), "file")} in {time.perf_counter() - started:.1f} s, all readable'
+        scan.notes.insert(0, text)
     if faults:
         faults.append(f"Replace or remove them (all are in {Path(work_dir, _LIST)}), or set on_bad_sample='skip' and "
                       'bad_sample_limit (0.01: 1 % of the samples) of the dataset; check=False skips this scan')
