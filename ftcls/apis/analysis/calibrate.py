@@ -12,10 +12,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from ftcls.apis.inference.model_zoo import get_model
-from ftcls.apis.training.data_checks import check_heads
-from ftcls.apis.training.loaders import build_datasets, build_loaders
+from ftcls.apis.training.data_checks import evaluation_loaders
 from ftcls.apis.training.train import check_config
-from ftcls.config.resolve import EvalOptions, resolve, work_dir_of
+from ftcls.config.resolve import EvalOptions, work_dir_of
 from ftcls.evaluation.calibration import Reliability, fit_temperature, reliability
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.checkpoint.folder import save_whole
@@ -85,9 +84,7 @@ def calibrate(cfg: Config,
         if not cfg.get(f'{split}_dataloader'):
             raise ConfigError(f'{split}_dataloader: missing; the temperature is fitted on `val` and measured on `test`')
     model = get_model(cfg, checkpoint, device)
-    datasets, report = build_datasets(cfg, ['val', 'test'], model._dataset_meta.get('classes'))
-    check_heads(cfg, report)
-    loaders = build_loaders(resolve(cfg, options).cfg, datasets)
+    loaders, report = evaluation_loaders(cfg, ['val', 'test'], model)
     logits, labels = _logits(model, loaders['val'])
     temperature = fit_temperature(logits, labels)
     test_logits, test_labels = _logits(model, loaders['test'])
@@ -103,9 +100,8 @@ def calibrate(cfg: Config,
         meta['dataset_meta'] = dict(classes=list(report.classes))
     save_whole(out_dir / 'calibrated.pth', dict(meta=meta, state_dict=model.cpu().state_dict()))
     (out_dir / 'calibration.json').write_text(json.dumps(asdict(result), indent=2) + '\n', encoding='utf-8')
-    panels = {}
-    for name, (numbers, bars) in measured.items():
-        panels[f'{name}: ECE {100 * bars.ece:.2f} %, NLL {numbers["nll"]:.3f}'] = astuple(bars)
+    title = '{}: ECE {:.2f} %, NLL {:.3f}'
+    panels = {title.format(name, 100 * bars.ece, one['nll']): astuple(bars) for name, (one, bars) in measured.items()}
     plot_reliability(panels, out_dir / 'reliability.png')
     return result
 

@@ -9,10 +9,9 @@ import torch
 from mmengine.config import Config
 
 from ftcls.apis.inference.model_zoo import get_model, resolve_model
-from ftcls.apis.training.data_checks import check_heads
-from ftcls.apis.training.loaders import build_datasets, build_loaders
+from ftcls.apis.training.data_checks import evaluation_loaders
 from ftcls.apis.training.train import check_config
-from ftcls.config.resolve import EvalOptions, resolve, work_dir_of
+from ftcls.config.resolve import EvalOptions, work_dir_of
 from ftcls.engine.hooks import data_digest
 from ftcls.evaluation.predictions import PredictionRecorder, Predictions, predictions_file
 from ftcls.utils import ConfigError
@@ -48,11 +47,10 @@ def predictions_of(model: str | os.PathLike | Mapping | Config,
     if kept := kept_predictions(work_dir, cfg, source, split):
         return kept
     trained = get_model(cfg, source, device)
-    datasets, report = build_datasets(cfg, [split], trained._dataset_meta.get('classes'))
-    check_heads(cfg, report)
+    loaders, report = evaluation_loaders(cfg, [split], trained)
     recorder = PredictionRecorder()
     with torch.no_grad():
-        for batch in build_loaders(resolve(cfg, options).cfg, datasets)[split]:
+        for batch in loaders[split]:
             recorder.process(batch, [sample.to_dict() for sample in trained.val_step(batch)])
     whose = os.path.relpath(source, work_dir)
     found = Predictions.from_samples(recorder.results, split, whose, report.classes or (), data_digest(cfg, split))
@@ -68,7 +66,6 @@ def kept_predictions(work_dir: Path, cfg: Config, checkpoint: str | os.PathLike,
         kept = Predictions.load(file)
         # a later run in this folder gives its checkpoints the same names
         is_newer = file.stat().st_mtime >= Path(checkpoint).stat().st_mtime
-        is_same_data = kept.data == data_digest(cfg, split)
-        if is_newer and is_same_data and Path(work_dir, kept.checkpoint).samefile(checkpoint):
+        if is_newer and kept.data == data_digest(cfg, split) and Path(work_dir, kept.checkpoint).samefile(checkpoint):
             return kept
     return None

@@ -7,8 +7,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
-from torch.utils.data import Dataset
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
+from ftcls.config.resolve import EvalOptions, resolve
 from ftcls.datasets import BinarySegDataset
 from ftcls.datasets.duplicates import DOUBLES, describe_pair, find_doubles, images_of, same_content
 from ftcls.datasets.headers import ImageHeader
@@ -25,10 +27,10 @@ from ftcls.utils.log import warn
 from ftcls.utils.names import command, enumerate_names
 from ftcls.utils.tree import as_list, walk
 from .file_scan import scan_files
-from .loaders import DataReport, dataset_configs, image_loader, open_caches
+from .loaders import DataReport, build_datasets, build_loaders, dataset_configs, image_loader, open_caches
 from .sanity_checks import first_samples
 
-__all__ = ['check_datasets', 'check_heads', 'check_images', 'check_missing_classes']
+__all__ = ['check_datasets', 'check_heads', 'check_images', 'check_missing_classes', 'evaluation_loaders']
 
 MOST_COMPARED = 200_000  # images in all splits; to list more takes seconds
 _REMEDIES = dict(
@@ -73,6 +75,18 @@ def check_datasets(cfg: Config,
             check_contents(cfg, {**datasets, **others}, report)
     report.facts['cache'] = open_caches(datasets)
     return first_samples(datasets)
+
+
+def evaluation_loaders(cfg: Config, splits: Sequence[str],
+                       model: nn.Module) -> tuple[dict[str, DataLoader], DataReport]:
+    """Return the dataloaders of a checked config's splits for a model that :func:`.get_model` built, and a report.
+
+    Raises:
+        UserError: If the data is not as the config says, or does not fit the model.
+    """
+    datasets, report = build_datasets(cfg, splits, model._dataset_meta.get('classes'))
+    check_heads(cfg, report)
+    return build_loaders(resolve(cfg, EvalOptions()).cfg, datasets), report
 
 
 def check_heads(cfg: Config, report: DataReport) -> None:
@@ -177,9 +191,9 @@ def check_masks(cfg: Config, datasets: Mapping[str, Dataset], headers: Mapping[s
 
 def _check_mask_settings(cfg: Config) -> None:
     """Refuse settings that differ for the same masks, and one of the foreground that only one of two splits has."""
-    loaders = {split: cfg.get(f'{split}_dataloader') or {} for split in ('train', 'val', 'test')}
-    trained, *others = (next(dataset_configs(loader.get('dataset')), {}) for loader in loaders.values())
-    for split, other in zip(('val', 'test'), others):
+    trained = _inner_config(cfg, 'train')
+    for split in ('val', 'test'):
+        other = _inner_config(cfg, split)
         is_same = all(trained.get(key) == other.get(key) for key in ('data_root', 'mask_dir'))
         for name, default in vars(MaskCoding()).items():
             ours, theirs = trained.get(name, default), other.get(name, default)
@@ -223,7 +237,7 @@ def _metric_configs(evaluator: Any, path: str) -> list[tuple[str, Mapping]]:
 
 def _head_faults(cfg: Config) -> Iterator[str]:
     """Yield a fault if the head predicts one label per image, where the data has several."""
-    kind = _class(MODELS, (cfg.model.get('head') or {}).get('type'))
+    kind = _class(MODELS, cfg.model.get('head') or {})
     if kind is None or not issubclass(kind, ClsHead) or issubclass(kind, MultiLabelClsHead):
         return
     instead = 'MultiLabelClsHead' if kind is ClsHead else 'MultiLabelLinearClsHead'
@@ -236,24 +250,24 @@ def _metric_faults(cfg: Config, several: Mapping[str, str]) -> Iterator[str]:
 
     A split that was not built is judged by the class of its dataset.
     """
-    kinds = {_dataset_class(cfg, split) for split, described in several.items() if described} - {None}
+    kinds = {_class(DATASETS, _inner_config(cfg, split)) for split, described in several.items() if described} - {None}
     for split in ('val', 'test'):
         if (described := several.get(split)) is None:
-            described = _dataset_class(cfg, split) in kinds
+            described = _class(DATASETS, _inner_config(cfg, split)) in kinds
         key = f'{split}_evaluator'
         for path, config in _metric_configs(cfg.get(key), key):
-            kind = _class(METRICS, config.get('type'))
+            kind = _class(METRICS, config)
             if described and kind is not None and issubclass(kind, SingleLabelBase):
                 yield (f'{path}.type: {kind.__name__} judges one label per image, and the data has several; set '
                        f"{key}=[dict(type='AveragePrecision'), dict(type='MultiLabelMetric')]")
 
 
-def _class(registry: Any, kind: Any) -> type | None:
-    found = registry.get(kind)
+def _class(registry: Any, component: Mapping) -> type | None:
+    """Return the class of a component's dict, None if it names none."""
+    found = registry.get(component.get('type'))
     return found if inspect.isclass(found) else None
 
 
-def _dataset_class(cfg: Config, split: str) -> type | None:
-    """Return the class of a split's innermost dataset."""
-    inner = next(dataset_configs((cfg.get(f'{split}_dataloader') or {}).get('dataset')), {})
-    return _class(DATASETS, inner.get('type'))
+def _inner_config(cfg: Config, split: str) -> Mapping:
+    """Return the dict of a split's innermost dataset, the first one; {} if there is none."""
+    return next(dataset_configs((cfg.get(f'{split}_dataloader') or {}).get('dataset')), {})
