@@ -35,7 +35,7 @@ class FeatureExtractor(ImageClassificationInferencer):
         """
         features = []
         for batch in batched(as_list(inputs), batch_size):
-            packed = [self.pipeline(image, channel_order)[0] for image in batch]
+            packed = [self.pipeline(image, channel_order) for image in batch]
             features += self._predict(packed, partial(self._extract, **kwargs))
         return features
 

@@ -2,7 +2,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -48,7 +48,8 @@ class ValidationPipeline:
     """
 
     def __init__(self, cfg: Config, in_channels: int | None = None) -> None:
-        steps = [s for s in validation_dataset(cfg).get('pipeline') or () if _type_name(s) != 'LoadAnnotations']
+        steps = validation_dataset(cfg).get('pipeline') or ()
+        steps = [step for step in steps if (type_name(step) or type(step).__name__) != 'LoadAnnotations']
         if not steps:
             raise ConfigError('test_dataloader.dataset.pipeline is empty; it must prepare an image for the model')
         self.in_channels = in_channels
@@ -62,9 +63,7 @@ class ValidationPipeline:
         self.load, *steps = steps
         self.prepare = Compose(steps)
 
-    def __call__(self,
-                 image: Image,
-                 channel_order: ChannelOrder | None = None) -> tuple[dict, Callable[[], np.ndarray]]:
+    def __call__(self, image: Image, channel_order: ChannelOrder | None = None) -> dict:
         """Prepare one image.
 
         Args:
@@ -73,8 +72,7 @@ class ValidationPipeline:
             channel_order: Of an array; None for 'bgr', which the log says once.
 
         Returns:
-            The packed sample, ``dict(inputs=(C, H, W) uint8, data_samples=DataSample)``, and a function that reads the
-            image to draw on, (H, W, 3) RGB or (H, W, 1) grey, uint8.
+            The packed sample, ``dict(inputs=(C, H, W) uint8, data_samples=DataSample)``.
 
         Raises:
             MissingFileError: If there is no such file.
@@ -91,11 +89,17 @@ class ValidationPipeline:
             raise DataError(f'{name} cannot be prepared as in validation: {type(err).__name__}: {err}') from err
         if packed is None:
             raise DataError(f'{name}: the validation pipeline returned nothing for it')
-        return packed, partial(self.read_to_draw, image, channel_order)
+        return packed
 
     def read_to_draw(self, image: Image, channel_order: ChannelOrder | None = None) -> np.ndarray:
         """Read an image to draw on, (H, W, 3) RGB or (H, W, 1) grey, uint8."""
-        return _drawable(self._convert_channels(self._read(image, channel_order)))
+        sample = self._convert_channels(self._read(image, channel_order))
+        pixels = sample['img']
+        if pixels.dtype != np.uint8:
+            pixels = np.atleast_3d(cv2.normalize(pixels, None, 0, 255, cv2.NORM_MINMAX)).astype(np.uint8)
+        if pixels.shape[2] < 3:
+            return pixels[..., :1].copy()
+        return pixels[..., [2, 1, 0] if sample['channel_order'] == 'bgr' else [0, 1, 2]]
 
     def _read(self, image: Image, channel_order: ChannelOrder | None, step: Callable | None = None) -> dict:
         if isinstance(image, str | os.PathLike):
@@ -313,7 +317,7 @@ def prepare(pipeline: ValidationPipeline,
             channel_order: ChannelOrder | None = None) -> dict | UserError:
     """Return an image's packed sample; or with ``skip_broken``, if it cannot be read, the error."""
     try:
-        return pipeline(image, channel_order)[0]
+        return pipeline(image, channel_order)
     except (DataError, MissingFileError) as err:
         if not skip_broken:
             raise
@@ -338,21 +342,6 @@ def batched(items: Iterable, batch_size: int) -> Iterator[list]:
 def _note_order() -> None:
     """Say once which channel order is assumed."""
     print_log("arrays count as BGR, OpenCV's order; give channel_order='rgb' for RGB (PIL images are RGB)", 'current')
-
-
-def _drawable(sample: dict) -> np.ndarray:
-    """Return the image of a sample as (H, W, 3) RGB or (H, W, 1), uint8."""
-    image = sample['img']
-    if image.dtype != np.uint8:
-        image = np.atleast_3d(cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX)).astype(np.uint8)
-    if image.shape[2] < 3:
-        return image[..., :1].copy()
-    return image[..., [2, 1, 0] if sample['channel_order'] == 'bgr' else [0, 1, 2]]
-
-
-def _type_name(step: Any) -> str:
-    """Return the class name of a step of a pipeline, which may be a config, a class or an object."""
-    return type_name(step) or type(step).__name__
 
 
 def _drawing_names(images: Sequence[Image]) -> list[str]:

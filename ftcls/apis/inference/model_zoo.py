@@ -205,9 +205,8 @@ def load_weights(model: nn.Module, source: str | os.PathLike) -> None:
         raise CheckpointError(f'parts of the model get no weights; is this its checkpoint?\n{report.summary()}')
     meta = checkpoint_meta(read_checkpoint(source))
     classes = getattr(meta.get('dataset_meta'), 'get', {}.get)('classes') or meta.get('CLASSES')  # mmcls 0.x: CLASSES
-    model._dataset_meta = dict(getattr(model, '_dataset_meta', None) or {})
     if isinstance(classes, list | tuple):
-        model._dataset_meta['classes'] = list(classes)
+        model._dataset_meta = {**(getattr(model, '_dataset_meta', None) or {}), 'classes': list(classes)}
 
 
 def validation_dataset(cfg: Config) -> Mapping:

@@ -217,8 +217,9 @@ def test_prediction_prepares_as_validation_does(tmp_path: Path, path: str) -> No
     pipeline = [dict(type='LoadImageFromFile'), dict(type='ResizeEdge', scale=64), dict(type='PackInputs')]
     dataset = CustomDataset(data_root=str(tmp_path), pipeline=pipeline)
     prepare = ValidationPipeline(dict(test_dataloader=dict(dataset=dict(type='CustomDataset', pipeline=pipeline))))
-    packed, draw = prepare(dataset.get_data_info(0)['img_path'])
-    assert (packed['inputs'] == dataset[0]['inputs']).all() and draw().shape == (480, 640, 3)
+    path = dataset.get_data_info(0)['img_path']
+    assert (prepare(path)['inputs'] == dataset[0]['inputs']).all()
+    assert prepare.read_to_draw(path).shape == (480, 640, 3)
     lines = check_images(dict(train=dataset), {h.path: h for h in scan_headers([str(tmp_path / 'a' / '0.jpg')])})
     assert 'decoded at down to 1/4' in lines['train'][-1] and 'reduce=False' in lines['train'][-1]
     dataset.pipeline.transforms[1].scale = 300
