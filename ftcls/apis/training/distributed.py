@@ -17,14 +17,10 @@ from ftcls.utils.processes import PATIENCE, show_life
 
 __all__ = ['init_distributed', 'close_distributed', 'count_event']
 
-_NAMES = dict(  # of rank, number of processes, rank on the machine
-    pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
-    slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
-    mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'))
-_STARTERS = dict(
-    pytorch='`ftcls dist_train` (tools/dist_train.sh) or torchrun',
-    slurm='`ftcls slurm_train` (tools/slurm_train.sh) or srun',
-    mpi='mpirun')
+_LAUNCHERS = dict(  # how to start; the variables of rank, number of processes and rank on the machine
+    pytorch=('`ftcls dist_train` (tools/dist_train.sh) or torchrun', 'RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    slurm=('`ftcls slurm_train` (tools/slurm_train.sh) or srun', 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    mpi=('mpirun', 'OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'))
 
 
 def init_distributed(launcher: str, dist_cfg: dict[str, Any] | None = None) -> int:
@@ -66,7 +62,7 @@ def _join(launcher: str, dist_cfg: dict[str, Any]) -> None:
 def _set_environment(launcher: str) -> None:
     """Translate Slurm's and MPI's variables into torch's; torchrun sets them itself."""
     env = os.environ
-    rank, size, local_rank = _NAMES[launcher]
+    _, rank, size, local_rank = _LAUNCHERS[launcher]
     if launcher == 'pytorch':
         _require(launcher, rank, size, local_rank, 'MASTER_ADDR', 'MASTER_PORT')
         return
@@ -86,7 +82,7 @@ def _set_environment(launcher: str) -> None:
 
 def _require(launcher: str, *names: str) -> None:
     if missing := [name for name in names if name not in os.environ]:
-        raise ConfigError(f'--launcher {launcher}: {", ".join(missing)} not set; start with {_STARTERS[launcher]}')
+        raise ConfigError(f'--launcher {launcher}: {", ".join(missing)} not set; start with {_LAUNCHERS[launcher][0]}')
 
 
 def _first_slurm_node(nodelist: str) -> str:
