@@ -73,7 +73,7 @@ def gather_run(work_dir: str | os.PathLike,
     run.facts = list(_facts(run, folder))
     comparison = {}
     with _noting(run, 'comparison'):
-        comparison = _comparison(places)
+        comparison = next((found for found in map(read_results, places) if 'summary' in found), {})
     run.verdict = verdict_of(run, comparison)
     return run
 
@@ -140,14 +140,6 @@ def _suspect(run: RunContents, places: Sequence[Path]) -> None:
 def _read(path: str) -> np.ndarray | None:
     """Return an image of a training set, (H, W, 3) uint8, RGB; None if there is no such file."""
     return LoadImageFromFile().transform(dict(img_path=path))['img'][..., ::-1] if Path(path).is_file() else None
-
-
-def _comparison(places: Sequence[Path]) -> dict:
-    """Return the results of the comparison in the first of some places that has one, {} if none has."""
-    for place in places:
-        if 'summary' in (results := read_results(place)):
-            return results
-    return {}
 
 
 def read_results(folder: Path) -> dict:

@@ -52,18 +52,19 @@ class SplitImages:
     def image_of(self, number: int) -> np.ndarray | None:
         """Return an image of the predictions by number, (H, W, 3) uint8, RGB; None if it cannot be read any more."""
         with suppress(UserError, OSError):
-            return self._prepare(number)[1]
+            return self._prepare(number)[2]
         return None
 
-    def _prepare(self, number: int) -> tuple[dict, np.ndarray]:
-        """Return the batch that an image makes before the data preprocessor, and after it as an image."""
+    def _prepare(self, number: int) -> tuple[dict, torch.Tensor, np.ndarray]:
+        """Return the batch that an image makes before the data preprocessor, and after it as input and as an image."""
         packed = self.dataset[number]
         if (path := packed['data_samples'].get('img_path') or '') != self.predictions.paths[number]:
             raise DataError(f'{path} is where {self.predictions.paths[number]} was')
         batch = {key: [packed[key]] for key in ('inputs', 'data_samples')}
         data = self.model.data_preprocessor(batch, False)
         image = denormalised(data['inputs'][0], data['data_samples'][0], self.model.data_preprocessor)
-        return batch, image[..., :3] if image.shape[2] > 2 else image[..., :1].repeat(3, axis=2)
+        image = image[..., :3] if image.shape[2] > 2 else image[..., :1].repeat(3, axis=2)
+        return batch, data['inputs'], image
 
     def mistakes(self) -> dict[int, Example]:
         """Return the mistakes that the model is most sure of, by their number in the predictions."""
@@ -82,8 +83,7 @@ class SplitImages:
             ConfigError: If the network has none.
         """
         from ftcls.visualization.cam import class_activation
-        batches = [self._prepare(number)[0] for number in examples]
-        inputs = torch.cat([self.model.data_preprocessor(batch, False)['inputs'] for batch in batches])
+        inputs = torch.cat([self._prepare(number)[1] for number in examples])
         maps = class_activation(self.model, inputs, self.predictions.predicted[list(examples)].tolist())
         return [example._replace(cam=cam) for example, cam in zip(examples.values(), maps)]
 
@@ -94,7 +94,7 @@ class SplitImages:
         for number in np.argsort(image_scores(self.predictions)[1], kind='stable').tolist():
             drawn = ()
             if len(rows) < _MOST_DRAWN:
-                batch, image = self._prepare(number)
+                batch, _, image = self._prepare(number)
                 sample = self.model.val_step(batch)[0]
                 height, width = sample.pred_mask.shape  # without what the preprocessor pads
                 drawn = image[:height, :width], sample.pred_mask.cpu().numpy(), sample.gt_mask.cpu().numpy()

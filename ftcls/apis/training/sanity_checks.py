@@ -308,16 +308,12 @@ def _try_metrics(metrics: Sequence[BaseMetric], batch: Any, outputs: list, where
         try:
             metric.process(batch, samples)
         except Exception as err:
-            why = _fitting_metrics(metric, samples) or f'{_describe(err)} (FTCLS_TRACEBACK=1 shows where)'
+            why = 'masks are judged by DiceMetric and IoUMetric, classes by Accuracy and SingleLabelMetric'
+            if ('pred_mask' in samples[0]) == isinstance(metric,
+                                                         DiceMetric | IoUMetric):  # it is for what was predicted
+                why = f'{_describe(err)} (FTCLS_TRACEBACK=1 shows where)'
             raise ConfigError(f'{where}: {type(metric).__name__} cannot judge what the model predicts: {why}') from err
     return tried
-
-
-def _fitting_metrics(metric: BaseMetric, samples: Sequence[Mapping]) -> str:
-    """Name the metrics for what was predicted, if this one is for something else."""
-    if ('pred_mask' in samples[0]) == isinstance(metric, DiceMetric | IoUMetric):
-        return ''
-    return 'masks are judged by DiceMetric and IoUMetric, classes by Accuracy and SingleLabelMetric'
 
 
 def _check_monitored(runner: Runner, tried: Sequence[BaseMetric]) -> None:

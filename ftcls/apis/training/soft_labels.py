@@ -15,6 +15,7 @@ _FIX = "; use CrossEntropyLoss, LabelSmoothLoss(mode='original') or another loss
 _SHARES = (1., 0.75, 0.25)  # shares of the first class in a label; the last class has the rest
 
 
+@torch.no_grad()
 def check_soft_labels(model: HeadedModel, batch: Any) -> None:
     """Check, in eval mode and without drawing anything, that head and loss use labels that are shares of classes.
 
@@ -28,9 +29,8 @@ def check_soft_labels(model: HeadedModel, batch: Any) -> None:
     if getattr(model.data_preprocessor, 'batch_augments', None) is None:
         return
     try:
-        with torch.no_grad():
-            data = model.data_preprocessor(copy.deepcopy(batch), training=False)
-            feats = model.extract_feat(data['inputs'])
+        data = model.data_preprocessor(copy.deepcopy(batch), training=False)
+        feats = model.extract_feat(data['inputs'])
     except (UserError, RuntimeError, ValueError, IndexError):
         return  # the pass that comes next fails too, and tells why
     samples = data['data_samples'] or []
@@ -41,12 +41,11 @@ def check_soft_labels(model: HeadedModel, batch: Any) -> None:
     loss = getattr(model.head, 'loss_module', None)
     logits = torch.linspace(-1, 1, classes, device=data['inputs'].device)[None]
     try:
-        with torch.no_grad():
-            for sample in samples:
-                sample.set_gt_score(_label(0.75, classes).to(sample.gt_score))
-            model.head.loss(feats, samples)
-            labels = [_label(share, classes)[None].to(logits) for share in _SHARES]
-            losses = [round(float(loss(logits, one, avg_factor=1)), 6) for one in labels if loss is not None]
+        for sample in samples:
+            sample.set_gt_score(_label(0.75, classes).to(sample.gt_score))
+        model.head.loss(feats, samples)
+        labels = [_label(share, classes)[None].to(logits) for share in _SHARES]
+        losses = [round(float(loss(logits, one, avg_factor=1)), 6) for one in labels if loss is not None]
     except torch.OutOfMemoryError:
         raise
     except (UserError, RuntimeError, ValueError, IndexError, TypeError) as err:
