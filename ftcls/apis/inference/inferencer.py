@@ -217,7 +217,7 @@ class ImageClassificationInferencer:
         """
         images = as_list(inputs)
         prepared = (prepare(self.pipeline, image, skip_broken, channel_order) for image in images)
-        pairs = list(self.predict_each(images, prepared, batch_size, show_dir, topk, channel_order))
+        pairs = self.predict_each(images, prepared, batch_size, show_dir, topk, channel_order)
         return [pair[return_datasamples] for pair in pairs]
 
     def predict_each(self,
@@ -233,8 +233,7 @@ class ImageClassificationInferencer:
             prepared: For each image the packed sample, or why there is none.
             images, batch_size, show_dir, topk, channel_order: See :meth:`__call__`.
         """
-        names = _drawing_names(images)
-        for batch in batched(zip(images, names, prepared), batch_size):
+        for batch in batched(zip(images, _drawing_names(images), prepared), batch_size):
             packed = [sample for _, _, sample in batch if not isinstance(sample, UserError)]
             predictions = self._predict(packed, self.model.test_step)
             for image, name, ready in batch:

@@ -27,8 +27,8 @@ from ftcls.utils.tree import as_list
 from .exported import ExportedModel, is_exported
 
 __all__ = [
-    'CHECKPOINT_SUFFIXES', 'PUBLISHED_CONFIG', 'build_model', 'find_checkpoint', 'find_config', 'get_model',
-    'init_model', 'list_models', 'load_weights', 'resolve_model', 'validation_dataset'
+    'CHECKPOINT_SUFFIXES', 'PUBLISHED_CONFIG', 'build_model', 'drop_keys', 'find_checkpoint', 'find_config',
+    'get_model', 'init_model', 'list_models', 'load_weights', 'resolve_model', 'validation_dataset'
 ]
 
 PUBLISHED_CONFIG = 'ftcls_config.json'
@@ -169,9 +169,7 @@ def get_model(model: str | os.PathLike | Mapping | Config,
         raise ConfigError(f'{cfg.filename or "the config"} has no `model`')
     cfg.merge_from_dict(dict(model=kwargs))
     if checkpoint is not None and not is_adapter_config(cfg.model):
-        for part in (cfg.model, cfg.model.get('backbone') or {}):  # the checkpoint has all weights: fetch no others
-            part.pop('init_cfg', None)
-            part.pop('pretrained', None)
+        drop_keys(cfg.model, 'init_cfg', 'pretrained')  # the checkpoint has all weights: fetch no others
     built = build_model(cfg)
     built._config = cfg
     built._dataset_meta = dict(classes=_config_classes(cfg))
@@ -190,6 +188,13 @@ def init_model(config: str | os.PathLike | Config,
                **kwargs: Any) -> nn.Module:
     """Build a model in evaluation mode, as :func:`get_model` does; MMClassification's older name of it."""
     return get_model(config, checkpoint, device, **kwargs)
+
+
+def drop_keys(model: dict, *keys: str) -> None:
+    """Take keys out of the config of a model, and of its backbone."""
+    for part in (model, model.get('backbone') or {}):
+        for key in keys:
+            part.pop(key, None)
 
 
 def build_model(cfg: Config) -> nn.Module:

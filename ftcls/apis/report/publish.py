@@ -13,7 +13,8 @@ from torch import nn
 from ftcls.apis.export.export_model import export_model
 from ftcls.apis.export.library_weights import to_library
 from ftcls.apis.inference.exported import METADATA
-from ftcls.apis.inference.model_zoo import PUBLISHED_CONFIG, find_checkpoint, find_config, get_model, validation_dataset
+from ftcls.apis.inference.model_zoo import (PUBLISHED_CONFIG, drop_keys, find_checkpoint, find_config, get_model,
+                                            validation_dataset)
 from ftcls.apis.training.loaders import build_datasets
 from ftcls.config.loading import load_config
 from ftcls.datasets.survey import spread
@@ -111,10 +112,8 @@ def _plain_config(folder: Path, classes: Sequence[str] | None) -> str:
     cfg = load_config(find_config(folder))
     backbone = cfg.model.get('backbone') or {}
     if backbone.get('type') == 'LoRAModel':
-        cfg.model.backbone = backbone = backbone.module
-    for key in _TRAINING_ONLY:
-        cfg.model.pop(key, None)
-        backbone.pop(key, None)
+        cfg.model.backbone = backbone.module
+    drop_keys(cfg.model, *_TRAINING_ONLY)
     if classes:
         validation_dataset(cfg)['classes'] = classes
     return _without_places(json.dumps(cfg.to_dict(), indent=2, default=str, ensure_ascii=False))
