@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from ftcls.apis.inference.model_zoo import get_model
 from ftcls.apis.training.data_checks import evaluation_loaders
-from ftcls.apis.training.train import check_config
+from ftcls.apis.training.train import check_config, require
 from ftcls.config.resolve import EvalOptions, work_dir_of
 from ftcls.evaluation.calibration import Reliability, fit_temperature, reliability
 from ftcls.utils import ConfigError, DataError
@@ -81,8 +81,7 @@ def calibrate(cfg: Config,
     options = EvalOptions()
     cfg = check_config(cfg, options)
     for split in ('val', 'test'):
-        if not cfg.get(f'{split}_dataloader'):
-            raise ConfigError(f'{split}_dataloader: missing; the temperature is fitted on `val` and measured on `test`')
+        require(cfg, f'{split}_dataloader', 'the temperature is fitted on `val` and measured on `test`')
     model = get_model(cfg, checkpoint, device)
     loaders, report = evaluation_loaders(cfg, ['val', 'test'], model)
     logits, labels = _logits(model, loaders['val'])

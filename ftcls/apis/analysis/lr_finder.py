@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from ftcls.apis.training.train import TrainOptions, train
+from ftcls.apis.training.train import TrainOptions, require, train
 from ftcls.config.loading import load_config
 from ftcls.config.resolve import type_name
 from ftcls.datasets.worker_seed import random_state, set_random_state
@@ -119,8 +119,7 @@ def find_lr(cfg: Config,
 
 def _for_range_test(cfg: Config, lowest: float, highest: float, steps: int) -> Config:
     cfg = copy.deepcopy(load_config(cfg))
-    if not cfg.get('train_dataloader') or not cfg.get('train_cfg'):
-        raise ConfigError('train_dataloader, train_cfg: missing; the range test is a training')
+    require(cfg, 'train_dataloader, train_cfg', 'the range test is a training')
     cfg.param_scheduler, cfg.resume = None, False
     for key in ('max_epochs', 'max_iters'):  # as long as it takes; what the config has is the least
         if key in cfg.train_cfg:

@@ -77,10 +77,9 @@ def trace_schedule(cfg: Config, length: EpochLength | None = None) -> Schedule:
     for name, value in asdict(length).items():
         if value is not None and value < 1:
             raise ConfigError(f'{name} of an epoch: must be at least 1, got {value}')
-    cfg = check_config(cfg, TrainOptions())
-    if not cfg.get('train_dataloader'):
-        raise ConfigError('train_dataloader, train_cfg, optim_wrapper: missing; there is no training to schedule')
-    cfg = resolve(cfg, TrainOptions(), Facts(length.processes)).cfg
+    options = TrainOptions()
+    cfg = check_config(cfg, options, 'train_dataloader, train_cfg, optim_wrapper', 'there is no training to schedule')
+    cfg = resolve(cfg, options, Facts(length.processes)).cfg
     iters, note = _iters_per_epoch(cfg, length)
     epoch = total = cfg.train_cfg.get('max_iters')  # one long epoch for MMEngine
     if 'max_epochs' in cfg.train_cfg:

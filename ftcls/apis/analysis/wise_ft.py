@@ -14,6 +14,7 @@ from mmengine.config import Config
 from ftcls.apis.inference.model_zoo import build_model
 from ftcls.apis.training.evaluation import test
 from ftcls.apis.training.sanity_checks import config_errors
+from ftcls.apis.training.train import require
 from ftcls.config.loading import load_config
 from ftcls.engine.mmengine_compat import quiet_run
 from ftcls.utils import CheckpointError, ConfigError
@@ -99,8 +100,7 @@ def wise_ft(pretrained: str,
     check_finite(start, pretrained)
     check_finite(end, finetuned)
     if cfg is not None:
-        if not cfg.get(f'{split}_dataloader'):
-            raise ConfigError(f'{split}_dataloader: missing; choose other data with --split')
+        require(cfg, f'{split}_dataloader', 'choose other data with --split')
         _check_fits(end, finetuned, cfg)
         lines.append(f'measured on {split}_dataloader')
     rows, scores, path = [], {}, Path(out)

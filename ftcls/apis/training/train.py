@@ -49,7 +49,7 @@ from .machine_faults import machine_errors
 from .resume import check_same_recipe, find_resumed, loaders_before
 from .sanity_checks import StartHook, check_pass, config_errors, describe_sizes
 
-__all__ = ['TrainOptions', 'build_runner', 'check_config', 'train']
+__all__ = ['TrainOptions', 'build_runner', 'check_config', 'require', 'train']
 
 # What MMEngine's Runner takes out of a config, for every run and for each split.
 _RUNNER_KEYS = ('model', 'work_dir', 'default_hooks', 'data_preprocessor', 'load_from', 'resume', 'launcher', 'env_cfg',
@@ -122,7 +122,7 @@ def check_config(cfg: Config | Mapping, options: TrainOptions | EvalOptions, nee
     Args:
         cfg: The config; it is not changed.
         options: Of the run.
-        needed: The key of a part that must be there; ``why`` it must.
+        needed: The keys that must be there, and ``why``, as for :func:`require`.
 
     Raises:
         ConfigError: If anything is not valid, or missing.
@@ -134,9 +134,15 @@ def check_config(cfg: Config | Mapping, options: TrainOptions | EvalOptions, nee
         used.val_dataloader = used.val_cfg = used.val_evaluator = None
     validate_config(used)
     check_writable(work_dir=work_dir_of(cfg, options))
-    if needed and not cfg.get(needed):
-        raise ConfigError(f'{needed}: missing; {why}')
+    if needed:
+        require(cfg, needed, why)
     return cfg
+
+
+def require(cfg: Config, keys: str, why: str) -> None:
+    """Raise a ConfigError, which says ``why``, if a config lacks one of some keys, as 'train_dataloader, train_cfg'."""
+    if not all(map(cfg.get, keys.split(', '))):
+        raise ConfigError(f'{keys}: missing; {why}')
 
 
 def _run(runner: Runner, start: StartHook) -> None:
