@@ -63,14 +63,13 @@ def check_datasets(cfg: Config,
     """
     check_missing_classes(cfg, report)
     check_heads(cfg, report)
-    scan = scan_files(datasets, work_dir)
-    report.facts['scan'] = scan.notes
-    images = check_images(datasets, scan.headers)
+    headers, report.facts['scan'] = scan_files(datasets, work_dir)
+    images = check_images(datasets, headers)
     report.facts['images'] = [f'{split}: {line}' for split, lines in images.items() for line in lines]
     if len(set(map(tuple, images.values()))) == 1:
         report.facts['images'] = next(iter(images.values()))
     if is_main_process():  # only its log and preflight are read
-        report.facts['masks'] = check_masks(cfg, datasets, scan.headers)
+        report.facts['masks'] = check_masks(cfg, datasets, headers)
         if others is not None:
             check_contents(cfg, {**datasets, **others}, report)
     report.facts['cache'] = open_caches(datasets)

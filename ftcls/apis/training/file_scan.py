@@ -1,7 +1,6 @@
 """A look at all image files before the first step, and at what turns out about them later."""
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from ftcls.utils import DataError
 from ftcls.utils.log import warn
 from ftcls.utils.names import plural
 
-__all__ = ['BadSampleHook', 'FileScan', 'scan_files']
+__all__ = ['BadSampleHook', 'scan_files']
 
 _LIST = 'bad_samples.txt'
 _MANY = 200_000  # files that take longer than some seconds
@@ -27,20 +26,7 @@ _SHOWN = 5
 _FINDINGS = {IS_BAD: ('unreadable', 'others were drawn instead'), IS_DAMAGED: ('damaged', 'decoded in part')}
 
 
-@dataclass
-class FileScan:
-    """What was found in the headers of all files.
-
-    Attributes:
-        headers: The header of each image and mask, by path.
-        notes: What the preflight shows: how long reading them took, and what datasets with ``on_bad_sample='skip'``
-            have left out.
-    """
-    headers: dict[str, ImageHeader] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-
-def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
+def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> tuple[dict[str, ImageHeader], list[str]]:
     """Read the header and the end of every image and mask; only the main process does.
 
     Files that cannot be used are listed in the work dir's ``bad_samples.txt``.
@@ -49,16 +35,21 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
         datasets: Split name to dataset.
         work_dir: Where the list goes.
 
+    Returns:
+        The headers by path, and what the preflight shows: how long reading them took, and what datasets with
+        ``on_bad_sample='skip'`` have left out.
+
     Raises:
         DataError: If there are any, except those that a dataset has left out.
     """
-    scan, faults = FileScan(), []
+    known: dict[str, ImageHeader] = {}
+    notes, faults = [], []
     if not is_main_process():
-        return scan
+        return known, notes
     Path(work_dir, _LIST).unlink(missing_ok=True)
     inner = chain.from_iterable(map(inner_datasets, datasets.values()))
     if not any(getattr(one, 'check', False) for one in inner):
-        return scan
+        return known, notes
     started = time.perf_counter()
     seen: set[str] = set()
     for split, dataset in datasets.items():
@@ -67,7 +58,7 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
             print_log(f'reading the headers of {len(paths):,} files; check=False of the dataset skips this', 'current')
         seen.update(paths)
         headers = scan_headers(paths)
-        scan.headers.update((header.path, header) for header in headers)
+        known.update((header.path, header) for header in headers)
         bad = {header.path: header.fault for header in headers if header.fault}
         left_out = dict(chain.from_iterable(getattr(one, 'left_out', {}).items() for one in inner_datasets(dataset)))
         if bad:
@@ -75,16 +66,15 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> FileScan:
             faults.append(_listed(work_dir, split, f'{split}_dataloader.dataset: {text}', bad))
         if left_out:
             text = f"{plural(len(left_out), 'bad file')} are left out (on_bad_sample='skip'), see {_LIST}"
-            scan.notes.append(f'{split}: the samples of {text}; {len(dataset):,} samples remain')
-            warn(_listed(work_dir, split, scan.notes[-1], left_out))
-    if scan.headers:
-        text = f'{plural(len(scan.headers), "file")} in {time.perf_counter() - started:.1f} s, all readable'
-        scan.notes.insert(0, text)
+            notes.append(f'{split}: the samples of {text}; {len(dataset):,} samples remain')
+            warn(_listed(work_dir, split, notes[-1], left_out))
+    if known:
+        notes.insert(0, f'{plural(len(known), "file")} in {time.perf_counter() - started:.1f} s, all readable')
     if faults:
         faults.append(f"Replace or remove them (all are in {Path(work_dir, _LIST)}), or set on_bad_sample='skip' and "
                       'bad_sample_limit (0.01: 1 % of the samples) of the dataset; check=False skips this scan')
         raise DataError('\n'.join(faults))
-    return scan
+    return known, notes
 
 
 def _files(dataset: Dataset) -> dict[str, None]:

@@ -36,9 +36,9 @@ def lines(folder: Path) -> list[list[str]]:
 def test_nothing_is_wrong(folder):
     (folder / 'work').mkdir()
     (folder / 'work' / 'bad_samples.txt').write_text('of an earlier run')
-    scan = scan_files(dict(train=build(folder), val=build(folder)), str(folder / 'work'))
-    assert len(scan.headers) == 12
-    assert scan.notes[0].startswith('12 files in ') and scan.notes[0].endswith(' s, all readable')
+    headers, notes = scan_files(dict(train=build(folder), val=build(folder)), str(folder / 'work'))
+    assert len(headers) == 12
+    assert notes[0].startswith('12 files in ') and notes[0].endswith(' s, all readable')
     assert not (folder / 'work' / 'bad_samples.txt').exists()
 
 
@@ -52,7 +52,7 @@ def test_every_bad_file_is_listed_and_the_first_are_named(folder):
     assert 'train_dataloader.dataset: 1 of 6 files cannot be used' in text and 'ant/0.png is text' in text
     assert 'val_dataloader.dataset: 6 of 6 files' in text and 'and 1 more' in text and "on_bad_sample='skip'" in text
     assert len(lines(folder)) == 7 and lines(folder)[6][::2] == ['val', 'is empty (0 bytes)']
-    assert scan_files(dict(train=build(folder, check=False)), str(folder / 'work')).notes == []
+    assert scan_files(dict(train=build(folder, check=False)), str(folder / 'work')) == ({}, [])
 
 
 def test_strange_names_are_listed(folder):
@@ -65,8 +65,8 @@ def test_strange_names_are_listed(folder):
 
 def test_what_a_dataset_leaves_out_is_said(folder):
     (folder / 'data' / 'bee' / '1.png').write_bytes(b'')
-    scan = scan_files(dict(test=build(folder, on_bad_sample='skip')), str(folder / 'work'))
-    assert "test: the samples of 1 bad file are left out (on_bad_sample='skip')" in scan.notes[1]
+    _, notes = scan_files(dict(test=build(folder, on_bad_sample='skip')), str(folder / 'work'))
+    assert "test: the samples of 1 bad file are left out (on_bad_sample='skip')" in notes[1]
     assert lines(folder) == [['test', str(folder / 'data' / 'bee' / '1.png'), 'is empty (0 bytes)']]
 
 
