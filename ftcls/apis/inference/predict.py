@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 
 from ftcls.apis.training.machine_faults import prepare_workers
 from ftcls.datasets.headers import is_image
-from ftcls.datasets.list_files import missing_hint
 from ftcls.datasets.survey import survey_images
 from ftcls.datasets.transforms import LoadImageFromFile
 from ftcls.datasets.transforms.decoder_errors import DAMAGED
@@ -28,7 +27,7 @@ from ftcls.models.segmentors import ImageSegmentor
 from ftcls.utils import ConfigError, DataError, MissingFileError, UserError
 from ftcls.utils.checkpoint.folder import write_whole
 from ftcls.utils.log import warn
-from ftcls.utils.names import enumerate_names, plural
+from ftcls.utils.names import enumerate_names, missing_hint, plural
 from ftcls.utils.processes import usable_cores
 from ftcls.utils.table import render_table
 from .exported import is_exported

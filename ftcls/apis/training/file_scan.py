@@ -86,8 +86,7 @@ def _listed(work_dir: str, split: str, text: str, faults: Mapping[str, str]) -> 
     listing = Path(work_dir, _LIST)
     listing.parent.mkdir(parents=True, exist_ok=True)
     with listing.open('a', encoding='utf-8', errors='backslashreplace') as file:
-        for path, why in faults.items():
-            file.write('\t'.join([split, path.replace('\n', r'\n'), why]) + '\n')
+        file.writelines('\t'.join([split, path.replace('\n', r'\n'), why]) + '\n' for path, why in faults.items())
     lines = [f'{path} {why}' for path, why in islice(faults.items(), _SHOWN)]
     if len(faults) > _SHOWN:
         lines.append(f'and {len(faults) - _SHOWN:,} more')

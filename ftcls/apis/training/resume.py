@@ -99,8 +99,7 @@ def check_same_recipe(cfg: Config, checkpoint: str, meta: Mapping[str, Any]) -> 
     if any(_hooks(before, UNFREEZING_HOOKS)):
         changed += _hook_differences(before, cfg, UNFREEZING_HOOKS)
     warned = list(_hook_differences(before, cfg, _OTHER_HOOKS))
-    for key in _FREEZING:
-        warned += _describe(key, old[key], new[key])
+    warned += [line for key in _FREEZING for line in _describe(key, old[key], new[key])]
     if warned:
         lines = [f'--resume {checkpoint}: the run continues with other settings than it was started with:', *warned]
         warn('\n  '.join(lines))

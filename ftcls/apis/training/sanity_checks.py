@@ -107,10 +107,8 @@ def _describe(err: BaseException) -> str:
 
 def _own_line(err: BaseException) -> str:
     """Return the innermost line of the user's own code that an error went through; '' if there is none."""
-    for frame in reversed(traceback.extract_tb(err.__traceback__)):
-        if not frame.filename.startswith(_INSTALLED):
-            return f', in {frame.filename}:{frame.lineno}'
-    return ''
+    frames = reversed(traceback.extract_tb(err.__traceback__))
+    return next((f', in {one.filename}:{one.lineno}' for one in frames if not one.filename.startswith(_INSTALLED)), '')
 
 
 def first_samples(datasets: Mapping[str, Dataset]) -> dict[str, list]:
