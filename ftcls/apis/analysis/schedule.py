@@ -138,9 +138,8 @@ def _iters_per_epoch(cfg: Config, length: EpochLength) -> tuple[int, str]:
 def _build_schedulers(cfg: Config, optimizer: Optimizer, iters: int, epochs: int, total: int) -> Iterator[Any]:
     """Build the schedulers as the Runner does: by default they end with the run, at an epoch or an iteration."""
     for config in as_list(cfg.get('param_scheduler') or []):
-        config = copy.deepcopy(config)
-        config.setdefault('end', epochs if config.get('by_epoch', True) else total)
-        yield PARAM_SCHEDULERS.build(config, default_args=dict(optimizer=optimizer, epoch_length=iters))
+        end = epochs if config.get('by_epoch', True) else total
+        yield PARAM_SCHEDULERS.build({'end': end, **config}, default_args=dict(optimizer=optimizer, epoch_length=iters))
 
 
 def _unfreezing(cfg: Config, model: nn.Module, groups: Mapping[str, dict], epoch: int,

@@ -2,6 +2,7 @@
 import copy
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any
 
@@ -76,20 +77,19 @@ def check_last_batch(model: nn.Module, loader: DataLoader, sample: Any) -> None:
     is_endless = isinstance(loader.sampler, InfiniteSampler)
     if size is None or size > 1 and (loader.drop_last or is_endless or count % size != 1):
         return
+    norms = {layer: name for name, layer in model.named_modules() if isinstance(layer, _BatchNorm) and layer.training}
     single = []
 
     def note(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         if inputs[0].numel() == inputs[0].shape[1]:
             single.append(layer)
 
-    norms = {layer: name for name, layer in model.named_modules() if isinstance(layer, _BatchNorm) and layer.training}
-    hooks = [layer.register_forward_pre_hook(note) for layer in norms]
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), ExitStack() as hooks:
+        for layer in norms:
+            hooks.enter_context(layer.register_forward_pre_hook(note))
         model.test_step(loader.collate_fn([sample]))
     model.train()
-    for hook in hooks:
-        hook.remove()
     if single:
         names = enumerate_names([norms[layer] for layer in single], 3)
         why = f'train_dataloader.batch_size={size}: '

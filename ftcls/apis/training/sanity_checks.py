@@ -307,8 +307,7 @@ def _try_metrics(metrics: Sequence[BaseMetric], batch: Any, outputs: list, where
             metric.process(batch, samples)
         except Exception as err:
             why = 'masks are judged by DiceMetric and IoUMetric, classes by Accuracy and SingleLabelMetric'
-            if ('pred_mask' in samples[0]) == isinstance(metric,
-                                                         DiceMetric | IoUMetric):  # it is for what was predicted
+            if ('pred_mask' in samples[0]) == isinstance(metric, DiceMetric | IoUMetric):
                 why = f'{_describe(err)} (FTCLS_TRACEBACK=1 shows where)'
             raise ConfigError(f'{where}: {type(metric).__name__} cannot judge what the model predicts: {why}') from err
     return tried
