@@ -263,12 +263,11 @@ def _pass(model: HeadedModel, batch: Any, shapes: Sequence[Sequence[int]], split
 
 def _try_transforms(preprocessor: nn.Module, batch: Mapping[str, Any]) -> None:
     """Transform a batch as in training; the random numbers are left as they were."""
-    if not getattr(getattr(preprocessor, 'batch_transforms', None), 'steps', ()):
-        return
-    state, where = random_state(), 'data_preprocessor.batch_transforms'
-    with located(where), config_errors(where, keep_own=False):
-        preprocessor(copy.deepcopy(batch), training=True)
-    set_random_state(state)
+    if getattr(getattr(preprocessor, 'batch_transforms', None), 'steps', ()):
+        state, where = random_state(), 'data_preprocessor.batch_transforms'
+        with located(where), config_errors(where, keep_own=False):
+            preprocessor(copy.deepcopy(batch), training=True)
+        set_random_state(state)
 
 
 def _fitting_size(model: nn.Module, shape: Sequence[int], split: str, cfg: Mapping[str, Any]) -> str:
