@@ -18,7 +18,7 @@ from ftcls.structures import DataSample
 from ftcls.utils import ConfigError
 from ftcls.visualization import overlay_mask, plot_images
 
-__all__ = ['browse_dataset', 'denormalised']
+__all__ = ['browse_dataset', 'denormalised', 'three_channels']
 
 _MAX_PARTS = 4  # of a mixed label
 
@@ -89,9 +89,14 @@ def denormalised(pixels: torch.Tensor, sample: DataSample, preprocessor: nn.Modu
     return image
 
 
+def three_channels(image: np.ndarray) -> np.ndarray:
+    """Return an image (H, W, C) as (H, W, 3): its first three channels, or of one or two the first as grey."""
+    return image[..., :3] if image.shape[2] > 2 else image[..., :1].repeat(3, axis=2)
+
+
 def _drawing(image: np.ndarray, sample: DataSample) -> np.ndarray:
     """Return the image, with its mask beside it if it has one, (H, W, 3) uint8."""
-    image = np.broadcast_to(image, (*image.shape[:2], 3)) if image.shape[2] == 1 else image[..., :3]
+    image = three_channels(image)
     if 'gt_mask' not in sample:
         return image
     mask = torch.as_tensor(sample.gt_mask).cpu().numpy()

@@ -159,14 +159,11 @@ def find_images(inputs: Sequence[str | os.PathLike]) -> tuple[list[str], list[st
     images: dict[str, None] = {}
     notes = []
     for name in chain.from_iterable(_read_names() if str(name) == '-' else [os.fspath(name)] for name in inputs):
-        pattern = name
-        if os.path.isdir(name):
-            pattern = f'{glob.escape(name)}/**/*'
-        elif os.path.isfile(name) or not glob.has_magic(name):
-            images[name] = None
-            continue
-        files = [file for file in sorted(glob.glob(pattern, recursive=True)) if not os.path.isdir(file)]
-        hits = [file for file in files if is_image(file) or file.lower().endswith('.npy')]
+        files = hits = [name]
+        if os.path.isdir(name) or (glob.has_magic(name) and not os.path.isfile(name)):
+            pattern = f'{glob.escape(name)}/**/*' if os.path.isdir(name) else name
+            files = [file for file in sorted(glob.glob(pattern, recursive=True)) if not os.path.isdir(file)]
+            hits = [file for file in files if is_image(file) or file.lower().endswith('.npy')]
         if len(files) > len(hits):
             notes.append(f'{name}: skipped {plural(len(files) - len(hits), "file")} without an image in it')
         images.update(dict.fromkeys(hits or [name]))

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from torch.utils.data import Dataset
 
-from ftcls.apis.analysis.browse import denormalised
+from ftcls.apis.analysis.browse import denormalised, three_channels
 from ftcls.apis.inference.model_zoo import get_model
 from ftcls.apis.training.data_checks import MOST_COMPARED
 from ftcls.apis.training.loaders import build_datasets
@@ -63,8 +63,7 @@ class SplitImages:
         batch = {key: [packed[key]] for key in ('inputs', 'data_samples')}
         data = self.model.data_preprocessor(batch, False)
         image = denormalised(data['inputs'][0], data['data_samples'][0], self.model.data_preprocessor)
-        image = image[..., :3] if image.shape[2] > 2 else image[..., :1].repeat(3, axis=2)
-        return batch, data['inputs'], image
+        return batch, data['inputs'], three_channels(image)
 
     def mistakes(self) -> dict[int, Example]:
         """Return the mistakes that the model is most sure of, by their number in the predictions."""
