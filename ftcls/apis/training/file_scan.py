@@ -103,9 +103,8 @@ class BadSampleHook(Hook):
         self._reported: dict[int, torch.Tensor] = {}
 
     def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
-        for dataset in inner_datasets(getattr(runner, f'{mode}_dataloader').dataset):
-            if getattr(dataset, 'marks', None) is None:
-                continue
+        inner = inner_datasets(getattr(runner, f'{mode}_dataloader').dataset)
+        for dataset in [one for one in inner if getattr(one, 'marks', None) is not None]:
             marks = dataset.marks.int()
             all_reduce(marks, 'max')
             new = marks & ~self._reported.get(id(dataset), torch.zeros_like(marks))
