@@ -26,7 +26,7 @@ def check_learning(runner: Runner) -> None:
     Raises:
         ConfigError: If every parameter is frozen, or every learning rate is 0 to the end of the run.
     """
-    groups = [group for group in runner.optim_wrapper.param_groups if any(p.requires_grad for p in group['params'])]
+    groups = list(filter(_is_trained, runner.optim_wrapper.param_groups))
     later = any(hook.trained_later(runner) for hook in runner.hooks if hasattr(hook, 'trained_later'))
     if groups and (later or _is_rate_positive(runner, groups)):
         return
@@ -38,17 +38,22 @@ def check_learning(runner: Runner) -> None:
     raise ConfigError(f'nothing learns: {why}')
 
 
+def _is_trained(group: dict) -> bool:
+    return any(parameter.requires_grad for parameter in group['params'])
+
+
 def _is_rate_positive(runner: Runner, groups: list[dict]) -> bool:
     """Tell whether a learning rate is above 0 at some step; the schedule is run on a copy only as long as all are 0."""
     if any(group['lr'] > 0 for group in groups):
         return True
     optimizer = runner.optim_wrapper.optimizer
     twin = torch.optim.SGD([dict(group, params=[nn.Parameter(torch.zeros(1))]) for group in optimizer.param_groups])
+    trained = [copied for copied, group in zip(twin.param_groups, optimizer.param_groups) if _is_trained(group)]
     schedulers = copy.deepcopy(as_list(runner.param_schedulers or []), {id(optimizer): twin})
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of steps of the schedule without one of the optimizer
         steps = iter_scheduled(schedulers, len(runner.train_dataloader), runner.max_iters, runner.iter)
-        return any(group['lr'] > 0 for _ in islice(steps, 1, None) for group in twin.param_groups)
+        return any(group['lr'] > 0 for _ in islice(steps, 1, None) for group in trained)
 
 
 def iter_scheduled(schedulers: list[Any], epoch: int, end: int, begin: int = 0) -> Iterator[int]:

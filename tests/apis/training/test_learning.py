@@ -98,6 +98,18 @@ def _resnet(**loader: object) -> dict:
     return {**small, **{f'train_dataloader.{key}': value for key, value in loader.items()}}
 
 
+def test_a_rate_of_what_a_hook_has_frozen_does_not_count(tmp_path: Path) -> None:
+
+    class FreezeBackbone(Hook):
+
+        def before_train(self, runner: Runner) -> None:
+            runner.model.backbone.requires_grad_(False)
+
+    changes = {'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(head=dict(lr_mult=0)))}
+    with pytest.raises(ConfigError, match='nothing learns: every learning rate is 0'):
+        run(tmp_path, changes, [FreezeBackbone()])
+
+
 @pytest.mark.parametrize(('loader', 'said'), [
     ({
         'batch_size': 4,
