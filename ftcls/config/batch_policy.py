@@ -15,9 +15,6 @@ __all__ = ['BATCH_POLICIES', 'BatchPlan', 'LAUNCHERS', 'apply_batch_policy']
 
 Changes = dict[str, Any]
 
-_MISFIT = '--batch-policy {policy}: auto_scale_lr.base_batch_size={recipe} is no multiple of {product}; {fix}, or ' \
-    'choose --batch-policy scale-lr or none'
-
 
 @dataclass(frozen=True)
 class BatchPlan:
@@ -93,14 +90,19 @@ def apply_batch_policy(cfg: Config, policy: str | None, world_size: int) -> tupl
     return plan, {**changes, **more}
 
 
+def _quotient(plan: BatchPlan, divisor: int, product: str, fix: str) -> int:
+    """Return the recipe's total over a divisor, which `product` spells out; it must be a multiple of it."""
+    if plan.recipe_total % divisor:
+        what = f'--batch-policy {plan.policy}: auto_scale_lr.base_batch_size={plan.recipe_total}'
+        raise ConfigError(f'{what} is no multiple of {product}; {fix}, or choose --batch-policy scale-lr or none')
+    return plan.recipe_total // divisor
+
+
 def _accumulate(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
     recipe, at_once = plan.recipe_total, plan.per_device * plan.world_size
-    if recipe % at_once:
-        fitting = [b for b in range(1, plan.per_device + 1) if recipe % (b * plan.world_size) == 0]
-        fix = f'set train_dataloader.batch_size to {fitting[-1]}' if fitting else 'use another number of processes'
-        product = f'{plan.per_device} images x {_processes(plan.world_size)} = {at_once}'
-        raise ConfigError(_MISFIT.format(policy='accumulate', recipe=recipe, product=product, fix=fix))
-    new = recipe // at_once
+    fitting = [b for b in range(1, plan.per_device + 1) if recipe % (b * plan.world_size) == 0]
+    fix = f'set train_dataloader.batch_size to {fitting[-1]}' if fitting else 'use another number of processes'
+    new = _quotient(plan, at_once, f'{plan.per_device} images x {_processes(plan.world_size)} = {at_once}', fix)
     changes = {'optim_wrapper.accumulative_counts': new, **_stretched_iterations(cfg, new, plan.accumulation)}
     return replace(plan, accumulation=new, why=f'the recipe\'s {recipe}, by accumulating gradients'), changes
 
@@ -114,12 +116,9 @@ def _stretched_iterations(cfg: Config, new: int, old: int) -> Changes:
 
 
 def _per_device(cfg: Config, plan: BatchPlan) -> tuple[BatchPlan, Changes]:
-    recipe, steps = plan.recipe_total, plan.world_size * plan.accumulation
-    if recipe % steps:
-        product, fix = f'{_processes(plan.world_size)} x {plan.accumulation} accumulated batches', 'use another number'
-        raise ConfigError(_MISFIT.format(policy='per-device', recipe=recipe, product=product, fix=fix))
-    new = recipe // steps
-    why = f'the recipe\'s {recipe}, by taking {new} instead of {plan.per_device} per process'
+    product = f'{_processes(plan.world_size)} x {plan.accumulation} accumulated batches'
+    new = _quotient(plan, plan.world_size * plan.accumulation, product, 'use another number')
+    why = f'the recipe\'s {plan.recipe_total}, by taking {new} instead of {plan.per_device} per process'
     return replace(plan, per_device=new, why=why), {'train_dataloader.batch_size': new}
 
 
