@@ -233,10 +233,9 @@ class _Literals(ast.NodeTransformer):
         literals = [one for one in node.args if isinstance(one, ast.Dict)]
         if getattr(node.func, 'id', '') != 'dict' or literals != node.args[:1]:
             return node
-        literals.append(
-            ast.Dict([ast.Constant(one.arg) for one in node.keywords], [one.value for one in node.keywords]))
-        keys, values = ([part for one in literals for part in getattr(one, name)] for name in ('keys', 'values'))
-        return ast.Dict(keys, values)
+        given, *_ = [*literals, ast.Dict([], [])]
+        keys = [*given.keys, *(ast.Constant(one.arg) for one in node.keywords)]
+        return ast.Dict(keys, [*given.values, *(one.value for one in node.keywords)])
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         """Turn a word into its value."""
@@ -369,10 +368,8 @@ def _path_fault(cfg: Config, path: str) -> str | None:
             if not key.lstrip('-').isdigit() or not -len(node) <= int(key) < len(node):
                 return f'{here} has the indices 0 to {len(node) - 1}, not {key!r}'
             node = node[int(key)]
-        elif node is not None:
+        elif node is not None:  # None is new: the validation decides whether the component takes it
             return f'{here} is the {type(node).__name__} {node!r}; set {here} itself'
-        if node is None:  # new: the validation decides whether the component takes it
-            break
     return None
 
 
