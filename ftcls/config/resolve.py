@@ -145,10 +145,9 @@ def resolve(cfg: Config, options: TrainOptions | EvalOptions, facts: Facts = Fac
     for key in ('val_evaluator', 'test_evaluator'):
         if run.get(key):
             run[key] = with_loss_metric(run[key])
-    given = [*(run.get('custom_hooks') or []), *(run.get('default_hooks') or {}).values()]
-    names = {type_name(hook) for hook in given}
-    own = [dict(type=name) for name in _DEFAULT_HOOKS if name not in names]
-    run.custom_hooks = own + list(run.get('custom_hooks') or [])
+    custom = list(run.get('custom_hooks') or [])
+    names = {type_name(hook) for hook in [*custom, *(run.get('default_hooks') or {}).values()]}
+    run.custom_hooks = [dict(type=name) for name in _DEFAULT_HOOKS if name not in names] + custom
     batch, stretched = None, []
     if isinstance(options, TrainOptions):
         stretched = set_epochs(run, options.epochs)
@@ -249,12 +248,11 @@ def _resolve_speed(run: Config) -> None:
 
 def _choose_seed(given: int | None, configured: int | None, facts: Facts) -> int | None:
     """Return the seed: the same in all processes, and the same after a resume as before it."""
-    for seed in (given, configured, facts.meta.get('seed'), facts.drawn_seed):
-        if seed is not None:
-            if not 0 <= seed < _MOST_SEEDS:
-                raise ConfigError(f'--seed {seed}: must be from 0 to {_MOST_SEEDS - 1}, as randomness.seed')
-            return seed
-    return None
+    seeds = (given, configured, facts.meta.get('seed'), facts.drawn_seed)
+    seed = next((one for one in seeds if one is not None), None)
+    if seed is not None and not 0 <= seed < _MOST_SEEDS:
+        raise ConfigError(f'--seed {seed}: must be from 0 to {_MOST_SEEDS - 1}, as randomness.seed')
+    return seed
 
 
 def _load_all_weights(run: Config, checkpoint: str) -> None:
