@@ -83,13 +83,10 @@ class AmpOptimWrapper(OptimWrapper):
 
     def step(self, **kwargs: Any) -> None:
         """Update the parameters, or skip the update where a gradient is not finite, and adapt the loss scale."""
-        if not self.loss_scaler.is_enabled():
-            super().step(**kwargs)
-            return
         if self.clip_grad_kwargs:
             self.loss_scaler.unscale_(self.optimizer)
             self._clip_grad()
-        self._stepped = False
+        self._stepped = not self.loss_scaler.is_enabled()  # a disabled scaler just lets the optimizer step
         self.loss_scaler.step(self.optimizer, **kwargs)
         if not self._stepped:
             self.skipped_steps += 1
