@@ -85,10 +85,7 @@ def never_learning(model: nn.Module, later: Collection[str] = ()) -> list[str]:
 
 def full_table(infos: list[ParameterInfo]) -> str:
     """Return a table with one row per parameter, none of them folded."""
-    rows = []
-    for info in infos:
-        shape, state = 'x'.join(map(str, info.shape)) or '1', _share(info.trained, 1, 'trained', 'FROZEN')
-        rows.append((info.name, shape, state, _span([info.lr]), _span([info.weight_decay]), _sources([info])))
+    rows = [(info.name, 'x'.join(map(str, info.shape)) or '1', *_cells([info])) for info in infos]
     columns = ('parameter', 'shape', 'state', 'lr', 'weight decay', 'value from')
     return render_table(dict.fromkeys(columns, 'left'), rows, width=10_000)
 
@@ -103,10 +100,9 @@ def summary_table(model: nn.Module, optim_wrapper: OptimWrapper) -> str:
     rows = []
     for row, names in _by_row(model, list(infos)).items():
         members = [infos[name] for name in names]
-        state = _share(sum(info.trained for info in members), len(members), 'trained', 'FROZEN')
-        lr, weight_decay = _span([info.lr for info in members]), _span([info.weight_decay for info in members])
+        *learning, sources = _cells(members)
         count = sum(info.count for info in members)
-        rows.append((row, _sources(members), state, lr, weight_decay, f'{count:,}', _batchnorm(row, model)))
+        rows.append((row, sources, *learning, f'{count:,}', _batchnorm(row, model)))
     titles = ['parameters', 'weights from', 'state', 'lr', 'weight decay', 'count', 'BatchNorm statistics']
     right = {title: 'right' for title in ('lr', 'weight decay', 'count')}
     return render_table(dict.fromkeys(titles, 'left') | right, rows)
@@ -145,11 +141,14 @@ def _parts(module: nn.Module) -> dict[str, nn.Module]:
     return {name: child for name, child in module.named_children() if list(child.parameters())}
 
 
-def _sources(infos: list[ParameterInfo]) -> str:
+def _cells(infos: list[ParameterInfo]) -> tuple[str | None, ...]:
+    """Return what some parameters have in both tables: state, learning rate, weight decay, and where they come from."""
+    state = _share(sum(info.trained for info in infos), len(infos), 'trained', 'FROZEN')
     counts = Counter(info.source or 'initialised' for info in infos)
+    sources = ', '.join(f'{count} {source}' for source, count in counts.items())
     if len(counts) == 1:
-        return next(iter(counts))
-    return ', '.join(f'{count} {source}' for source, count in counts.items())
+        sources, = counts
+    return state, _span([info.lr for info in infos]), _span([info.weight_decay for info in infos]), sources
 
 
 def _span(values: list[float | None]) -> str | None:
