@@ -22,8 +22,7 @@ from ftcls.models.adapters import restart_adapter
 from ftcls.registry import HOOKS
 from ftcls.utils.checkpoint.adapter_files import add_base, check_base, drop_base, is_adapter
 from ftcls.utils.checkpoint.folder import checkpoint_form, remove_drafts
-from ftcls.utils.checkpoint.loading import (check_finite, check_report, checkpoint_meta, log_report, not_finite,
-                                            register_safe_loading)
+from ftcls.utils.checkpoint.loading import checkpoint_meta, load_matched, not_finite, register_safe_loading
 from ftcls.utils.checkpoint.matching import find_state_dict, match_state_dict, unwrap_model
 from ftcls.utils.checkpoint.plain import from_plain
 from ftcls.utils.checkpoint.report import LoadReport
@@ -172,11 +171,10 @@ class CheckpointHook(MMEngineCheckpointHook):
         folder, pointer = Path(self.out_dir), Path(runner.work_dir) / _POINTER
         source = checkpoint_source(runner) if is_resuming(runner) else None
         continues = source is not None and Path(source).resolve().parent == folder.resolve()
-        files = self._written(runner)
         whose, hint = 'of an earlier run', 'another --work-dir keeps runs apart, and --resume continues that run'
         if continues:
             whose, hint = f'past {Path(source).stem}, where this run resumes', 'another --work-dir keeps runs apart'
-        moved = [file for file, is_past in files.items() if is_past or not continues]
+        moved = [file for file, is_past in self._written(runner).items() if is_past or not continues]
         latest = max((file for file in moved if not file.name.startswith('best_')), key=os.path.getmtime, default=None)
         if pointer.is_file() and (moved or not continues):
             moved.append(pointer)
@@ -329,17 +327,13 @@ class SafeCheckpointHook(Hook):
             return
         matched, report = match_state_dict(tensors, model)
         report.source, report.container = source, container
-        if not self.allow_partial:
-            if not is_training(runner) and not report.complete:
-                raise CheckpointError(_untrained(report))
-            check_report(report, tensors, model, self.min_loaded, 'SafeCheckpointHook(allow_partial=True)')
-        check_finite(matched, source, allow=self.allow_partial)
-        model.load_state_dict(matched, strict=False)
+        if not (self.allow_partial or is_training(runner) or report.complete):
+            raise CheckpointError(_untrained(report))
+        way_on = 'SafeCheckpointHook(allow_partial=True)'
+        load_matched(model, tensors, matched, report, self.allow_partial, self.min_loaded, way_on)
         if not any(map(is_adapter, matched)):
             restart_adapter(getattr(model, 'backbone', None))
         checkpoint['state_dict'] = model.state_dict()  # MMEngine's loader finds all names
-        model.load_report = report
-        log_report(report)
 
 
 def _are_pending(optim_wrapper: OptimWrapper) -> bool:

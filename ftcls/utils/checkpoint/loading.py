@@ -16,9 +16,9 @@ from .reading import checkpoint_meta, locate_checkpoint, read_checkpoint, regist
 from .report import LoadReport, fold_names
 
 __all__ = [
-    'LoadReport', 'check_finite', 'check_report', 'checkpoint_meta', 'find_state_dict', 'load_pretrained',
-    'locate_checkpoint', 'log_report', 'match_state_dict', 'not_finite', 'read_checkpoint', 'register_safe_loading',
-    'unwrap_model'
+    'LoadReport', 'check_finite', 'check_report', 'checkpoint_meta', 'find_state_dict', 'load_matched',
+    'load_pretrained', 'locate_checkpoint', 'log_report', 'match_state_dict', 'not_finite', 'read_checkpoint',
+    'register_safe_loading', 'unwrap_model'
 ]
 
 MOST_LEFT_OVER = 0.25  # share of a file's tensors for what is loaded; a network one third deeper leaves that much
@@ -139,11 +139,28 @@ def load_pretrained(module: nn.Module,
             raise
         raise CheckpointError(f'{name}: {err}') from None
     report.source, report.container = name, container
+    load_matched(module, state_dict, matched, report, allow_partial, min_loaded)
+    return report
+
+
+def load_matched(module: nn.Module,
+                 state_dict: dict[str, torch.Tensor],
+                 matched: dict[str, torch.Tensor],
+                 report: LoadReport,
+                 allow_partial: bool,
+                 min_loaded: float,
+                 way_on: str = 'allow_partial=True') -> None:
+    """Load what :func:`match_state_dict` made of a file's ``state_dict``, unless too little fits or it is not finite.
+
+    The other arguments are those of :func:`load_pretrained` and :func:`check_report`.
+
+    Raises:
+        CheckpointError: If it is refused; the module is as before.
+    """
     if not allow_partial:
-        check_report(report, state_dict, module, min_loaded)
-    check_finite(matched, name, allow=allow_partial)
+        check_report(report, state_dict, module, min_loaded, way_on)
+    check_finite(matched, report.source, allow=allow_partial)
     target = unwrap_model(module)
     target.load_state_dict(matched, strict=False)
     target.load_report = report
     log_report(report)
-    return report
