@@ -52,9 +52,6 @@ def _config_faults(root: Mapping, used: set[str] | None) -> Iterator[str]:
         known = OPEN_KEYS.get(path.rpartition('.')[2], ())
         for name in node if isinstance(node, Mapping) and path else ():
             yield from _misspelt(f'{path}.{name}', str(name), ('_delete_', '_scope_', *known))
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if isinstance(root.get(name), Mapping):
-            yield from _missing_in_dataloader(root[name], name)
     yield from _missing_keys(root)
 
 
@@ -84,6 +81,12 @@ def _misspelt(path: str, name: str, known: Collection[str]) -> Iterator[str]:
 
 
 def _missing_keys(root: Mapping) -> Iterator[str]:
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = root.get(name)
+        if isinstance(loader, Mapping) and loader.get('dataset') is None:
+            yield f'{name}.dataset: missing; name the dataset to load'
+        if isinstance(loader, Mapping) and not {'batch_size', 'batch_sampler'} & loader.keys():
+            yield f'{name}.batch_size: missing'
     for group in _GROUPS:
         given = [name for name in group if root.get(name) is not None]
         missing = [name for name in group if name not in given]
@@ -91,13 +94,6 @@ def _missing_keys(root: Mapping) -> Iterator[str]:
             yield f'{", ".join(missing)}: missing, while {", ".join(given)} is given; the three go together'
     if root.get('model') is None:
         yield 'model: missing; a config needs a model'
-
-
-def _missing_in_dataloader(value: Mapping, path: str) -> Iterator[str]:
-    if value.get('dataset') is None:
-        yield f'{path}.dataset: missing; name the dataset to load'
-    if 'batch_size' not in value and 'batch_sampler' not in value:
-        yield f'{path}.batch_size: missing'
 
 
 def _plain_dict_faults(value: Mapping, path: str, items: Mapping[str, Any]) -> Iterator[str]:
@@ -130,8 +126,7 @@ class _Types:
 
     def names(self) -> set[str]:
         """Return all names that a ``type`` may have."""
-        names: set[str] = set()
-        registry = self.registry
+        names, registry = set(), self.registry
         while registry is not None:
             registry.import_from_location()
             names |= set(registry.module_dict)
