@@ -88,15 +88,13 @@ class UnfreezingPlan:
         for stage in range(before, self.phases[at], -1):
             names = self._names_of(stage)
             fixed = [name for name in names if name not in self._learns]
-            by = f'frozen by {frozen_by(self.model, fixed)}'
-            learning = len(names) - len(fixed)
-            if not fixed:
-                joins[stage] = self.title(stage)
-            elif not learning:
+            by, more = f'frozen by {frozen_by(self.model, fixed)}', ''
+            if fixed and fixed == names:
                 stays.append(f'{self.title(stage)} stays {by}')
-            else:
-                more = f': {learning} of {len(names)} parameters, the others stay {by}'
-                joins[stage] = self.title(stage, more)
+                continue
+            if fixed:
+                more = f': {len(names) - len(fixed)} of {len(names)} parameters, the others stay {by}'
+            joins[stage] = self.title(stage, more)
         return joins, stays
 
     def title(self, stage: int, more: str = '') -> str:
