@@ -2,11 +2,13 @@
 import io
 import pickle
 import sys
+import time
 from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from torch.utils.data import DataLoader, Dataset
 
 from ftcls.structures import DataSample
@@ -14,6 +16,7 @@ from ftcls.utils import ConfigError
 from ftcls.utils.array_file import ArrayFile, file_state
 from ftcls.utils.checkpoint.plain import from_plain, to_plain
 from ftcls.utils.digest import digest
+from ftcls.utils.log import LONGEST_SILENCE
 from .bad_samples import TolerantDataset, sample_files
 from .worker_seed import random_state, set_seeds
 
@@ -76,13 +79,16 @@ class StoredFeatures:
 
     @staticmethod
     def write(file: BinaryIO, loader: DataLoader, compute: Callable[[dict], torch.Tensor], dtype: str) -> None:
-        """Compute the features of the batches of a loader over :class:`Views`, and write them.
+        """Compute the features of the batches of a loader over :class:`Views`, and write them; the log says how far.
 
         Raises:
             ConfigError: If a sample depends on random numbers, and there is only one view of it.
         """
-        samples = []
+        samples, said = [], time.monotonic()
         for batch in loader:
+            if time.monotonic() - said >= LONGEST_SILENCE:
+                said = time.monotonic()
+                print_log(f'feature_cache: {len(samples):,} of {len(loader.dataset):,} images', logger='current')
             if loader.dataset.count == 1 and any(batch['drawn']):
                 raise ConfigError(f'{max(batch["drawn"])} is random for some images; set feature_cache.views')
             feats = compute(batch)

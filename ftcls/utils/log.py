@@ -3,7 +3,9 @@ import logging
 
 from mmengine.logging import print_log
 
-__all__ = ['warn']
+__all__ = ['LONGEST_SILENCE', 'warn']
+
+LONGEST_SILENCE = 30.  # seconds without a line, after which one says how far the work is
 
 
 def warn(text: str) -> None:

@@ -58,7 +58,7 @@ def _assert_same(one: tuple, other: tuple) -> None:
 
 def test_a_long_computation_says_how_far_it_is(digits: Digits, tmp_path: Path, own_home: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('ftcls.engine.hooks.feature_cache.LONGEST_SILENCE', 0.)
+    monkeypatch.setattr('ftcls.datasets.features.LONGEST_SILENCE', 0.)
     cfg = digits(feature_cache=dict(views=2), **{'model.backbone.frozen_stages': 2})
     _train(cfg, tmp_path / 'run')
     images = len(DATASETS.build(cfg.train_dataloader.dataset))

@@ -1,8 +1,7 @@
 """Computing the frozen part of a model once per image, not once per epoch."""
 import copy
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +25,6 @@ from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.digest import digest
 from ftcls.version import __version__
 from .dry_run import DryRunHook
-from .progress import LONGEST_SILENCE
 
 __all__ = ['FeatureCacheHook']
 
@@ -208,22 +206,7 @@ class FeatureCacheHook(Hook):
             print_log(f'feature_cache: computing {self._prefix.name} for {images}', logger='current')
             options = {key: vars(loader)[key] for key in ('num_workers', 'collate_fn', 'worker_init_fn', 'timeout')}
             batches = DataLoader(views, size, sampler=numbers, **options)
-            StoredFeatures.write(file, batches, _with_progress(self._prefix.compute, len(views)), self._dtype)
+            StoredFeatures.write(file, batches, self._prefix.compute, self._dtype)
 
         path = self._folder.expanduser() / f'{key}.features'
         return StoredFeatures(ArrayFile.ensure(path, self._bytes(split, [leaf]), write)[0])
-
-
-def _with_progress(compute: Callable[[dict], torch.Tensor], images: int) -> Callable[[dict], torch.Tensor]:
-    """Return the function; after 30 seconds without a line, one says of how many images it has been called."""
-    done, said = 0, time.monotonic()
-
-    def told(batch: dict) -> torch.Tensor:
-        nonlocal done, said
-        if time.monotonic() - said >= LONGEST_SILENCE:
-            said = time.monotonic()
-            print_log(f'feature_cache: {done:,} of {images:,} images', logger='current')
-        done += len(batch['data_samples'])
-        return compute(batch)
-
-    return told

@@ -12,6 +12,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from ftcls.engine.log_processor import lr_text
 from ftcls.engine.recording import as_floats
 from ftcls.registry import HOOKS
+from ftcls.utils.log import LONGEST_SILENCE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ['ProgressHook']
 
 _SECONDS_BETWEEN_UPDATES = 0.1  # reading the loss makes a GPU wait, and nobody reads faster than this
-LONGEST_SILENCE = 30.
 _TITLES = dict(val='validation', test='test')
 
 
