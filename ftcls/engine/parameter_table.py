@@ -84,14 +84,21 @@ def never_learning(model: nn.Module, later: Collection[str] = ()) -> list[str]:
 
 
 def full_table(infos: list[ParameterInfo]) -> str:
-    """Return a table with one row per parameter, none of them folded."""
+    """Return a table with one row per parameter, none of them folded, and how many are trained."""
     rows = [(info.name, 'x'.join(map(str, info.shape)) or '1', *_cells([info])) for info in infos]
     columns = ('parameter', 'shape', 'state', 'lr', 'weight decay', 'value from')
-    return render_table(dict.fromkeys(columns, 'left'), rows, width=10_000)
+    return _with_total(render_table(dict.fromkeys(columns, 'left'), rows, width=10_000), infos)
+
+
+def _with_total(table: str, infos: list[ParameterInfo]) -> str:
+    trained, total = sum(info.count for info in infos if info.trained), sum(info.count for info in infos)
+    return f'{table}\n\n{trained:,} of {total:,} parameters are trained'
 
 
 def summary_table(model: nn.Module, optim_wrapper: OptimWrapper) -> str:
-    """Return a table with one row per child of backbone, neck and head; the model is in training mode.
+    """Return a table with one row per child of backbone, neck and head, and how many parameters are trained.
+
+    The model is in training mode.
 
     Raises:
         ConfigError: See :func:`parameter_infos`.
@@ -105,7 +112,7 @@ def summary_table(model: nn.Module, optim_wrapper: OptimWrapper) -> str:
         rows.append((row, sources, *learning, f'{count:,}', _batchnorm(row, model)))
     titles = ['parameters', 'weights from', 'state', 'lr', 'weight decay', 'count', 'BatchNorm statistics']
     right = {title: 'right' for title in ('lr', 'weight decay', 'count')}
-    return render_table(dict.fromkeys(titles, 'left') | right, rows)
+    return _with_total(render_table(dict.fromkeys(titles, 'left') | right, rows), list(infos.values()))
 
 
 def _by_row(model: nn.Module, names: list[str]) -> dict[str, list[str]]:

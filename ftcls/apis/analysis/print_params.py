@@ -37,10 +37,7 @@ def list_parameters(cfg: Config) -> tuple[list[ParameterInfo], list[str]]:
 
 
 def describe_parameters(cfg: Config) -> str:
-    """Return :func:`list_parameters` as a table, and the number of trained parameters."""
+    """Return :func:`list_parameters` as a table, with the number of trained parameters."""
     with log_level('WARNING'):  # the table shows what was loaded
         infos, notes = list_parameters(cfg)
-    total = sum(info.count for info in infos)
-    trained = sum(info.count for info in infos if info.trained)
-    lines = [full_table(infos), '', f'{trained:,} of {total:,} parameters are trained']
-    return '\n'.join(lines + [f'note: {note}' for note in notes])
+    return '\n'.join([full_table(infos), *(f'note: {note}' for note in notes)])

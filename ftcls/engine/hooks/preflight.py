@@ -69,9 +69,7 @@ class PreflightHook(Hook):
         lines = []
         for title, body in sections:
             lines += [f'{name:10}{line}' for name, line in zip([title] + [''] * len(body), body)]
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        total = sum(p.numel() for p in model.parameters())
-        return '\n'.join([*lines, '', table, '', f'{trained:,} of {total:,} parameters are trained'])
+        return '\n'.join([*lines, '', table])
 
 
 def _never_learning(runner: Runner) -> list[str]:
