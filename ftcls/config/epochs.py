@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ftcls.engine.mmengine_compat import ENDLESS
 from ftcls.utils import ConfigError
 from ftcls.utils.tree import as_list, differences
 
@@ -14,7 +15,6 @@ __all__ = ['set_epochs', 'stretched']
 # Settings of loops, schedules and gradual unfreezing that count epochs or iterations.
 _COUNTS = ('max_iters', 'val_begin', 'val_interval', 'begin', 'end', 'T_max', 'step_size', 'total_steps', 'milestones',
            'periods', 'every', 'schedule')
-_ENDLESS = 10**8  # MMEngine's INF for a schedule without an end is 10**9
 
 
 def set_epochs(cfg: Config, epochs: int | None, option: str = '--epochs') -> list[str]:
@@ -67,6 +67,6 @@ def _times(value: Any, factor: float) -> Any:
         return [_times(one, factor) for one in value]
     if isinstance(value, Mapping):
         return {_times(key, factor): _times(one, factor) for key, one in value.items()}
-    if isinstance(value, int) and 0 < value < _ENDLESS:
+    if isinstance(value, int) and 0 < value < ENDLESS:
         return max(1, round(value * factor))
     return value

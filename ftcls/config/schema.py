@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from ftcls import registry as R
 from ftcls.engine.hooks.speed import SPEED_KEYS
+from ftcls.engine.mmengine_compat import LOOP_TYPES
 from ftcls.utils.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from .choices import BATCH_POLICIES, LAUNCHERS
 
@@ -130,9 +131,7 @@ PASSED_ON = dict(EMAHook=('ema_type', dict(momentum=Fraction, gamma=PositiveFloa
 def default_type(key: str, value: Mapping) -> str | None:
     """Return the ``type`` of a dict at ``key`` that does not name its own, or None where it must."""
     if key == 'train_cfg':
-        if value.get('by_epoch', True):
-            return 'EpochBasedTrainLoop'
-        return 'IterBasedTrainLoop'
+        return LOOP_TYPES[bool(value.get('by_epoch', True))]
     if key in ('val_evaluator', 'test_evaluator') and 'metrics' in value:
         return 'Evaluator'
     return KEYS.get(key, Key()).default

@@ -57,16 +57,19 @@ from ftcls.utils.checkpoint.folder import whole
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.checkpoint.plain import to_plain
 from ftcls.utils.errors import CheckpointError, ConfigError
+from ftcls.utils.log import warn
 from ftcls.utils.tree import as_list
 from .message_hub import LightMessageHub
 
 __all__ = [
-    'AtomicLocalBackend', 'CompatRunner', 'accumulative_counts', 'build_late_parts', 'checkpoint_source', 'ddp_config',
-    'drop_pretrained', 'is_resuming', 'is_training', 'keep_dataset_meta', 'log_level', 'make_plain', 'quiet_run',
-    'register_atomic_saving', 'restart_sampler', 'set_test_loop', 'step_after_every_batch', 'unlocked_on_error',
-    'wrap_again'
+    'ENDLESS', 'LOOP_TYPES', 'AtomicLocalBackend', 'CompatRunner', 'accumulative_counts', 'build_late_parts',
+    'checkpoint_source', 'ddp_config', 'drop_pretrained', 'is_resuming', 'is_training', 'keep_dataset_meta',
+    'log_level', 'make_plain', 'quiet_run', 'register_atomic_saving', 'restart_sampler', 'set_test_loop',
+    'step_after_every_batch', 'unlocked_on_error', 'wrap_again'
 ]
 
+ENDLESS = 10**8  # MMEngine's INF for a schedule without an end is 10**9
+LOOP_TYPES = {True: 'EpochBasedTrainLoop', False: 'IterBasedTrainLoop'}  # by ``by_epoch``
 _RUNS = itertools.count()  # Counts the runs of this process.
 
 
@@ -146,8 +149,7 @@ def make_plain(checkpoint: dict) -> None:
     checkpoint.clear()
     checkpoint.update(plain)
     if left_out:
-        text = f'left out of the checkpoint, because a file that loads safely cannot contain it: {", ".join(left_out)}'
-        print_log(text, logger='current', level=logging.WARNING)
+        warn(f'left out of the checkpoint, because a file that loads safely cannot contain it: {", ".join(left_out)}')
 
 
 def keep_dataset_meta(runner: Runner, checkpoint: dict) -> None:
@@ -233,7 +235,7 @@ class CompatRunner(Runner):
         """Build our loop where the config names none; MMEngine takes its own, past the registry."""
         if isinstance(loop, dict) and 'by_epoch' in loop:
             loop = dict(loop)
-            loop['type'] = {True: 'EpochBasedTrainLoop', False: 'IterBasedTrainLoop'}[bool(loop.pop('by_epoch'))]
+            loop['type'] = LOOP_TYPES[bool(loop.pop('by_epoch'))]
         return super().build_train_loop(loop)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:

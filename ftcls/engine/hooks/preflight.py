@@ -8,7 +8,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ftcls.engine.mmengine_compat import accumulative_counts
+from ftcls.engine.mmengine_compat import ENDLESS, accumulative_counts
 from ftcls.engine.parameter_table import never_learning, summary_table
 from ftcls.models.adapters import describe_adapter
 from ftcls.models.freezing import half_frozen
@@ -21,7 +21,6 @@ from .speed import SpeedHook
 __all__ = ['PreflightHook']
 
 _SHOWN = ('momentum', 'betas', 'nesterov')
-_ENDLESS = 10**8  # MMEngine's INF for a schedule without an end is 10**9
 
 
 @HOOKS.register_module()
@@ -110,7 +109,7 @@ def _misfit(scheduler: Mapping[str, Any], epochs: int, iters: int) -> str:
     begin, span, end, milestones = (scheduler.get(key) or 0 for key in ('begin', 'T_max', 'end', 'milestones'))
     if span and begin + span != length:
         return f'; NOTE: it spans {unit} {begin} to {begin + span}, the run ends after {length}'
-    if length < end < _ENDLESS:
+    if length < end < ENDLESS:
         return f'; NOTE: it ends after {end} {unit}, the run after {length}: its last rate is not reached'
     if late := [milestone for milestone in milestones or () if milestone >= length]:
         return f'; NOTE: the run ends after {length} {unit}: the milestones {late} have no effect'

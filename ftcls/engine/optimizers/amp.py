@@ -1,5 +1,4 @@
 """Mixed precision: bfloat16 where the device has it, else float16 with loss scaling."""
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from torch.optim import Optimizer
 
 from ftcls.registry import OPTIM_WRAPPERS
 from ftcls.utils import ConfigError, did_you_mean
+from ftcls.utils.log import warn
 from .groups import PositiveFactor
 
 __all__ = ['AmpOptimWrapper', 'convert_to_amp']
@@ -92,7 +92,7 @@ class AmpOptimWrapper(OptimWrapper):
             self.skipped_steps += 1
             if self.skipped_steps.bit_count() == 1:
                 text = f'update skipped: a gradient is not finite at loss scale {self.loss_scaler.get_scale():g}'
-                print_log(f'{text} ({self.skipped_steps} skipped so far)', logger='current', level=logging.WARNING)
+                warn(f'{text} ({self.skipped_steps} skipped so far)')
         self.loss_scaler.update(self._fixed_scale)
 
     @contextmanager

@@ -1,18 +1,17 @@
 """From an ``optim_wrapper`` config and a model to an optimizer over the trainable parameters."""
 import copy
 import inspect
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import nn
 
 from ftcls.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from ftcls.utils import ConfigError, did_you_mean
 from ftcls.utils.checkpoint.matching import unwrap_model
+from ftcls.utils.log import warn
 from .groups import Rules, merge_groups, named_settings
 
 __all__ = ['DefaultOptimWrapperConstructor', 'LearningRateDecayOptimWrapperConstructor']
@@ -88,7 +87,7 @@ class DefaultOptimWrapperConstructor:
         """Build the wrapper for ``model``, which may be wrapped in DistributedDataParallel."""
         settings, notes = named_settings(unwrap_model(model), self.rules)
         for note in notes:
-            print_log(note, logger='current', level=logging.WARNING)
+            warn(note)
         groups = merge_groups(settings, self.base_lr, self.base_wd)
         optimizer = OPTIMIZERS.build({**self.optimizer_cfg, self.params_arg: groups})
         return OPTIM_WRAPPERS.build({**self.wrapper_cfg, 'optimizer': optimizer})
