@@ -2,6 +2,7 @@
 import atexit
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ class ProgressHook(Hook):
         self._console = console
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}  # the bar of a training, and of a validation within it
-        self._handlers: list[tuple[logging.StreamHandler, Any]] = []
+        self._drawing = ExitStack()
         self._lines = _LineClock()
         self._last_iter = self._last_update = self._images_began = 0.
         self._images_since = 0
@@ -75,9 +76,10 @@ class ProgressHook(Hook):
         self._tasks['train'] = self._progress.add_task(_epoch_text(runner), **settings)
         for handler in runner.logger.handlers:  # the console puts their lines above the bar
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-                self._handlers.append((handler, handler.stream))
+                self._drawing.callback(handler.setStream, handler.stream)
                 handler.setStream(FileProxy(console, handler.stream))
         self._progress.start()
+        self._drawing.callback(self._progress.stop)
         atexit.register(self.close)  # a terminal whose cursor stays hidden is of no use to the next command
 
     def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
@@ -122,12 +124,7 @@ class ProgressHook(Hook):
 
     def close(self) -> None:
         """Remove the bar and give the log its stream back; safe to call at any time, any number of times."""
-        if self._progress is None:
-            return
-        self._progress.stop()
-        for handler, stream in self._handlers:
-            handler.setStream(stream)
-        self._handlers.clear()
+        self._drawing.close()
         self._progress = None
         atexit.unregister(self.close)
 
