@@ -288,11 +288,9 @@ class CompatRunner(Runner):
 
 def _defines(hook: Hook, fn_name: str) -> bool:
     """Tell whether a hook has more than MMEngine's empty method, or the one that this calls for every kind of loop."""
-    for name in (fn_name, re.sub('_(train|val|test)_', '_', f'_{fn_name}')):
-        method = getattr(hook, name, None)
-        if getattr(method, '__func__', method) is not getattr(Hook, name, None):
-            return True
-    return False
+    names = (fn_name, re.sub('_(train|val|test)_', '_', f'_{fn_name}'))
+    methods = [(getattr(hook, name, None), getattr(Hook, name, None)) for name in names]
+    return any(getattr(own, '__func__', own) is not empty for own, empty in methods)
 
 
 def build_late_parts(runner: Runner, errors: Callable[[str], AbstractContextManager]) -> None:
@@ -365,8 +363,7 @@ def accumulative_counts(optim_wrapper: Any) -> int:
 
 def step_after_every_batch(optim_wrapper: Any) -> None:
     """Accumulate no gradients."""
-    if accumulative_counts(optim_wrapper) > 1:
-        optim_wrapper._accumulative_counts = 1
+    optim_wrapper._accumulative_counts = 1
 
 
 def set_test_loop(runner: Runner, loop: BaseLoop) -> None:
