@@ -11,7 +11,7 @@ from ftcls.utils import ConfigError
 from ftcls.utils.checkpoint.adapter_files import is_adapter, plain_name
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.table import render_table
-from ftcls.utils.tree import join_path
+from ftcls.utils.tree import grouped, join_path
 
 __all__ = ['ParameterInfo', 'full_table', 'never_learning', 'parameter_infos', 'parameter_sources', 'summary_table']
 
@@ -118,13 +118,14 @@ def summary_table(model: nn.Module, optim_wrapper: OptimWrapper) -> str:
 def _by_row(model: nn.Module, names: list[str]) -> dict[str, list[str]]:
     """Group parameter names by the row of the table that they are in."""
     prefixes = _row_prefixes(model)
-    rows: dict[str, list[str]] = {}
-    for name in names:
+
+    def row_of(name: str) -> str:
         row = next((prefix for prefix in prefixes if f'{name}.'.startswith(f'{prefix}.')), name)
         if is_adapter(name):
             row += ' (adapter)'
-        rows.setdefault(row, []).append(name)
-    return rows
+        return row
+
+    return grouped((row_of(name), name) for name in names)
 
 
 def _row_prefixes(model: nn.Module) -> list[str]:
