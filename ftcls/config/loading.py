@@ -346,9 +346,8 @@ def _is_unset(key: str, node: Mapping, name: str, registry: Registry | None) -> 
         return annotation in (Any, dict | None) or annotation is not None and not matches_type(None, annotation)
     component = registry.get(kind) if registry else kind
     parameter = own_arguments(component).get(name) if callable(component) else None
-    if parameter is None or parameter.default is parameter.empty:
-        return False
-    return any(argument_faults(component, {name: None}, name))
+    is_optional = parameter is not None and parameter.default is not parameter.empty
+    return is_optional and any(argument_faults(component, {name: None}, name))
 
 
 def _path_fault(cfg: Config, path: str) -> str | None:
