@@ -158,9 +158,8 @@ class FeatureCacheHook(Hook):
             "on_bad_sample='skip' may draw another image": is_train and 'skip' in policies,
             'too short to pay': is_auto and self._is_short(runner.train_loop),
         }
-        for reason, holds in reasons.items():
-            if holds:
-                raise ConfigError(reason)
+        if reason := next((reason for reason, holds in reasons.items() if holds), None):
+            raise ConfigError(reason)
         for leaf in leaves:
             samples = [Views(leaf)[number] for number in (0, len(leaf) - 1, len(leaf) // 2)]
             if (drawn := max(sample['drawn'] for sample in samples)) and (self._views == 1 or not is_train):
