@@ -95,10 +95,10 @@ class Rules:
         self.custom = {key: custom_keys[key] for key in sorted(sorted(custom_keys), key=len, reverse=True)}
         allowed = ['lr_mult', 'decay_mult', *optimizer_options]
         for key, options in self.custom.items():
-            where = f'{_WHERE}.custom_keys[{key!r}]'
             for option in [option for option in options if option not in allowed]:
-                raise ConfigError(f'{where}: unknown key {option!r}{did_you_mean(str(option), allowed)}')
-            check_arguments(Setting, {name: value for name, value in options.items() if name.endswith('_mult')}, where)
+                raise ConfigError(f'{_path(key)}: unknown key {option!r}{did_you_mean(str(option), allowed)}')
+            mults = {name: value for name, value in options.items() if name.endswith('_mult')}
+            check_arguments(Setting, mults, _path(key))
 
     def multiplied(self, what: str) -> list[str]:
         """Return the config keys that multiply ``what``, ``'lr'`` or ``'decay'``, which must then be given."""
@@ -106,7 +106,7 @@ class Rules:
         keys = [f'{_WHERE}.{key}' for key in self.mults if key.endswith(end)]
         if what == 'lr' and self.layerwise:
             keys.append(f'{_WHERE}.{" (or ".join(_LAYERWISE_KEYS)})')
-        return keys + [f'{_WHERE}.custom_keys[{key!r}].{end}' for key, options in self.custom.items() if end in options]
+        return keys + [f'{_path(key)}.{end}' for key, options in self.custom.items() if end in options]
 
     def match(self, names: Iterable[str]) -> dict[str, str]:
         """Return, for each name that a custom key matches, the key that decides.
@@ -117,13 +117,12 @@ class Rules:
         names = list(names)
         decided: dict[str, str] = {}
         for key in self.custom:
-            where = f'{_WHERE}.custom_keys[{key!r}]'
             try:
                 hits = _matches(key, names)
             except ValueError as err:
-                raise ConfigError(f'{where}: {err}') from None
+                raise ConfigError(f'{_path(key)}: {err}') from None
             if not hits:
-                raise ConfigError(f'{where}: matches no parameter{did_you_mean(key, name_parts(names))}')
+                raise ConfigError(f'{_path(key)}: matches no parameter{did_you_mean(key, name_parts(names))}')
             decided = dict.fromkeys(hits, key) | decided
         return decided
 
@@ -179,6 +178,10 @@ def layers_of_parameters(model: nn.Module) -> tuple[dict[int, int], int]:
                           f'{type(model).__name__} has no backbone that is a BaseBackbone')
     stage_of = backbone.stage_of_parameters()
     return {id(param): stage_of[name] for name, param in backbone.named_parameters()}, backbone.num_stages_total + 1
+
+
+def _path(key: str) -> str:
+    return f'{_WHERE}.custom_keys[{key!r}]'
 
 
 def _matches(key: str, names: Iterable[str]) -> list[str]:
@@ -249,13 +252,12 @@ def _idle_rules(rules: Rules, owned: list[tuple], decided: Mapping[str, str], us
         winners = sorted({decided[name] for name in _matches(key, trainable)})
         if winners:
             why = f'longer keys decide for all parameters that it matches ({", ".join(map(repr, winners))})'
-        notes.append(f'{_WHERE}.custom_keys[{key!r}] has no effect: {why}')
+        notes.append(f'{_path(key)} has no effect: {why}')
     parts = {name.partition('.')[0] for name in trainable}
     for key in [key for key in rules.custom if key in parts]:
         also = [name for name in _matches(key, trainable) if decided[name] == key and not name.startswith(f'{key}.')]
         if also:
-            where = f'{_WHERE}.custom_keys[{key!r}]'
-            notes.append(f"{where} also matches {enumerate_names(also, 2)}; '^{key}' matches {key} alone")
+            notes.append(f"{_path(key)} also matches {enumerate_names(also, 2)}; '^{key}' matches {key} alone")
     notes += [f'{_WHERE}.{key} has no effect on any trainable parameter' for key in rules.mults if key not in used]
     if rules.layerwise and rules.cfg.layer_decay_rate in (None, 1.) and rules.cfg.lr_mult_range is None:
         notes.append(f'{_LAYERWISE} has no effect: {_WHERE} has neither layer_decay_rate nor lr_mult_range')
