@@ -231,10 +231,10 @@ class _Literals(ast.NodeTransformer):
         """Turn ``dict(a=1)``, and ``dict({'a.b': 1})`` as MMEngine writes it, into ``{'a': 1}``."""
         self.generic_visit(node)
         literals = [one for one in node.args if isinstance(one, ast.Dict)]
-        if getattr(node.func, 'id', '') != 'dict' or literals != node.args[:1]:
+        if getattr(node.func, 'id', '') != 'dict' or literals != node.args or len(literals) > 1:
             return node
         given, *_ = [*literals, ast.Dict([], [])]
-        keys = [*given.keys, *(ast.Constant(one.arg) for one in node.keywords)]
+        keys = [*given.keys, *(one.arg and ast.Constant(one.arg) for one in node.keywords)]  # None: **, no literal
         return ast.Dict(keys, [*given.values, *(one.value for one in node.keywords)])
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
@@ -280,7 +280,7 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
         top, *keys = path.split('.')
         try:
             cfg[top] = _with(cfg.get(top), keys, value)
-        except (AttributeError, KeyError, TypeError, ValueError) as err:
+        except (AttributeError, LookupError, TypeError, ValueError) as err:
             raise ConfigError(f'--cfg-options: cannot set {path}: {err}') from err
     for name, value in list(cfg.items()):
         key = TOP_LEVEL_KEYS.get(name, Key())

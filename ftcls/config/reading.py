@@ -43,7 +43,7 @@ def shipped_configs() -> dict[str, Path]:
     """Return name to file of the configs of ftcls, ``folder/name`` if two folders have a file of that name."""
     files = {path[:-len('.py')]: file for path, file in _files(config_folder()).items() if '_base_' not in path}
     stems = Counter(file.stem for file in files.values())
-    return {file.stem if stems[file.stem] == 1 else path[:-3]: file for path, file in files.items()}
+    return {file.stem if stems[file.stem] == 1 else path: file for path, file in files.items()}
 
 
 def _files(folder: Path) -> dict[str, Path]:
