@@ -66,21 +66,18 @@ def check_data(target: str | os.PathLike, overrides: Sequence[str] = ()) -> Data
             findings.append(Finding('ERROR', split, 'cannot be read', [str(unwrapped(err))]))
             continue
         classes, sizes[split] = report.classes, report.sizes[split]
-        lacking = report.missing().get(split, [])
-        for what, names in (('have no sample', lacking), ('are not among the classes', report.ignored[split])):
-            if names:
-                findings.append(Finding('WARNING', split, what, names))
-        if not (found := list(images_of(built[split], split))):
-            findings.append(Finding('note', split, 'not looked at, since the dataset has no get_data_info', [split]))
+        found = list(images_of(built[split], split))
         looks.update({image.name: look_at(info['img']) for image, info in found if 'img' in info})
         paths = [image.name for image, info in found if 'img' not in info]
         read = image_loader(built[split]) or LoadImageFromFile(**loading_arguments(paths)[0])
         good, faults = looks_and_faults(read, paths)
         looks |= good
         images += [image for image, _ in found if image.name in looks]
-        if faults:
-            names = [f'{name} ({fault})' for name, fault in faults.items()]
-            findings.append(Finding('ERROR', split, 'cannot be read', names))
+        kinds = [('WARNING', 'have no sample', report.missing().get(split)),
+                 ('WARNING', 'are not among the classes', report.ignored[split]),
+                 ('note', 'not looked at, since the dataset has no get_data_info', [split] * (not found)),
+                 ('ERROR', 'cannot be read', [f'{name} ({fault})' for name, fault in faults.items()])]
+        findings += [Finding(level, split, what, names) for level, what, names in kinds if names]
     return DataCheck(sizes, findings + compare_images(images, looks))
 
 

@@ -154,8 +154,16 @@ def fit_time(chosen: Hyperparameters, preset: ModelPreset, images: int, held_out
 
 
 def _set_rate(chosen: Hyperparameters, family: str) -> None:
-    chosen.lr, chosen.why['lr'] = _learning_rate(family, chosen.batch)
-    chosen.weight_decay = _RATES[family][0]
+    """Set the learning rate and the weight decay.
+
+    The number of steps is BiT's for smaller batches too. A rate in proportion to the batch would then cover, with 32
+    images per step, a 16th of the way. The square root (Krizhevsky 2014, arXiv:1404.5997) keeps the variance of a step.
+    """
+    chosen.weight_decay, rate, reference, why = _RATES[family]
+    if chosen.batch != reference:
+        why += f'; times the square root of {chosen.batch} / {reference} (Krizhevsky 2014), for the same number of ' \
+            'steps; lr_finder tries single steps, and may find another (docs/small_data.md)'
+    chosen.lr, chosen.why['lr'] = float(f'{rate * math.sqrt(chosen.batch / reference):.2g}'), why
     head_alone = 'none, as for a linear probe'
     reasons = dict(bit='BiT: none', few='usual with AdamW', probe=head_alone, cached=head_alone)
     chosen.why['weight_decay'] = reasons.get(family, 'as in its pretraining')
@@ -193,16 +201,3 @@ def _batch_size(images: int, crop: int, gpu: bool) -> tuple[int, str]:
     if several_steps < batch:
         return several_steps, f'{images} training images: a few steps per epoch'
     return batch, f'what {where} can train at {crop} pixels; BiT uses 512'
-
-
-def _learning_rate(family: str, batch: int) -> tuple[float, str]:
-    """Return the learning rate, and why.
-
-    The number of steps is BiT's for smaller batches too. A rate in proportion to the batch would then cover, with 32
-    images per step, a 16th of the way. The square root (Krizhevsky 2014, arXiv:1404.5997) keeps the variance of a step.
-    """
-    _, lr, reference, why = _RATES[family]
-    if batch != reference:
-        why += f'; times the square root of {batch} / {reference} (Krizhevsky 2014), for the same number of steps; ' \
-            'lr_finder tries single steps, and may find another (docs/small_data.md)'
-    return float(f'{lr * math.sqrt(batch / reference):.2g}'), why

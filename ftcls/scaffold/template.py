@@ -21,8 +21,7 @@ def write_config(path: Path, template: str, **values: Any) -> None:
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
     environment.filters.update(comment=_comment, listing=_listing, quoted=_quoted, repr=repr)
     environment.globals.update(val_fraction=VAL_FRACTION, command=command)
-    text = environment.get_template(template).render(values, path=path.as_posix())
-    write_whole(path, text)
+    write_whole(path, environment.get_template(template).render(values, path=path.as_posix()))
 
 
 def _comment(text: str, margin: int = 0) -> str:
