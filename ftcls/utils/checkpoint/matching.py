@@ -150,14 +150,16 @@ def _adapt_input(weight: torch.Tensor, channels: int, how: str) -> torch.Tensor:
 
 
 class _Matcher:
-    """Pairs the file's names with the module's, and keeps account."""
+    """Pairs the file's names, which began with ``taken``, with the module's, and keeps account."""
 
-    def __init__(self, theirs: Tensors, ours: Tensors, strip: str, add: str, adapt_input: str | None = None) -> None:
-        self.theirs, self.ours, self.adapt_input = theirs, ours, adapt_input
+    def __init__(self, theirs: Tensors, ours: Tensors, taken: str, adapt_input: str | None) -> None:
+        strip, add = _best_prefixes(theirs, ours)
+        strip = taken + strip
+        self.theirs, self.ours, self.adapt_input = {taken + k: v for k, v in theirs.items()}, ours, adapt_input
         self.input_layer = next((name for name, tensor in ours.items() if tensor.ndim == 4), '')
         self.report = LoadReport(strip=strip, add=add)
-        self.wrapped = _strip_wrappers(theirs)
-        under = {add + name[len(strip):]: name for name in theirs if name.startswith(strip)}
+        self.wrapped = _strip_wrappers(self.theirs)
+        under = {add + name[len(strip):]: name for name in self.theirs if name.startswith(strip)}
         self.pairs = {own: name for own, name in under.items() if own in ours}  # the module's name -> the file's
         self.ours_classifier = [n for n in ours if _CLASSIFIER.match(n)]
         if len(self.ours_classifier) == len(ours):  # the module is a head: then it is what was asked for
@@ -168,7 +170,7 @@ class _Matcher:
         free = [name for name in self.theirs if name not in used]
         return [n for n in free if any(n.startswith(start) and is_classifier(n[len(start):]) for start in starts)]
 
-    def pair_classifiers(self) -> None:
+    def _pair_classifiers(self) -> None:
         """Pair the layers that give the classes with the module's own, the last with the last, under whatever names."""
         theirs = self._theirs_classifier()
         for leaf in ('weight', 'bias'):
@@ -178,6 +180,7 @@ class _Matcher:
 
     def match(self) -> tuple[Tensors, LoadReport]:
         """Return the tensors that fit, under the module's names, and the report."""
+        self._pair_classifiers()
         report, matched = self.report, {}
         casts: Counter = Counter()
         for name, tensor in self.ours.items():
@@ -225,19 +228,17 @@ class _Matcher:
             part = PARTS.match(own)[0]
             if not name.startswith(report.strip) or part not in loaded or not self.theirs[name].is_floating_point():
                 continue
-            layer, _, kind = own.rpartition('.')
-            if layer in layers and kind in _PARTS_OF_LAYERS:
-                report.half_loaded.append(name)
-                report.left_over.append(name)
-                continue
-            parent = layer
+            parent, _, kind = own.rpartition('.')
+            is_half = parent in layers and kind in _PARTS_OF_LAYERS
             while parent and parent not in modules:
                 parent = parent.rpartition('.')[0]
             parent = f'{parent}.'.lstrip('.')
             inside = sum(n.startswith(parent) for n in loaded[part])
             is_end = place[name] > ends[part] and 2 * inside > len(loaded[part])
-            if inside and len(parent) > len(part) and not is_end:
+            if is_half or (inside and len(parent) > len(part) and not is_end):
                 report.left_over.append(name)
+                if is_half:
+                    report.half_loaded.append(name)
         other_shapes = sum(n not in apart for n in report.mismatched)
         report.part_size = sum(map(len, loaded.values())) + other_shapes + len(report.left_over)
 
@@ -266,14 +267,6 @@ class _Matcher:
         report.num_tensors = len(counted)
         report.num_params = sum(self.ours[n].numel() for n in counted)
         report.num_loaded_params = sum(t.numel() for t in matched.values())
-
-
-def _pair(theirs: Tensors, ours: Tensors, taken: str, adapt_input: str | None) -> tuple[Tensors, LoadReport]:
-    """Pair ``theirs``, whose names began with ``taken``, with ``ours``."""
-    strip, add = _best_prefixes(theirs, ours)
-    matcher = _Matcher({taken + k: v for k, v in theirs.items()}, ours, taken + strip, add, adapt_input)
-    matcher.pair_classifiers()
-    return matcher.match()
 
 
 def match_state_dict(state_dict: Tensors,
@@ -305,10 +298,10 @@ def match_state_dict(state_dict: Tensors,
     ours, taken = own_tensors(module), ''
     if prefix:
         state_dict, taken = _under_prefix(state_dict, prefix.rstrip('.') + '.', module)
-    matched, report = _pair(state_dict, ours, taken, adapt_input)
+    matched, report = _Matcher(state_dict, ours, taken, adapt_input).match()
     if report.required_loaded < report.required and not isinstance(module, Mapping):
         renamed, names = rename_by_order(state_dict, unwrap_model(module))
-        found, by_order = _pair(renamed, ours, taken, adapt_input)
+        found, by_order = _Matcher(renamed, ours, taken, adapt_input).match()
         if by_order.required_loaded > report.required_loaded:
             if any(old != new for old, new in names.items()):
                 by_order.renamed = {taken + old: taken + new for old, new in names.items()}
