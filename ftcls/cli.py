@@ -166,16 +166,6 @@ def _exit_code(main: Callable[[], int | None]) -> int:
     return code
 
 
-def _other_faults(err: OverrideError) -> str:
-    """Return a line break and what else is wrong with the config that overrides do not fit, or ``''``."""
-    from ftcls.config.validation import validate_config
-    try:
-        validate_config(err.cfg)
-    except UserError as others:
-        return f'\n{others}'
-    return ''
-
-
 def _report(err: Exception) -> int:
     """Print what went wrong and return the exit code."""
     import traceback
@@ -184,8 +174,12 @@ def _report(err: Exception) -> int:
 
     is_user_error = isinstance(err, UserError)
     text = str(unwrapped(err)) if is_user_error else str(err)
-    if isinstance(err, OverrideError):
-        text += _other_faults(err)
+    if isinstance(err, OverrideError):  # say too what else is wrong with the config
+        from ftcls.config.validation import validate_config
+        try:
+            validate_config(err.cfg)
+        except UserError as others:
+            text += f'\n{others}'
     if 'Original Traceback' in text:  # from a data loading worker, whose own message comes last
         text = text.rsplit(f'{type(err).__name__}: ', 1)[-1].strip()
     failures = count_event('failed')
