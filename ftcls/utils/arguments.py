@@ -11,6 +11,7 @@ import re
 import reprlib
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from numbers import Integral, Number, Real
 from types import MappingProxyType, NoneType, UnionType
@@ -117,10 +118,8 @@ def _hints(component: Callable) -> dict[str, Any]:
         functions = [cls.__init__ for cls in reversed(component.__mro__) if '__init__' in vars(cls)]
     hints: dict[str, Any] = {}
     for function in functions:
-        try:
+        with suppress(Exception):  # an annotation that cannot be resolved says nothing about the value
             hints |= typing.get_type_hints(function, include_extras=True)
-        except Exception:  # an annotation that cannot be resolved says nothing about the value
-            continue
     return hints
 
 
@@ -180,28 +179,24 @@ def matches_type(value: Any, annotation: Any) -> bool:
     A dict with a ``type``, or a list of these, matches what will be built from it; so does an object that is already
     built where a dict is annotated.
     """
-    if _is_component(value):
-        return True
-    return any(_matches(value, one) for one in _alternatives(annotation))
+    return _is_component(value) or any(_matches(value, one) for one in _alternatives(annotation))
 
 
 def _matches(value: Any, annotation: Any) -> bool:
     """Tell whether a value matches an annotation that is not a union."""
     origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
-    if annotation in _ANYTHING:
+    if annotation in _ANYTHING or (origin in _MAPPINGS and not isinstance(value, _PLAIN)):
         return True
     if origin is typing.Annotated:
-        if value is None or not matches_type(value, arguments[0]):
-            return matches_type(value, arguments[0])
-        return all(_BOUNDS[kind][1](value, limit) for kind, limit in _bounds(annotation).items())
+        if not matches_type(value, arguments[0]):
+            return False
+        return value is None or all(_BOUNDS[kind][1](value, limit) for kind, limit in _bounds(annotation).items())
     if origin is typing.Literal:
         return any(type(value) is type(word) and value == word for word in arguments)
     if origin is int:
         return isinstance(value, Integral) and not isinstance(value, bool)
     if origin is float:
         return isinstance(value, Real) and not isinstance(value, bool)
-    if origin in _MAPPINGS and not isinstance(value, _PLAIN):
-        return True
     if origin in _SEQUENCES and isinstance(value, str):
         return False
     if (items := _items(value, annotation)) is not None:

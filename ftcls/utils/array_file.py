@@ -105,8 +105,7 @@ def _make_room(path: Path, size: int, limit: float | None) -> None:
 def _free_bytes(folder: Path) -> int:
     free = shutil.disk_usage(folder).free
     if folder.is_relative_to(SHARED_MEMORY):
-        available = re.search(r'MemAvailable: +(\d+) kB', Path('/proc/meminfo').read_text())
-        free = min(free, 1024 * int(available[1]))
+        free = min(free, 1024 * int(re.search(r'MemAvailable: +(\d+) kB', Path('/proc/meminfo').read_text())[1]))
     return free
 
 

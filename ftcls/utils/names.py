@@ -75,8 +75,7 @@ def missing_hint(path: str | os.PathLike) -> str:
     target = Path(path)
     parent = target.parent
     if parent.is_dir():
-        hint = did_you_mean(target.name, os.listdir(parent))
-        return hint.replace('; allowed: ', f'; {str(parent)!r} has: ')
+        return did_you_mean(target.name, os.listdir(parent)).replace('; allowed: ', f'; {str(parent)!r} has: ')
     while not parent.exists() and parent != parent.parent:
         target, parent = parent, parent.parent
     return f'; the folder {str(target)!r} is missing'

@@ -31,12 +31,11 @@ def walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
         [('', {'a': [1, {'b': 2}]}), ('a', [1, {'b': 2}]), ('a.0', 1), ('a.1', {'b': 2}), ('a.1.b', 2)]
     """
     yield path, node
+    items = []
     if isinstance(node, Mapping):
         items = list(node.items())
     elif isinstance(node, list | tuple):
         items = list(enumerate(node))
-    else:
-        return
     for key, child in items:
         yield from walk(child, join_path(path, key))
 
