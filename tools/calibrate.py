@@ -4,8 +4,8 @@ import argparse
 from ftcls import apis
 
 
-def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
+def main() -> None:
+    """Calibrate and print NLL and ECE before and after."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='file or URL')
@@ -15,12 +15,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--bins', type=int, default=15, help='bins of the reliability figure (default: 15)')
     parser.add_argument('--device', help='for example cpu or cuda:0; default: the GPU if there is one')
     apis.add_config_options(parser)
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Calibrate and print NLL and ECE before and after."""
-    args = parse_args()
+    args = parser.parse_args()
     apis.check_writable(out_dir=args.out_dir)
     cfg = apis.load_config(args.config, args.cfg_options)
     print(apis.calibrate(cfg, args.checkpoint, args.out_dir, bins=args.bins, device=args.device).text())

@@ -10,8 +10,8 @@ import argparse
 from ftcls import apis
 
 
-def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
+def main() -> None:
+    """Publish, and print the folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('source', metavar='WORK_DIR|CHECKPOINT', help='the run (its best checkpoint), or a checkpoint')
     parser.add_argument('--out', metavar='DIR', help='the folder, new or empty; default: WORK_DIR/published')
@@ -26,12 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--arch', metavar='NAME', help='the name of the network in torchvision or timm; default: it is looked for')
     apis.add_config_options(parser, overrides=False)
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Publish, and print the folder."""
-    args = parse_args()
+    args = parser.parse_args()
     apis.check_writable(out=args.out)
     print(apis.publish(args.source, args.out, args.format, args.arch))
 

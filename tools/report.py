@@ -9,8 +9,8 @@ import argparse
 from ftcls import apis
 
 
-def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
+def main() -> None:
+    """Write the report and print the verdicts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         'work_dirs', nargs='+', metavar='WORK_DIR', help='folders of runs, or of a comparison, k-fold or search')
@@ -20,12 +20,7 @@ def parse_args() -> argparse.Namespace:
         '--compared',
         metavar='OUT_DIR',
         help='folder that tools/compare.py or tools/kfold.py has filled from the same data, to be taken into account')
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Write the report and print the verdicts."""
-    args = parse_args()
+    args = parser.parse_args()
     apis.check_writable(out=args.out)
     path, runs = apis.write_report(args.work_dirs, args.out, checkpoint=args.checkpoint, compared=args.compared)
     for run in runs:

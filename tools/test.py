@@ -5,8 +5,8 @@ import os
 from ftcls import apis
 
 
-def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
+def main() -> None:
+    """Read the config and test."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file, name of a config, or folder of a run')
     parser.add_argument(
@@ -22,12 +22,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
-
-
-def main() -> None:
-    """Read the config and test."""
-    args = parse_args()
     cfg, checkpoint = apis.resolve_model(args.config, args.checkpoint or True, args.cfg_options)
     apis.test(cfg, checkpoint, args.out, work_dir=args.work_dir, launcher=args.launcher, tta=args.tta)
     if not args.tta:

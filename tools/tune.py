@@ -13,8 +13,8 @@ import argparse
 from ftcls import apis
 
 
-def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
+def main() -> None:
+    """Search and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('--space', nargs='+', required=True, metavar='KEY=DISTRIBUTION', help='or a .py or .json file')
@@ -26,12 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--storage', help='address of Optuna\'s storage, for workers on several machines')
     parser.add_argument('--backend', choices=('optuna', 'ray'), default='optuna', help='who distributes the trials')
     apis.add_config_options(parser)
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Search and print the table."""
-    args = parse_args()
+    args = parser.parse_args()
     cfg = apis.load_config(args.config, args.cfg_options)
     options = apis.SearchOptions(args.trials, args.out_dir, args.metric, args.seed, args.prune, args.storage)
     search_with = apis.tune_on_ray if args.backend == 'ray' else apis.tune

@@ -7,8 +7,8 @@ import argparse
 from ftcls import apis
 
 
-def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
+def main() -> None:
+    """Average, write, measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('pretrained', help='start of the fine-tuning: file, URL or torchvision:// name')
     parser.add_argument('finetuned', help='the fine-tuned checkpoint')
@@ -21,12 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--same-classes', action='store_true', help='average the classifiers even if no file names its classes')
     apis.add_config_options(parser)
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Average, write, measure."""
-    args = parse_args()
+    args = parser.parse_args()
     apis.check_writable(out=args.out)
     cfg = apis.load_config(args.config, args.cfg_options) if args.config else None
     options = dict(cfg=cfg, split=args.split, same_classes=args.same_classes)
