@@ -161,7 +161,7 @@ class _Matcher:
         self.wrapped = _strip_wrappers(self.theirs)
         under = {add + name[len(strip):]: name for name in self.theirs if name.startswith(strip)}
         self.pairs = {own: name for own, name in under.items() if own in ours}  # the module's name -> the file's
-        self.ours_classifier = [n for n in ours if _CLASSIFIER.match(n)]
+        self.ours_classifier = list(filter(is_classifier, ours))
         if len(self.ours_classifier) == len(ours):  # the module is a head: then it is what was asked for
             self.ours_classifier = []
 

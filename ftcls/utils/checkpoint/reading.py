@@ -139,7 +139,10 @@ def _fault(path: Path) -> str | None:
     return None
 
 
-def _read_torch(path: Path, map_location: MapLocation) -> Any:
+def _read(path: Path, map_location: str | torch.device) -> Any:
+    with open(path, 'rb') as file:
+        if _is_safetensors(file.read(9)):
+            return load_file(path, str(map_location))
     with suppress(pickle.UnpicklingError), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # about pickle protocols; what cannot be read is read below or is an error
         return torch.load(path, map_location=map_location, weights_only=True)
@@ -200,13 +203,6 @@ def checkpoint_meta(checkpoint: dict) -> dict:
     """Return ``meta`` of a checkpoint; {} if it is missing or not a dict."""
     meta = checkpoint.get('meta')
     return meta if isinstance(meta, dict) else {}
-
-
-def _read(path: Path, map_location: MapLocation) -> Any:
-    with open(path, 'rb') as file:
-        if _is_safetensors(file.read(9)):
-            return load_file(path, str(map_location))
-    return _read_torch(path, map_location)
 
 
 def load_from_ftcls(filename: str, map_location: str | torch.device | Callable | dict | None = None) -> dict:
