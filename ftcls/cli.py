@@ -116,7 +116,6 @@ def add_config_options(parser: argparse.ArgumentParser, overrides: bool = True) 
         '--allow-imports',
         nargs=0,
         action=_AllowImports,
-        default=argparse.SUPPRESS,
         help='let a JSON or YAML config, or a .pt2 or .pt file, run code; only if trusted')
 
 

@@ -37,7 +37,15 @@ def main() -> None:
     """Export, and print what was compared."""
     args = parse_args()
     apis.check_writable(out=args.out)
-    result = apis.export_model(**vars(args))  # the options are its arguments
+    result = apis.export_model(
+        args.model,
+        args.checkpoint,
+        args.to,
+        args.out,
+        dynamic_batch=args.dynamic_batch,
+        with_preprocessing=args.with_preprocessing,
+        half=args.half,
+        images=args.images)
     print(f'{result["path"]}: {result["path"].stat().st_size / 2**20:.2f} MiB, from {result["checkpoint"]}')
     print(f'on {result["images"]:,} validation images its scores differ by up to {result["difference"]:.2g}, and '
           f'{result["agreement"]:.2%} of the predictions are the same')

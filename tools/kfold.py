@@ -35,9 +35,14 @@ def main() -> int:
     """Run all folds and print the table."""
     args = parse_args()
     workers = apis.Workers(args.launcher, args.shard, args.gather)
-    cfg = apis.load_config(args.config, args.cfg_options)
-    options = dict(seed=args.seed, pool=args.pool, metric=args.metric, workers=workers)
-    result = apis.kfold(cfg, args.folds, args.out_dir, **options)
+    result = apis.kfold(
+        apis.load_config(args.config, args.cfg_options),
+        args.folds,
+        args.out_dir,
+        seed=args.seed,
+        pool=args.pool,
+        metric=args.metric,
+        workers=workers)
     if workers.is_reporter:
         print(f'\n{result.table()}\n')
         print(f'wrote {args.out_dir}/out_of_fold.csv, kfold.png, results.json, table.txt, and the folder of each fold')

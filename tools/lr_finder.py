@@ -18,9 +18,13 @@ def main() -> None:
     apis.add_config_options(parser)
     args = parser.parse_args()
     apis.check_writable(out=args.out)
-    cfg = apis.load_config(args.config, args.cfg_options)
-    options = apis.TrainOptions(amp=args.amp, batch_policy=args.batch_policy, seed=args.seed)
-    result = apis.find_lr(cfg, args.out, lowest=args.min, highest=args.max, steps=args.steps, options=options)
+    result = apis.find_lr(
+        apis.load_config(args.config, args.cfg_options),
+        args.out,
+        lowest=args.min,
+        highest=args.max,
+        steps=args.steps,
+        options=apis.TrainOptions(amp=args.amp, batch_policy=args.batch_policy, seed=args.seed))
     print('\n'.join(result.describe()))
     print(f'wrote {args.out}')
 

@@ -38,7 +38,16 @@ def main() -> None:
         '--time', help='how long the training may take on this machine, for example 5min; a few steps are timed')
     parser._negative_number_matcher = re.compile(r'-\d')  # -5min is no option; its refusal says what is allowed
     args = parser.parse_args()
-    done = apis.new_config(**vars(args))  # the options are its arguments
+    done = apis.new_config(
+        args.data,
+        args.out,
+        args.backbone,
+        weights=args.weights,
+        seed=args.seed,
+        device=args.device,
+        check=args.check,
+        masks=args.masks,
+        time=args.time)
     print('\n'.join(done.describe()))
 
 

@@ -49,8 +49,15 @@ def main() -> int:
     args = parse_args()
     apis.check_writable(out=args.out, show_dir=args.show_dir)
     checkpoint, images = apis.split_checkpoint(args.inputs)
-    options = dict(topk=args.topk, out=args.out, device=args.device, batch_size=args.batch_size, show_dir=args.show_dir)
-    report = apis.predict_files(args.model, images, checkpoint, **options)
+    report = apis.predict_files(
+        args.model,
+        images,
+        checkpoint,
+        topk=args.topk,
+        out=args.out,
+        device=args.device,
+        batch_size=args.batch_size,
+        show_dir=args.show_dir)
     print(report.table())
     return report.exit_code
 

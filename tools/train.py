@@ -1,6 +1,5 @@
 """Fine-tune a model from a config file."""
 import argparse
-import dataclasses
 import os
 
 from ftcls import apis
@@ -28,7 +27,7 @@ def parse_args() -> argparse.Namespace:
         metavar='CKPT',
         help='continue from this checkpoint, or from the latest of the work dir')
     parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16, else float16)')
-    parser.add_argument('--no-validate', action='store_false', dest='validate', help='do not validate during training')
+    parser.add_argument('--no-validate', action='store_true', help='do not validate during training')
     parser.add_argument('--auto-scale-lr', action='store_true', help='the same as --batch-policy scale-lr')
     parser.add_argument(
         '--batch-policy',
@@ -48,10 +47,18 @@ def main() -> None:
     """Read the config and train."""
     args = parse_args()
     cfg = apis.load_config(args.config, args.cfg_options)
-    if args.auto_scale_lr:
-        args.batch_policy = 'scale-lr'
-    options = {option.name: getattr(args, option.name) for option in dataclasses.fields(apis.TrainOptions)}
-    apis.train(cfg, apis.TrainOptions(**options))
+    apis.train(
+        cfg,
+        apis.TrainOptions(
+            work_dir=args.work_dir,
+            resume=args.resume,
+            amp=args.amp,
+            validate=not args.no_validate,
+            batch_policy='scale-lr' if args.auto_scale_lr else args.batch_policy,
+            launcher=args.launcher,
+            seed=args.seed,
+            dry_run=args.dry_run,
+            epochs=args.epochs))
     if not args.dry_run:
         apis.report_run(cfg, args.work_dir)
 

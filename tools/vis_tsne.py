@@ -56,9 +56,15 @@ def main() -> None:
     elif args.perplexity >= len(features):
         parser.error(f'--perplexity {args.perplexity:g}: must be less than the {len(features)} images')
     else:
-        length = dict(max_iter=args.n_iter, n_iter_without_progress=args.n_iter_without_progress)
-        options = dict(early_exaggeration=args.early_exaggeration, learning_rate=args.learning_rate, init=args.init)
-        embedder = TSNE(args.n_components, perplexity=args.perplexity, random_state=args.seed, **length, **options)
+        embedder = TSNE(
+            args.n_components,
+            perplexity=args.perplexity,
+            early_exaggeration=args.early_exaggeration,
+            learning_rate=args.learning_rate,
+            max_iter=args.n_iter,
+            n_iter_without_progress=args.n_iter_without_progress,
+            init=args.init,
+            random_state=args.seed)
     points = embedder.fit_transform(features)
     folder = Path(args.work_dir or cfg.get('work_dir') or Path('work_dirs', Path(cfg.filename).stem))
     folder /= time.strftime('tsne_%Y%m%d_%H%M%S')

@@ -24,8 +24,15 @@ def main() -> None:
     args = parser.parse_args()
     apis.check_writable(out=args.out)
     cfg = apis.load_config(args.config, args.cfg_options) if args.config else None
-    options = dict(cfg=cfg, split=args.split, same_classes=args.same_classes)
-    print(apis.wise_ft(args.pretrained, args.finetuned, args.alpha, args.out, **options))
+    print(
+        apis.wise_ft(
+            args.pretrained,
+            args.finetuned,
+            args.alpha,
+            args.out,
+            cfg=cfg,
+            split=args.split,
+            same_classes=args.same_classes))
 
 
 if __name__ == '__main__':
