@@ -9,7 +9,7 @@ from ftcls.registry import METRICS
 from ftcls.utils import ConfigError
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import PositiveInt
-from .predictions import SingleLabelBase, Thresholds, as_thresholds, check_targets, threshold_suffix, to_tensor
+from .predictions import SingleLabelBase, Thresholds, as_thresholds, check_targets, threshold_suffixes, to_tensor
 
 __all__ = ['Accuracy']
 
@@ -65,9 +65,8 @@ class Accuracy(SingleLabelBase):
         accuracy = self.calculate(pred, target, self.topk, self.thrs)
         if isinstance(accuracy, torch.Tensor):
             return dict(top1=accuracy.item())
-        several = len(self.thrs) > 1
         named = [(f'top{k}', row) for k, row in zip(self.topk, accuracy)]
-        suffixes = [threshold_suffix(thr, several) for thr in self.thrs]
+        suffixes = threshold_suffixes(self.thrs)
         return {name + end: value.item() for name, row in named for end, value in zip(suffixes, row)}
 
     @staticmethod

@@ -12,7 +12,7 @@ from ftcls.utils.log import warn
 from ftcls.utils.names import enumerate_names
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import PositiveInt
-from .precision_recall import ITEMS, Average, Item, Scores, from_counts
+from .precision_recall import ITEMS, SUFFIXES, Average, Item, Scores, from_counts
 from .predictions import check_not_empty, check_targets, file_of, to_tensor
 
 __all__ = ['AveragePrecision', 'MultiLabelMetric']
@@ -207,7 +207,7 @@ class MultiLabelMetric(_MultiLabelBase):
     def compute_metrics(self, results: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float | int | list]:
         """Compute the chosen items from the collected entries of all processes."""
         pred, target = self.stack(results)
-        suffix = {None: '_classwise', 'micro': '_micro', 'macro': ''}[self.average]
+        suffix = SUFFIXES[self.average]
         if self.thr is None:
             suffix = f'_top{self.topk}{suffix}'
         elif self.thr != 0.5:

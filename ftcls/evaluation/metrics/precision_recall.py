@@ -3,11 +3,12 @@ from typing import Literal
 
 import torch
 
-__all__ = ['Average', 'ITEMS', 'Item', 'Scores', 'from_counts']
+__all__ = ['Average', 'ITEMS', 'Item', 'SUFFIXES', 'Scores', 'from_counts']
 
 ITEMS = ('precision', 'recall', 'f1-score', 'support')
 Item = Literal['precision', 'recall', 'f1-score', 'support']
 Average = Literal['micro', 'macro']
+SUFFIXES = {None: '_classwise', 'micro': '_micro', 'macro': ''}  # of the results' names, by the average
 Scores = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 

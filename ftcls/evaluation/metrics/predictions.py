@@ -11,7 +11,7 @@ from ftcls.utils.names import command
 
 __all__ = [
     'SingleLabelBase', 'Thresholds', 'as_classes', 'as_thresholds', 'check_not_empty', 'check_targets', 'file_of',
-    'threshold_suffix', 'to_tensor', 'top1'
+    'threshold_suffixes', 'to_tensor', 'top1'
 ]
 
 Thresholds = float | Sequence[float | None] | None
@@ -33,11 +33,11 @@ def as_thresholds(thrs: Thresholds) -> tuple[float | None, ...]:
     return (thrs, ) if thrs is None or isinstance(thrs, int | float) else tuple(thrs)
 
 
-def threshold_suffix(thr: float | None, several: bool) -> str:
-    """Return the end of a result's name: ``_thr-0.50`` or ``_no-thr`` where there are several thresholds."""
-    if not several:
-        return ''
-    return '_no-thr' if thr is None else f'_thr-{thr:.2f}'
+def threshold_suffixes(thrs: Sequence[float | None]) -> list[str]:
+    """Return the ends of the results' names: ``_thr-0.50`` or ``_no-thr``, nothing for a single threshold."""
+    if len(thrs) == 1:
+        return ['']
+    return ['_no-thr' if thr is None else f'_thr-{thr:.2f}' for thr in thrs]
 
 
 def file_of(sample: Mapping) -> str:

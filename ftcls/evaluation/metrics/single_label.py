@@ -7,8 +7,8 @@ import torch
 from ftcls.registry import METRICS
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import PositiveInt
-from .precision_recall import ITEMS, Average, Item, Scores, from_counts
-from .predictions import SingleLabelBase, Thresholds, as_classes, as_thresholds, threshold_suffix
+from .precision_recall import ITEMS, SUFFIXES, Average, Item, Scores, from_counts
+from .predictions import SingleLabelBase, Thresholds, as_classes, as_thresholds, threshold_suffixes
 
 __all__ = ['SingleLabelMetric']
 
@@ -64,14 +64,10 @@ class SingleLabelMetric(SingleLabelBase):
         if pred.ndim == 1:
             thrs, computed = (None, ), [computed]
         metrics = {}
-        for thr, scores in zip(thrs, computed):
-            for name, value in zip(ITEMS, scores):
-                if name in self.items:
-                    metrics[name + threshold_suffix(thr, len(thrs) > 1)] = value
-        if self.average is None:
-            return {f'{name}_classwise': value.tolist() for name, value in metrics.items()}
-        suffix = {'micro': '_micro', 'macro': ''}[self.average]
-        return {name + suffix: value.item() for name, value in metrics.items()}
+        for suffix, scores in zip(threshold_suffixes(thrs), computed):
+            suffix += SUFFIXES[self.average]
+            metrics |= {name + suffix: value.tolist() for name, value in zip(ITEMS, scores) if name in self.items}
+        return metrics
 
     @staticmethod
     def calculate(pred: Any,
