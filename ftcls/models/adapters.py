@@ -109,8 +109,7 @@ def _inject(config: Any, backbone: nn.Module) -> None:
 
 def _to_plain_names(backbone: nn.Module, state: dict, prefix: str, metadata: object) -> None:
     for name in list(state):  # all, so that their order is kept
-        value = state.pop(name)
-        state[plain_name(name) if name.startswith(prefix) else name] = value
+        state[plain_name(name) if name.startswith(prefix) else name] = state.pop(name)
 
 
 def _from_plain_names(backbone: nn.Module, state: dict, prefix: str, *others: object) -> None:
