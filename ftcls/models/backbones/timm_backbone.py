@@ -85,10 +85,8 @@ class TIMMBackbone(BaseBackbone):
         if hasattr(self.timm_model, 'reset_classifier'):
             self._cut_classifier(images)
 
-        groups, _, outs = wrapping.find_stages(self.timm_model, images)
-        self._stage_names = [[name for name, _ in group] for group in groups]
-        self._shapes = outs
-        self.out_channels = tuple(wrapping.channels_of(shape) for shape in outs)
+        self._stage_names, _, self._shapes = wrapping.find_stages(self.timm_model, images)
+        self.out_channels = tuple(map(wrapping.channels_of, self._shapes))
         self.freeze_stages(frozen_stages)
 
     def _cut_classifier(self, images: tuple[int, ...]) -> None:

@@ -100,9 +100,8 @@ class TorchvisionBackbone(BaseBackbone):
 
         points = {_LAST: (self.model.get_submodule(last_point[0]), last_point[1])}
         size = getattr(self.model, 'image_size', (model_args or {}).get('input_size', 224))  # ViT and MaxViT fix it
-        groups, shapes, _ = wrapping.find_stages(self.model, wrapping.image_shape(in_channels, size), points)
-        self._stage_names = [[name for name, _ in group] for group in groups]
-        last = len(groups) - 2
+        self._stage_names, shapes, _ = wrapping.find_stages(self.model, wrapping.image_shape(in_channels, size), points)
+        last = len(self._stage_names) - 2
         self.out_indices = check_out_indices(out_indices, last + 1, f"torchvision's {model_name}")
         self._points, self._shapes = {}, {}
         for i in self.out_indices:

@@ -132,7 +132,7 @@ def _is_plain(module: nn.Module) -> bool:
 
 def find_stages(model: nn.Module,
                 images: Shape,
-                points: Points | None = None) -> tuple[list[list[Unit]], dict[Hashable, Shape], list[Shape]]:
+                points: Points | None = None) -> tuple[list[list[str]], dict[Hashable, Shape], list[Shape]]:
     """Find the stem and the stages of a network; remove its auxiliary heads, which do not run in eval mode.
 
     The stem is the layers up to the first block or the first reduction of size after the first layer, and all
@@ -140,8 +140,8 @@ def find_stages(model: nn.Module,
     stays the same (transformers), at each block.
 
     Returns:
-        The units of each stage (item 0 the stem), the shape of each unit's output by name and at ``points``, and the
-        shapes of what the network returns for images of shape ``images``, (N, C, H, W).
+        The names of the units of each stage (item 0 the stem), the shape of each unit's output by name and at
+        ``points``, and the shapes of what the network returns for images of shape ``images``, (N, C, H, W).
     """
     units = open_units(model)
     while True:
@@ -160,8 +160,8 @@ def find_stages(model: nn.Module,
         units[i:i + 1] = _children(*units[i])
 
 
-def _group(units: Sequence[Unit], shapes: Mapping[str, Shape]) -> list[list[Unit]]:
-    """Group units into the stem and the stages; without shapes, each block is a stage."""
+def _group(units: Sequence[Unit], shapes: Mapping[str, Shape]) -> list[list[str]]:
+    """Return the names of the units of the stem and of each stage; without shapes, each block is a stage."""
     stages: list[list[Unit]] = [[]]
     side, stem_begun = None, False
     for name, item in units:
@@ -178,7 +178,7 @@ def _group(units: Sequence[Unit], shapes: Mapping[str, Shape]) -> list[list[Unit
             side = now
         stem_begun = stem_begun or _numel(item) > 0
         stages[-1].append((name, item))
-    return _without_empty(stages)
+    return [[name for name, _ in stage] for stage in _without_empty(stages)]
 
 
 def _without_empty(stages: list[list[Unit]]) -> list[list[Unit]]:
