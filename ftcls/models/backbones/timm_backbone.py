@@ -75,7 +75,6 @@ class TIMMBackbone(BaseBackbone):
         super().__init__(init_cfg, norm_eval=norm_eval)
         if isinstance(kwargs.get('norm_layer'), str):
             kwargs['norm_layer'] = norm_class(kwargs['norm_layer'])
-        self.model_name = model_name
         options = dict(features_only=features_only, pretrained=pretrained, in_chans=in_channels, **kwargs)
         self.timm_model = build_timm(model_name, **options)
         self._is_init = pretrained  # timm has loaded its weights already: ``init_weights`` must not start them anew.

@@ -93,7 +93,6 @@ class TorchvisionBackbone(BaseBackbone):
                  model_args: dict | None = None,
                  in_channels: PositiveInt = 3) -> None:
         super().__init__(init_cfg, norm_eval=norm_eval)
-        self.model_name = model_name
         self.model = build_torchvision(model_name, model_args)
         set_in_channels(self.model, in_channels)
         last_point = _cut_classifier(self.model)
