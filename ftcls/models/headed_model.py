@@ -15,8 +15,6 @@ from .freezing import FreezableModel
 
 __all__ = ['HeadedModel', 'build_part', 'check_channels', 'check_word']
 
-_MODES = ('tensor', 'loss', 'predict')
-
 
 def build_part(part: dict | nn.Module | None, name: str, **defaults: Any) -> nn.Module | None:
     """Build a part of the model, called ``name`` in its config, over ``defaults``; take a module, or None, as it is."""
@@ -127,7 +125,7 @@ class HeadedModel(FreezableModel):
         Raises:
             ConfigError: If the mode is unknown, or there is no head for it.
         """
-        check_word('mode', mode, _MODES)
+        check_word('mode', mode, ('tensor', 'loss', 'predict'))
         if self.cast_dtype is not None and not torch.is_autocast_enabled(inputs.device.type):
             with torch.autocast(inputs.device.type, self.cast_dtype):
                 return HeadedModel.forward(self, inputs, data_samples, mode)

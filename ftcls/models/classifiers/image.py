@@ -14,8 +14,6 @@ from .base import BaseClassifier
 
 __all__ = ['ImageClassifier']
 
-_STAGES = ('backbone', 'neck', 'pre_logits')
-
 
 @MODELS.register_module()
 class ImageClassifier(BaseClassifier):
@@ -76,7 +74,7 @@ class ImageClassifier(BaseClassifier):
             stage: 'backbone': a tuple of feature maps; 'neck': the neck's output, without a neck the same;
                 'pre_logits': the input of the head's last layer, (N, C) float.
         """
-        check_word('stage', stage, _STAGES)
+        check_word('stage', stage, ('backbone', 'neck', 'pre_logits'))
         feats = self.backbone(inputs)
         if stage == 'backbone':
             return feats

@@ -14,9 +14,6 @@ from ..weight_init import InitCfg
 
 __all__ = ['ImageSegmentor']
 
-_STAGES = ('backbone', 'decoder')
-_DIVISOR = 32  # The coarsest map of the usual encoders is a 32nd of the image.
-
 
 @MODELS.register_module()
 class ImageSegmentor(HeadedModel):
@@ -63,7 +60,7 @@ class ImageSegmentor(HeadedModel):
         self.decoder = build_part(decoder, 'decoder', in_channels=self.backbone.out_channels)
         last = self.backbone if self.decoder is None else self.decoder
         self.head = build_part(head, 'head', in_channels=last.out_channels[-1])
-        self.size_divisor = getattr(self.backbone, 'size_divisor', _DIVISOR)
+        self.size_divisor = getattr(self.backbone, 'size_divisor', 32)  # the coarsest map of most encoders is a 32nd
         givers = dict(decoder=(self.backbone, self.backbone.out_channels), head=(last, last.out_channels[-1]))
         for key, (before, given) in givers.items():
             check_channels(key, getattr(getattr(self, key), 'in_channels', given), before, given)
@@ -78,7 +75,7 @@ class ImageSegmentor(HeadedModel):
             stage: 'backbone': the backbone's maps, of the padded images; 'decoder': one map of the size of the images,
                 (N, C, H, W) float, what the head gets.
         """
-        check_word('stage', stage, _STAGES)
+        check_word('stage', stage, ('backbone', 'decoder'))
         height, width = inputs.shape[-2:]
         below, right = -height % self.size_divisor, -width % self.size_divisor
         padded = inputs
