@@ -24,8 +24,9 @@ def build_part(part: dict | nn.Module | None, name: str, **defaults: Any) -> nn.
         return MODELS.build({**defaults, **part})
 
 
-def check_channels(key: str, wanted: Any, before: nn.Module, given: int | tuple[int, ...]) -> None:
+def check_channels(key: str, part: nn.Module | None, before: nn.Module, given: int | tuple[int, ...]) -> None:
     """Raise a ConfigError if a part takes other numbers of channels than the part before it gives."""
+    wanted = getattr(part, 'in_channels', given)
     if wanted != given:
         gives = f'{type(before).__name__} gives {given} channels'
         raise ConfigError(f'model.{key}.in_channels={wanted}, but {gives}: set model.{key}.in_channels={given}')

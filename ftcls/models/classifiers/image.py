@@ -62,7 +62,7 @@ class ImageClassifier(BaseClassifier):
         given, wanted = getattr(self.backbone, 'out_channels', None), getattr(self.head, 'in_channels', None)
         keeps_channels = self.neck is None or isinstance(self.neck, (GlobalAveragePooling, GeneralizedMeanPooling))
         if keeps_channels and isinstance(given, tuple) and isinstance(wanted, int):
-            check_channels('head', wanted, self.backbone, given[-1])
+            check_channels('head', self.head, self.backbone, given[-1])
         self.freeze(freeze, norm_policy)
         self.adapt(adapter)
 

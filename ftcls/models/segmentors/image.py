@@ -61,9 +61,8 @@ class ImageSegmentor(HeadedModel):
         last = self.backbone if self.decoder is None else self.decoder
         self.head = build_part(head, 'head', in_channels=last.out_channels[-1])
         self.size_divisor = getattr(self.backbone, 'size_divisor', 32)  # the coarsest map of most encoders is a 32nd
-        givers = dict(decoder=(self.backbone, self.backbone.out_channels), head=(last, last.out_channels[-1]))
-        for key, (before, given) in givers.items():
-            check_channels(key, getattr(getattr(self, key), 'in_channels', given), before, given)
+        check_channels('decoder', self.decoder, self.backbone, self.backbone.out_channels)
+        check_channels('head', self.head, last, last.out_channels[-1])
         self.freeze(freeze, norm_policy)
         self.adapt(adapter)
 
