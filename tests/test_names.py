@@ -97,6 +97,7 @@ def test_register_all_modules() -> None:
 def test_list_models() -> None:
     assert ftcls.list_models('unet', task='Image Segmentation') == ftcls.list_models('unet')
     assert ftcls.ImageClassificationInferencer.list_models('unet') == []
+    assert {'augmentation/hymenoptera', 'search/hymenoptera'} <= set(ftcls.list_models())
     assert 'lenet5_mnist' in ftcls.ImageClassificationInferencer.list_models('lenet5')
     assert ftcls.list_models('resnet18', exclude_patterns=['*cifar', '*hotdog']) == ['resnet18_8xb32_in1k']
     assert ftcls.list_models('lenet5', exclude_patterns='*digit*') == ['lenet5_mnist']

@@ -9,8 +9,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, epilog='The exit code is 1 if the table has an ERROR.')
     parser.add_argument('target', help='path of a config file, or a folder of images as new_config takes it')
     parser.add_argument('--names', type=int, default=3, help='how many names per finding (default: 3)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override parts of the config')
+    apis.add_config_options(parser)
     args = parser.parse_args()
     checked = apis.check_data(args.target, args.cfg_options)
     print(checked.describe(args.names))

@@ -54,6 +54,8 @@ def write(folder: Path, **files: str) -> Path:
         },
         'a': 1
     }),
+    ("dict({'a': 1}, b)", "dict({'a': 1}, b)"),
+    ("dict(**{'a': 1})", "dict(**{'a': 1})"),
     ('[dict(type="A"), true]', [{
         'type': 'A'
     }, True]),
@@ -80,6 +82,12 @@ def test_a_component_takes_the_place_of_several(tmp_path):
     assert load_config(path, ["model.loss=dict(type='C')"]).model.loss == dict(type='C')
     assert load_config(path, ['model.loss=[dict(type="C")]']).model.loss == [dict(type='C')]
     assert load_config(path, ['model.loss.1.type=D']).model.loss[1] == dict(type='D', c=2)
+
+
+def test_an_index_behind_the_end_of_a_list_that_another_override_shortens(tmp_path):
+    path = write(tmp_path, a='model = dict(b=[dict(c=1), dict(c=2)])\n')
+    with pytest.raises(ConfigError, match=r'cannot set model\.b\.1\.c'):
+        load_config(path, {'model.b': [dict(c=1)], 'model.b.1.c': 3})
 
 
 def test_an_import_before_base_is_no_lazy_config(tmp_path):

@@ -114,3 +114,10 @@ def test_the_tool_exits_with_1_on_errors(folder: Path, run_tool) -> None:
     done = run_tool('check_data.py', folder)
     assert done.returncode == 1 and not done.stderr
     assert 'ERROR' in done.stdout and 'bees/7.png' in done.stdout
+
+
+def test_overrides_of_the_tool_add_up(run_tool) -> None:
+    fewer = [f'{split}_dataloader.dataset.indices={count}' for split, count in (('train', 20), ('val', 10))]
+    config = CONFIGS / 'tutorial' / 'lenet5_pretrain_digits.py'
+    done = run_tool('check_data.py', config, '--cfg-options', fewer[0], '--cfg-options', fewer[1])
+    assert done.stdout.startswith('train 20 samples, val 10 samples'), done.stdout + done.stderr
