@@ -9,7 +9,7 @@ from ftcls.registry import TRANSFORMS
 from ftcls.utils.tree import as_list
 from ftcls.utils.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Size
 from .base import BaseTransform, as_pair, check_order
-from .image_ops import Backend, PaddingMode, check_fits, check_interpolation, crop_sample, pad_sample
+from .image_ops import Backend, PaddingMode, check_fits, check_interpolation, crop_sample, draw_corner, pad_sample
 from .resizing import ResizingStep
 
 __all__ = [
@@ -56,10 +56,7 @@ class RandomCrop(BaseTransform):
             high, wide = ((max(0, size - side) + 1) // 2 for side, size in zip(results['img'].shape, self.crop_size))
             results = pad_sample(results, (wide, high, wide, high), self.pad_val, self.padding_mode)
         check_fits(results, self.crop_size, 'set pad_if_needed=True in RandomCrop, or put Resize before it')
-        height, width = results['img'].shape[:2]
-        top = np.random.randint(height - self.crop_size[0] + 1)
-        left = np.random.randint(width - self.crop_size[1] + 1)
-        return crop_sample(results, top, left, self.crop_size)
+        return crop_sample(results, *draw_corner(results['img'].shape, self.crop_size), self.crop_size)
 
 
 @TRANSFORMS.register_module()
@@ -165,9 +162,7 @@ class RandomResizedCrop(ResizingStep):
             ratio = math.exp(np.random.uniform(math.log(least), math.log(most)))
             part_width, part_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if 0 < part_width <= width and 0 < part_height <= height:
-                top = np.random.randint(height - part_height + 1)
-                left = np.random.randint(width - part_width + 1)
-                return top, left, part_height, part_width
+                return *draw_corner(img.shape, (part_height, part_width)), part_height, part_width
         # no draw fits: the largest part in the centre whose aspect ratio is allowed
         part_height = min(height, max(round(width / least), 1))
         part_width = min(width, max(round(height * most), 1))
@@ -221,8 +216,7 @@ class EfficientNetRandomCrop(RandomResizedCrop):
             part_height = round(np.random.uniform(min(lowest, highest), highest))
             part_width = round(part_height * ratio)
             if max(least, self.min_covered * height * width) <= part_height * part_width <= most:
-                top = np.random.randint(height - part_height + 1)
-                return top, np.random.randint(width - part_width + 1), part_height, part_width
+                return *draw_corner(img.shape, (part_height, part_width)), part_height, part_width
         side = self.scale[0] / (self.scale[0] + self.crop_padding) * min(height, width)
         top, left = (round((whole - side) / 2) for whole in (height, width))
         return top, left, max(int(side), 1), max(int(side), 1)

@@ -8,6 +8,7 @@ from ftcls.registry import TRANSFORMS
 from ftcls.utils import ConfigError
 from ftcls.utils.types import NonNegativeFloat, PositiveFloat, Probability
 from .base import IGNORED, BaseTransform, check_order, uint8_image, with_image
+from .image_ops import draw_corner
 
 __all__ = ['RandomErasing', 'cover_part', 'per_channel']
 
@@ -71,7 +72,7 @@ class RandomErasing(BaseTransform):
         aspect = np.exp(np.random.uniform(*np.log(self.aspect_range)))
         height = min(round(np.sqrt(area * aspect)), img_height)
         width = min(round(np.sqrt(area / aspect)), img_width)
-        return np.random.randint(img_height - height + 1), np.random.randint(img_width - width + 1), height, width
+        return *draw_corner((img_height, img_width), (height, width)), height, width
 
     def _fill(self, shape: tuple[int, int, int]) -> np.ndarray:
         """Return what covers the rectangle, uint8, of this shape or one that broadcasts to it."""

@@ -14,7 +14,7 @@ from .base import IGNORED, with_image
 
 __all__ = [
     'Backend', 'INTERPOLATIONS', 'PaddingMode', 'Plan', 'check_fits', 'check_interpolation', 'crop_sample',
-    'pad_sample', 'resize_image', 'resize_sample'
+    'draw_corner', 'pad_sample', 'resize_image', 'resize_sample'
 ]
 
 Backend = Literal['cv2', 'pillow']
@@ -73,6 +73,11 @@ def check_fits(results: dict, crop_size: tuple[int, int], fix: str) -> None:
         name = results.get('img_path', f'sample {results.get("sample_idx", "")}'.strip())
         size = f'{crop_size[0]}x{crop_size[1]}'
         raise DataError(f'crop_size={size} (H x W) is larger than the image of {height}x{width}: {name}; {fix}')
+
+
+def draw_corner(whole: Sequence[int], part: Sequence[int]) -> tuple[int, int]:
+    """Draw the top, then the left, of a part of a size (H, W) that lies in an image of ``whole`` (H, W)."""
+    return np.random.randint(whole[0] - part[0] + 1), np.random.randint(whole[1] - part[1] + 1)
 
 
 def crop_sample(results: dict, top: int, left: int, size: tuple[int, int]) -> dict:
