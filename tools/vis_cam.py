@@ -66,7 +66,7 @@ def main() -> None:
         return
     import numpy as np
     from pytorch_grad_cam.utils.image import show_cam_on_image
-    packed, _ = inferencer.pipeline(args.img)
+    packed = inferencer.pipeline(args.img)
     prepare, targets = inferencer.model.data_preprocessor, args.target_category
     batch = prepare({key: [one] * max(len(targets), 1) for key, one in packed.items()}, False)
     heats = apis.class_activation(inferencer.model, batch['inputs'], targets or None, args.target_layers, args.method,
