@@ -64,7 +64,9 @@ class Registry(mmengine.Registry):
         from ftcls.utils import ConfigError, did_you_mean
         from ftcls.utils.arguments import check_arguments
         from ftcls.utils.tree import as_list
-        for one in [one for one in as_list(cfg) if isinstance(one, dict)]:
+        for one in as_list(cfg):
+            if not isinstance(one, dict):
+                continue
             given = {**(kwargs.get('default_args') or {}), **one}
             given.pop('_scope_', None)
             name = given.pop('type', None)

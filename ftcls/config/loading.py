@@ -233,7 +233,7 @@ class _Literals(ast.NodeTransformer):
         literals = [one for one in node.args if isinstance(one, ast.Dict)]
         if getattr(node.func, 'id', '') != 'dict' or literals != node.args or len(literals) > 1:
             return node
-        given, *_ = [*literals, ast.Dict([], [])]
+        given = next(iter(literals), ast.Dict([], []))
         keys = [*given.keys, *(one.arg and ast.Constant(one.arg) for one in node.keywords)]  # None: **, no literal
         return ast.Dict(keys, [*given.values, *(one.value for one in node.keywords)])
 

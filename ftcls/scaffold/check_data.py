@@ -75,7 +75,7 @@ def check_data(target: str | os.PathLike, overrides: Sequence[str] = ()) -> Data
         images += [image for image, _ in found if image.name in looks]
         kinds = [('WARNING', 'have no sample', report.missing().get(split)),
                  ('WARNING', 'are not among the classes', report.ignored[split]),
-                 ('note', 'not looked at, since the dataset has no get_data_info', [split] * (not found)),
+                 ('note', 'not looked at, since the dataset has no get_data_info', [] if found else [split]),
                  ('ERROR', 'cannot be read', [f'{name} ({fault})' for name, fault in faults.items()])]
         findings += [Finding(level, split, what, names) for level, what, names in kinds if names]
     return DataCheck(sizes, findings + compare_images(images, looks))
