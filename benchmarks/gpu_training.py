@@ -16,6 +16,7 @@ import os
 import resource
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +195,8 @@ def ours(args: argparse.Namespace) -> dict[str, float]:
         cases += [(f'U-Net, {name}', unet, name) for name in PRECISIONS if usable.get(name, True)]
     numbers: dict[str, float] = {}
     for name, measure, value in cases:
-        with multiprocessing.get_context('spawn').Pool(1) as pool:
-            found = pool.apply(measure, (value, form))
+        with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:  # may start workers, unlike a Pool
+            found = pool.submit(measure, value, form).result()
         numbers.update({f'{name}: {key}': number for key, number in found.items()})
         for key in ('memory, MiB', 'images/s'):
             of_float32 = numbers.get(f'U-Net, float32: {key}')

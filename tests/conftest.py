@@ -23,6 +23,10 @@ from ftcls.utils.plain_files import imports
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Test processes share the cores: with a thread per core in each of two, a training takes nearly twice as long.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
+
 
 @pytest.fixture(scope='session')
 def real_data() -> Path:

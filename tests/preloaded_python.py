@@ -9,6 +9,7 @@ import atexit
 import functools
 import gc
 import importlib
+import io
 import json
 import os
 import runpy
@@ -33,7 +34,8 @@ _CLIENT = r'''#!{python} -IS
 import json, os, signal, socket, sys
 arguments, environment = sys.argv[1:], dict(os.environ)
 fixed = {fixed!r}
-is_plain = arguments and (arguments[0] in ('-c', '-m') or not arguments[0].startswith('-'))
+first = next((word for word in arguments if word != '-u'), '-')
+is_plain = first in ('-c', '-m') or not first.startswith('-')
 if not is_plain or any(environment.get(name) != value for name, value in fixed.items()):
     os.execv({python!r}, [{python!r}, *arguments])
 server = socket.socket(socket.AF_UNIX)
@@ -125,11 +127,14 @@ def _run(arguments: list[str], environment: dict[str, str], folder: str, executa
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
-        file = open(number, 'w' if number else 'r', buffering=1 if name == 'stderr' else -1, closefd=False)
-        setattr(sys, name, file)
+    is_unbuffered = arguments[0] == '-u'  # torchrun starts its processes so
+    sys.stdin = open(0, closefd=False)
+    for number, name in enumerate(('stdout', 'stderr'), 1):
+        file = open(number, 'wb', buffering=0 if is_unbuffered else -1, closefd=False)
+        setattr(sys, name, io.TextIOWrapper(file, line_buffering=name == 'stderr', write_through=is_unbuffered))
     sys.executable = executable
     sys.orig_argv = [executable, *arguments]
+    arguments = arguments[is_unbuffered:]
     paths = [path for path in environment.get('PYTHONPATH', '').split(os.pathsep) if path]
     sys.path[:] = [*paths, *(path for path in sys.path[1:] if path not in paths)]
     kind, rest = (arguments[0], arguments[1:]) if arguments[0] in ('-c', '-m') else ('', arguments)

@@ -26,6 +26,11 @@ def test_arguments_folder_and_output(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert run('-c', 'raise ValueError("why")').stderr.endswith('ValueError: why\n')
 
 
+def test_output_is_buffered_unless_asked() -> None:
+    code = 'import os, sys; assert "torch" in sys.modules; print("said"); os._exit(0)'
+    assert run('-c', code).stdout == '' and run('-u', '-c', code).stdout == 'said\n'
+
+
 def test_signals_go_both_ways() -> None:
     assert run('-c', 'import os; os.kill(os.getpid(), 9)').returncode == -signal.SIGKILL
     process = subprocess.Popen([preloaded_python(), '-c', 'print(flush=True); import time; time.sleep(60)'],

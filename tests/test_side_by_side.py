@@ -86,3 +86,17 @@ def test_a_script_measures_its_sides(harness: ModuleType, tmp_path: Path, monkey
     monkeypatch.setattr(sys, 'argv', [str(script), '--quick', '--write'])
     with pytest.raises(SystemExit):
         exec(compile(script.read_text(), str(script), 'exec'), {})
+
+
+@pytest.mark.parametrize('sides, written', [(('ours', ), []), (('ours', 'ours twice'), ['toy'])])
+def test_no_table_is_overwritten_where_all_sides_fail(harness: ModuleType, tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch, sides: tuple[str, ...],
+                                                      written: list[str]) -> None:
+    script = tmp_path / 'toy.py'
+    script.write_text('import sys\nprint(\'{"s": 1}\')\nsys.exit(sys.argv[-1] == "ours")')
+    blocks: list[str] = []
+    monkeypatch.setattr(harness, 'write_block', lambda name, *arguments, **settings: blocks.append(name))
+    monkeypatch.setattr(sys, 'argv', [str(script), '--rounds', '1', '--write'])
+    with pytest.raises(SystemExit, match='1'):
+        harness.main('toy', dict.fromkeys(sides, dict))
+    assert blocks == written
