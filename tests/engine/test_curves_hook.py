@@ -1,4 +1,5 @@
 """The picture of the curves appears, costs little, and never stops a run."""
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,18 +32,21 @@ def test_the_real_picture(make_runner: Callable[..., Runner]) -> None:
     assert 'cannot be drawn' not in Path(runner.logger.log_file).read_text()
 
 
-def test_it_is_drawn_after_each_validation_and_at_the_end(make_runner: Callable[..., Runner], drawn: list[int]) -> None:
-    make_runner([HOOKS[0], dict(type='CurvesHook', max_share=1.)]).train()
-    assert drawn == [3, 6, 9, 9]
+def test_it_is_drawn_after_each_validation_and_no_record_twice(make_runner: Callable[..., Runner],
+                                                               drawn: list[int]) -> None:
+    make_runner([HOOKS[0], dict(type='CurvesHook', max_share=1e9)]).train()
+    assert drawn == [3, 6, 9]
 
 
-def test_slow_drawing_waits(make_runner: Callable[..., Runner], drawn: list[int],
-                            monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter(range(100))
-    # Each look at the clock is a second later: a drawing takes one, and a share of 2 % allows no second one.
+@pytest.mark.parametrize('step, expected', [(1, [9]), (50, [3, 9])])
+def test_drawing_waits_where_it_would_exceed_its_share(step: int, expected: list[int],
+                                                       make_runner: Callable[..., Runner], drawn: list[int],
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    now = itertools.count(0, step)
+    # Each look at the clock is a step later. The first drawing, of a second, is due after 50; then one of 50 after 5,000.
     monkeypatch.setattr(curves.time, 'monotonic', lambda: next(now))
-    make_runner([dict(type='MetricsRecordHook'), HOOKS[1]]).train()
-    assert drawn == [3, 9]
+    make_runner(HOOKS).train()
+    assert drawn == expected
 
 
 def test_a_failure_is_said_once_and_stops_nothing(make_runner: Callable[..., Runner],

@@ -12,6 +12,8 @@ from ftcls.visualization import plot_curves, read_records
 
 __all__ = ['CurvesHook']
 
+_FIRST_COST = 1.  # seconds, until a drawing has been timed
+
 
 @HOOKS.register_module()
 class CurvesHook(Hook):
@@ -30,13 +32,12 @@ class CurvesHook(Hook):
     def __init__(self, filename: str = 'curves.png', source: str = 'metrics.jsonl', max_share: float = 0.02) -> None:
         self.filename, self.source, self.max_share = filename, source, max_share
         self._training = self._failed = False
-        self._began = self._spent = self._last_cost = 0.
 
     def before_train(self, runner: Runner) -> None:
         """Start the clock that the share is taken of."""
         self._training = True
         self._began = time.monotonic()
-        self._spent = self._last_cost = 0.
+        self._spent, self._last_cost, self._drawn_size = 0., _FIRST_COST, 0
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Draw, if it is not too early after the last time."""
@@ -50,11 +51,15 @@ class CurvesHook(Hook):
 
     def _draw(self, runner: Runner) -> None:
         folder = Path(runner.work_dir)
-        if self._failed or not is_main_process() or not (folder / self.source).exists():
+        records = folder / self.source
+        if self._failed or not is_main_process() or not records.exists():
             return
+        if records.stat().st_size == self._drawn_size:  # all of them are in the image
+            return
+        self._drawn_size = records.stat().st_size
         began = time.monotonic()
         try:
-            plot_curves(read_records(folder / self.source), folder / self.filename, title=folder.name)
+            plot_curves(read_records(records), folder / self.filename, title=folder.name)
         except Exception as err:  # noqa: B902  whatever goes wrong, the run is worth more than its image
             self._failed = True
             runner.logger.warning(f'{self.filename} cannot be drawn any more: {type(err).__name__}: {err}')
