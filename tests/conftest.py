@@ -19,6 +19,7 @@ from PIL import Image
 from preloaded_python import preloaded_python
 
 from ftcls.apis import get_model, load_config
+from ftcls.engine.hooks import CurvesHook
 from ftcls.utils.plain_files import imports
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,6 +50,18 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def same_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no training compare speeds: on a busy machine a small one takes long enough, and what is chosen differs."""
     monkeypatch.setattr('ftcls.engine.hooks.speed._LEAST_IMAGES', 10**9)
+
+
+@pytest.fixture
+def drawn_curves() -> None:
+    """Let the trainings of this test draw `curves.png`; without it they leave it out, see `no_curves`."""
+
+
+@pytest.fixture(autouse=True)
+def no_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the trainings in this process draw no `curves.png`, which takes longer than most of them."""
+    if 'drawn_curves' not in request.fixturenames:
+        monkeypatch.setattr(CurvesHook, '_draw', lambda hook, runner: None)
 
 
 @pytest.fixture(autouse=True)

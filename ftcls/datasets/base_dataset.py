@@ -91,13 +91,14 @@ class BaseDataset(CachedDataset):
     def full_init(self) -> None:
         """Read the data, if that has not been done yet."""
         # looking for garbage, of which there is none, takes half of the time of a long list; MMEngine looks too
-        is_enabled = gc.isenabled()
+        is_enabled, is_frozen = gc.isenabled(), gc.get_freeze_count() > 0
         gc.disable()
         gc.freeze()
         try:
             super().full_init()
         finally:
-            gc.unfreeze()
+            if not is_frozen:
+                gc.unfreeze()
             if is_enabled:
                 gc.enable()
 

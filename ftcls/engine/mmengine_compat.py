@@ -94,6 +94,7 @@ def quiet_run() -> Iterator[None]:
     """Keep the log of a run off the terminal (its work dir has it), and close what the run opened."""
     MMLogger.get_current_instance()  # created here, where it gets the terminal
     before = set(MMLogger._instance_dict)
+    gc.freeze()  # what is there already is not searched at the end
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
@@ -104,6 +105,7 @@ def quiet_run() -> Iterator[None]:
                 logger.removeHandler(handler)
                 handler.close()
         gc.collect()  # the Runner and its hooks refer to each other; workers of dataloaders live as long as they do
+        gc.unfreeze()
 
 
 @contextmanager

@@ -184,7 +184,7 @@ def test_amp_on_the_cpu(digits: Digits, tmp_path: Path, capsys: pytest.CaptureFi
     assert losses[-1] < losses[0]
 
 
-def test_no_validate(digits: Digits, tmp_path: Path) -> None:
+def test_no_validate(digits: Digits, tmp_path: Path, drawn_curves: None) -> None:
     train(digits(), TrainOptions(work_dir=str(tmp_path), validate=False))
     assert {r['kind'] for r in records(tmp_path)} == {'train'}
     assert (tmp_path / 'epoch_2.pth').exists() and (tmp_path / 'curves.png').exists()

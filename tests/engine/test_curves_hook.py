@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from ftcls.engine.hooks import curves
 
+pytestmark = pytest.mark.usefixtures('drawn_curves')
 HOOKS = [dict(type='MetricsRecordHook'), dict(type='CurvesHook')]
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from ftcls.apis.training.train import TrainOptions, train
 from ftcls.datasets import Digits
-from ftcls.engine.hooks import CheckpointHook, curves
+from ftcls.engine.hooks import CheckpointHook
 from ftcls.models.backbones import LeNet5
 from ftcls.registry import MODELS
 from ftcls.utils.checkpoint.loading import read_checkpoint
@@ -117,8 +117,7 @@ def resumed_equals(tmp_path: Path, at: int, **settings: Any) -> bool:
 
 @pytest.fixture(autouse=True)
 def no_layout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing, and the layout of the config in each checkpoint, would take most of the time."""
-    monkeypatch.setattr(curves, 'plot_curves', lambda *args, **kwargs: None)
+    """The layout of the config in each checkpoint would take most of the time."""
     lines = property(lambda cfg: '\n'.join(f'{key} = {value!r}' for key, value in cfg.to_dict().items()))
     monkeypatch.setattr(Config, 'pretty_text', lines)
 

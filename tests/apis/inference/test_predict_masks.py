@@ -64,7 +64,7 @@ def cfg(tmp_path: Path) -> Config:
             randomness=dict(seed=0)))
 
 
-def test_train_test_predict(cfg: Config, tmp_path: Path) -> None:
+def test_train_test_predict(cfg: Config, tmp_path: Path, drawn_curves: None) -> None:
     train(cfg)
     run = tmp_path / 'run'
     best = next(run.glob('best_dice_*.pth'))
