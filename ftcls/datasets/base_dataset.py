@@ -15,6 +15,7 @@ from ftcls.registry import DATASETS, TRANSFORMS
 from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean
 from ftcls.utils.errors import located
 from ftcls.utils.names import enumerate_names
+from ftcls.utils.processes import frozen_garbage
 from ftcls.utils.tree import as_list, grouped
 from ftcls.utils.types import Fraction, PositiveInt
 from .drawing import draw_val, strata
@@ -91,14 +92,12 @@ class BaseDataset(CachedDataset):
     def full_init(self) -> None:
         """Read the data, if that has not been done yet."""
         # looking for garbage, of which there is none, takes half of the time of a long list; MMEngine looks too
-        is_enabled, is_frozen = gc.isenabled(), gc.get_freeze_count() > 0
+        is_enabled = gc.isenabled()
         gc.disable()
-        gc.freeze()
         try:
-            super().full_init()
+            with frozen_garbage():
+                super().full_init()
         finally:
-            if not is_frozen:
-                gc.unfreeze()
             if is_enabled:
                 gc.enable()
 

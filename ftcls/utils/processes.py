@@ -1,5 +1,6 @@
 """What the processes of a run agree on apart from gradients: whether to stop, and to wait long for one of them."""
 import ctypes
+import gc
 import itertools
 import os
 import platform
@@ -19,14 +20,15 @@ from mmengine.dist import broadcast_object_list, get_rank, get_world_size, is_di
 from torch.distributed.distributed_c10d import _get_default_store
 
 __all__ = [
-    'Agreement', 'PATIENCE', 'from_main', 'is_last_here', 'keep_freed_memory', 'main_process_first', 'patient_barrier',
-    'show_life', 'usable_cores'
+    'Agreement', 'PATIENCE', 'from_main', 'frozen_garbage', 'is_last_here', 'keep_freed_memory', 'main_process_first',
+    'patient_barrier', 'show_life', 'usable_cores'
 ]
 
 PATIENCE = 240  # seconds to wait for another process, as at the exchange of gradients; torch waits 10 or 30 minutes
 _BEAT = 10.  # seconds between two signs of life
 _QUOTA = Path('/sys/fs/cgroup/cpu.max')  # of a container
 _barriers = itertools.count()
+_freezing: list[None] = []  # as long as calls of `frozen_garbage` are nested
 
 
 @lru_cache(maxsize=1)
@@ -157,3 +159,16 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD, in bytes; 32 MiB before
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+@contextmanager
+def frozen_garbage() -> Iterator[None]:
+    """Look for garbage only among what is made meanwhile: in all that a training imports, it takes half a second."""
+    gc.freeze()
+    _freezing.append(None)
+    try:
+        yield
+    finally:
+        _freezing.pop()
+        if not _freezing:  # the outermost of several
+            gc.unfreeze()

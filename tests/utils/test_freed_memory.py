@@ -1,10 +1,13 @@
-"""Large buffers that are freed stay with the process."""
+"""Large buffers that are freed stay with the process; what is there already is no garbage."""
+import gc
 import json
 import platform
 import subprocess
 import sys
 
 import pytest
+
+from ftcls.utils.processes import frozen_garbage
 
 # In a process of its own: the heap of one that has run for long may not be in one piece.
 _CODE = """
@@ -24,3 +27,11 @@ def test_freed_pages_are_used_again() -> None:
     done = subprocess.run([sys.executable, '-c', _CODE], capture_output=True, text=True, check=True)
     page, *faults = json.loads(done.stdout)
     assert faults[-1] - faults[-4] < 0.1 * 2**26 / page
+
+
+def test_the_outermost_of_nested_freezes_ends_it() -> None:
+    with frozen_garbage():
+        with frozen_garbage():
+            pass
+        assert gc.get_freeze_count() > 10_000
+    assert gc.get_freeze_count() == 0
