@@ -1,7 +1,9 @@
 """The names that code for MMClassification imports: they are there, and importing them is cheap."""
 import importlib
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,6 +64,23 @@ def test_importing_is_cheap() -> None:
     code = 'import sys, ftcls, ftcls.apis; print(sorted({"torch", "mmengine", "cv2"} & set(sys.modules)))'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == '[]'
+
+
+def test_a_training_imports_no_library_that_it_does_not_use(tmp_path: Path) -> None:
+    """MMEngine imports ``transformers`` where it is installed; after that it can be imported as ever."""
+    (tmp_path / 'transformers.py').write_text('print("imported")\nAdafactor = None')
+    code = ('import sys, ftcls.apis.training.train\n'
+            'from ftcls.registry import OPTIMIZERS\n'
+            'print(OPTIMIZERS.get("Adafactor").__module__)\n'
+            'print(sorted({"peft", "sklearn", "scipy", "matplotlib", "optuna", "timm"} & set(sys.modules)))\n'
+            'import transformers')
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get('PYTHONPATH')])])
+    done = subprocess.run([sys.executable, '-c', code],
+                          env=dict(os.environ, PYTHONPATH=paths),
+                          capture_output=True,
+                          text=True,
+                          check=True)
+    assert done.stdout.split('\n')[:-1] == ['torch.optim._adafactor', '[]', 'imported']
 
 
 def test_builders() -> None:

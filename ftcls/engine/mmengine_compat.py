@@ -20,7 +20,8 @@ name                           fault of MMEngine 0.10.7
 =============================  =====================================================================================
 
 What lower floors need is mended there: ``ftcls.utils.plain_files`` and ``ftcls.config.reading`` (JSON, YAML and
-annotations that run code), ``register_safe_loading`` (checkpoints that do, and ``Runner.resume`` with their config).
+annotations that run code), ``register_safe_loading`` (checkpoints that do, and ``Runner.resume`` with their config),
+``ftcls/__init__.py`` (``import mmengine.optim`` imports ``transformers``).
 
 ``is_resuming``, ``checkpoint_source``, ``is_training``, ``accumulative_counts``, ``step_after_every_batch`` and
 ``set_test_loop`` stand for attributes that MMEngine has no public name for.
