@@ -11,7 +11,7 @@ __all__ = ['__version__']
 
 
 class _NoTransformers(MetaPathFinder):
-    """Keeps MMEngine (0.10.7) from importing ``transformers``, which takes seconds, for an optimizer that torch has too.
+    """Keeps MMEngine (0.10.7) from importing ``transformers``, for seconds, for an optimizer that torch has too.
 
     Its ``mmengine.optim`` does so where that package is installed; ``type='Adafactor'`` is torch's in any case.
     """
