@@ -15,6 +15,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from preloaded_python import preloaded_python
 from torch.utils.data import DataLoader
 
 from ftcls.apis import TrainOptions, train
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOOK = """
 import time
 from mmengine.hooks import Hook
+from preloaded_python import preloaded_python
 from ftcls.registry import HOOKS
 
 @HOOKS.register_module()
@@ -235,3 +237,24 @@ def test_frozen_process_is_not_waited_for_before_the_first_step(monkeypatch: pyt
     beating.start()
     coming.start()
     processes.patient_barrier()  # it shows life, and comes later than within the limit
+
+
+def test_a_process_of_multiprocessing_that_has_trained_ends(digits: Callable[..., Config], tmp_path: Path) -> None:
+    """Its loader is still there, and has workers that ignore the signal by which multiprocessing ends them."""
+    digits(**{'train_dataloader.num_workers': 1, 'train_dataloader.persistent_workers': True}).dump(tmp_path / 'cfg.py')
+    (tmp_path / 'script.py').write_text("""
+import multiprocessing
+from ftcls.apis import load_config, train
+
+def run():
+    global runner
+    runner = train(load_config('cfg.py'))
+
+process = multiprocessing.get_context('fork').Process(target=run)
+process.start()
+process.join(60)
+print('exit code', process.exitcode)
+process.kill()
+""")
+    done = subprocess.run([preloaded_python(), 'script.py'], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert 'exit code 0\n' in done.stdout, done.stdout + done.stderr

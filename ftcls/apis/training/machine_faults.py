@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing.queues import Queue
+from multiprocessing.util import Finalize
 from types import FrameType
 from typing import Any
 
@@ -135,8 +136,13 @@ def _split(workers: Workers) -> str | None:
 def prepare_workers(loader: DataLoader, split: str) -> None:
     """Let a loader's workers leave signals to the main process, which ends them."""
     loader.worker_init_fn = partial(_start_worker, split, loader.worker_init_fn)
-    atexit.unregister(kill_workers)
+    _kill_workers_at_exit(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _kill_workers_at_exit(process: int) -> None:
     atexit.register(kill_workers)
+    Finalize(None, kill_workers, exitpriority=0)  # in a process that multiprocessing has started, atexit does nothing
 
 
 def _start_worker(split: str, start: Callable[[int], Any] | None, worker: int) -> None:
