@@ -97,7 +97,7 @@ def _reading_error(err: Exception, path: Path, files: set[Path]) -> str:
     """Return what went wrong while a config was executed, with the file and line of it that the exception came from."""
     if 'import custom modules' in str(err):  # MMEngine's own text lists all of sys.path
         cause = err.__cause__ or err.__context__ or err
-        return f'{path}: custom_imports: {cause}; is the folder of the module in PYTHONPATH?'
+        return f'{path}: custom_imports: {cause} ({cause.__context__}); is the folder of the module in PYTHONPATH?'
     where = str(path)
     for frame in traceback.extract_tb(err.__traceback__):
         if Path(frame.filename).resolve() in files:

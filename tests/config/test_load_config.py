@@ -307,3 +307,11 @@ def test_delete_in_a_file(tmp_path):
 def test_delete_of_all_leaves_nothing(tmp_path):
     cfg = load_config(write(tmp_path, base=BASE), ['param_scheduler.0._delete_=True'])
     assert cfg.param_scheduler[0] == {}  # the check asks for its type
+
+
+def test_an_import_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / 'own_parts.py').write_text('import no_such_library')
+    (tmp_path / 'config.py').write_text("custom_imports = dict(imports=['own_parts'])")
+    with pytest.raises(ConfigError, match=r"import own_parts \(No module named 'no_such_library'\); .*PYTHONPATH"):
+        load_config(tmp_path / 'config.py')

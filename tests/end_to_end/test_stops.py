@@ -29,7 +29,6 @@ ROOT = Path(__file__).resolve().parents[2]
 HOOK = """
 import time
 from mmengine.hooks import Hook
-from preloaded_python import preloaded_python
 from ftcls.registry import HOOKS
 
 @HOOKS.register_module()
@@ -116,7 +115,7 @@ def started(tmp_path: Path, digits: Callable[..., Config]) -> Callable[..., subp
             command, cwd=tmp_path, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             start_new_session=True)  # yapf: disable
         while process.stdout.readline() != 'iteration 2\n':
-            assert process.poll() is None
+            assert process.poll() is None, process.stderr.read()
         return process
 
     return start

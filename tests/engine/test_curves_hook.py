@@ -40,9 +40,8 @@ def test_it_is_drawn_after_each_validation_and_no_record_twice(make_runner: Call
 
 
 @pytest.mark.parametrize('step, expected', [(1, [9]), (50, [3, 9])])
-def test_drawing_waits_where_it_would_exceed_its_share(step: int, expected: list[int],
-                                                       make_runner: Callable[..., Runner], drawn: list[int],
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_waits_for_its_share(step: int, expected: list[int], make_runner: Callable, drawn: list[int],
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
     now = itertools.count(0, step)
     # Each look at the clock is a step later. The first drawing, of a second, is due after 50; then one of 50 after 5,000.
     monkeypatch.setattr(curves.time, 'monotonic', lambda: next(now))
