@@ -19,7 +19,7 @@ class _NoTransformers(MetaPathFinder):
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         """Raise an ImportError while ``mmengine.optim`` is imported, and never again."""
         importer = sys.modules.get('mmengine.optim.optimizer.builder')
-        if fullname == 'transformers' and importer and not hasattr(importer, 'TRANSFORMERS_OPTIMIZERS'):
+        if fullname == 'transformers' and getattr(getattr(importer, '__spec__', None), '_initializing', False):
             raise ModuleNotFoundError(f'{fullname} is not needed here', name=fullname)
 
 

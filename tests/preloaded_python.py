@@ -134,7 +134,8 @@ def _run(arguments: list[str], environment: dict[str, str], folder: str, executa
         setattr(sys, name, io.TextIOWrapper(file, line_buffering=name == 'stderr', write_through=is_unbuffered))
     sys.executable = executable
     sys.orig_argv = [executable, *arguments]
-    arguments = arguments[is_unbuffered:]
+    if is_unbuffered:
+        arguments = arguments[1:]
     paths = [path for path in environment.get('PYTHONPATH', '').split(os.pathsep) if path]
     sys.path[:] = [*paths, *(path for path in sys.path[1:] if path not in paths)]
     kind, rest = (arguments[0], arguments[1:]) if arguments[0] in ('-c', '-m') else ('', arguments)

@@ -59,7 +59,6 @@ from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.checkpoint.plain import to_plain
 from ftcls.utils.errors import CheckpointError, ConfigError
 from ftcls.utils.log import warn
-from ftcls.utils.processes import frozen_garbage
 from ftcls.utils.tree import as_list
 from .message_hub import LightMessageHub
 
@@ -96,17 +95,16 @@ def quiet_run() -> Iterator[None]:
     """Keep the log of a run off the terminal (its work dir has it), and close what the run opened."""
     MMLogger.get_current_instance()  # created here, where it gets the terminal
     before = set(MMLogger._instance_dict)
-    with frozen_garbage():
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                yield
-        finally:
-            for name in set(MMLogger._instance_dict) - before:
-                logger = MMLogger._instance_dict.pop(name)
-                for handler in list(logger.handlers):
-                    logger.removeHandler(handler)
-                    handler.close()
-            gc.collect()  # the Runner and its hooks refer to each other; workers of dataloaders live as long as they do
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        for name in set(MMLogger._instance_dict) - before:
+            logger = MMLogger._instance_dict.pop(name)
+            for handler in list(logger.handlers):
+                logger.removeHandler(handler)
+                handler.close()
+        gc.collect()  # the Runner and its hooks refer to each other; workers of dataloaders live as long as they do
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from ftcls.utils.checkpoint.folder import newest_whole, write_whole
 from ftcls.utils.download import file_digest
 from ftcls.utils.errors import RunningError, describe_error
 from ftcls.utils.names import enumerate_names
-from ftcls.utils.processes import from_main
+from ftcls.utils.processes import from_main, frozen_garbage
 from ftcls.utils.tree import differences, grouped, walk
 
 __all__ = [
@@ -234,6 +234,7 @@ class Batch:
         return f'{name}: {self.split} {self.metric} {scores[self.metric]:.2f}'
 
 
+@frozen_garbage()  # each run ends with a search for its own
 def execute_runs(runs: Sequence[Run], workers: Workers, metric: str | None, log: Callable[[str], None]) -> Batch:
     """Execute the runs of this call that are not finished; for the arguments see ``compare``.
 

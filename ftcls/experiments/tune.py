@@ -18,6 +18,7 @@ from ftcls.config.resolve import with_loss_metric
 from ftcls.evaluation import resolve_rule
 from ftcls.utils import ConfigError, UserError
 from ftcls.utils.errors import describe_error
+from ftcls.utils.processes import frozen_garbage
 from ftcls.visualization.records import read_records
 from .report import Search, format_value
 from .run import Run, check_same_settings, check_start, print_line
@@ -171,6 +172,7 @@ def plan_search(cfg: Config, space: Sequence[Dimension], options: SearchOptions)
     return SearchPlan(cfg, space, options, metric, lower)
 
 
+@frozen_garbage()  # each trial ends with a search for its own
 def tune(cfg: Config,
          space: Sequence[Dimension],
          options: SearchOptions,

@@ -164,11 +164,12 @@ def keep_freed_memory() -> None:
 @contextmanager
 def frozen_garbage() -> Iterator[None]:
     """Look for garbage only among what is made meanwhile: in all that a training imports, it takes half a second."""
-    gc.freeze()
+    if not _freezing:  # an inner one would hide from the outer one what was made in it
+        gc.freeze()
     _freezing.append(None)
     try:
         yield
     finally:
         _freezing.pop()
-        if not _freezing:  # the outermost of several
+        if not _freezing:
             gc.unfreeze()

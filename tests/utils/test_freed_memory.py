@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -29,9 +30,14 @@ def test_freed_pages_are_used_again() -> None:
     assert faults[-1] - faults[-4] < 0.1 * 2**26 / page
 
 
-def test_the_outermost_of_nested_freezes_ends_it() -> None:
+def test_the_outermost_of_nested_freezes_counts() -> None:
     with frozen_garbage():
+        garbage = type('Garbage', (), {})()
+        garbage.itself, known = garbage, weakref.ref(garbage)
+        del garbage
         with frozen_garbage():
             pass
-        assert gc.get_freeze_count() > 10_000
+        assert gc.get_freeze_count() > 10_000 and known() is not None
+        gc.collect()
+        assert known() is None
     assert gc.get_freeze_count() == 0

@@ -54,11 +54,11 @@ class CurvesHook(Hook):
         records = folder / self.source
         if self._failed or not is_main_process() or not records.exists():
             return
-        if records.stat().st_size == self._drawn_size:  # all of them are in the image
-            return
-        self._drawn_size = records.stat().st_size
         began = time.monotonic()
         try:
+            if (size := records.stat().st_size) == self._drawn_size:  # all of them are in the image
+                return
+            self._drawn_size = size
             plot_curves(read_records(records), folder / self.filename, title=folder.name)
         except Exception as err:  # noqa: B902  whatever goes wrong, the run is worth more than its image
             self._failed = True
