@@ -52,8 +52,6 @@ class Digits(InMemoryDataset):
         30
     """
 
-    IN_MEMORY = True
-
     METAINFO = {'classes': tuple('0123456789')}
 
     def __init__(self,

@@ -64,9 +64,8 @@ def images_of(dataset: Dataset, split: str) -> Iterator[tuple[Image, Mapping[str
         path, pixels = info.get('img_path'), info.get('img')
         if path is not None:
             yield Image(path, split, label, Path(os.path.abspath(path))), info
-        elif isinstance(pixels, np.ndarray) and pixels.min() != pixels.max():
-            digest = blake2b(pixels.tobytes(), digest_size=16).digest()
-            yield Image(f'{split} sample {number}', split, label, digest), info
+        elif isinstance(pixels, np.ndarray) and (data := pixels.tobytes()) != data[:pixels.itemsize] * pixels.size:
+            yield Image(f'{split} sample {number}', split, label, blake2b(data, digest_size=16).digest()), info
 
 
 def same_content(images: Sequence[Image]) -> list[list[Image]]:
@@ -74,13 +73,14 @@ def same_content(images: Sequence[Image]) -> list[list[Image]]:
 
     Only files of equal size are read, and whole only those whose beginning, middle and end agree.
     """
-    again = list(images)
+    in_memory = grouped((image.content, image) for image in images if isinstance(image.content, bytes))
+    again = [image for image in images if isinstance(image.content, Path)]
     groups: dict[Hashable, list[Image]] = {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for key_of in (os.path.getsize, _hash_parts, file_digest):
             groups = grouped(zip(pool.map(partial(_key, key_of), [image.content for image in again]), again))
             again = [image for group in groups.values() if len(group) > 1 for image in group]
-    return [group for group in groups.values() if len(group) > 1]
+    return [group for group in (*in_memory.values(), *groups.values()) if len(group) > 1]
 
 
 def _key(key_of: Callable[[Path], Hashable], content: Hashable) -> Hashable:

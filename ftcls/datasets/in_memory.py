@@ -26,6 +26,8 @@ class InMemoryDataset(BaseDataset):
     gets a batch by one gather, without a step for each sample; see ``data_preprocessor.batch_transforms``.
     """
 
+    IN_MEMORY = True
+
     images: torch.Tensor | None = None  #: (N, C, H, W) uint8; None before they are read or if ``serialize_data=False``.
     labels: torch.Tensor | None = None  #: Their labels, (N, ) int64, if each has one.
 
@@ -42,8 +44,16 @@ class InMemoryDataset(BaseDataset):
         """Return what is known of sample ``idx``, with its image."""
         info = super().get_data_info(idx)
         if self.images is not None:
-            info['img'] = self.images[info['img']].permute(1, 2, 0).clone(memory_format=torch.contiguous_format).numpy()
+            info['img'] = self.images.numpy()[info['img']].transpose(1, 2, 0).copy()
         return info
+
+    def class_counts(self) -> dict[str, int]:
+        """Return how many samples each class has, in the order of the classes; 0 for a class that is missing."""
+        self.full_init()
+        if self.labels is None or len(self.labels) != len(self):
+            return super().class_counts()
+        names = self.CLASSES or ()
+        return dict(zip(names, self.labels.bincount(minlength=len(names)).tolist()))
 
     def __getitems__(self, indices: Sequence[int]) -> Sequence[dict]:
         """Return samples as the pipeline leaves them."""

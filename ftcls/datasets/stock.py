@@ -54,8 +54,6 @@ class StockDataset(InMemoryDataset):
         DataError: If a file is broken or is not the published one.
     """
 
-    IN_MEMORY = True
-
     CHANNEL_ORDER: ClassVar[str] = 'bgr'
 
     def __init__(self,

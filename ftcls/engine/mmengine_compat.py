@@ -13,6 +13,7 @@ name                           fault of MMEngine 0.10.7
                                a test overwrites the config of the training; a compiled step breaks at each sample;
                                every step calls hooks that do nothing; every checkpoint formats the config again;
                                ``sync_bn`` takes the activation from timm's BatchNorm layers, which contain it
+:class:`LazyVisualizer`        every run imports matplotlib and makes a figure before anything is drawn
 :class:`.LightMessageHub`      every step copies all values logged so far, and waits for the GPU
 :func:`build_late_parts`       loops, optimizer and schedulers are built late, after the data and the hooks
 :func:`ddp_config`             the default wrapper passes GPU ids on the CPU, and an argument that torch 2.13 renamed
@@ -40,6 +41,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -51,6 +53,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, MMLogger, print_log
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from mmengine.utils import manager
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -189,6 +192,24 @@ class _ResolvedConfig(Config):
         return super().pretty_text
 
 
+class LazyVisualizer(Visualizer):
+    """MMEngine's visualizer, whose figure is made when something is drawn."""
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        del self.fig_save_canvas, self.fig_save, self.ax_save, self.dpi
+
+    def _initialize_fig(self, fig_cfg: dict) -> tuple:
+        return None, SimpleNamespace(get_dpi=lambda: None), None
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ('fig_save_canvas', 'fig_save', 'ax_save', 'dpi'):
+            raise AttributeError(f'{type(self).__name__} has no attribute {name!r}')
+        self.fig_save_canvas, self.fig_save, self.ax_save = super()._initialize_fig(self.fig_save_cfg)
+        self.dpi = self.fig_save.get_dpi()
+        return getattr(self, name)
+
+
 class CompatRunner(Runner):
     """MMEngine's Runner, with a name of its own, a log without remarks on MMEngine, and our log processor.
 
@@ -212,6 +233,13 @@ class CompatRunner(Runner):
     def build_message_hub(self, message_hub: dict | None = None) -> MessageHub:
         """Build a hub that is light on the step."""
         return LightMessageHub.of(super().build_message_hub(message_hub))
+
+    def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
+        """Build a visualizer; if the config names none, one that imports matplotlib when it draws."""
+        if visualizer is not None:
+            return super().build_visualizer(visualizer)
+        backends = [dict(type='LocalVisBackend')]
+        return LazyVisualizer.get_instance(self._experiment_name, vis_backends=backends, save_dir=self._log_dir)
 
     def register_hook(self, hook: Hook | dict, priority: str | int | None = None) -> None:
         """Add a hook."""

@@ -42,6 +42,15 @@ def test_a_gather_is_the_same(pipeline: list) -> None:
     assert [known(one['data_samples']) for one in batch] == samples and not is_stacked(batch.data_samples)
 
 
+@pytest.mark.parametrize('indices', [None, [5, 0, 700]])
+def test_classes_are_counted_and_images_are_copies(indices: list[int] | None) -> None:
+    dataset = Digits(pipeline=PACK, indices=indices)
+    labels = list(dataset.get_gt_labels())
+    assert dataset.class_counts() == {name: labels.count(label) for label, name in enumerate(dataset.CLASSES)}
+    dataset.get_data_info(1)['img'][:] = 0
+    assert dataset.get_data_info(1)['img'].any() and dataset.get_data_info(1)['img'].flags['C_CONTIGUOUS']
+
+
 @pytest.mark.parametrize('collate', [default_collate, pseudo_collate])
 @pytest.mark.parametrize('wrap', [
     lambda d: d, lambda d: Subset(d, [9, 3, 4, 8]),

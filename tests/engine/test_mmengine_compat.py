@@ -158,6 +158,17 @@ class TestCompatRunner:
         out = capsys.readouterr().out
         assert 'what matters' in out and out.count('\n') == 1
 
+    def test_a_figure_is_made_when_something_is_drawn(self, cfg: Config) -> None:
+        visualizer = self.build(cfg).visualizer
+        assert visualizer is Visualizer.get_current_instance()
+        visualizer.add_scalar('loss', 1.)
+        assert 'fig_save' not in vars(visualizer) and hasattr(Visualizer(), 'fig_save')  # MMEngine still makes one
+        visualizer.set_image(np.full((20, 30, 3), 200, np.uint8))
+        visualizer.draw_bboxes(torch.tensor([2, 2, 20, 10]))
+        assert visualizer.get_image().shape == (20, 30, 3) and len(np.unique(visualizer.get_image())) > 1
+        with pytest.raises(AttributeError, match='figure'):
+            visualizer.figure  # noqa: B018
+
     def test_a_test_leaves_the_config_of_the_training(self, cfg: Config, tmp_path: Path) -> None:
         (tmp_path / 'config.py').write_text('# of the training')
         runner = self.build(cfg)

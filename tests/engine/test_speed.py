@@ -76,7 +76,7 @@ class Scripted(Trial):
     'seconds, loss, turned, best, said',
     [
         ((.04, .036, .032, .02), {},
-         (), BOTH, 'float32 500.0, channels_last 555.6, amp 625.0, channels_last + amp 1,000.0'),
+         (), BOTH, 'float32 800.0, channels_last 888.9, amp 1,000.0, channels_last + amp 1,600.0'),
         ((1., .92, .95, .93), {}, (), PLAIN, 'float32 2.0, channels_last 2.2'),  # none is clearly faster
         ((1., .7, .9, .65), {}, (), LAST, 'channels_last + amp 3.1'),  # the simpler of two that are alike
         ((1., .9, .8, .5), {
@@ -93,12 +93,16 @@ def test_choice(seconds: tuple, loss: dict, turned: tuple, best: Layout, said: s
     assert found == best and said in seen
 
 
-def test_short_trainings_are_not_compared() -> None:
+@pytest.mark.parametrize('left', [2999, 59_999])  # 30 s if two images take 20 ms, or as many as 0.4 s would give
+def test_short_trainings_are_not_compared(left: int) -> None:
     trial = Scripted({PLAIN: 0.02}, {}, ())
-    assert trial.compare([PLAIN, BOTH], left=2999, batch_size=64) == (PLAIN, 'since less than 30 s of training are '
+    assert trial.compare([PLAIN, BOTH], left=left, batch_size=64) == (PLAIN, 'since less than 30 s of training are '
                                                                       'too short to compare')
-    trial = Scripted({PLAIN: 0.02, BOTH: 0.01}, {}, ())
-    assert trial.compare([PLAIN, BOTH], left=3001, batch_size=64)[0] == BOTH and trial.images == 40  # 0.4 s
+
+
+def test_a_step_of_a_comparison_takes_a_while() -> None:
+    trial = Scripted({PLAIN: 0.2, BOTH: 0.1}, {}, ())
+    assert trial.compare([PLAIN, BOTH], left=10_000, batch_size=9)[0] == BOTH and trial.images == 8
 
 
 def test_a_trial_leaves_the_model_and_the_random_numbers_as_they_are() -> None:

@@ -78,6 +78,8 @@ def scan_files(datasets: Mapping[str, Dataset], work_dir: str) -> tuple[dict[str
 
 
 def _files(dataset: Dataset) -> dict[str, None]:
+    if all(getattr(inner, 'IN_MEMORY', False) for inner in inner_datasets(dataset)):
+        return {}
     return dict.fromkeys(path for info in iter_samples(dataset) for path in sample_files(info))
 
 

@@ -95,11 +95,14 @@ class Trial:
             The layout, and what was seen.
         """
         best, begin, images = layouts[0], time.perf_counter(), min(2, batch_size)
-        for _ in range(2):  # the first step takes longer
+        self.step(images, best)  # the first one takes longer
+        while True:  # a few images tell how many take some time, and those how long the run will take
             seconds, _ = self.step(images, best)
             if left / images * seconds < _LEAST_SECONDS:
                 return best, f'since less than {_LEAST_SECONDS:g} s of training are too short to compare'
-        images = min(batch_size, max(images, int(images * _STEP / seconds)))
+            if (more := min(batch_size, int(images * _STEP / seconds))) < 1.5 * images:
+                break
+            images = more
         times: dict[Layout, list[float]] = {}
         faults = self._inexact(layouts, images, times)
         for layout in [*times] * _ROUNDS:
