@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -150,15 +150,18 @@ class Agreement:
         return int(value)
 
 
+@cache
 def keep_freed_memory() -> None:
     """Let glibc keep large buffers that are freed, instead of asking the system for new pages in each step.
 
-    On a CPU those pages cost up to half of a step (docs/performance.md).
+    On a CPU those pages cost up to half of a step (docs/performance.md). Before a worker starts they are given back: as
+    long as it lives, each would be copied when it is written to again.
     """
     if platform.libc_ver()[0] == 'glibc':
         libc = ctypes.CDLL(None)
         libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD, in bytes; 32 MiB before
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+        os.register_at_fork(before=lambda: libc.malloc_trim(0))
 
 
 @contextmanager

@@ -12,22 +12,28 @@ from ftcls.utils.processes import frozen_garbage
 
 # In a process of its own: the heap of one that has run for long may not be in one piece.
 _CODE = """
-import json, resource, torch
+import json, multiprocessing, pathlib, resource, torch
 from ftcls.utils.processes import keep_freed_memory
 keep_freed_memory()
 faults = [resource.getrusage(resource.RUSAGE_SELF).ru_minflt]
 for _ in range(8):
     torch.ones(2**24)  # 64 MiB
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-print(json.dumps([resource.getpagesize(), *faults]))
+pages = [int(pathlib.Path('/proc/self/statm').read_text().split()[1])]
+worker = multiprocessing.get_context('fork').Process()
+worker.start()
+worker.join()
+pages.append(int(pathlib.Path('/proc/self/statm').read_text().split()[1]))
+print(json.dumps([resource.getpagesize(), pages, *faults]))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='needs glibc')
-def test_freed_pages_are_used_again() -> None:
+def test_freed_pages_are_used_again_but_not_shared_with_workers() -> None:
     done = subprocess.run([sys.executable, '-c', _CODE], capture_output=True, text=True, check=True)
-    page, *faults = json.loads(done.stdout)
-    assert faults[-1] - faults[-4] < 0.1 * 2**26 / page
+    size, (before, after), *faults = json.loads(done.stdout)
+    assert faults[-1] - faults[-4] < 0.1 * 2**26 / size
+    assert before - after > 0.9 * 2**26 / size
 
 
 def test_the_outermost_of_nested_freezes_counts() -> None:
