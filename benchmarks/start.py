@@ -6,7 +6,6 @@ LeNet-5 on as many made-up images as MNIST has, in files like its (28x28, enlarg
 processes; each side with its own train.py, default_runtime.py and MNIST dataset.
 """
 import argparse
-import gzip
 import importlib.util
 import os
 import pprint
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from side_by_side import ROOT, main
+from step_overhead import write_images
 
 CLOCK = """
 import os, time
@@ -35,20 +35,8 @@ class Clock(Hook):
 """
 
 
-def write_mnist(folder: Path, images: int) -> None:
-    """Write MNIST's four files with random pixels and labels; a sixth of the images for testing."""
-    for split, images in (('train', images), ('t10k', images // 6)):
-        pixels, labels = os.urandom(images * 28 * 28), bytes(index % 10 for index in range(images))
-        shape = b''.join(size.to_bytes(4, 'big') for size in (images, 28, 28))
-        for name, data in (('images-idx3', b'\0\0\x08\x03' + shape + pixels),
-                           ('labels-idx1', b'\0\0\x08\x01' + images.to_bytes(4, 'big') + labels)):
-            folder.joinpath(f'{split}-{name}-ubyte').write_bytes(data)
-            with gzip.open(folder / f'{split}-{name}-ubyte.gz', 'wb', compresslevel=1) as file:
-                file.write(data)
-
-
-def recipe(folder: Path, dataset: dict[str, Any]) -> dict[str, Any]:
-    """Return what both sides' configs say; ``dataset``: what only one side's MNIST takes."""
+def recipe(folder: Path) -> dict[str, Any]:
+    """Return what both sides' configs say."""
     cfg: dict[str, Any] = dict(
         model=dict(
             type='ImageClassifier',
@@ -70,8 +58,7 @@ def recipe(folder: Path, dataset: dict[str, Any]) -> dict[str, Any]:
                 data_root=str(folder),
                 split='train' if split == 'train' else 'test',
                 test_mode=split == 'val',
-                pipeline=[dict(type='Resize', scale=32), dict(type='PackInputs')],
-                **dataset),
+                pipeline=[dict(type='Resize', scale=32), dict(type='PackInputs')]),
             sampler=dict(type='DefaultSampler', shuffle=split == 'train'))
     return cfg
 
@@ -93,27 +80,26 @@ def train(side: str, trainer: Path, cfg: dict[str, Any], folder: Path, point: st
     return float(times[-1]) - begun
 
 
-def run(side: str, trainer: Path, dataset: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+def run(side: str, trainer: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Return the wall seconds of ``--help`` and up to the end of the first step."""
     with tempfile.TemporaryDirectory() as name:
-        write_mnist(Path(name), 256 if args.quick else 60_000)
+        write_images(Path(name), 256 if args.quick else 60_000, size=28)
         begun = time.perf_counter()
         subprocess.run([sys.executable, str(trainer), '--help'], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
         help_seconds = time.perf_counter() - begun
-        cfg = recipe(Path(name), dataset)
-        first_step = train(side, trainer, cfg, Path(name), 'after_train_iter', is_last=True)
+        first_step = train(side, trainer, recipe(Path(name)), Path(name), 'after_train_iter', is_last=True)
     return {'train.py --help, seconds': help_seconds, 'first step, seconds': first_step}
 
 
 def ours(args: argparse.Namespace) -> dict[str, Any]:
     """Run tools/train.py."""
-    return run('ftcls', ROOT / 'tools' / 'train.py', dict(verify=False), args)
+    return run('ftcls', ROOT / 'tools' / 'train.py', args)
 
 
 def mmpretrain(args: argparse.Namespace) -> dict[str, Any]:
     """Run mmpretrain's tools/train.py."""
     package = Path(importlib.util.find_spec('mmpretrain').origin).parent
-    return run('mmpretrain', package / '.mim' / 'tools' / 'train.py', {}, args)
+    return run('mmpretrain', package / '.mim' / 'tools' / 'train.py', args)
 
 
 if __name__ == '__main__':

@@ -29,17 +29,17 @@ MEAN, STD = 33.46, 78.87
 PIPELINE = [dict(type='PackInputs')]
 
 
-def write_images(folder: Path, count: int) -> None:
-    """Write idx files like MNIST's, of 32x32 pixels: a bright square whose place tells the class, in noise."""
+def write_images(folder: Path, count: int, size: int = 32) -> None:
+    """Write idx files like MNIST's, a sixth more for testing: a bright square whose place tells the class, in noise."""
     rng = np.random.default_rng(0)
-    labels = (np.arange(count) % 10).astype(np.uint8)
-    images = rng.integers(0, 60, (count, 32, 32), dtype=np.uint8)
+    labels = (np.arange(count + count // 6) % 10).astype(np.uint8)
+    images = rng.integers(0, 60, (len(labels), size, size), dtype=np.uint8)
     for image, label in zip(images, labels):
         image[4 + 10 * (label // 5):12 + 10 * (label // 5), 1 + 5 * (label % 5):6 + 5 * (label % 5)] += 180
-    for part, (name, values) in itertools.product(('train', 't10k'),
-                                                  (('images-idx3', images), ('labels-idx1', labels))):
-        head = bytes((0, 0, 8, values.ndim)) + np.array(values.shape, '>i4').tobytes()
-        (folder / f'{part}-{name}-ubyte').write_bytes(head + values.tobytes())
+    for part, rows in (('train', slice(count)), ('t10k', slice(count, None))):
+        for name, values in (('images-idx3', images[rows]), ('labels-idx1', labels[rows])):
+            head = bytes((0, 0, 8, values.ndim)) + np.array(values.shape, '>i4').tobytes()
+            (folder / f'{part}-{name}-ubyte').write_bytes(head + values.tobytes())
 
 
 class Batches:

@@ -228,6 +228,9 @@ class Batch:
         """
         result = self.results[name]
         scores = {name: value for name, value in result['metrics'].items() if not isinstance(value, list)}
+        if not scores:
+            raise ConfigError(f'{result["split"]}_evaluator: gives only lists ({", ".join(result["metrics"])}); add a '
+                              "metric that gives one number, for example dict(type='Accuracy')")
         self.metric, self.split = self.metric or next(iter(scores)), result['split']
         if self.metric not in scores:
             raise ConfigError(f'--metric {self.metric}: not measured as one number{did_you_mean(self.metric, scores)}')

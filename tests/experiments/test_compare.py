@@ -13,6 +13,7 @@ from scipy import stats
 
 from ftcls.apis import Comparison, RunResult, Workers, compare, few_shots, load_config, read_arms, standard_arms
 from ftcls.config.epochs import set_epochs
+from ftcls.experiments.run import Batch
 from ftcls.registry import HOOKS
 from ftcls.utils import ConfigError
 
@@ -36,6 +37,12 @@ def test_summary_is_the_paired_t_interval():
     differences = np.subtract(scores['finetune'], scores['scratch'])
     low, high = stats.t.interval(0.95, 2, differences.mean(), differences.std(ddof=1) / math.sqrt(3))
     assert second['interval'] == pytest.approx((low, high))
+
+
+def test_scores_that_are_all_lists_cannot_be_compared():
+    batch = Batch('', results=dict(probe=dict(metrics={'precision_classwise': [1., 2.]}, split='test')))
+    with pytest.raises(ConfigError, match=r"test_evaluator: gives only lists \(precision_classwise\); .*'Accuracy'"):
+        batch.describe('probe')
 
 
 def test_arms_freeze_what_they_say(tmp_path):
