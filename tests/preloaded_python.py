@@ -25,8 +25,8 @@ from pathlib import Path
 # What a small training, its report and an export import.
 IMPORTED = ('ftcls.apis.training.train', 'ftcls.apis.training.evaluation', 'ftcls.config.validation', 'torchvision',
             'timm', 'matplotlib.pyplot', 'sklearn.metrics', 'sklearn.datasets', 'scipy.stats', 'cv2', 'PIL.Image',
-            'cleanlab.multilabel_classification', 'jinja2', 'pytorch_grad_cam', 'rich.progress', 'torch.distributed.run',
-            'torch.utils.tensorboard', 'mmengine.runner', 'mmengine.visualization')
+            'cleanlab.multilabel_classification', 'jinja2', 'pytorch_grad_cam', 'rich.progress',
+            'torch.distributed.run', 'torch.utils.tensorboard', 'mmengine.runner', 'mmengine.visualization')
 # Settings that an interpreter or a library reads once, when it starts.
 FIXED = ('LANG', 'LC_ALL', 'LC_CTYPE', 'OMP_NUM_THREADS', 'PYTHONUTF8', 'PYTHONIOENCODING', 'PYTHONWARNINGS',
          'MPLBACKEND')
