@@ -38,7 +38,13 @@ class InMemoryDataset(BaseDataset):
         if not self.multi_label:
             self.labels = torch.tensor([info['gt_label'] for info in self.data_list])
         self.data_list = [{**info, 'img': number} for number, info in enumerate(self.data_list)]
-        return super()._serialize_data()
+        self._serialized, addresses = super()._serialize_data()
+        return self._serialized, addresses
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the samples are all images in order, with one label each; MMEngine's subsets have other bytes."""
+        return self.labels is not None and self.data_bytes is self._serialized
 
     def get_data_info(self, idx: int) -> dict:
         """Return what is known of sample ``idx``, with its image."""
@@ -50,7 +56,7 @@ class InMemoryDataset(BaseDataset):
     def class_counts(self) -> dict[str, int]:
         """Return how many samples each class has, in the order of the classes; 0 for a class that is missing."""
         self.full_init()
-        if self.labels is None or len(self.labels) != len(self):
+        if not self._is_whole:
             return super().class_counts()
         names = self.CLASSES or ()
         return dict(zip(names, self.labels.bincount(minlength=len(names)).tolist()))
@@ -58,7 +64,7 @@ class InMemoryDataset(BaseDataset):
     def __getitems__(self, indices: Sequence[int]) -> Sequence[dict]:
         """Return samples as the pipeline leaves them."""
         first = self[indices[0]]
-        # MMEngine's subsets are in another order
+        # features are given in place of images
         if not self._only_packs() or not torch.equal(first['inputs'], self.images[indices[0]]):
             return [first, *(self[index] for index in indices[1:])]
         samples = SampleBatch(self.labels[indices], [index % len(self) for index in indices], first['data_samples'])
@@ -67,7 +73,7 @@ class InMemoryDataset(BaseDataset):
     def _only_packs(self) -> bool:
         """Tell whether a sample is its image, packed, and one label; a subclass may do something else."""
         steps = self.pipeline.transforms
-        if self.labels is None or len(self.labels) != len(self) or [type(step) for step in steps] != [PackInputs]:
+        if not self._is_whole or [type(step) for step in steps] != [PackInputs]:
             return False
         names = ('__getitem__', 'prepare_data', 'get_data_info')
         is_ours = all(getattr(type(self), name) is getattr(InMemoryDataset, name) for name in names)

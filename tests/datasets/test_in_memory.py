@@ -1,4 +1,5 @@
 """Batches of images in memory, by one gather, are those of the path through each sample."""
+import copy
 import pickle
 from typing import Any
 
@@ -47,6 +48,9 @@ def test_classes_are_counted_and_images_are_copies(indices: list[int] | None) ->
     dataset = Digits(pipeline=PACK, indices=indices)
     labels = list(dataset.get_gt_labels())
     assert dataset.class_counts() == {name: labels.count(label) for label, name in enumerate(dataset.CLASSES)}
+    drawn = copy.deepcopy(dataset)
+    drawn.get_subset_([0] * len(dataset))  # as many, and the first one is the same
+    assert max(drawn.class_counts().values()) == len(dataset)
     dataset.get_data_info(1)['img'][:] = 0
     assert dataset.get_data_info(1)['img'].any() and dataset.get_data_info(1)['img'].flags['C_CONTIGUOUS']
 
@@ -55,7 +59,8 @@ def test_classes_are_counted_and_images_are_copies(indices: list[int] | None) ->
 @pytest.mark.parametrize('wrap', [
     lambda d: d, lambda d: Subset(d, [9, 3, 4, 8]),
     lambda d: ConcatDataset([d, Digits(subset='target', pipeline=PACK)]), lambda d: KFoldDataset(d, fold=1),
-    lambda d: d.get_subset_([30, 10, 20]) or d, lambda d: d.get_subset_(list(range(len(d)))[::-1]) or d
+    lambda d: d.get_subset_([0] * len(d)) or d, lambda d: d.get_subset_([30, 10, 20]) or d,
+    lambda d: d.get_subset_(list(range(len(d)))[::-1]) or d
 ])
 def test_wrapped_and_in_a_loader(collate: Any, wrap: Any) -> None:
     dataset = wrap(Digits(pipeline=PACK))

@@ -181,6 +181,8 @@ def test_a_model_that_fits_once_trains_without_a_comparison(tmp_path: Path, quic
     (dict(speed='off'), 'float32, as the config says'),
     (dict(speed=dict(channels_last=True, amp=False)), 'channels_last, as the config says'),
     (dict(randomness=dict(seed=0, deterministic=True)), 'float32, since randomness.deterministic=True'),
+    (dict(speed=dict(channels_last=True), randomness=dict(seed=0, deterministic=True)),
+     'channels_last, channels_last=True as the config says, the rest since randomness.deterministic=True'),
 ])
 def test_what_the_config_says_is_not_compared(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch,
                                               changes: dict, said: str) -> None:

@@ -221,6 +221,9 @@ class SpeedHook(Hook):
             f'since {left} images of training are too few to compare': left < _LEAST_IMAGES,
         }
         if reason := next((reason for reason, holds in reasons.items() if holds), None):
+            if 0 < len(self._given) < len(base):
+                given = ', '.join(f'{key}={value}' for key, value in self._given.items())
+                reason = f'{given} as the config says, the rest {reason}'
             return base, reason
         try:
             return Trial(model, self.samples, loader.collate_fn).compare(layouts, left, batch_size)
