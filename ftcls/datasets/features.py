@@ -39,11 +39,13 @@ class Views(Dataset):
         set_seeds(number)
         before = pickle.dumps(random_state(self.dataset))
         sample, steps = self.dataset.prepare_data(number % len(self.dataset)), self.dataset.pipeline.transforms
-        drawn = [type(step).__name__ for step in steps if not type(step).__module__.startswith('ftcls.')]
+        foreign = [type(step).__name__ for step in steps if not type(step).__module__.startswith('ftcls.')]
+        drawn = {name: f'{name} (not part of ftcls: may be random)' for name in foreign}
         if pickle.dumps(random_state(self.dataset)) != before:
-            random_steps = [step for step in steps if hasattr(step, 'prob') or 'Random' in type(step).__name__]
-            drawn += [type(step).__name__ for step in random_steps or steps]
-        return dict(sample, drawn=', '.join(drawn))
+            names = [type(step).__name__ for step in steps]
+            random = [name for step, name in zip(steps, names) if hasattr(step, 'prob') or 'Random' in name]
+            drawn = {name: name for name in random or foreign or [f'one of {", ".join(names)}']} | drawn
+        return dict(sample, drawn=', '.join(drawn.values()))
 
     def digest(self) -> str:
         """Return a digest of all that the samples depend on: the files, what the dataset knows, and the pipeline."""

@@ -59,6 +59,16 @@ class FrozenPrefix:
         """Whether nothing of it learns now."""
         return _is_frozen(self.modules)
 
+    def obstacle(self) -> str:
+        """Return why there are no :attr:`modules`."""
+        backbone = self._parts['backbone']
+        trained = [name for name, param in self.model.named_parameters() if param.requires_grad]
+        if backbone is None or not trained:
+            return 'the model has no backbone with weights'
+        if getattr(backbone, 'has_stages', False):
+            return f'{trained[0]} is trained'
+        return f'{trained[0]} is trained, and {type(backbone).__name__} has no stages() of which some could be frozen'
+
     def compute(self, batch: dict) -> torch.Tensor:
         """Return the output for a batch as the data preprocessor takes it, in the mode that the model is in."""
         with recorded({module: (module, False) for module in self.modules}) as self._outputs:

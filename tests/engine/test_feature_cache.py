@@ -1,5 +1,6 @@
 """The frozen part of a model computed once: the same results as without, told in the preflight, refused by name."""
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from ftcls.datasets.features import Views
 from ftcls.engine.hooks import FeatureCacheHook
 from ftcls.experiments.kfold import kfold
 from ftcls.models.frozen_prefix import FrozenPrefix
-from ftcls.registry import DATASETS, MODELS
+from ftcls.registry import DATASETS, MODELS, TRANSFORMS
 from ftcls.utils import ConfigError
 
 _TIMES = ('time', 'data_time', 'memory', 'eta')
@@ -33,6 +34,14 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     monkeypatch.setattr('ftcls.engine.hooks.feature_cache._LEAST', 0)
     return tmp_path / 'cache' / 'ftcls' / 'features'
+
+
+@TRANSFORMS.register_module()
+class Blank:
+    """A step of a user's."""
+
+    def __call__(self, results: dict) -> dict:
+        return results
 
 
 def _train(cfg: Config, folder: Path, **options: Any) -> tuple[dict[str, torch.Tensor], list[dict], list[str]]:
@@ -131,6 +140,12 @@ def test_unfreezing_ends_it(digits: Digits, tmp_path: Path) -> None:
                                               dict(type='torchvision/RandomRotation', degrees=9), _PACK]
     }, 'RandomRotation'),
     ({
+        'train_dataloader.dataset.pipeline': [_RESIZE, dict(type='torchvision/ColorJitter', hue=.1), _PACK]
+    }, 'one of Resize, ColorJitter, PackInputs'),
+    ({
+        'train_dataloader.dataset.pipeline': [_RESIZE, dict(type='Blank'), _PACK]
+    }, r'random steps in the pipeline: Blank \(not part of ftcls: may be random\); views=K'),
+    ({
         'model.train_cfg': dict(augments=dict(type='Mixup', alpha=.8))
     }, 'mixed'),
     ({
@@ -138,17 +153,17 @@ def test_unfreezing_ends_it(digits: Digits, tmp_path: Path) -> None:
     }, 'iterations'),
     ({
         'model.backbone.frozen_stages': -1
-    }, 'not frozen'),
+    }, 'nothing is frozen from the image on: backbone.features.0.weight is trained; change or remove'),
 ])
 def test_what_it_cannot_do_is_named(digits: Digits, tmp_path: Path, settings: dict, reason: str) -> None:
     settings = {'model.backbone.frozen_stages': 2, **settings}
     with pytest.raises(ConfigError, match=rf'feature_cache.*{reason}'):
         _train(digits(feature_cache=dict(dtype='float32'), **settings), tmp_path / 'asked')
     lines = _train(digits(**settings), tmp_path / 'auto')[2]
-    if reason == 'not frozen':
+    if 'frozen' in reason:
         assert not lines
     else:
-        assert 'train: ' in lines[0] and reason in lines[0] and 'val: on' in lines[1]
+        assert re.search(f'train: .*{reason}', lines[0]) and 'val: on' in lines[1]
 
 
 def test_views_are_drawn_once_and_given_in_turn(digits: Digits, tmp_path: Path, own_home: Path) -> None:
@@ -160,6 +175,8 @@ def test_views_are_drawn_once_and_given_in_turn(digits: Digits, tmp_path: Path, 
         'feature_cache': dict(views=2, dtype='float16', folder=str(own_home))
     }
     first = _train(digits(**settings), tmp_path / 'first')
+    said = ['(2 views of each image, float16, 0.1 MiB in ', '(float16, 0.0 MiB in ']
+    assert all(text in line for text, line in zip(said, first[2], strict=True))
     sizes = sorted(file.stat().st_size for file in own_home.glob('*.features'))
     assert len(sizes) == 2 and sizes[1] > 2 * 320 * 120 * 2
     _assert_same(first, _train(digits(**settings), tmp_path / 'again'))
@@ -178,6 +195,25 @@ def test_a_short_run_does_without(digits: Digits, tmp_path: Path, own_home: Path
     settings = {'model.backbone.frozen_stages': 2, 'train_cfg.max_epochs': 1, 'train_dataloader.dataset.indices': 80}
     assert all('too short' in line for line in _train(digits(**settings), tmp_path / 'auto')[2])
     assert not own_home.exists()
+
+
+def test_a_dry_run_says_how_much_would_be_stored(digits: Digits, tmp_path: Path, own_home: Path) -> None:
+    cfg = digits(feature_cache=dict(folder=None), **{'model.backbone.frozen_stages': 2})
+    lines = _train(cfg, tmp_path / 'dry', dry_run=True)[2]
+    assert all(f'a run stores float32, 0.1 MiB in {own_home}' in line for line in lines) and len(lines) == 2
+    assert not own_home.exists()
+
+
+def test_a_backbone_without_stages_is_named() -> None:
+    head = dict(type='LinearClsHead', num_classes=2, in_channels=16)
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier', backbone=dict(type='ResNet', depth=18, base_channels=2, stem_channels=2),
+            head=head))
+    assert FrozenPrefix(model).obstacle() == 'backbone.conv1.weight is trained'
+    model.backbone.stages = None
+    reason = 'backbone.conv1.weight is trained, and ResNet has no stages() of which some could be frozen'
+    assert FrozenPrefix(model).obstacle() == reason
 
 
 @pytest.mark.parametrize('length, drop_last, note', [

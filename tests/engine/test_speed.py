@@ -89,8 +89,22 @@ class Scripted(Trial):
     ])
 def test_choice(seconds: tuple, loss: dict, turned: tuple, best: Layout, said: str) -> None:
     trial = Scripted(dict(zip((PLAIN, LAST, HALF, BOTH), seconds)), loss, turned)
-    found, seen = trial.compare([PLAIN, LAST, HALF, BOTH], left=10**6, batch_size=32)
-    assert found == best and said in seen
+    found, seen = trial.compare([PLAIN, LAST, HALF, BOTH], left=10**6, batch_size=32, note='; a note')
+    assert found == best and said in seen and seen.endswith('; 1.15 times as fast is needed; a note')
+
+
+def test_a_busy_machine_is_said() -> None:
+    trial, passed = Scripted({PLAIN: 0.2, BOTH: 0.1}, {}, ()), []
+
+    def step(images: int, layout: Layout) -> tuple[float, float]:
+        passed.append(layout)
+        seconds, loss = Scripted.step(trial, images, layout)
+        return seconds * (1 + 1.1 * (len(passed) == 8)), loss
+
+    trial.step = step
+    found, seen = trial.compare([PLAIN, BOTH], left=10_000, batch_size=9)
+    assert found == BOTH and seen.endswith(
+        '; the machine is busy: of equal steps, one took 2.1 times as long as another')
 
 
 @pytest.mark.parametrize('left', [2999, 59_999])  # 30 s if two images take 20 ms, or as many as 0.4 s would give

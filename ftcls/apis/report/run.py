@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from ftcls.apis.training.distributed import close_distributed
 from ftcls.config.resolve import EvalOptions, work_dir_of
 from ftcls.engine.mmengine_compat import log_level
+from ftcls.signals import RunStopped
 from ftcls.utils import MissingFileError
 from ftcls.utils.checkpoint.folder import write_whole
 from ftcls.utils.log import warn
@@ -80,6 +81,9 @@ def report_run(cfg: Config, work_dir: str | None = None, checkpoint: str | None 
         cfg: The config.
         work_dir: Where the run has written; None for the config's.
         checkpoint: That was tested; None for the best of the run.
+
+    Raises:
+        RunStopped: On a signal; it says that only the report is missing.
     """
     folder = work_dir_of(cfg, EvalOptions(work_dir))
     if not cfg.get('report', True) or not is_main_process():
@@ -89,5 +93,8 @@ def report_run(cfg: Config, work_dir: str | None = None, checkpoint: str | None 
     try:
         path, runs = write_report([folder], checkpoint=checkpoint)
         print_log('\n  '.join([f'report: {path}', *runs[0].verdict]), logger='current')
+    except RunStopped as stop:
+        text = f'{stop.text} while the report was written; the run is whole'
+        raise RunStopped(stop.signum, text, f'write the report: {command("report", folder)}') from stop
     except Exception as err:  # noqa: B902  whatever goes wrong, the run is whole
         warn(f'the report cannot be written ({type(err).__name__}: {err}); try again: {command("report", folder)}')

@@ -52,7 +52,8 @@ class FeatureCacheHook(Hook):
         self.setting, self._is_asked = setting, isinstance(setting, Mapping)
         cache = os.environ.get('XDG_CACHE_HOME', '~/.cache')
         options = {'dtype': 'float32', 'views': 1, 'folder': f'{cache}/ftcls/features'}
-        options |= setting if self._is_asked else {}
+        if self._is_asked:
+            options |= {key: value for key, value in setting.items() if value is not None}
         self._dtype, self._views, self._folder = options['dtype'], options['views'], Path(options['folder'])
         self._splits: list[str] = []  # those that give features
         self._lines: list[str] = []
@@ -77,7 +78,7 @@ class FeatureCacheHook(Hook):
                 text = f'on: {self._start(runner, split, loops[split])}'
                 self._splits.append(split)
             except ConfigError as err:
-                if split == 'train' and self._is_asked and str(err) != _DRY:
+                if split == 'train' and self._is_asked and not str(err).startswith(_DRY):
                     raise ConfigError(f'feature_cache={dict(self.setting)}: {err}; change or remove it') from err
                 text = f'off: {err}'
             self._lines.append(f'feature_cache, {split}: {text}')
@@ -123,8 +124,7 @@ class FeatureCacheHook(Hook):
         self._active.callback(setattr, loop, 'dataloader', loader)
         if split == 'train':
             loop.stream = BatchStream(loop.dataloader)
-        size = self._bytes(split, leaves) / 2**20
-        return f'the output of {self._prefix.name} is computed once, {size:,.1f} MiB in {self._folder}{note}'
+        return f'the output of {self._prefix.name} is computed once ({self._describe(split, leaves)}){note}'
 
     def _rounding(self, samples: Sequence[dict], loader: DataLoader) -> str:
         """Return a note if the smaller last batch of an epoch would give other features, which are those of a whole."""
@@ -144,17 +144,16 @@ class FeatureCacheHook(Hook):
         parts = [*runner.hooks, preprocessor, *([] if is_train else loop.evaluator.metrics)]
         foreign = [type(part).__name__ for part in parts if not type(part).__module__.startswith(_KNOWN)]
         first_steps, policies = getattr(preprocessor, 'batch_transforms', None), [leaf.on_bad_sample for leaf in ours]
-        is_ready = self._prefix.is_frozen and self._prefix.modules
         is_drawn = any(getattr(hook, 'enable', False) for hook in runner.hooks)
         reasons = {
-            'the first layers of the model are not frozen, or its backbone has no stages()': not is_ready,
+            f'nothing is frozen from the image on: {self._prefix.obstacle()}': not self._prefix.modules,
             f'{", ".join(foreign)} may need images': is_auto and foreign,
             'VisualizationHook draws its images': not is_train and is_drawn,
             'its dataset is not one of ftcls': len(ours) < len(leaves),
             'the model is compiled': 'train_step' in vars(runner.model),
             'train_cfg counts iterations': is_train and not isinstance(loop, EpochBasedTrainLoop),
             'the images of a batch are augmented or mixed': is_train and getattr(preprocessor, 'batch_augments', None),
-            'data_preprocessor.batch_transforms come before': getattr(first_steps, 'steps', None),
+            'data_preprocessor.batch_transforms change each batch before it': getattr(first_steps, 'steps', None),
             "on_bad_sample='skip' may draw another image": is_train and 'skip' in policies,
             'too short to pay': is_auto and self._is_short(runner.train_loop),
         }
@@ -163,7 +162,8 @@ class FeatureCacheHook(Hook):
         for leaf in leaves:
             samples = [Views(leaf)[number] for number in (0, len(leaf) - 1, len(leaf) // 2)]
             if (drawn := max(sample['drawn'] for sample in samples)) and (self._views == 1 or not is_train):
-                raise ConfigError(f'{drawn} in the pipeline is random, or not part of ftcls; views=K draws K per image')
+                remedy = '; views=K draws K views of each image once' * is_train
+                raise ConfigError(f'random steps in the pipeline: {drawn}{remedy}')
         try:
             self._prefix.check(loop.dataloader.collate_fn(samples[:2]))
         except Exception as err:  # of any network, which runs with a part left out
@@ -172,7 +172,7 @@ class FeatureCacheHook(Hook):
         if is_auto and size > _MOST:
             raise ConfigError(f'{size:.3g} GiB would be stored; feature_cache=dict() does that')
         if any(isinstance(hook, DryRunHook) for hook in runner.hooks):
-            raise ConfigError(_DRY)
+            raise ConfigError(f'{_DRY}; a run stores {self._describe(split, leaves)}')
         return samples
 
     def _is_short(self, loop: BaseLoop) -> bool:
@@ -184,6 +184,10 @@ class FeatureCacheHook(Hook):
     def _bytes(self, split: str, leaves: Sequence[TolerantDataset]) -> int:
         images = sum(map(len, leaves)) * (self._views if split == 'train' else 1)
         return images * self._prefix.example[0].numel() * getattr(torch, self._dtype).itemsize
+
+    def _describe(self, split: str, leaves: Sequence[TolerantDataset]) -> str:
+        views = f'{self._views} views of each image, ' * (split == 'train' and self._views > 1)
+        return f'{views}{self._dtype}, {self._bytes(split, leaves) / 2**20:,.1f} MiB in {self._folder}'
 
     def _features(self, split: str, leaf: TolerantDataset, loader: DataLoader) -> StoredFeatures:
         """Return the features of a dataset from their file, which is written if it is not there."""

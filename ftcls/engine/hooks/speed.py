@@ -28,6 +28,7 @@ _STEP = 0.4  # seconds of one of its steps: it has as many images
 _ROUNDS = 15  # at most; at least 2
 _LEAST_SECONDS, _LEAST_IMAGES = 30., 200  # of a training that is worth it
 _GAIN = 1.15  # how many times as fast as a simpler layout
+_BUSY = 1.5  # how many times as long one step takes as another, on a machine that does other work
 _LOSS, _GRADIENT = 0.02, 0.9  # largest relative difference of the loss, least cosine of the gradients
 
 
@@ -83,13 +84,14 @@ class Trial:
         """Return the gradient of the last step as one vector."""
         return torch.cat([param.grad.flatten() for param in self.model.parameters() if param.grad is not None])
 
-    def compare(self, layouts: Sequence[Layout], left: int, batch_size: int) -> tuple[Layout, str]:
+    def compare(self, layouts: Sequence[Layout], left: int, batch_size: int, note: str = '') -> tuple[Layout, str]:
         """Return the layout that is clearly faster than those before it, with the first one's loss and gradient.
 
         Args:
             layouts: The first is the one to keep if no other is better.
             left: Images that this process has still to train on.
             batch_size: Images per step of the run.
+            note: What to add to a comparison.
 
         Returns:
             The layout, and what was seen.
@@ -114,8 +116,11 @@ class Trial:
         for layout, speed in speeds.items():
             if speed >= _GAIN * speeds[best]:
                 best = layout
-        shown = [f'{layout} {round(speed, 1):,}' for layout, speed in speeds.items()]
-        return best, f'images/s of training in steps of {images}: {", ".join([*shown, *faults.values()])}'
+        shown = ', '.join([*(f'{layout} {round(speed, 1):,}' for layout, speed in speeds.items()), *faults.values()])
+        shown = f'images/s of training in steps of {images} images: {shown}; {_GAIN:g} times as fast is needed{note}'
+        if (most := max(max(seconds[1:]) / min(seconds) for seconds in times.values())) > _BUSY:
+            shown += f'; the machine is busy: of equal steps, one took {most:.1f} times as long as another'
+        return best, shown
 
     def _inexact(self, layouts: Sequence[Layout], images: int, times: dict[Layout, list[float]]) -> dict[Layout, str]:
         """Return what is wrong with the layouts whose loss or gradient is not that of the first; time the others."""
@@ -225,8 +230,9 @@ class SpeedHook(Hook):
                 given = ', '.join(f'{key}={value}' for key, value in self._given.items())
                 reason = f'{given} as the config says, the rest {reason}'
             return base, reason
+        note = '; bfloat16 is not native here' * ('amp' not in self._given and not has_bfloat16(self._device))
         try:
-            return Trial(model, self.samples, loader.collate_fn).compare(layouts, left, batch_size)
+            return Trial(model, self.samples, loader.collate_fn).compare(layouts, left, batch_size, note)
         except torch.OutOfMemoryError:
             return base, 'since a second copy of the model does not fit in the memory of the device'
 

@@ -15,6 +15,7 @@ from ftcls.apis.report.contents import Calibration, ClassRow, RunContents
 from ftcls.apis.report.gather import gather_run
 from ftcls.apis.report.verdict import verdict_of
 from ftcls.evaluation import DiceMetric, IoUMetric
+from ftcls.signals import RunStopped
 
 TUTORIAL = Path(__file__).resolve().parents[3] / 'configs' / 'tutorial'
 
@@ -28,6 +29,19 @@ def train(cfg: Config, folder: Path) -> Path:
 def work_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     short = {'train_cfg.max_epochs': 1, 'param_scheduler.T_max': 1, 'train_dataloader.batch_size': 40}
     return train(apis.load_config(TUTORIAL / 'lenet5_pretrain_digits.py', short), tmp_path_factory.mktemp('digits'))
+
+
+def test_a_signal_while_it_is_written_says_what_is_missing(work_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def write(*args: object, **kwargs: object) -> None:
+        raise RunStopped(2, 'stopped by SIGINT')
+
+    monkeypatch.setattr(module, 'write_report', write)
+    with pytest.raises(RunStopped) as stop:
+        apis.report_run(apis.load_config(TUTORIAL / 'lenet5_pretrain_digits.py'), str(work_dir))
+    remedy = f'ftcls report {work_dir}'
+    text = f'stopped by SIGINT while the report was written; the run is whole; write the report: {remedy}'
+    assert str(stop.value) == text and stop.value.signum == 2
 
 
 def test_images_in_memory_have_numbers(work_dir: Path) -> None:
