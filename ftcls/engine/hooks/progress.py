@@ -99,13 +99,15 @@ class ProgressHook(Hook):
         """Move the bar, at most ten times per second, or end the silence of the log."""
         if mode == 'train':
             self._images_since += _batch_size(data_batch) * get_world_size()
+        if self._progress is None and not self._is_silent():
+            return
+        if mode == 'train':
             title, done, total = _epoch_text(runner), runner.iter + 1, runner.max_iters
         else:
             title, done, total = _TITLES[mode], batch_idx + 1, len(getattr(runner, f'{mode}_dataloader'))
         if self._progress is None:
-            if self._is_silent():
-                state = ', '.join(self._state(runner, outputs, mode))
-                runner.logger.info(': '.join(filter(None, [f'{title}, iteration {done}/{total}', state])))
+            state = ', '.join(self._state(runner, outputs, mode))
+            runner.logger.info(': '.join(filter(None, [f'{title}, iteration {done}/{total}', state])))
         elif monotonic() - self._last_update >= _SECONDS_BETWEEN_UPDATES or done == total:
             self._last_update = monotonic()
             state = '  '.join(self._state(runner, outputs, mode))
