@@ -35,7 +35,6 @@ _WITH_WORKERS = dict(persistent_workers=False, timeout=0, prefetch_factor=None)
 _MOST_WORKERS = 16
 _MOST_SEEDS = 2**32
 # Keys beside those of `speed` that set the same.
-_ELSEWHERE = dict(amp='optim_wrapper.type or --amp', compile='compile', cudnn_benchmark='env_cfg.cudnn_benchmark')
 
 
 @dataclass(frozen=True)
@@ -238,10 +237,13 @@ def _resolve_speed(run: Config) -> None:
     if not isinstance(speed, Mapping):
         return
     is_amp = type_name(run.get('optim_wrapper')) == 'AmpOptimWrapper'
-    elsewhere = dict(amp=is_amp or None, compile=run.get('compile'), cudnn_benchmark=env.get('cudnn_benchmark'))
-    for key, value in elsewhere.items():
+    is_exact = run.randomness.get('deterministic')
+    elsewhere = [('amp', is_amp or None, 'optim_wrapper.type or --amp'), ('compile', run.get('compile'), 'compile'),
+                 ('cudnn_benchmark', env.get('cudnn_benchmark'), 'env_cfg.cudnn_benchmark'),
+                 ('cudnn_benchmark', False if is_exact else None, 'randomness.deterministic=True')]
+    for key, value, place in elsewhere:
         if value is not None and speed.get(key, 'auto') not in ('auto', bool(value)):
-            raise ConfigError(f'speed.{key}={speed[key]!r}, but {_ELSEWHERE[key]} says otherwise: remove one of them')
+            raise ConfigError(f'speed.{key}={speed[key]!r}, but {place} says otherwise: remove one of them')
     if speed.get('compile') is True:
         run.setdefault('compile', True)
 

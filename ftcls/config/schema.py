@@ -76,7 +76,7 @@ TOP_LEVEL_KEYS: dict[str, Key] = dict(  # what the Runner or ftcls reads; others
     launcher=Key(type=Literal[LAUNCHERS]),
     env_cfg=Key(
         type=dict, items=dict(cudnn_benchmark=bool, mp_cfg=dict | None, dist_cfg=dict | None, resource_limit=int)),
-    speed=Key(type=Literal['auto', 'off'] | dict, items=dict.fromkeys(SPEED_KEYS, bool | Literal['auto'])),
+    speed=Key(type=Literal['auto', 'off', False] | dict, items=dict.fromkeys(SPEED_KEYS, bool | Literal['auto'])),
     randomness=_plain(seed=int | None, diff_rank_seed=bool, deterministic=bool),
     custom_imports=_plain(imports=str | list, allow_failed_imports=bool),
     default_scope=Key(type=str),
@@ -95,7 +95,8 @@ OLD_KEYS: dict[str, str] = dict(  # Keys of MMClassification 0.x, and what holds
 
 NESTED_KEYS: dict[str, Key] = dict(  # inside of others, at any depth; other names are looked up like what is around
     **dict.fromkeys(('dataset', 'datasets'), Key(R.DATASETS)),
-    cache=_plain(type=Literal['ram', 'disk'], short_side=PositiveInt | None, folder=str, limit=PositiveFloat | None),
+    cache=_plain(
+        type=Literal['ram', 'disk'], short_side=PositiveInt | None, folder=str | None, limit=PositiveFloat | None),
     **dict.fromkeys(('pipeline', 'transforms'), Key(R.TRANSFORMS)),
     **dict.fromkeys(('sampler', 'batch_sampler'), Key(R.DATA_SAMPLERS)),
     **dict.fromkeys(('collate_fn', 'worker_init_fn'), Key(R.FUNCTIONS)),

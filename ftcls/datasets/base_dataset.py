@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from ftcls.registry import DATASETS, TRANSFORMS
 from ftcls.utils import ConfigError, DataError, MissingFileError, did_you_mean
 from ftcls.utils.errors import located
-from ftcls.utils.names import enumerate_names
+from ftcls.utils.names import enumerate_names, plural
 from ftcls.utils.processes import frozen_garbage
 from ftcls.utils.tree import as_list, grouped
 from ftcls.utils.types import Fraction, PositiveInt
@@ -100,6 +100,12 @@ class BaseDataset(CachedDataset):
         finally:
             if is_enabled:
                 gc.enable()
+
+    def _get_unserialized_subset(self, indices: Sequence[int] | int) -> list:
+        size = len(self.data_list)
+        if isinstance(indices, Sequence) and (beyond := [index for index in indices if not -size <= index < size]):
+            raise ConfigError(f'indices: {enumerate_names(map(str, beyond), 3)} of {plural(size, "sample")}')
+        return super()._get_unserialized_subset(indices)
 
     def __getitem__(self, idx: int) -> dict:
         """Return sample ``idx`` as the pipeline leaves it."""

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ftcls.utils import ConfigError, DataError, MissingFileError
 from ftcls.utils.arguments import check_arguments
-from ftcls.utils.array_file import SHARED_MEMORY, ArrayFile, file_state
+from ftcls.utils.array_file import SHARED_MEMORY, ArrayFile, cache_folder, file_state
 from ftcls.utils.digest import digest
 from ftcls.utils.names import plural
 from ftcls.utils.processes import is_last_here, usable_cores
@@ -48,19 +48,19 @@ class CacheSettings:
         type: 'ram' keeps them in shared memory until the run ends, 'disk' in a file that later runs use too.
         short_side: Pixels of the shorter side, to which larger images are reduced (antialiased); None keeps the pixels
             as they are decoded.
-        folder: Of 'disk'.
+        folder: Of 'disk'; None: ``$XDG_CACHE_HOME/ftcls/images``, by default in ``~/.cache``.
         limit: GiB that all caches in the folder, or in memory, may take; None: half of what is free.
     """
     type: Literal['ram', 'disk'] = 'disk'
     short_side: PositiveInt | None = None
-    folder: str = '~/.cache/ftcls/images'
+    folder: str | None = None
     limit: PositiveFloat | None = None
 
     @property
     def path(self) -> Path:
         """The folder."""
         if self.type == 'disk':
-            return Path(self.folder).expanduser()
+            return Path(self.folder or cache_folder('images')).expanduser()
         if not SHARED_MEMORY.is_dir():
             raise ConfigError(f"type='ram' needs {SHARED_MEMORY}, which this system does not have; set type='disk'")
         return SHARED_MEMORY / f'ftcls-{os.getuid()}'

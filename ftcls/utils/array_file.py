@@ -14,7 +14,7 @@ from filelock import FileLock
 from .checkpoint.folder import remove_drafts, whole
 from .errors import ConfigError, UserError
 
-__all__ = ['ArrayFile', 'SHARED_MEMORY', 'file_state']
+__all__ = ['ArrayFile', 'SHARED_MEMORY', 'cache_folder', 'file_state']
 
 SHARED_MEMORY = Path('/dev/shm')  #: A folder in memory that all processes of the machine share; Linux has it.
 _END = b'ftcls v1'  # the last bytes of a whole file, after its length
@@ -87,16 +87,22 @@ def _is_whole(path: Path) -> bool:
         return file.read() == length.to_bytes(8, 'little') + _END
 
 
+def cache_folder(name: str) -> Path:
+    """Return the user's folder for files of some kind: in ``$XDG_CACHE_HOME/ftcls``, by default ``~/.cache/ftcls``."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'ftcls', name).expanduser()
+
+
 def _make_room(path: Path, size: int, limit: float | None) -> None:
     remove_drafts(path.parent)  # of killed processes: this one holds the lock
     files = sorted(path.parent.glob(f'*{path.suffix}'), key=lambda file: file.stat().st_mtime)
     used = sum(file.stat().st_size for file in files)
     most = (_free_bytes(path.parent) + used) / 2
+    whose = 'half of what is free'
     if limit is not None:
-        most = min(limit * 2**30, 2 * most)
+        whose, most = f'limit={limit:g}, and what is free', min(limit * 2**30, 2 * most)
     if size > most:
         raise ConfigError(f'{size / 2**30:.3g} GiB are needed, {path.parent} may take {most / 2**30:.3g} GiB '
-                          '(by default, half of what is free); raise the limit, or give another folder')
+                          f'({whose}); raise the limit, or give another folder')
     while used + size > most:
         used -= files[0].stat().st_size
         files.pop(0).unlink()

@@ -311,7 +311,7 @@ def test_delete_of_all_leaves_nothing(tmp_path):
 
 def test_an_import_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / 'own_parts.py').write_text('import no_such_library')
-    (tmp_path / 'config.py').write_text("custom_imports = dict(imports=['own_parts'])")
-    with pytest.raises(ConfigError, match=r"import own_parts \(No module named 'no_such_library'\); .*PYTHONPATH"):
+    (tmp_path / 'broken_parts.py').write_text('import no_such_library')
+    (tmp_path / 'config.py').write_text("custom_imports = dict(imports=['broken_parts'])")
+    with pytest.raises(ConfigError, match=r"import broken_parts \(No module named 'no_such_library'\); .*PYTHONPATH"):
         load_config(tmp_path / 'config.py')

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from ftcls.datasets import BinarySegDataset, CustomDataset, Digits, KFoldDataset, image_cache
 from ftcls.datasets.bad_samples import IS_DAMAGED
-from ftcls.datasets.image_cache import CachedImages
+from ftcls.datasets.image_cache import CachedImages, CacheSettings
 from ftcls.registry import DATASETS
 from ftcls.utils import ConfigError, DataError
 from ftcls.utils.array_file import SHARED_MEMORY
@@ -102,6 +102,13 @@ def test_what_is_not_8_bit_or_not_readable_is_read_from_its_file(root):
     assert torch.equal(dataset[2]['inputs'], build(root, load=load)[2]['inputs'])
     with pytest.raises(DataError, match='3.png'):
         dataset[3]
+
+
+def test_the_default_folder_is_that_of_the_users_caches(monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', '/caches')
+    assert CacheSettings().path == Path('/caches/ftcls/images')
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    assert CacheSettings(folder=None).path == Path.home() / '.cache/ftcls/images'
 
 
 def test_a_second_dataset_decodes_nothing(root, monkeypatch):

@@ -1,6 +1,8 @@
 """The frozen part of a model computed once: the same results as without, told in the preflight, refused by name."""
 import json
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +18,12 @@ from torch.utils.data import DataLoader
 from ftcls.apis import test as evaluate
 from ftcls.apis import train
 from ftcls.apis.training.train import TrainOptions
-from ftcls.datasets.features import Views
+from ftcls.datasets.features import StoredFeatures, Views
 from ftcls.engine.hooks import FeatureCacheHook
 from ftcls.experiments.kfold import kfold
 from ftcls.models.frozen_prefix import FrozenPrefix
 from ftcls.registry import DATASETS, MODELS, TRANSFORMS
+from ftcls.signals import RunStopped
 from ftcls.utils import ConfigError
 
 _TIMES = ('time', 'data_time', 'memory', 'eta')
@@ -85,7 +88,10 @@ def test_features_give_the_same_training(digits: Digits, tmp_path: Path, own_hom
     _assert_same(whole, cut)
     assert [line.split(': ')[:2] for line in cut[2]] == [['feature_cache, train', 'on'], ['feature_cache, val', 'on']]
     assert len(list(own_home.glob('*.features'))) == 2
-    _assert_same(whole, _train(digits(**settings), tmp_path / 'again'))
+    again = _train(digits(**settings), tmp_path / 'again')
+    _assert_same(whole, again)
+    for lines, said in ((cut[2], 'is computed once'), (again[2], 'was computed before')):
+        assert all(said in line for line in lines)
     assert [_log(tmp_path / name).count('feature_cache: computing') for name in ('cut', 'again')] == [2, 0]
 
 
@@ -144,16 +150,16 @@ def test_unfreezing_ends_it(digits: Digits, tmp_path: Path) -> None:
     }, 'one of Resize, ColorJitter, PackInputs'),
     ({
         'train_dataloader.dataset.pipeline': [_RESIZE, dict(type='Blank'), _PACK]
-    }, r'random steps in the pipeline: Blank \(not part of ftcls: may be random\); views=K'),
+    }, r'random steps in the pipeline: Blank \(not part of ftcls: may be random\); remove them, or set views=K'),
     ({
         'model.train_cfg': dict(augments=dict(type='Mixup', alpha=.8))
-    }, 'mixed'),
+    }, 'batch_augments mix the images'),
     ({
         'train_cfg': dict(by_epoch=False, max_iters=8, val_interval=8, _delete_=True)
     }, 'iterations'),
     ({
         'model.backbone.frozen_stages': -1
-    }, 'nothing is frozen from the image on: backbone.features.0.weight is trained; change or remove'),
+    }, 'nothing is frozen from the image on, backbone.features.0.weight is trained; set model.freeze; or remove'),
 ])
 def test_what_it_cannot_do_is_named(digits: Digits, tmp_path: Path, settings: dict, reason: str) -> None:
     settings = {'model.backbone.frozen_stages': 2, **settings}
@@ -202,6 +208,29 @@ def test_a_dry_run_says_how_much_would_be_stored(digits: Digits, tmp_path: Path,
     lines = _train(cfg, tmp_path / 'dry', dry_run=True)[2]
     assert all(f'a run stores float32, 0.1 MiB in {own_home}' in line for line in lines) and len(lines) == 2
     assert not own_home.exists()
+    with pytest.raises(ConfigError, match='/proc/missing cannot be used .*; give another folder; or remove'):
+        cfg = digits(feature_cache=dict(folder='/proc/missing'), **{'model.backbone.frozen_stages': 2})
+        _train(cfg, tmp_path / 'dry', dry_run=True)
+
+
+def test_views_that_are_all_alike_are_said(digits: Digits, tmp_path: Path) -> None:
+    cfg = digits(feature_cache=dict(views=2), **{'model.backbone.frozen_stages': 2})
+    lines = _train(cfg, tmp_path / 'dry', dry_run=True)[2]
+    assert '2 views of each image, all alike as far as looked at, float32' in lines[0] and ' alike' not in lines[1]
+
+
+def test_a_signal_ends_the_computation(digits: Digits, tmp_path: Path, own_home: Path,
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    write = StoredFeatures.write
+
+    def interrupted(*args: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        write(*args)
+
+    monkeypatch.setattr(StoredFeatures, 'write', interrupted)
+    with pytest.raises(RunStopped, match='^SIGINT: stopped while features were computed, before the first step$'):
+        _train(digits(**{'model.backbone.frozen_stages': 2}), tmp_path / 'run')
+    assert not list(own_home.glob('*.features*'))
 
 
 def test_a_backbone_without_stages_is_named() -> None:

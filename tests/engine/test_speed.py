@@ -173,6 +173,10 @@ def test_a_resumed_run_keeps_the_choice_bit_by_bit(tmp_path: Path, quick: None,
     first = read_checkpoint(tmp_path / 'whole/run/epoch_1.pth')
     assert first['meta']['speed'] == dict(channels_last=True, amp=True)
     assert all(value.is_contiguous() for value in first['state_dict'].values())
+    off, again = digits(tmp_path / 'off', speed='off'), TrainOptions(resume=str(tmp_path / 'whole/run/epoch_1.pth'))
+    train(off, again)
+    said = 'float32, as the config says; before the resume it was channels_last + amp'
+    assert said in (tmp_path / 'off/run/preflight.txt').read_text()
     resumed = train(digits(tmp_path / 'resumed'), TrainOptions(resume=str(tmp_path / 'whole/run/epoch_1.pth')))
     assert 'channels_last + amp, as before the resume' in (tmp_path / 'resumed/run/preflight.txt').read_text()
     for key, value in resumed.model.state_dict().items():
@@ -193,6 +197,7 @@ def test_a_model_that_fits_once_trains_without_a_comparison(tmp_path: Path, quic
 
 @pytest.mark.parametrize('changes, said', [
     (dict(speed='off'), 'float32, as the config says'),
+    (dict(speed=False), 'float32, as the config says'),
     (dict(speed=dict(channels_last=True, amp=False)), 'channels_last, as the config says'),
     (dict(randomness=dict(seed=0, deterministic=True)), 'float32, since randomness.deterministic=True'),
     (dict(speed=dict(channels_last=True), randomness=dict(seed=0, deterministic=True)),
@@ -221,6 +226,21 @@ def test_other_settings(tmp_path: Path) -> None:
     table = (tmp_path / 'run/preflight.txt').read_text()
     assert 'fused=True, tf32=False, cudnn_benchmark=False, grad_checkpointing=True, compile=False' in table
     assert 'forward' in vars(runner.model.backbone.layer1[0]) and runner.model.cast_dtype is None
+    said = 'channels_last=True as the config says, the rest since optim_wrapper sets the precision'
+    assert f'speed     channels_last, {said}' in table
+
+
+def test_what_amp_computes_in_is_not_called_float32(tmp_path: Path) -> None:
+    train(digits(tmp_path, speed='off'), TrainOptions(amp=True))
+    assert 'speed     AmpOptimWrapper, as the config says' in (tmp_path / 'run/preflight.txt').read_text()
+
+
+def test_a_comparison_is_made_in_the_precision_of_the_run() -> None:
+    model, seen = MODELS.build(copy.deepcopy(MODEL)), []
+    model.head.register_forward_hook(lambda *args: seen.append(torch.is_autocast_enabled('cpu')))
+    Trial(model, samples(), pseudo_collate, lambda model: torch.autocast('cpu', torch.bfloat16)).step(2, LAST)
+    Trial(model, samples(), pseudo_collate).step(2, LAST)
+    assert seen == [True, False]
 
 
 @pytest.mark.parametrize('changes, said', [
@@ -250,6 +270,7 @@ def test_refused_before_the_first_step(tmp_path: Path, changes: dict, said: str)
     (dict(speed=dict(amp=False), optim_wrapper=dict(type='AmpOptimWrapper', optimizer=dict(type='SGD', lr=1.))), 'amp'),
     (dict(speed=dict(compile=False), compile=True), 'compile'),
     (dict(speed=dict(cudnn_benchmark=True), env_cfg=dict(cudnn_benchmark=False)), 'cudnn_benchmark'),
+    (dict(speed=dict(cudnn_benchmark=True), randomness=dict(deterministic=True)), 'cudnn_benchmark'),
 ])
 def test_contradictions(tmp_path: Path, changes: dict, key: str) -> None:
     cfg = digits(tmp_path)

@@ -125,7 +125,8 @@ def check_missing_classes(cfg: Config, report: DataReport) -> None:
         lines = [f'{key}_dataloader.dataset: no sample of {report.describe_missing(key)}' for key in missing]
         empty = {name for names in missing.values() for name in names}
         chosen = enumerate_names(repr(name) for name in report.classes if name not in empty)
-        lines.append(f'add samples, set classes=[{chosen}] in each dataset, or accept it: allow_missing_classes=True')
+        lines.append(f'add samples, set classes=[{chosen}] in each dataset, or accept it: allow_missing_classes=True '
+                     '(a key of the config, not of a dataset)')
         raise DataError('\n'.join(lines))
 
 

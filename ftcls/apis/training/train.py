@@ -104,7 +104,7 @@ def _train(cfg: Config, options: TrainOptions, hooks: Sequence[Hook], world_size
                    ('machine', [_describe_machine(resolved.cfg.randomness.seed)])]
     start = StartHook()
     own: list[Hook] = [PreflightHook(facts_shown), start, BadSampleHook(), DataWaitHook(), SpeedHook(samples['train'])]
-    own += [FeatureCacheHook(resolved.cfg.get('feature_cache', 'auto')), StopHook(signals)]
+    own += [FeatureCacheHook(resolved.cfg.get('feature_cache', 'auto'), signals), StopHook(signals)]
     own.append(DryRunHook() if options.dry_run else PredictionsHook())
     runner = build_runner(resolved.cfg, loaders, [*own, *hooks])
     runner.message_hub.update_info('ftcls_commit', commit_of())

@@ -61,7 +61,7 @@ class CenterCrop(BatchTransform, cropping.CenterCrop):
     def transform_batch(self, images: torch.Tensor, is_bgr: list[bool]) -> torch.Tensor:
         """See :class:`BatchTransform`."""
         wide, high = self.crop_size
-        check_fits(dict(img=images[0, 0], img_path='of a batch'), (high, wide), 'put Resize before it')
+        check_fits(dict(img=images[0, 0], img_path='in batch_transforms'), (high, wide), 'put Resize before it')
         top, left = round((images.shape[2] - high) / 2), round((images.shape[3] - wide) / 2)
         return images[:, :, top:top + high, left:left + wide]
 
@@ -77,7 +77,7 @@ class RandomCrop(BatchTransform, cropping.RandomCrop):
         if self.pad_if_needed:
             above, beside = ((max(0, size - side) + 1) // 2 for side, size in zip(images.shape[-2:], self.crop_size))
             images = F.pad(images, [beside, above, beside, above], self.pad_val, self.padding_mode)
-        check_fits(dict(img=images[0, 0], img_path='of a batch'), self.crop_size, 'set pad_if_needed=True')
+        check_fits(dict(img=images[0, 0], img_path='in batch_transforms'), self.crop_size, 'set pad_if_needed=True')
         high, wide = self.crop_size
         tops = np.random.randint(images.shape[2] - high + 1, size=len(images))
         lefts = np.random.randint(images.shape[3] - wide + 1, size=len(images))

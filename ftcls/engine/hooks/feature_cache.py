@@ -1,12 +1,13 @@
 """Computing the frozen part of a model once per image, not once per epoch."""
 import copy
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from signal import Signals
 from typing import Any, BinaryIO
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
@@ -19,10 +20,12 @@ from ftcls.datasets.worker_seed import random_state, set_random_state
 from ftcls.datasets.wrappers import inner_datasets
 from ftcls.engine.loops import BatchStream
 from ftcls.models.frozen_prefix import FrozenPrefix
+from ftcls.signals import RunStopped, StopSignals
 from ftcls.utils import ConfigError
-from ftcls.utils.array_file import ArrayFile
+from ftcls.utils.array_file import ArrayFile, cache_folder
 from ftcls.utils.checkpoint.matching import unwrap_model
 from ftcls.utils.digest import digest
+from ftcls.utils.writable import check_writable
 from ftcls.version import __version__
 from .dry_run import DryRunHook
 
@@ -31,6 +34,7 @@ __all__ = ['FeatureCacheHook']
 _KNOWN = ('ftcls.', 'mmengine.')
 _MOST = 2  # GiB per split that are written without being asked for
 _LEAST = 1000  # images times epochs to come, that it is done for without being asked
+_FEW = f'one epoch, or less than {_LEAST:,} images times epochs'
 _RELEASED = 'feature_cache: off, since nothing is frozen any more'
 _DRY = 'nothing is stored in a dry run'
 _BATCH = 32  # images, where a batch sampler makes batches of its own
@@ -42,19 +46,21 @@ class FeatureCacheHook(Hook):
     Args:
         setting: ``'auto'``: where nothing random comes before the frozen part; False: never; a dict: in any case, with
             ``dtype`` of the file, ``views`` of each image that are drawn once and given in turn, and its ``folder``.
+        signals: Where a signal is noted that comes while the run trains.
 
     Raises:
         ConfigError: If features are asked for, and the training cannot use them.
+        RunStopped: On a signal while features are computed, before the first step of a run of one process.
     """
     priority = 'VERY_LOW'  # after what freezes and releases, before the preflight
 
-    def __init__(self, setting: str | bool | Mapping[str, Any] = 'auto') -> None:
-        self.setting, self._is_asked = setting, isinstance(setting, Mapping)
-        cache = os.environ.get('XDG_CACHE_HOME', '~/.cache')
-        options = {'dtype': 'float32', 'views': 1, 'folder': f'{cache}/ftcls/features'}
+    def __init__(self, setting: str | bool | Mapping[str, Any] = 'auto', signals: StopSignals | None = None) -> None:
+        self.setting, self._is_asked, self._signals = setting, isinstance(setting, Mapping), signals or StopSignals()
+        options = {'dtype': 'float32', 'views': 1, 'folder': cache_folder('features')}
         if self._is_asked:
             options |= {key: value for key, value in setting.items() if value is not None}
         self._dtype, self._views, self._folder = options['dtype'], options['views'], Path(options['folder'])
+        self._has_begun = False
         self._splits: list[str] = []  # those that give features
         self._lines: list[str] = []
         self._active = ExitStack()
@@ -78,9 +84,10 @@ class FeatureCacheHook(Hook):
                 text = f'on: {self._start(runner, split, loops[split])}'
                 self._splits.append(split)
             except ConfigError as err:
-                if split == 'train' and self._is_asked and not str(err).startswith(_DRY):
-                    raise ConfigError(f'feature_cache={dict(self.setting)}: {err}; change or remove it') from err
-                text = f'off: {err}'
+                is_dry = str(err).startswith(_DRY)
+                if split == 'train' and self._is_asked and not is_dry:
+                    raise ConfigError(f'feature_cache={dict(self.setting)}: {err}; or remove feature_cache') from err
+                text = 'off: ' * (not is_dry) + str(err)
             self._lines.append(f'feature_cache, {split}: {text}')
         set_random_state(state)
         if self._splits:
@@ -89,6 +96,7 @@ class FeatureCacheHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Give the view of this epoch; decide anew if a part of what is left out learns from now on."""
         loop = runner.train_loop
+        self._has_begun = True
         if self._splits and not self._prefix.is_frozen:
             self.after_train(runner)
             loop.stream = BatchStream(loop.dataloader)
@@ -113,7 +121,7 @@ class FeatureCacheHook(Hook):
             context = runner.optim_wrapper.optim_context(runner.model)
         with torch.no_grad(), context:
             samples = self._check(runner, split, loop)
-            features = [self._features(split, leaf, loader) for leaf in leaves]
+            features, were_there = zip(*(self._features(split, leaf, loader) for leaf in leaves))
             note = self._rounding(samples, loader) if split == 'train' else ''
         for leaf, stored in zip(leaves, features):
             leaf.features = stored
@@ -124,7 +132,8 @@ class FeatureCacheHook(Hook):
         self._active.callback(setattr, loop, 'dataloader', loader)
         if split == 'train':
             loop.stream = BatchStream(loop.dataloader)
-        return f'the output of {self._prefix.name} is computed once ({self._describe(split, leaves)}){note}'
+        source = 'was computed before' if all(were_there) else 'is computed once'
+        return f'the output of {self._prefix.name} {source} ({self._describe(split, leaves)}){note}'
 
     def _rounding(self, samples: Sequence[dict], loader: DataLoader) -> str:
         """Return a note if the smaller last batch of an epoch would give other features, which are those of a whole."""
@@ -144,25 +153,29 @@ class FeatureCacheHook(Hook):
         parts = [*runner.hooks, preprocessor, *([] if is_train else loop.evaluator.metrics)]
         foreign = [type(part).__name__ for part in parts if not type(part).__module__.startswith(_KNOWN)]
         first_steps, policies = getattr(preprocessor, 'batch_transforms', None), [leaf.on_bad_sample for leaf in ours]
+        obstacle, mixing = self._prefix.obstacle(), getattr(preprocessor, 'batch_augments', None)
         is_drawn = any(getattr(hook, 'enable', False) for hook in runner.hooks)
         reasons = {
-            f'nothing is frozen from the image on: {self._prefix.obstacle()}': not self._prefix.modules,
+            f'nothing is frozen from the image on, {obstacle}; set model.freeze': not self._prefix.modules,
             f'{", ".join(foreign)} may need images': is_auto and foreign,
             'VisualizationHook draws its images': not is_train and is_drawn,
             'its dataset is not one of ftcls': len(ours) < len(leaves),
             'the model is compiled': 'train_step' in vars(runner.model),
-            'train_cfg counts iterations': is_train and not isinstance(loop, EpochBasedTrainLoop),
-            'the images of a batch are augmented or mixed': is_train and getattr(preprocessor, 'batch_augments', None),
-            'data_preprocessor.batch_transforms change each batch before it': getattr(first_steps, 'steps', None),
-            "on_bad_sample='skip' may draw another image": is_train and 'skip' in policies,
-            'too short to pay': is_auto and self._is_short(runner.train_loop),
+            'train_cfg counts iterations; let it count epochs': is_train and not isinstance(loop, EpochBasedTrainLoop),
+            'batch_augments mix the images of a batch; remove them': is_train and mixing,
+            'batch_transforms change the images; put them into the pipeline': getattr(first_steps, 'steps', None),
+            "on_bad_sample='skip' may draw another image; set another": is_train and 'skip' in policies,
+            f'too short to pay: {_FEW}; feature_cache=dict() does it': is_auto and self._is_short(runner.train_loop),
         }
         if reason := next((reason for reason, holds in reasons.items() if holds), None):
             raise ConfigError(reason)
+        self._is_drawn = False
         for leaf in leaves:
             samples = [Views(leaf)[number] for number in (0, len(leaf) - 1, len(leaf) // 2)]
-            if (drawn := max(sample['drawn'] for sample in samples)) and (self._views == 1 or not is_train):
-                remedy = '; views=K draws K views of each image once' * is_train
+            drawn = max(sample['drawn'] for sample in samples)
+            self._is_drawn |= bool(drawn)
+            if drawn and (self._views == 1 or not is_train):
+                remedy = '; remove them, or set views=K, which draws K views of each image once' * is_train
                 raise ConfigError(f'random steps in the pipeline: {drawn}{remedy}')
         try:
             self._prefix.check(loop.dataloader.collate_fn(samples[:2]))
@@ -172,6 +185,11 @@ class FeatureCacheHook(Hook):
         if is_auto and size > _MOST:
             raise ConfigError(f'{size:.3g} GiB would be stored; feature_cache=dict() does that')
         if any(isinstance(hook, DryRunHook) for hook in runner.hooks):
+            try:
+                check_writable(folder_dir=self._folder.expanduser())
+            except ConfigError as err:
+                reason = err.__cause__.strerror
+                raise ConfigError(f'{self._folder} cannot be used ({reason}); give another folder') from err
             raise ConfigError(f'{_DRY}; a run stores {self._describe(split, leaves)}')
         return samples
 
@@ -187,10 +205,18 @@ class FeatureCacheHook(Hook):
 
     def _describe(self, split: str, leaves: Sequence[TolerantDataset]) -> str:
         views = f'{self._views} views of each image, ' * (split == 'train' and self._views > 1)
+        if views and not self._is_drawn:
+            views += 'all alike as far as looked at, '
         return f'{views}{self._dtype}, {self._bytes(split, leaves) / 2**20:,.1f} MiB in {self._folder}'
 
-    def _features(self, split: str, leaf: TolerantDataset, loader: DataLoader) -> StoredFeatures:
-        """Return the features of a dataset from their file, which is written if it is not there."""
+    def _compute(self, batch: dict) -> torch.Tensor:
+        if (signum := self._signals.signum) and not self._has_begun and get_world_size() == 1:
+            text = f'{Signals(signum).name}: stopped while features were computed, before the first step'
+            raise RunStopped(signum, text)
+        return self._prefix.compute(batch)
+
+    def _features(self, split: str, leaf: TolerantDataset, loader: DataLoader) -> tuple[StoredFeatures, bool]:
+        """Return the features of a dataset, and whether their file was there; else it is written."""
         views, size, model = Views(leaf), loader.batch_size or _BATCH, self._prefix.model.eval()
         numbers = [*range(len(views))]
         if split == 'train':  # all batches of a training have one size, except the last; rounding depends on it
@@ -209,7 +235,8 @@ class FeatureCacheHook(Hook):
             print_log(f'feature_cache: computing {self._prefix.name} for {images}', logger='current')
             options = {key: vars(loader)[key] for key in ('num_workers', 'collate_fn', 'worker_init_fn', 'timeout')}
             batches = DataLoader(views, size, sampler=numbers, **options)
-            StoredFeatures.write(file, batches, self._prefix.compute, self._dtype)
+            StoredFeatures.write(file, batches, self._compute, self._dtype)
 
         path = self._folder.expanduser() / f'{key}.features'
-        return StoredFeatures(ArrayFile.ensure(path, self._bytes(split, [leaf]), write)[0])
+        file, was_there = ArrayFile.ensure(path, self._bytes(split, [leaf]), write)
+        return StoredFeatures(file), was_there

@@ -3,6 +3,7 @@ import copy
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -60,9 +61,15 @@ class Trial:
         model: The model, without wrappers.
         samples: Packed samples; those of the first one's size are repeated to make a batch.
         collate: Makes a batch of samples.
+        context: What the forward pass is in, made from the model, such as autocast.
     """
 
-    def __init__(self, model: nn.Module, samples: Sequence[Mapping], collate: Callable) -> None:
+    def __init__(self,
+                 model: nn.Module,
+                 samples: Sequence[Mapping],
+                 collate: Callable,
+                 context: Callable[[nn.Module], AbstractContextManager] = nullcontext) -> None:
+        self.context = context
         self.model = copy.deepcopy(model).train()
         self.samples = [one for one in samples if one['inputs'].shape == samples[0]['inputs'].shape]
         self.collate = collate
@@ -73,7 +80,8 @@ class Trial:
         self.model.zero_grad()
         batch = self.collate([copy.deepcopy(self.samples[i % len(self.samples)]) for i in range(images)])
         before, begin = random_state(), time.perf_counter()
-        loss = self.model.parse_losses(self.model(**self.model.data_preprocessor(batch, True), mode='loss'))[0]
+        with self.context(self.model):
+            loss = self.model.parse_losses(self.model(**self.model.data_preprocessor(batch, True), mode='loss'))[0]
         loss.backward()
         value = loss.item()  # waits for a GPU
         seconds = time.perf_counter() - begin
@@ -144,8 +152,8 @@ class Trial:
 class SpeedHook(Hook):
     """Decide before the first step how the model computes, as ``speed`` of the config says, and note it in checkpoints.
 
-    ``speed`` is ``'auto'``, ``'off'`` (as if there were no such key), or a dict of these keys, each True, False or
-    ``'auto'``, the default:
+    ``speed`` is ``'auto'``, ``'off'`` or False (as if there were no such key), or a dict of these keys, each True,
+    False or ``'auto'``, the default:
 
     - ``channels_last``, ``amp`` (bfloat16 in training and evaluation): 'auto' times a few steps of each, at most 5 s in
       all, and takes what is 1.15 times as fast, with the same loss and gradient. Nothing is compared with
@@ -171,7 +179,7 @@ class SpeedHook(Hook):
         """Read the config, and set what needs no comparison."""
         given = runner.cfg.get('speed', 'auto')
         if not isinstance(given, Mapping):
-            given = dict.fromkeys(SPEED_KEYS, {'off': False}.get(given, given))
+            given = dict.fromkeys(SPEED_KEYS, False if given == 'off' else given)
         self._settings = dict.fromkeys(SPEED_KEYS, 'auto') | dict(given)
         self._given = {key: self._settings[key] for key in Layout._fields if self._settings[key] != 'auto'}
         self._device = next(unwrap_model(runner.model).parameters()).device.type
@@ -187,7 +195,10 @@ class SpeedHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Decide, the same in all processes."""
         self._layout, reason = from_main(self._decide(runner) if is_main_process() else None)
-        self.lines.insert(0, f'{self._layout}, {reason}')
+        line = f'{self._layout}, {reason}'
+        if hasattr(runner.optim_wrapper, 'cast_dtype'):  # which float32 is left to
+            line = line.replace('float32', type(runner.optim_wrapper).__name__)
+        self.lines.insert(0, line)
         if self._layout.amp and not isinstance(unwrap_model(runner.model), HeadedModel):
             raise ConfigError("speed.amp=True: only for models of ftcls; set optim_wrapper.type='AmpOptimWrapper'")
         if any(self._layout):
@@ -211,9 +222,14 @@ class SpeedHook(Hook):
         """Return the layout, and why."""
         model, loader, loop = unwrap_model(runner.model), runner.train_dataloader, runner.train_loop
         base = (self._layout or Layout())._replace(**self._given)
-        is_amp_open = has_bfloat16(self._device) and not hasattr(runner.optim_wrapper, 'cast_dtype')
-        can = dict(channels_last=any(isinstance(one, nn.Conv2d) for one in model.modules()), amp=is_amp_open)
-        values = [[False, True] if can[key] and key not in self._given else [getattr(base, key)] for key in can]
+        fixed = {key: '' for key in self._given}
+        if not any(isinstance(one, nn.Conv2d) for one in model.modules()):
+            fixed.setdefault('channels_last', 'the model has no convolutions')
+        if hasattr(runner.optim_wrapper, 'cast_dtype'):
+            fixed.setdefault('amp', 'optim_wrapper sets the precision')
+        elif not has_bfloat16(self._device):
+            fixed.setdefault('amp', 'bfloat16 is not native here')
+        values = [[getattr(base, key)] if key in fixed else [False, True] for key in base._fields]
         layouts = sorted(itertools.starmap(Layout, itertools.product(*values)), key=lambda one: one[::-1])
         batch_size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
         left = (loop.max_iters - loop.iter) * batch_size
@@ -222,17 +238,20 @@ class SpeedHook(Hook):
             'as before the resume': self._layout is not None,
             'since randomness.deterministic=True asks for the same bits': self._is_exact,
             'since only models of ftcls are compared': not (isinstance(model, HeadedModel) and self.samples),
-            'since the model has no convolutions, and bfloat16 is not native here or set already': len(layouts) == 1,
+            f'since {" and ".join(filter(None, fixed.values()))}': len(layouts) == 1,
             f'since {left} images of training are too few to compare': left < _LEAST_IMAGES,
         }
         if reason := next((reason for reason, holds in reasons.items() if holds), None):
             if 0 < len(self._given) < len(base):
                 given = ', '.join(f'{key}={value}' for key, value in self._given.items())
                 reason = f'{given} as the config says, the rest {reason}'
+            if self._layout not in (None, base):
+                reason += f'; before the resume it was {self._layout}'
             return base, reason
-        note = '; bfloat16 is not native here' * ('amp' not in self._given and not has_bfloat16(self._device))
+        trial = Trial(model, self.samples, loader.collate_fn, runner.optim_wrapper.optim_context)
+        note = ''.join(f'; {text}' for text in fixed.values() if text)
         try:
-            return Trial(model, self.samples, loader.collate_fn).compare(layouts, left, batch_size, note)
+            return trial.compare(layouts, left, batch_size, note)
         except torch.OutOfMemoryError:
             return base, 'since a second copy of the model does not fit in the memory of the device'
 
