@@ -34,7 +34,6 @@ _PATIENCE = 240  # seconds to wait for a batch of a worker
 _WITH_WORKERS = dict(persistent_workers=False, timeout=0, prefetch_factor=None)
 _MOST_WORKERS = 16
 _MOST_SEEDS = 2**32
-# Keys beside those of `speed` that set the same.
 
 
 @dataclass(frozen=True)
@@ -238,6 +237,7 @@ def _resolve_speed(run: Config) -> None:
         return
     is_amp = type_name(run.get('optim_wrapper')) == 'AmpOptimWrapper'
     is_exact = run.randomness.get('deterministic')
+    # keys beside those of `speed` that set the same
     elsewhere = [('amp', is_amp or None, 'optim_wrapper.type or --amp'), ('compile', run.get('compile'), 'compile'),
                  ('cudnn_benchmark', env.get('cudnn_benchmark'), 'env_cfg.cudnn_benchmark'),
                  ('cudnn_benchmark', False if is_exact else None, 'randomness.deterministic=True')]

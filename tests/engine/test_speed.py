@@ -183,13 +183,14 @@ def test_a_resumed_run_keeps_the_choice_bit_by_bit(tmp_path: Path, quick: None,
         assert torch.equal(value, whole.model.state_dict()[key]), key
 
 
+@pytest.mark.parametrize('part', ['__init__', 'compare'])
 def test_a_model_that_fits_once_trains_without_a_comparison(tmp_path: Path, quick: None,
-                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+                                                            monkeypatch: pytest.MonkeyPatch, part: str) -> None:
 
-    def compare(*args: object) -> None:
+    def fail(*args: object) -> None:
         raise torch.OutOfMemoryError('CUDA out of memory')
 
-    monkeypatch.setattr(Trial, 'compare', compare)
+    monkeypatch.setattr(Trial, part, fail)
     train(digits(tmp_path))
     said = 'float32, since a second copy of the model does not fit in the memory of the device'
     assert said in (tmp_path / 'run/preflight.txt').read_text()

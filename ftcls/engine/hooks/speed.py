@@ -248,9 +248,9 @@ class SpeedHook(Hook):
             if self._layout not in (None, base):
                 reason += f'; before the resume it was {self._layout}'
             return base, reason
-        trial = Trial(model, self.samples, loader.collate_fn, runner.optim_wrapper.optim_context)
         note = ''.join(f'; {text}' for text in fixed.values() if text)
         try:
+            trial = Trial(model, self.samples, loader.collate_fn, runner.optim_wrapper.optim_context)
             return trial.compare(layouts, left, batch_size, note)
         except torch.OutOfMemoryError:
             return base, 'since a second copy of the model does not fit in the memory of the device'
