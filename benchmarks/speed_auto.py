@@ -1,4 +1,4 @@
-"""What `speed` chooses for five models, with the timings that it saw, beside float32 in a longer bare training loop.
+"""What `speed` chooses for six models, with the timings that it saw, beside float32 in a longer bare training loop.
 
 python benchmarks/speed_auto.py                        # 3 minutes
 python benchmarks/speed_auto.py --models ResNet-18     # one of them
@@ -24,6 +24,8 @@ MODELS: dict[str, tuple[dict, int, int, int]] = {
                                 **_POOLED), 1280, 224, 16),
     'ViT-tiny': (dict(backbone=dict(type='TIMMBackbone', model_name='vit_tiny_patch16_224'), **_POOLED), 192, 224, 16),
     'CifarResNet-20': (dict(backbone=dict(type='CifarResNet', depth=20), **_POOLED), 64, 32, 128),
+    'MobileNetV3-small': (dict(backbone=dict(type='TorchvisionBackbone', model_name='mobilenet_v3_small'),
+                               **_POOLED), 576, 224, 16),
     'LeNet5': (dict(backbone=dict(type='LeNet5'), **_POOLED), 120, 32, 16),
 }
 

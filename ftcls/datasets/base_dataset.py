@@ -104,7 +104,8 @@ class BaseDataset(CachedDataset):
     def _get_unserialized_subset(self, indices: Sequence[int] | int) -> list:
         size = len(self.data_list)
         if isinstance(indices, Sequence) and (beyond := [index for index in indices if not -size <= index < size]):
-            raise ConfigError(f'indices: {enumerate_names(map(str, beyond), 3)} of {plural(size, "sample")}')
+            shown = enumerate_names(map(str, beyond), 3)
+            raise ConfigError(f'indices: there is no {shown} of {plural(size, "sample")}; give 0 to {size - 1}')
         return super()._get_unserialized_subset(indices)
 
     def __getitem__(self, idx: int) -> dict:

@@ -99,7 +99,7 @@ def test_lazy_init_and_indices(tmp_path: Path) -> None:
     assert 'not read yet' in repr(dataset)
     dataset.full_init()
     assert dataset.get_gt_labels().tolist() == [1, 2]
-    with pytest.raises(ConfigError, match=r'indices: 4, -5 of 4 samples'):
+    with pytest.raises(ConfigError, match=r'indices: there is no 4, -5 of 4 samples; give 0 to 3'):
         build(tmp_path, [0, 1, 2, 2], indices=[1, 4, -4, -5])
 
 

@@ -150,10 +150,10 @@ def test_unfreezing_ends_it(digits: Digits, tmp_path: Path) -> None:
     }, 'one of Resize, ColorJitter, PackInputs'),
     ({
         'train_dataloader.dataset.pipeline': [_RESIZE, dict(type='Blank'), _PACK]
-    }, r'random steps in the pipeline: Blank \(not part of ftcls: may be random\); remove them, or set views=K'),
+    }, r'random steps in the pipeline: Blank \(not part of ftcls: may be random\); remove them, or set feature_cache.views=K'),
     ({
         'model.train_cfg': dict(augments=dict(type='Mixup', alpha=.8))
-    }, 'batch_augments mix the images'),
+    }, 'model.train_cfg or data_preprocessor.batch_augments mixes the images of a batch; remove it'),
     ({
         'train_cfg': dict(by_epoch=False, max_iters=8, val_interval=8, _delete_=True)
     }, 'iterations'),

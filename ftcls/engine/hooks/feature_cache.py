@@ -36,6 +36,7 @@ _MOST = 2  # GiB per split that are written without being asked for
 _LEAST = 1000  # images times epochs to come, that it is done for without being asked
 _FEW = f'one epoch, or less than {_LEAST:,} images times epochs'
 _RELEASED = 'feature_cache: off, since nothing is frozen any more'
+_MIXING, _BATCHED = 'model.train_cfg or data_preprocessor.batch_augments', 'data_preprocessor.batch_transforms'
 _DRY = 'nothing is stored in a dry run'
 _BATCH = 32  # images, where a batch sampler makes batches of its own
 
@@ -162,9 +163,9 @@ class FeatureCacheHook(Hook):
             'its dataset is not one of ftcls': len(ours) < len(leaves),
             'the model is compiled': 'train_step' in vars(runner.model),
             'train_cfg counts iterations; let it count epochs': is_train and not isinstance(loop, EpochBasedTrainLoop),
-            'batch_augments mix the images of a batch; remove them': is_train and mixing,
-            'batch_transforms change the images; put them into the pipeline': getattr(first_steps, 'steps', None),
-            "on_bad_sample='skip' may draw another image; set another": is_train and 'skip' in policies,
+            f'{_MIXING} mixes the images of a batch; remove it': is_train and mixing,
+            f'{_BATCHED} change the images; put them into the pipeline': getattr(first_steps, 'steps', None),
+            "on_bad_sample='skip' may draw another image; set 'error'": is_train and 'skip' in policies,
             f'too short to pay: {_FEW}; feature_cache=dict() does it': is_auto and self._is_short(runner.train_loop),
         }
         if reason := next((reason for reason, holds in reasons.items() if holds), None):
@@ -175,7 +176,7 @@ class FeatureCacheHook(Hook):
             drawn = max(sample['drawn'] for sample in samples)
             self._is_drawn |= bool(drawn)
             if drawn and (self._views == 1 or not is_train):
-                remedy = '; remove them, or set views=K, which draws K views of each image once' * is_train
+                remedy = '; remove them, or set feature_cache.views=K: K views of each image' * is_train
                 raise ConfigError(f'random steps in the pipeline: {drawn}{remedy}')
         try:
             self._prefix.check(loop.dataloader.collate_fn(samples[:2]))
